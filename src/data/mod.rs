@@ -1,0 +1,3 @@
+//! From files to batches: sources, the audit, augmentation, the loader; and the sample data set.
+
+pub mod synthetic;

@@ -1,0 +1,1 @@
+//! The deterministic data set behind `maskmaker sample-data`.

@@ -1,0 +1,1 @@
+//! Pixels: upright decoding of every input format under limits, palette PNG, resizing.

@@ -1,0 +1,3 @@
+//! The `maskmaker` program; everything lives in the library.
+
+fn main() {}

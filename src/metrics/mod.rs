@@ -1,0 +1,1 @@
+//! Confusion matrix and every score that follows from it.

@@ -1,0 +1,1 @@
+//! Networks, weights in torchvision's key names, and the model artifact.

@@ -1,0 +1,1 @@
+//! The `/opt/ml` contract: paths, hyperparameters, channels, cluster, failure file.

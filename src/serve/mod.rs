@@ -1,0 +1,1 @@
+//! The HTTP server: router, queue, request and response formats.

@@ -1,0 +1,1 @@
+//! Criterion, optimizers, schedules and the epoch loop.
