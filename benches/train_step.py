@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""One training step in PyTorch: the peer that benches/train_step.rs is measured against.
+
+torchvision's fcn_resnet50 with aux head, 4 classes, float32, batch 4 of 240 x 240, eager, with the criterion and the
+optimizer of torchvision's references/segmentation. Prints one JSON line per timed step: {"step": i, "seconds": s}.
+A step is what train_one_epoch does between two batches: forward, loss, zero_grad, backward, optimizer step, loss read.
+"""
+
+import argparse
+import json
+import os
+import time
+
+import torch
+from torch import nn
+from torchvision.models.segmentation import fcn_resnet50
+
+BATCH, SIDE, CLASSES, IGNORED = 4, 240, 4, 255
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=3, help="timed steps")
+    parser.add_argument("--warmup", type=int, default=1, help="steps before the clock starts")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument(
+        "--memory-format",
+        choices=("channels_last", "contiguous"),
+        default="channels_last",
+        help="channels_last is the faster of the two on CPUs, so it is the fair peer",
+    )
+    return parser.parse_args()
+
+
+def criterion(outputs, target):
+    loss = nn.functional.cross_entropy(outputs["out"], target, ignore_index=IGNORED)
+    return loss + 0.5 * nn.functional.cross_entropy(outputs["aux"], target, ignore_index=IGNORED)
+
+
+def main():
+    args = arguments()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    layout = torch.channels_last if args.memory_format == "channels_last" else torch.contiguous_format
+    model = fcn_resnet50(weights=None, weights_backbone=None, num_classes=CLASSES, aux_loss=True)
+    model = model.to(memory_format=layout).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
+    image = torch.randn(BATCH, 3, SIDE, SIDE).contiguous(memory_format=layout)
+    target = torch.randint(0, CLASSES, (BATCH, SIDE, SIDE))
+    target[torch.rand(target.shape) < 0.05] = IGNORED
+    for step in range(-args.warmup, args.steps):
+        start = time.perf_counter()
+        loss = criterion(model(image), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+        seconds = time.perf_counter() - start
+        if step >= 0:
+            print(json.dumps({"step": step, "seconds": round(seconds, 6)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

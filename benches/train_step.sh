@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Times a training step of maskmaker and of PyTorch in turn (A B A B ...), so that a busy machine disturbs both alike.
+#   benches/train_step.sh [--rounds 5] [--steps 3] [--warmup 1] [--threads all]
+# Prints the median step of each, the ratio of the medians (below 1: maskmaker is faster) and every round's ratio.
+# MASKMAKER_BENCH_PYTHON  a python with torch 2.10.0 and torchvision 0.25.0; without it .venv is made with them
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+rounds=5 steps=3 warmup=1 threads=$(nproc)
+while [ $# -gt 0 ]; do
+  case $1 in
+    --rounds) rounds=$2 ;;
+    --steps) steps=$2 ;;
+    --warmup) warmup=$2 ;;
+    --threads) threads=$2 ;;
+    *) sed -n '2,5s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  esac
+  shift 2
+done
+
+python=${MASKMAKER_BENCH_PYTHON:-.venv/bin/python}
+if [ -z "${MASKMAKER_BENCH_PYTHON:-}" ] && ! "$python" -c 'import torch, torchvision' 2>/dev/null; then
+  echo "making .venv with torch 2.10.0 and torchvision 0.25.0 (several GB)" >&2
+  python3 -m venv .venv || { echo "python3 -m venv failed (Debian, Ubuntu: apt-get install -y python3-venv)" >&2; exit 1; }
+  .venv/bin/pip install -q torch==2.10.0 torchvision==0.25.0 numpy pillow
+fi
+"$python" - <<'P'
+import sys
+try:
+    import torch, torchvision
+except ImportError as error:
+    sys.exit(f"{sys.executable}: {error}")
+found = torch.__version__.split("+")[0], torchvision.__version__.split("+")[0]
+if found != ("2.10.0", "0.25.0"):
+    sys.exit(f"the peer is torch 2.10.0 with torchvision 0.25.0, this python has {found[0]} and {found[1]}")
+P
+
+cargo build --release --locked --example train_step
+ours=${CARGO_TARGET_DIR:-target}/release/examples/train_step
+
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+flags=(--steps "$steps" --warmup "$warmup" --threads "$threads")
+echo "$rounds rounds of $steps steps after $warmup to warm up, $threads threads" >&2
+for ((round = 1; round <= rounds; round++)); do
+  echo "round $round of $rounds, load $(cut -d' ' -f1 /proc/loadavg)" >&2
+  "$ours" "${flags[@]}" > "$out/ours.$round"
+  "$python" benches/train_step.py "${flags[@]}" > "$out/theirs.$round"
+done
+
+"$python" - "$out" "$rounds" "$steps" <<'P'
+import json, statistics, sys
+out, rounds, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+
+def seconds(who, round):
+    with open(f"{out}/{who}.{round}") as f:
+        times = [json.loads(line)["seconds"] for line in f if line.strip()]
+    if len(times) != steps:
+        sys.exit(f"{who} printed {len(times)} steps in round {round}, {steps} were asked for")
+    return times
+
+ours = [seconds("ours", r) for r in range(1, rounds + 1)]
+theirs = [seconds("theirs", r) for r in range(1, rounds + 1)]
+ratios = [statistics.median(a) / statistics.median(b) for a, b in zip(ours, theirs)]
+for number, (a, b, ratio) in enumerate(zip(ours, theirs, ratios), 1):
+    print(f"round {number}: maskmaker {statistics.median(a):.3f} s, PyTorch {statistics.median(b):.3f} s, ratio {ratio:.3f}")
+a, b = (statistics.median(t for times in runs for t in times) for runs in (ours, theirs))
+print(f"median step: maskmaker {a:.3f} s, PyTorch {b:.3f} s")
+print(f"ratio of medians {a / b:.3f}, median of the rounds' ratios {statistics.median(ratios):.3f}")
+P
