@@ -1,0 +1,43 @@
+# Every target works from a fresh checkout on x86_64 Linux; `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help tools libtorch demo test lint fmt bench-train-step
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+tools: ## Check that the compilers, Python and cargo are here; name what is missing
+	@scripts/check-tools.sh
+
+libtorch: tools ## Fetch libtorch 2.10.0 (500 MB on disk) into .libtorch
+	@scripts/libtorch.sh
+
+demo: libtorch ## Make a data set, train, serve, segment a picture, show the scores
+	cargo build --release --locked
+	scripts/demo.sh
+
+# The order is that of what fails soonest. nextest does not run documentation tests, so cargo does.
+test: libtorch ## Formatting, clippy, every test, documentation
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	@if cargo nextest --version >/dev/null 2>&1; then \
+	  echo "cargo nextest run --locked && cargo test --doc --locked"; \
+	  cargo nextest run --locked && cargo test --doc --locked; \
+	else \
+	  echo "cargo test --locked   (cargo-nextest would run them side by side: cargo install cargo-nextest --locked)"; \
+	  cargo test --locked; \
+	fi
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+
+lint: libtorch ## Formatting, clippy, and the dependencies' licences, sources and advisories
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	@cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked
+	cargo deny --locked check
+
+fmt: tools ## Format the sources
+	cargo fmt
+
+bench-train-step: libtorch ## Time a training step against PyTorch's, in turn
+	benches/train_step.sh
