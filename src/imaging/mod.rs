@@ -1,1 +1,21 @@
 //! Pixels: upright decoding of every input format under limits, palette PNG, resizing.
+//!
+//! Bytes come from users and from the network: every function here either returns an image whose
+//! size was checked before a pixel was decoded, or says what the bytes were instead.
+
+mod colours;
+mod decode;
+mod encode;
+mod error;
+mod jpeg_file;
+mod mask;
+mod png_file;
+mod resize;
+mod sniff;
+
+pub use colours::class_colour;
+pub use decode::{Limits, decode_upright};
+pub use encode::{encode_jpeg, encode_mask, encode_png};
+pub use error::{DecodeError, MaskError};
+pub use mask::decode_mask;
+pub use resize::{Region, resize_image, resize_mask};

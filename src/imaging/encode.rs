@@ -1,0 +1,59 @@
+//! Pictures and masks to bytes. The same pixels always give the same bytes.
+
+use image::codecs::jpeg::JpegEncoder;
+use image::{GrayImage, RgbImage};
+use png::{BitDepth, ColorType, Compression, Encoder, Filter};
+
+use super::colours::class_colour;
+
+/// A mask as an 8-bit palette PNG: the indices are the class ids, and the palette has all 256
+/// entries of [`class_colour`], so that every viewer shows the classes in their colours.
+///
+/// A mask without pixels gives no bytes.
+pub fn encode_mask(ids: &GrayImage) -> Vec<u8> {
+    let palette: Vec<u8> = (0..=255).flat_map(class_colour).collect();
+    write_png(ids.width(), ids.height(), ids.as_raw(), |encoder| {
+        encoder.set_color(ColorType::Indexed);
+        encoder.set_palette(palette);
+        // Differences of indices mean nothing: runs and repeated rows compress best unfiltered.
+        encoder.set_filter(Filter::NoFilter);
+    })
+}
+
+/// A picture as an 8-bit RGB PNG. A picture without pixels gives no bytes.
+pub fn encode_png(image: &RgbImage) -> Vec<u8> {
+    write_png(image.width(), image.height(), image.as_raw(), |encoder| {
+        encoder.set_color(ColorType::Rgb);
+        encoder.set_compression(Compression::Fast);
+    })
+}
+
+/// A picture as a baseline JPEG; `quality` is 1 to 100 as in libjpeg, and values outside count as
+/// the nearest inside. A picture without pixels, or one wider or higher than the 65535 that JPEG
+/// can say, gives no bytes.
+pub fn encode_jpeg(image: &RgbImage, quality: u8) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = JpegEncoder::new_with_quality(&mut bytes, quality.clamp(1, 100));
+    match encoder.encode_image(image) {
+        Ok(()) if !image.is_empty() => bytes,
+        _ => Vec::new(),
+    }
+}
+
+/// Writing to memory fails only for a picture without pixels.
+fn write_png(
+    width: u32,
+    height: u32,
+    samples: &[u8],
+    configure: impl FnOnce(&mut Encoder<'_, &mut Vec<u8>>),
+) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = Encoder::new(&mut bytes, width, height);
+    encoder.set_depth(BitDepth::Eight);
+    configure(&mut encoder);
+    let written = encoder.write_header().and_then(|mut writer| {
+        writer.write_image_data(samples)?;
+        writer.finish()
+    });
+    if written.is_ok() { bytes } else { Vec::new() }
+}

@@ -1,0 +1,84 @@
+//! What was found instead of a picture, or of a mask.
+
+use std::fmt;
+
+/// Why bytes are not a picture that can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DecodeError {
+    /// There are no bytes.
+    Empty,
+    /// The bytes begin like neither a JPEG nor a PNG.
+    NotAnImage {
+        /// What they look like, with an article: "a GIF image", "text".
+        found: String,
+    },
+    /// The header announces more pixels than [`Limits`](super::Limits) allows. Nothing was decoded.
+    TooLarge {
+        /// Columns, in pixels.
+        width: u32,
+        /// Rows, in pixels.
+        height: u32,
+        /// The limit on their product.
+        max_pixels: u64,
+    },
+    /// A JPEG or PNG that is cut off or damaged, or of a kind that cannot be decoded. The text
+    /// says which, and names the format.
+    Broken(String),
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("no bytes at all (JPEG and PNG are supported)"),
+            Self::NotAnImage { found } => {
+                write!(f, "neither a JPEG nor a PNG, but {found} (JPEG and PNG are supported)")
+            }
+            Self::TooLarge { width, height, max_pixels } => write!(
+                f,
+                "the image has {width} x {height} = {} pixels, more than the {max_pixels} allowed; \
+                 make it smaller or raise the limit",
+                u64::from(*width) * u64::from(*height)
+            ),
+            Self::Broken(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// Why bytes are not a mask of class ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MaskError {
+    /// They are not even a picture.
+    Decode(DecodeError),
+    /// A picture, but not one channel of class ids. The text says what it is, and the fix.
+    NotClassIds(String),
+}
+
+impl fmt::Display for MaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Decode(error) => error.fmt(f),
+            Self::NotClassIds(what) => write!(
+                f,
+                "{what} (a mask is a PNG with one channel, palette or grayscale, whose values are \
+                 the class ids; 255 is ignored)"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for MaskError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Decode(error) => Some(error),
+            Self::NotClassIds(_) => None,
+        }
+    }
+}
+
+impl From<DecodeError> for MaskError {
+    fn from(error: DecodeError) -> Self {
+        Self::Decode(error)
+    }
+}

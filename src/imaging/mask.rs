@@ -1,0 +1,88 @@
+//! Masks: PNG files whose sample values are class ids.
+
+use image::GrayImage;
+use png::{BitDepth, ColorType, Transformations};
+
+use super::decode::{Limits, guarded};
+use super::error::{DecodeError, MaskError};
+use super::png_file::{self, Png};
+use super::sniff::{Format, format_of};
+
+/// Decodes a mask to one class id per pixel, as stored: no EXIF orientation is applied.
+///
+/// Of a palette PNG the ids are the indices, whatever the colours. Of a grayscale PNG they are
+/// the raw sample values at every bit depth: 0 and 1 in a 1-bit mask (not 0 and 255), 0 to 15 in
+/// a 4-bit one, and in a 16-bit one the values themselves as long as none exceeds 255.
+///
+/// # Errors
+/// [`MaskError::Decode`] as [`decode_upright`](super::decode_upright);
+/// [`MaskError::NotClassIds`] for JPEG, RGB and images with alpha, saying which it was and
+/// whether it looks like a photograph or like a colour-coded mask.
+pub fn decode_mask(bytes: &[u8], limits: Limits) -> Result<GrayImage, MaskError> {
+    if format_of(bytes)? == Format::Jpeg {
+        let what = "a JPEG photograph: its lossy values cannot be class ids";
+        return Err(MaskError::NotClassIds(what.to_owned()));
+    }
+    let png = guarded(|| png_file::read(bytes, limits, Transformations::IDENTITY))?;
+    let ids = match (png.color, png.depth) {
+        (ColorType::Grayscale | ColorType::Indexed, BitDepth::Eight) => png.samples,
+        (ColorType::Grayscale | ColorType::Indexed, BitDepth::Sixteen) => narrow(&png.samples)?,
+        (ColorType::Grayscale | ColorType::Indexed, depth) => unpack(&png, depth),
+        (ColorType::GrayscaleAlpha, _) => {
+            let what = "a grayscale image with an alpha channel: save it without alpha";
+            return Err(MaskError::NotClassIds(what.to_owned()));
+        }
+        (ColorType::Rgb | ColorType::Rgba, _) => {
+            let (image, _) = guarded(|| png_file::decode(bytes, limits))?;
+            return Err(MaskError::NotClassIds(describe_colours(image.as_raw())));
+        }
+    };
+    GrayImage::from_raw(png.width, png.height, ids)
+        .ok_or_else(|| DecodeError::Broken("a PNG with too few pixels".to_owned()).into())
+}
+
+/// 16-bit big-endian samples as ids.
+fn narrow(samples: &[u8]) -> Result<Vec<u8>, MaskError> {
+    let values = samples.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+    match values.clone().max() {
+        Some(largest @ 256..) => Err(MaskError::NotClassIds(format!(
+            "a 16-bit grayscale image with values up to {largest}: class ids end at 255"
+        ))),
+        _ => Ok(values.map(|value| value as u8).collect()),
+    }
+}
+
+/// Samples of 1, 2 or 4 bits, the leftmost in the high bits, rows padded to whole bytes.
+fn unpack(png: &Png, depth: BitDepth) -> Vec<u8> {
+    let bits = depth as usize;
+    let width = png.width as usize;
+    let sample = |row: &[u8], x: usize| {
+        let shift = 8 - bits - x * bits % 8;
+        (row[x * bits / 8] >> shift) & ((1 << bits) - 1)
+    };
+    let rows = png.samples.chunks_exact((width * bits).div_ceil(8));
+    rows.flat_map(|row| (0..width).map(move |x| sample(row, x))).collect()
+}
+
+/// What an RGB picture is, by how many colours it has.
+fn describe_colours(rgb: &[u8]) -> String {
+    let mut seen = vec![0_u64; (1 << 24) / 64];
+    let mut gray = true;
+    for pixel in rgb.chunks_exact(3) {
+        let colour = u32::from_be_bytes([0, pixel[0], pixel[1], pixel[2]]) as usize;
+        seen[colour / 64] |= 1 << (colour % 64);
+        gray &= pixel[0] == pixel[1] && pixel[1] == pixel[2];
+    }
+    let count: u32 = seen.iter().map(|word| word.count_ones()).sum();
+    let s = if count == 1 { "" } else { "s" };
+    match count {
+        _ if gray => format!(
+            "an RGB image whose three channels are equal, with {count} value{s}: save one channel"
+        ),
+        ..=256 => format!(
+            "a colour-coded mask, an RGB image with {count} colour{s}: replace each colour by its \
+             class id"
+        ),
+        _ => format!("a photograph, an RGB image with {count} colours: is it in the wrong folder?"),
+    }
+}

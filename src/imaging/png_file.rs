@@ -1,0 +1,87 @@
+//! PNG: opened once for pictures and for masks, with the size checked before anything is decoded.
+
+use std::io::Cursor;
+
+use image::RgbImage;
+use image::metadata::Orientation;
+use png::{BitDepth, ColorType, Transformations};
+
+use super::decode::Limits;
+use super::error::DecodeError;
+
+/// Room for the decoder's own buffers beside the pixels: palettes, EXIF, one row.
+const SLACK: u64 = 16 << 20;
+
+/// A decoded PNG, its samples as `transformations` left them.
+pub(super) struct Png {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) color: ColorType,
+    pub(super) depth: BitDepth,
+    /// Rows from the top, each padded to whole bytes; 16-bit samples are big endian.
+    pub(super) samples: Vec<u8>,
+    pub(super) orientation: Orientation,
+}
+
+fn broken(error: &png::DecodingError) -> DecodeError {
+    DecodeError::Broken(match error {
+        png::DecodingError::IoError(cause) if cause.kind() == std::io::ErrorKind::UnexpectedEof => {
+            "a PNG that is cut off".to_owned()
+        }
+        _ => format!("a PNG that cannot be decoded: {error}"),
+    })
+}
+
+/// Decodes the (first) image of a PNG.
+pub(super) fn read(
+    bytes: &[u8],
+    limits: Limits,
+    transformations: Transformations,
+) -> Result<Png, DecodeError> {
+    let room = limits.max_pixels.saturating_mul(8).saturating_add(SLACK);
+    let room = png::Limits { bytes: usize::try_from(room).unwrap_or(usize::MAX) };
+    let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), room);
+    // Compressed texts and profiles are of no use here, and could unpack to anything.
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    decoder.set_transformations(transformations);
+    let (width, height) = decoder.read_header_info().map_err(|e| broken(&e))?.size();
+    limits.check(width, height)?;
+    let mut reader = decoder.read_info().map_err(|e| broken(&e))?;
+    let size = reader.output_buffer_size();
+    let size = size.ok_or_else(|| DecodeError::Broken("a PNG of impossible size".to_owned()))?;
+    let mut samples = vec![0; size];
+    let frame = reader.next_frame(&mut samples).map_err(|e| broken(&e))?;
+    if (frame.width, frame.height) != (width, height) {
+        return Err(DecodeError::Broken("an animated PNG with a partial first frame".to_owned()));
+    }
+    // EXIF may follow the pixels. A fault after them costs no pixel and is not one of ours.
+    let _ = reader.finish();
+    let exif = reader.info().exif_metadata.as_deref();
+    let orientation = exif.and_then(Orientation::from_exif_chunk);
+    Ok(Png {
+        width,
+        height,
+        color: frame.color_type,
+        depth: frame.bit_depth,
+        samples,
+        orientation: orientation.unwrap_or(Orientation::NoTransforms),
+    })
+}
+
+/// The pixels as they are stored, in 8 bits, without alpha, and how to turn them upright.
+pub(super) fn decode(bytes: &[u8], limits: Limits) -> Result<(RgbImage, Orientation), DecodeError> {
+    let png = read(bytes, limits, Transformations::EXPAND | Transformations::STRIP_16)?;
+    let rgb: Vec<u8> = match png.color {
+        ColorType::Rgb => png.samples,
+        ColorType::Grayscale => png.samples.iter().flat_map(|&v| [v; 3]).collect(),
+        ColorType::GrayscaleAlpha => png.samples.chunks_exact(2).flat_map(|p| [p[0]; 3]).collect(),
+        ColorType::Rgba => png.samples.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect(),
+        ColorType::Indexed => {
+            return Err(DecodeError::Broken("a palette PNG without its palette".to_owned()));
+        }
+    };
+    let image = RgbImage::from_raw(png.width, png.height, rgb);
+    let image = image.ok_or_else(|| DecodeError::Broken("a PNG with too few pixels".to_owned()))?;
+    Ok((image, png.orientation))
+}

@@ -1,0 +1,92 @@
+//! Formats by their first bytes: names of files and content types lie.
+
+use super::error::DecodeError;
+
+/// The formats that can be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Format {
+    Jpeg,
+    Png,
+}
+
+/// First bytes of what people send by mistake, so that the error can name it.
+const STRANGERS: &[(usize, &[u8], &str)] = &[
+    (0, b"GIF8", "a GIF image"),
+    (8, b"WEBP", "a WebP image"),
+    (0, b"BM", "a BMP image"),
+    (0, b"II*\0", "a TIFF image"),
+    (0, b"MM\0*", "a TIFF image"),
+    (4, b"ftypavif", "an AVIF image"),
+    (4, b"ftypheic", "a HEIC image"),
+    (4, b"ftypheix", "a HEIC image"),
+    (4, b"ftypmif1", "a HEIF image"),
+    (4, b"ftyp", "an MP4 or QuickTime file"),
+    (4, b"jP  ", "a JPEG 2000 image"),
+    (0, b"\xff\x0a", "a JPEG XL image"),
+    (4, b"JXL ", "a JPEG XL image"),
+    (0, b"8BPS", "a Photoshop file"),
+    (0, b"%PDF", "a PDF file"),
+    (0, b"\x0a\x23\xd7\xce", "a RecordIO stream"),
+    (0, b"\x93NUMPY", "a NumPy array"),
+    (0, b"PK\x03\x04", "a zip archive"),
+    (0, b"\x1f\x8b", "gzip-compressed data"),
+];
+
+/// The format of `bytes`, or an error that says what they look like.
+pub(super) fn format_of(bytes: &[u8]) -> Result<Format, DecodeError> {
+    if bytes.is_empty() {
+        return Err(DecodeError::Empty);
+    }
+    if bytes.starts_with(b"\xff\xd8") {
+        return Ok(Format::Jpeg);
+    }
+    if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
+        return Ok(Format::Png);
+    }
+    Err(DecodeError::NotAnImage { found: look(bytes) })
+}
+
+fn look(bytes: &[u8]) -> String {
+    let known = STRANGERS
+        .iter()
+        .find(|(at, magic, _)| bytes.get(*at..).is_some_and(|rest| rest.starts_with(magic)));
+    if let Some((_, _, name)) = known {
+        return (*name).to_owned();
+    }
+    let head = &bytes[..bytes.len().min(256)];
+    if b"\x89PNG\r\n\x1a\n".starts_with(head) {
+        return "the first bytes of a PNG, cut off".to_owned();
+    }
+    let is_text = |b: &u8| matches!(b, b'\t' | b'\n' | b'\r' | 0x20..=0x7e | 0x80..);
+    if head.iter().all(is_text) && std::str::from_utf8(&head[..head.len().min(64)]).is_ok() {
+        let start: String = String::from_utf8_lossy(head).trim_start().chars().take(24).collect();
+        return match start.as_bytes().first() {
+            Some(b'{' | b'[') => "JSON text".to_owned(),
+            Some(b'<') => format!("HTML or XML text that starts {start:?}"),
+            _ => format!("text that starts {start:?}"),
+        };
+    }
+    let hex: Vec<String> = head.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("data that starts with the bytes {}", hex.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(bytes: &[u8]) -> String {
+        format_of(bytes).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn strangers_are_named() {
+        assert!(found(b"GIF89a...").contains("but a GIF image"));
+        assert!(found(b"RIFF\0\0\0\0WEBPVP8 ").contains("a WebP image"));
+        assert!(found(b"{\"instances\": []}").contains("JSON text"));
+        assert!(found(b"<html>not found").contains("\"<html>not found\""));
+        assert!(found(b"\x00\x01\x02").contains("the bytes 00 01 02"));
+        assert!(found(b"\x89PN").contains("cut off"));
+        assert!(found("gr\u{fc}n".as_bytes()).contains("text that starts"));
+        assert_eq!(format_of(b""), Err(DecodeError::Empty));
+    }
+}
