@@ -1,1 +1,0 @@
-//! The deterministic data set behind `maskmaker sample-data`.

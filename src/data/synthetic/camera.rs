@@ -1,0 +1,116 @@
+//! From painted light to a photograph: uneven light, blur, sensor noise, eight bits.
+
+use std::f32::consts::TAU;
+use std::ops::Range;
+
+use image::RgbImage;
+use rand::{Rng, RngExt};
+use rand_chacha::ChaCha8Rng;
+
+use super::textures::Colour;
+
+/// A picture in floating point, values from 0 to 255.
+pub(super) struct Canvas {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pixels: Vec<Colour>,
+}
+
+/// Columns and rows.
+type Area = (Range<u32>, Range<u32>);
+
+impl Canvas {
+    pub(super) fn new(width: u32, height: u32) -> Self {
+        let count = width as usize * height as usize;
+        Self { width, height, pixels: vec![[0.0; 3]; count] }
+    }
+
+    pub(super) fn everywhere(&self) -> Area {
+        (0..self.width, 0..self.height)
+    }
+
+    /// The square of half side `reach` around (`x`, `y`), as far as it is on the canvas.
+    pub(super) fn around(&self, x: f32, y: f32, reach: f32) -> Area {
+        let span = |at: f32, size: u32| {
+            let limit = |value: f32| (value.max(0.0) as u32).min(size);
+            limit((at - reach).floor())..limit((at + reach).ceil())
+        };
+        (span(x, self.width), span(y, self.height))
+    }
+
+    /// Calls `paint` for every pixel of `area` with the coordinates of its centre.
+    pub(super) fn change(&mut self, area: Area, mut paint: impl FnMut(f32, f32, &mut Colour)) {
+        for y in area.1 {
+            let row = y as usize * self.width as usize;
+            for x in area.0.clone() {
+                paint(x as f32 + 0.5, y as f32 + 0.5, &mut self.pixels[row + x as usize]);
+            }
+        }
+    }
+}
+
+/// What a camera makes of the scene; `unit` is a 256th of the longer side.
+pub(super) fn expose(mut canvas: Canvas, unit: f32, rng: &mut ChaCha8Rng) -> RgbImage {
+    light(&mut canvas, rng);
+    blur(&mut canvas, unit * rng.random_range(0.35..0.9));
+    let gray_noise = rng.random_range(2.0..8.0);
+    let colour_noise = rng.random_range(0.5..3.0);
+    let mut bytes = Vec::with_capacity(canvas.pixels.len() * 3);
+    for pixel in &canvas.pixels {
+        let common = gray_noise * normal(rng);
+        bytes.extend(pixel.map(|value| (value + common + colour_noise * normal(rng)) as u8));
+    }
+    RgbImage::from_raw(canvas.width, canvas.height, bytes).unwrap_or_default()
+}
+
+/// Brighter on one side, darker towards the corners.
+fn light(canvas: &mut Canvas, rng: &mut ChaCha8Rng) {
+    let (sin, cos) = rng.random_range(0.0..TAU).sin_cos();
+    let slope: f32 = rng.random_range(0.0..0.4);
+    let corners: f32 = rng.random_range(0.0..0.15);
+    let (half_width, half_height) = (canvas.width as f32 / 2.0, canvas.height as f32 / 2.0);
+    canvas.change(canvas.everywhere(), |x, y, pixel| {
+        let (u, v) = (x / half_width - 1.0, y / half_height - 1.0);
+        let gain = 1.0 + slope * (u * cos + v * sin) - corners * (u * u + v * v);
+        *pixel = pixel.map(|value| value * gain);
+    });
+}
+
+/// A Gaussian of standard deviation `sigma`, in pixels, along rows and then along columns.
+fn blur(canvas: &mut Canvas, sigma: f32) {
+    let reach = (3.0 * sigma).ceil() as usize;
+    let weights: Vec<f32> = (0..=2 * reach)
+        .map(|k| {
+            let away = k as f32 - reach as f32;
+            (-away * away / (2.0 * sigma * sigma)).exp()
+        })
+        .collect();
+    let total: f32 = weights.iter().sum();
+    let (width, height) = (canvas.width as usize, canvas.height as usize);
+    // Line k starts at k * `next` and takes steps of `step`; beyond its ends its last pixel counts.
+    let mut pass = |lines: usize, next: usize, count: usize, step: usize| {
+        let mut line = vec![[0.0; 3]; count];
+        for first in (0..lines).map(|k| k * next) {
+            for (i, pixel) in line.iter_mut().enumerate() {
+                *pixel = canvas.pixels[first + i * step];
+            }
+            for i in 0..count {
+                let mut sum = [0.0; 3];
+                for (k, weight) in weights.iter().enumerate() {
+                    let from = line[(i + k).saturating_sub(reach).min(count - 1)];
+                    sum = std::array::from_fn(|c| sum[c] + weight / total * from[c]);
+                }
+                canvas.pixels[first + i * step] = sum;
+            }
+        }
+    };
+    pass(height, width, width, 1);
+    pass(width, 1, height, width);
+}
+
+/// A random number, nearly normal with deviation 1: four uniform ones from one draw, added.
+fn normal(rng: &mut ChaCha8Rng) -> f32 {
+    let draw = rng.next_u64();
+    let sum: u64 = (0..4).map(|k| (draw >> (16 * k)) & 0xffff).sum();
+    (sum as f32 / 65_535.0 - 2.0) * 3.0_f32.sqrt()
+}

@@ -1,0 +1,231 @@
+//! The deterministic data set behind `maskmaker sample-data`: scenes that look like photographs,
+//! with masks in PASCAL VOC's style, for trying everything without data of one's own.
+//!
+//! A class cannot be told from a pixel's colour: objects and backgrounds draw their colours from
+//! one distribution. It can be told from outline and surface, which a small network learns in
+//! minutes (`benches/colour_classifier.py` measures how far colour alone gets).
+
+mod camera;
+mod noise;
+mod scene;
+mod shapes;
+mod textures;
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use crate::error::{Error, Problems, Result};
+use crate::files::write_atomically;
+use crate::imaging::{encode_jpeg, encode_mask};
+
+/// What the ids of the masks mean; 255 marks the outlines, which are ignored.
+pub const CLASS_NAMES: [&str; 4] = ["background", "disc", "box", "triangle"];
+
+/// Options of `maskmaker sample-data`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SampleData {
+    /// Images in all, 2 to 100000; a quarter of them, at least one, is for validation.
+    pub images: u32,
+    /// Pixels of the longer side, 64 to 4096.
+    pub size: u32,
+    /// Another seed gives another data set; the same one gives the same bytes.
+    pub seed: u64,
+}
+
+impl Default for SampleData {
+    fn default() -> Self {
+        Self { images: 200, size: 256, seed: 0 }
+    }
+}
+
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// Images in `train`.
+    pub train: u32,
+    /// Images in `validation`.
+    pub validation: u32,
+    /// Pixels of each class over all masks, in the order of [`CLASS_NAMES`].
+    pub pixels: [u64; 4],
+    /// Pixels with 255.
+    pub ignored: u64,
+}
+
+impl SampleData {
+    /// Writes `train`, `train_annotation`, `validation` and `validation_annotation` under
+    /// `folder`: JPEG images, and palette PNG masks of the same size and name.
+    ///
+    /// The same options give the same bytes, however many threads run.
+    ///
+    /// # Errors
+    /// Options out of range; a folder that already holds other files (they would become part of
+    /// the data set); a file that cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<Summary> {
+        self.check()?;
+        self.refuse_strangers(folder)?;
+        let counts: Vec<[u64; 256]> = (0..self.images)
+            .into_par_iter()
+            .map(|index| self.write_scene(folder, index))
+            .collect::<Result<_>>()?;
+        let pixels_of = |id: usize| counts.iter().map(|count| count[id]).sum();
+        Ok(Summary {
+            train: self.images - self.validation_images(),
+            validation: self.validation_images(),
+            pixels: std::array::from_fn(pixels_of),
+            ignored: pixels_of(255),
+        })
+    }
+
+    fn check(&self) -> Result<()> {
+        let mut problems = Problems::new();
+        if !(2..=100_000).contains(&self.images) {
+            problems.push(format!(
+                "images is {}; 2 to 100000 are allowed (one to train on, one to validate on)",
+                self.images
+            ));
+        }
+        if !(64..=4096).contains(&self.size) {
+            problems.push(format!("size is {}; 64 to 4096 pixels are allowed", self.size));
+        }
+        problems.into_result()
+    }
+
+    fn validation_images(&self) -> u32 {
+        (self.images / 4).max(1)
+    }
+
+    /// Where image and mask number `index` go, relative to the data set's folder. The last
+    /// quarter is the validation set.
+    fn paths(&self, index: u32) -> [PathBuf; 2] {
+        let training = index < self.images - self.validation_images();
+        let channel = if training { "train" } else { "validation" };
+        let stem = format!("scene_{:04}", index + 1);
+        [
+            Path::new(channel).join(format!("{stem}.jpg")),
+            Path::new(&format!("{channel}_annotation")).join(format!("{stem}.png")),
+        ]
+    }
+
+    /// Files from elsewhere, or from a run with other options, must not slip into the channels.
+    fn refuse_strangers(&self, folder: &Path) -> Result<()> {
+        let ours: HashSet<PathBuf> = (0..self.images).flat_map(|index| self.paths(index)).collect();
+        let channels: HashSet<&Path> = ours.iter().filter_map(|path| path.parent()).collect();
+        let entries = channels
+            .iter()
+            .filter_map(|channel| Some((channel, fs::read_dir(folder.join(channel)).ok()?)));
+        let mut strangers: Vec<PathBuf> = entries
+            .flat_map(|(channel, entries)| {
+                entries.flatten().map(move |entry| channel.join(entry.file_name()))
+            })
+            .filter(|path| !ours.contains(path))
+            .collect();
+        strangers.sort();
+        let Some(first) = strangers.first() else { return Ok(()) };
+        Err(Error::input(format!(
+            "{} holds {} file{} that this data set would not write, such as {}; choose an empty \
+             folder",
+            folder.display(),
+            strangers.len(),
+            if strangers.len() == 1 { "" } else { "s" },
+            first.display()
+        )))
+    }
+
+    /// Draws and writes one scene; the count of each mask value.
+    fn write_scene(&self, folder: &Path, index: u32) -> Result<[u64; 256]> {
+        let (image, mask, quality) = scene::draw(self.size, &mut self.generator(index));
+        let [image_path, mask_path] = self.paths(index);
+        write_atomically(&folder.join(image_path), &encode_jpeg(&image, quality))?;
+        write_atomically(&folder.join(mask_path), &encode_mask(&mask))?;
+        let mut counts = [0; 256];
+        for id in mask.as_raw() {
+            counts[usize::from(*id)] += 1;
+        }
+        Ok(counts)
+    }
+
+    /// Randomness is counted: it follows from the seed and the image's number alone (design: 4).
+    fn generator(&self, index: u32) -> ChaCha8Rng {
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&self.seed.to_le_bytes());
+        seed[8..12].copy_from_slice(&index.to_le_bytes());
+        ChaCha8Rng::from_seed(seed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imaging::{Limits, decode_mask, decode_upright};
+
+    /// Every file under `folder`, by its path.
+    fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut all = Vec::new();
+        for channel in ["train", "train_annotation", "validation", "validation_annotation"] {
+            for entry in fs::read_dir(folder.join(channel)).unwrap() {
+                let path = entry.unwrap().path();
+                let bytes = fs::read(&path).unwrap();
+                all.push((path.strip_prefix(folder).unwrap().to_owned(), bytes));
+            }
+        }
+        all.sort();
+        all
+    }
+
+    fn on_threads(count: usize, options: SampleData) -> (Summary, Vec<(PathBuf, Vec<u8>)>) {
+        let folder = tempfile::tempdir().unwrap();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build().unwrap();
+        let summary = pool.install(|| options.write(folder.path())).unwrap();
+        (summary, files(folder.path()))
+    }
+
+    #[test]
+    fn the_same_options_give_the_same_bytes_on_any_number_of_threads() {
+        let options = SampleData { images: 6, size: 96, seed: 7 };
+        let once = on_threads(1, options);
+        assert_eq!(once, on_threads(3, options));
+        assert_ne!(once, on_threads(3, SampleData { seed: 8, ..options }));
+    }
+
+    #[test]
+    fn masks_fit_their_images_and_hold_every_class_in_fair_shares() {
+        let options = SampleData { images: 60, size: 96, seed: 0 };
+        let (summary, files) = on_threads(2, options);
+        assert_eq!((summary.train, summary.validation), (45, 15));
+        let find = |path: &str| &files.iter().find(|(p, _)| p == Path::new(path)).unwrap().1;
+        let image = decode_upright(find("train/scene_0001.jpg"), Limits::default()).unwrap();
+        let mask = decode_mask(find("train_annotation/scene_0001.png"), Limits::default()).unwrap();
+        assert_eq!(image.dimensions(), mask.dimensions());
+        assert_eq!(image.width().max(image.height()), 96);
+        assert!(mask.as_raw().iter().all(|id| matches!(id, 0..=3 | 255)));
+        let all = summary.pixels.iter().sum::<u64>() as f64;
+        let share = |id: usize| summary.pixels[id] as f64 / all;
+        assert!((0.45..0.65).contains(&share(0)), "background {}", share(0));
+        for class in 1..4 {
+            assert!((0.09..0.22).contains(&share(class)), "class {class}: {}", share(class));
+        }
+        assert!(summary.ignored > 0);
+    }
+
+    #[test]
+    fn options_out_of_range_are_told_all_at_once() {
+        let error = SampleData { images: 1, size: 10, seed: 0 }.write(Path::new("x")).unwrap_err();
+        assert_eq!(error.problems().len(), 2, "{error}");
+        assert_eq!(error.exit_code(), 3);
+    }
+
+    #[test]
+    fn a_folder_with_other_files_is_refused_and_its_own_are_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let large = SampleData { images: 4, size: 64, seed: 1 };
+        large.write(folder.path()).unwrap();
+        large.write(folder.path()).unwrap();
+        let error = SampleData { images: 2, ..large }.write(folder.path()).unwrap_err();
+        assert!(error.to_string().contains("train/scene_0002.jpg"), "{error}");
+    }
+}

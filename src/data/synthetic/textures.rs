@@ -1,0 +1,180 @@
+//! Surfaces: what tells the classes apart, and what lies behind them.
+//!
+//! A surface mixes two colours. Objects and backgrounds draw theirs alike, so that only the
+//! pattern is a cue: rings for discs, checks and bricks for boxes, stripes for triangles; smooth
+//! and irregular ones behind.
+
+use std::f32::consts::TAU;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::noise::{fractal, mix, smooth, step};
+use super::shapes::Shape;
+
+/// Red, green and blue from 0 to 255.
+pub(super) type Colour = [f32; 3];
+
+/// Two colours and how they alternate; lengths in pixels.
+#[derive(Debug, Clone)]
+pub(super) struct Surface {
+    colours: [Colour; 2],
+    pattern: Pattern,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Pattern {
+    /// Rings around the centre, on a ball lit from (`light_x`, `light_y`).
+    Rings {
+        period: f32,
+        phase: f32,
+        radius: f32,
+        light: (f32, f32),
+    },
+    Checks {
+        cell: f32,
+    },
+    Bricks {
+        length: f32,
+        height: f32,
+    },
+    /// Stripes along the side whose normal is (`nx`, `ny`).
+    Stripes {
+        period: f32,
+        phase: f32,
+        nx: f32,
+        ny: f32,
+    },
+    Gradient {
+        length: f32,
+        dx: f32,
+        dy: f32,
+    },
+    Blobs {
+        scale: f32,
+        seed: u32,
+    },
+    Speckle {
+        scale: f32,
+        seed: u32,
+    },
+    Grain {
+        scale: f32,
+        dx: f32,
+        dy: f32,
+        seed: u32,
+    },
+}
+
+impl Surface {
+    /// The surface of an object with the outline `shape`; `unit` is a 256th of the longer side.
+    pub(super) fn of(shape: &Shape, unit: f32, rng: &mut ChaCha8Rng) -> Self {
+        let pattern = match *shape {
+            Shape::Disc { radius } => {
+                let (sin, cos) = rng.random_range(0.0..TAU).sin_cos();
+                Pattern::Rings {
+                    period: unit * rng.random_range(9.0..16.0),
+                    phase: rng.random_range(0.0..TAU),
+                    radius,
+                    light: (0.5 * cos, 0.5 * sin),
+                }
+            }
+            Shape::Box { .. } if rng.random_bool(0.5) => {
+                Pattern::Checks { cell: unit * rng.random_range(6.0..11.0) }
+            }
+            Shape::Box { .. } => {
+                let height = unit * rng.random_range(6.0..10.0);
+                Pattern::Bricks { length: height * rng.random_range(1.8..2.4), height }
+            }
+            Shape::Triangle { sides } => {
+                let (nx, ny, _) = sides[rng.random_range(0..3)];
+                let phase = rng.random_range(0.0..TAU);
+                Pattern::Stripes { period: unit * rng.random_range(8.0..15.0), phase, nx, ny }
+            }
+        };
+        Self { colours: two_colours(rng), pattern }
+    }
+
+    /// A background for a scene of which `unit` is a 256th of the longer side.
+    pub(super) fn behind(unit: f32, rng: &mut ChaCha8Rng) -> Self {
+        let (dy, dx) = rng.random_range(0.0..TAU).sin_cos();
+        let seed = rng.random();
+        let pattern = match rng.random_range(0..4) {
+            0 => Pattern::Gradient { length: unit * rng.random_range(150.0..400.0), dx, dy },
+            1 => Pattern::Blobs { scale: unit * rng.random_range(25.0..70.0), seed },
+            2 => Pattern::Speckle { scale: unit * rng.random_range(2.0..4.0), seed },
+            _ => Pattern::Grain { scale: unit * rng.random_range(4.0..9.0), dx, dy, seed },
+        };
+        Self { colours: two_colours(rng), pattern }
+    }
+
+    /// The colour at (`x`, `y`), in the object's own axes around its centre.
+    pub(super) fn colour(&self, x: f32, y: f32) -> Colour {
+        let (share, shade) = self.pattern.at(x, y);
+        let [a, b] = self.colours;
+        std::array::from_fn(|c| mix(a[c], b[c], share) * shade)
+    }
+}
+
+impl Pattern {
+    /// The share of the second colour from 0 to 1, and how bright it is.
+    fn at(&self, x: f32, y: f32) -> (f32, f32) {
+        match *self {
+            Self::Rings { period, phase, radius, light } => {
+                let rings = alternate(x.hypot(y) / period * TAU + phase);
+                let lit = (x * light.0 + y * light.1) / radius;
+                (rings, 0.95 + 0.5 * lit - 0.25 * (x * x + y * y) / (radius * radius))
+            }
+            Self::Checks { cell } => {
+                let wave = |v: f32| (v / cell * TAU / 2.0).sin();
+                (step(-0.15, 0.15, wave(x) * wave(y)), 1.0)
+            }
+            Self::Bricks { length, height } => {
+                let row = (y / height).floor();
+                let shift = if row.rem_euclid(2.0) < 1.0 { 0.0 } else { length / 2.0 };
+                let edge = |v: f32, size: f32| v.rem_euclid(size).min(size - v.rem_euclid(size));
+                let joint = edge(y, height).min(edge(x + shift, length));
+                (step(height * 0.08, height * 0.24, joint), 1.0)
+            }
+            Self::Stripes { period, phase, nx, ny } => {
+                (alternate((x * nx + y * ny) / period * TAU + phase), 1.0)
+            }
+            Self::Gradient { length, dx, dy } => {
+                (step(0.0, 1.0, 0.5 + (x * dx + y * dy) / length), 1.0)
+            }
+            Self::Blobs { scale, seed } => {
+                (step(0.25, 0.75, fractal(x / scale, y / scale, seed)), 1.0)
+            }
+            Self::Speckle { scale, seed } => {
+                let coarse = fractal(x / scale / 20.0, y / scale / 20.0, seed ^ 1);
+                (0.6 * step(0.3, 0.8, smooth(x / scale, y / scale, seed)) + 0.4 * coarse, 1.0)
+            }
+            Self::Grain { scale, dx, dy, seed } => {
+                let (along, across) = (x * dx + y * dy, y * dx - x * dy);
+                let bend = 3.0 * smooth(along / scale / 12.0, across / scale / 12.0, seed ^ 1);
+                (fractal(along / scale / 14.0, across / scale + bend, seed), 1.0)
+            }
+        }
+    }
+}
+
+/// A wave with flat tops: 0 and 1 in turn, with edges a few pixels soft.
+fn alternate(angle: f32) -> f32 {
+    step(-0.4, 0.4, angle.sin())
+}
+
+/// Two colours of any hue that differ in brightness enough for their pattern to be seen.
+fn two_colours(rng: &mut ChaCha8Rng) -> [Colour; 2] {
+    let brightness = |c: Colour| 0.3 * c[0] + 0.59 * c[1] + 0.11 * c[2];
+    loop {
+        let pair: [Colour; 2] = std::array::from_fn(|_| {
+            let vivid = std::array::from_fn(|_| rng.random_range(10.0..245.0));
+            // Things are rarely as colourful as a random number.
+            let saturation = rng.random_range(0.25..0.9);
+            vivid.map(|value| mix(brightness(vivid), value, saturation))
+        });
+        if (brightness(pair[0]) - brightness(pair[1])).abs() > 55.0 {
+            return pair;
+        }
+    }
+}
