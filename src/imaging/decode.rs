@@ -63,3 +63,127 @@ pub(super) fn guarded<T>(
         Err(DecodeError::Broken("an image that the decoder cannot cope with".to_owned()))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::imaging::fixtures::{all, fixture};
+
+    fn decode(bytes: &[u8]) -> Result<RgbImage, DecodeError> {
+        decode_upright(bytes, Limits { max_pixels: 1 << 20 })
+    }
+
+    fn largest_difference(a: &RgbImage, b: &RgbImage) -> u8 {
+        assert_eq!(a.dimensions(), b.dimensions());
+        let pairs = a.as_raw().iter().zip(b.as_raw());
+        pairs.map(|(a, b)| a.abs_diff(*b)).max().unwrap_or(0)
+    }
+
+    #[test]
+    fn every_kind_of_picture_looks_as_in_pil() {
+        let mut checked = 0;
+        for (name, bytes) in all() {
+            let Some(picture) = name.strip_suffix(".expected.png") else { continue };
+            let expected = image::load_from_memory(&bytes).unwrap().into_rgb8();
+            let got = decode(&fixture(picture)).unwrap_or_else(|e| panic!("{picture}: {e}"));
+            let difference = largest_difference(&got, &expected);
+            // PNG is exact. JPEG decoders may round differently, and do where they also have to
+            // interpolate colours.
+            let allowed = if picture.ends_with(".png") { 0 } else { 4 };
+            assert!(difference <= allowed, "{picture} differs by {difference}");
+            checked += 1;
+        }
+        assert!(checked > 35, "only {checked} fixtures");
+    }
+
+    #[test]
+    fn a_file_that_lacks_its_end_is_broken_wherever_it_is_cut() {
+        for (name, bytes) in all() {
+            for length in 8..bytes.len() {
+                let result = decode(&bytes[..length]);
+                assert!(
+                    matches!(result, Err(DecodeError::Broken(_))),
+                    "{name} cut to {length} of {} bytes is accepted",
+                    bytes.len()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_after_the_picture_do_not_matter() {
+        for name in ["rgb_420.jpg", "progressive_444.jpg", "rgb.png"] {
+            let bytes = fixture(name);
+            for extra in [&b"\xff\xd8 more \xff\xd9"[..], &[0; 100], &[0xff]] {
+                assert_eq!(decode(&[&bytes[..], extra].concat()), decode(&bytes), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_end_marker_inside_a_comment_is_not_the_pictures() {
+        let plain = fixture("rgb_444.jpg");
+        let comment = b"\xff\xfe\x00\x06\xff\xd9\xff\xd9";
+        let bytes = [&plain[..2], comment, &plain[2..]].concat();
+        assert_eq!(decode(&bytes), decode(&plain));
+        assert!(decode(&bytes[..bytes.len() - 2]).is_err());
+    }
+
+    #[test]
+    fn sizes_are_refused_before_pixels_are_decoded() {
+        let mut jpeg = fixture("rgb_444.jpg");
+        let frame = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
+        jpeg[frame + 5..frame + 9].copy_from_slice(&[0xff, 0xdc, 0xff, 0xdc]);
+        let mut png = fixture("rgb.png");
+        png[16..24].copy_from_slice(&[0, 1, 0x86, 0xa0, 0, 1, 0x86, 0xa0]);
+        let sum = crc32(&png[12..29]);
+        png[29..33].copy_from_slice(&sum.to_be_bytes());
+        for (bytes, side) in [(jpeg, 65_500), (png, 100_000)] {
+            let error = decode_upright(&bytes, Limits::default()).unwrap_err();
+            let max_pixels = 64_000_000;
+            assert_eq!(error, DecodeError::TooLarge { width: side, height: side, max_pixels });
+        }
+    }
+
+    /// The checksum of PNG chunks, bit by bit.
+    fn crc32(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0, |sum, byte| {
+            (0..8).fold(sum ^ u32::from(*byte), |s, _| {
+                (s >> 1) ^ (0xedb8_8320 & (s & 1).wrapping_neg())
+            })
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(400))]
+
+        #[test]
+        fn any_bytes_give_a_picture_or_an_error(
+            head in prop::sample::select(vec![&b""[..], b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"]),
+            tail in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let bytes = [head, &tail].concat();
+            let _ = decode(&bytes);
+            let _ = crate::imaging::decode_mask(&bytes, Limits { max_pixels: 1 << 20 });
+        }
+
+        #[test]
+        fn damaged_files_give_a_picture_or_an_error(
+            which in any::<prop::sample::Index>(),
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+            lost in 0_usize..4,
+        ) {
+            let files: Vec<_> = all().collect();
+            let mut bytes = files[which.index(files.len())].1.clone();
+            for (at, value) in &damage {
+                let at = at.index(bytes.len());
+                bytes[at] = *value;
+            }
+            bytes.drain(damage[0].0.index(bytes.len() - lost)..).take(lost).for_each(drop);
+            let _ = decode(&bytes);
+            let _ = crate::imaging::decode_mask(&bytes, Limits { max_pixels: 1 << 20 });
+        }
+    }
+}

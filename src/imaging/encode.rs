@@ -57,3 +57,28 @@ fn write_png(
     });
     if written.is_ok() { bytes } else { Vec::new() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imaging::fixtures::fixture;
+    use crate::imaging::{Limits, decode_upright};
+
+    #[test]
+    fn pictures_survive_png_exactly_and_jpeg_nearly() {
+        let image = decode_upright(&fixture("rgb.png"), Limits::default()).unwrap();
+        let png = decode_upright(&encode_png(&image), Limits::default()).unwrap();
+        assert_eq!(png, image);
+        let jpeg = decode_upright(&encode_jpeg(&image, 95), Limits::default()).unwrap();
+        let pairs = image.as_raw().iter().zip(jpeg.as_raw());
+        assert!(pairs.map(|(a, b)| a.abs_diff(*b)).max().unwrap() < 12);
+    }
+
+    #[test]
+    fn a_picture_without_pixels_gives_no_bytes() {
+        assert_eq!(encode_png(&RgbImage::new(0, 3)), b"");
+        assert_eq!(encode_jpeg(&RgbImage::new(3, 0), 90), b"");
+        assert_eq!(encode_jpeg(&RgbImage::new(65_536, 1), 90), b"");
+        assert_eq!(encode_mask(&GrayImage::new(0, 0)), b"");
+    }
+}

@@ -86,3 +86,62 @@ fn describe_colours(rgb: &[u8]) -> String {
         _ => format!("a photograph, an RGB image with {count} colours: is it in the wrong folder?"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imaging::encode_mask;
+    use crate::imaging::fixtures::fixture;
+
+    fn decode(name: &str) -> Result<GrayImage, MaskError> {
+        decode_mask(&fixture(name), Limits::default())
+    }
+
+    #[test]
+    fn stored_values_are_the_ids_at_every_bit_depth() {
+        let kinds = ["gray_1", "gray_2", "gray_4", "gray_8", "gray_16"];
+        let kinds = kinds.into_iter().chain(["palette_1", "palette_2", "palette_4", "palette_8"]);
+        let interlaced = ["interlaced_1", "interlaced_2", "interlaced_4", "interlaced_8"];
+        for kind in kinds.chain(interlaced) {
+            let values = match kind.split_once('_').unwrap().1 {
+                "1" => 2,
+                "2" => 4,
+                _ => 16,
+            };
+            let expected =
+                GrayImage::from_fn(13, 7, |x, y| image::Luma([((x + 2 * y) % values) as u8]));
+            assert_eq!(decode(&format!("mask_{kind}_bit.png")).unwrap(), expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_mask_is_told_apart() {
+        let told = |name| decode(name).unwrap_err().to_string();
+        assert!(told("mask_too_large_values.png").contains("up to 1500"));
+        assert!(told("mask_colour_coded.png").contains("colour-coded mask, an RGB image with 3"));
+        assert!(
+            told("mask_three_equal_channels.png").contains("channels are equal, with 3 values")
+        );
+        assert!(
+            told("mask_photograph.png").contains("a photograph, an RGB image with 300 colours")
+        );
+        assert!(told("mask_gray_alpha.png").contains("alpha channel"));
+        assert!(told("rgb_444.jpg").contains("a JPEG photograph"));
+        assert!(told("rgba.png").contains("a photograph"));
+        let whole = fixture("mask_gray_8_bit.png");
+        let cut = decode_mask(&whole[..60], Limits::default()).unwrap_err();
+        assert_eq!(cut, MaskError::Decode(DecodeError::Broken("a PNG that is cut off".to_owned())));
+        let small = decode_mask(&whole, Limits { max_pixels: 90 }).unwrap_err();
+        assert!(small.to_string().contains("13 x 7 = 91 pixels"), "{small}");
+    }
+
+    #[test]
+    fn a_mask_survives_the_round_trip() {
+        let ids = GrayImage::from_fn(300, 17, |x, y| image::Luma([(x * y) as u8]));
+        let bytes = encode_mask(&ids);
+        assert_eq!(decode_mask(&bytes, Limits::default()).unwrap(), ids);
+        assert_eq!(bytes, encode_mask(&ids));
+        let shown = crate::imaging::decode_upright(&bytes, Limits::default()).unwrap();
+        assert_eq!(shown.get_pixel(3, 1).0, crate::imaging::class_colour(3));
+    }
+}

@@ -7,6 +7,8 @@ mod colours;
 mod decode;
 mod encode;
 mod error;
+#[cfg(test)]
+mod fixtures;
 mod jpeg_file;
 mod mask;
 mod png_file;

@@ -26,10 +26,14 @@ pub(super) struct Png {
 fn broken(error: &png::DecodingError) -> DecodeError {
     DecodeError::Broken(match error {
         png::DecodingError::IoError(cause) if cause.kind() == std::io::ErrorKind::UnexpectedEof => {
-            "a PNG that is cut off".to_owned()
+            return cut_off();
         }
         _ => format!("a PNG that cannot be decoded: {error}"),
     })
+}
+
+fn cut_off() -> DecodeError {
+    DecodeError::Broken("a PNG that is cut off".to_owned())
 }
 
 /// Decodes the (first) image of a PNG.
@@ -55,8 +59,12 @@ pub(super) fn read(
     if (frame.width, frame.height) != (width, height) {
         return Err(DecodeError::Broken("an animated PNG with a partial first frame".to_owned()));
     }
-    // EXIF may follow the pixels. A fault after them costs no pixel and is not one of ours.
-    let _ = reader.finish();
+    // EXIF may follow the pixels. Other faults there cost no pixel and are let pass.
+    if let Err(error) = reader.finish().map_err(|e| broken(&e))
+        && error == cut_off()
+    {
+        return Err(error);
+    }
     let exif = reader.info().exif_metadata.as_deref();
     let orientation = exif.and_then(Orientation::from_exif_chunk);
     Ok(Png {

@@ -1,7 +1,8 @@
 //! Regions of pictures and masks to a given size.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::{GrayImage, Luma, RgbImage};
 
 /// A rectangle in source pixels; (0, 0) is the outer corner of the first pixel, so fractions are
@@ -56,14 +57,15 @@ pub fn resize_image(image: &RgbImage, region: Region, width: u32, height: u32) -
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
         .crop(region.left, region.top, region.width, region.height);
-    let mut target = Image::new(width, height, PixelType::U8x3);
-    if let Ok(source) =
-        ImageRef::new(image.width(), image.height(), image.as_raw(), PixelType::U8x3)
-    {
-        // Fails only for a region outside the source or unequal pixel types: neither can be.
-        let _ = Resizer::new().resize(&source, &mut target, &options);
+    let mut target = RgbImage::new(width, height);
+    // The typed calls compile the resizer for this one pixel type, and not for all thirteen.
+    let source = TypedImageRef::<U8x3>::from_buffer(image.width(), image.height(), image.as_raw());
+    let view = TypedImage::<U8x3>::from_buffer(width, height, &mut target);
+    if let (Ok(source), Ok(mut view)) = (source, view) {
+        // Fails only for a region outside the source, which this one is not.
+        let _ = Resizer::new().resize_typed(&source, &mut view, &options);
     }
-    RgbImage::from_raw(width, height, target.into_vec()).unwrap_or_default()
+    target
 }
 
 /// `region` of a mask scaled to `width` x `height` pixels (each at least 1): every target pixel
@@ -84,4 +86,63 @@ pub fn resize_mask(ids: &GrayImage, region: Region, width: u32, height: u32) -> 
     GrayImage::from_fn(width, height, |x, y| {
         Luma([ids.get_pixel(columns[x as usize], rows[y as usize]).0[0]])
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::imaging::fixtures::fixture;
+    use crate::imaging::{Limits, decode_upright};
+
+    fn picture(name: &str) -> RgbImage {
+        decode_upright(&fixture(name), Limits::default()).unwrap()
+    }
+
+    #[test]
+    fn pictures_are_resized_as_by_pil() {
+        let source = picture("resize_source.png");
+        let whole = Region::whole(40, 30);
+        let part = Region { left: 5.25, top: 3.5, width: 24.75, height: 18.25 };
+        for (name, region) in [("smaller", whole), ("larger", whole), ("part", part)] {
+            let expected = picture(&format!("resize_{name}.png"));
+            let got = resize_image(&source, region, expected.width(), expected.height());
+            let pairs = got.as_raw().iter().zip(expected.as_raw());
+            assert!(pairs.map(|(a, b)| a.abs_diff(*b)).max().unwrap() <= 1, "{name}");
+        }
+    }
+
+    #[test]
+    fn mask_pixels_come_from_the_source_pixel_under_their_centre() {
+        let ids = GrayImage::from_raw(4, 1, vec![1, 2, 3, 4]).unwrap();
+        let row = |region, width| resize_mask(&ids, region, width, 1).into_raw();
+        let whole = Region::whole(4, 1);
+        assert_eq!(row(whole, 2), [2, 4]);
+        assert_eq!(row(whole, 8), [1, 1, 2, 2, 3, 3, 4, 4]);
+        assert_eq!(row(Region { left: 1.0, width: 2.0, ..whole }, 4), [2, 2, 3, 3]);
+        assert_eq!(resize_mask(&GrayImage::new(0, 0), whole, 2, 2), GrayImage::new(2, 2));
+    }
+
+    fn length() -> impl Strategy<Value = f64> {
+        prop_oneof![-20.0..50.0, Just(0.0), Just(f64::NAN), Just(f64::INFINITY), Just(1e300)]
+    }
+
+    proptest! {
+        #[test]
+        fn any_region_gives_source_pixels(
+            (source_width, source_height) in (1_u32..40, 1_u32..40),
+            (left, top, width, height) in (length(), length(), length(), length()),
+            (to_width, to_height) in (0_u32..50, 0_u32..50),
+        ) {
+            let region = Region { left, top, width, height };
+            let white = RgbImage::from_pixel(source_width, source_height, image::Rgb([255; 3]));
+            let image = resize_image(&white, region, to_width, to_height);
+            prop_assert_eq!(image.dimensions(), (to_width.max(1), to_height.max(1)));
+            prop_assert!(image.as_raw().iter().all(|&value| value == 255));
+            let ids = GrayImage::from_pixel(source_width, source_height, Luma([7]));
+            let mask = resize_mask(&ids, region, to_width, to_height);
+            prop_assert!(mask.as_raw().iter().all(|&value| value == 7));
+        }
+    }
 }
