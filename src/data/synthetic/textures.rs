@@ -73,23 +73,23 @@ impl Surface {
             Shape::Disc { radius } => {
                 let (sin, cos) = rng.random_range(0.0..TAU).sin_cos();
                 Pattern::Rings {
-                    period: unit * rng.random_range(9.0..16.0),
+                    period: unit * rng.random_range(18.0..26.0),
                     phase: rng.random_range(0.0..TAU),
                     radius,
                     light: (0.5 * cos, 0.5 * sin),
                 }
             }
             Shape::Box { .. } if rng.random_bool(0.5) => {
-                Pattern::Checks { cell: unit * rng.random_range(6.0..11.0) }
+                Pattern::Checks { cell: unit * rng.random_range(4.0..6.0) }
             }
             Shape::Box { .. } => {
-                let height = unit * rng.random_range(6.0..10.0);
+                let height = unit * rng.random_range(4.5..6.5);
                 Pattern::Bricks { length: height * rng.random_range(1.8..2.4), height }
             }
             Shape::Triangle { sides } => {
                 let (nx, ny, _) = sides[rng.random_range(0..3)];
                 let phase = rng.random_range(0.0..TAU);
-                Pattern::Stripes { period: unit * rng.random_range(8.0..15.0), phase, nx, ny }
+                Pattern::Stripes { period: unit * rng.random_range(9.0..13.0), phase, nx, ny }
             }
         };
         Self { colours: two_colours(rng), pattern }
@@ -123,7 +123,7 @@ impl Pattern {
             Self::Rings { period, phase, radius, light } => {
                 let rings = alternate(x.hypot(y) / period * TAU + phase);
                 let lit = (x * light.0 + y * light.1) / radius;
-                (rings, 0.95 + 0.5 * lit - 0.25 * (x * x + y * y) / (radius * radius))
+                (rings, 1.1 + 0.7 * lit - 0.5 * (x * x + y * y) / (radius * radius))
             }
             Self::Checks { cell } => {
                 let wave = |v: f32| (v / cell * TAU / 2.0).sin();
@@ -147,7 +147,7 @@ impl Pattern {
             }
             Self::Speckle { scale, seed } => {
                 let coarse = fractal(x / scale / 20.0, y / scale / 20.0, seed ^ 1);
-                (0.6 * step(0.3, 0.8, smooth(x / scale, y / scale, seed)) + 0.4 * coarse, 1.0)
+                (0.4 * smooth(x / scale, y / scale, seed) + 0.6 * coarse, 1.0)
             }
             Self::Grain { scale, dx, dy, seed } => {
                 let (along, across) = (x * dx + y * dy, y * dx - x * dy);
