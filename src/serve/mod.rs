@@ -1,1 +1,20 @@
 //! The HTTP server: router, queue, request and response formats.
+//!
+//! A request walks [`app`] -> checks of its head (media types, declared size) -> its body, under
+//! limits -> a place in the queue -> the decoder -> the engine's thread -> the encoder. Everything
+//! that is refused gets a JSON body `{"error": "...", "error_type": "..."}` with a name of
+//! [`ErrorType`]. How much is taken on at once, and what that costs, is in [`Settings`].
+
+mod app;
+mod body;
+mod engine;
+mod invocations;
+mod media;
+mod queue;
+mod reply;
+mod settings;
+
+pub use app::app;
+pub use engine::{EngineHandle, Status};
+pub use reply::ErrorType;
+pub use settings::Settings;

@@ -1,0 +1,127 @@
+//! How much is taken on at once, and what happens beyond it.
+
+use std::time::Duration;
+
+use maskmaker::serve::Settings;
+use tokio::spawn;
+
+use super::stub::*;
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_413_whether_declared_or_streamed() {
+    let app = plain().await;
+    let most = settings().max_body_bytes;
+    let words = ask(&app, post(vec![0; most + 1])).await.is_refusal(413, "BodyTooLarge");
+    assert!(words.contains(&most.to_string()), "{words}");
+    let pieces = (0..5).map(|_| Step::Bytes(vec![0; most / 4]));
+    ask(&app, post(arriving(pieces))).await.is_refusal(413, "BodyTooLarge");
+    ask(&app, post(vec![0; most])).await.is_refusal(422, "UndecodableImage");
+}
+
+#[tokio::test]
+async fn an_image_over_the_pixel_limit_is_413() {
+    let app = plain().await;
+    let words = ask(&app, post(png(101, 100))).await.is_refusal(413, "ImageTooLarge");
+    assert!(words.contains("10000"), "{words}");
+    ask(&app, post(png(100, 100))).await.is_mask(100, 100);
+}
+
+#[tokio::test]
+async fn a_full_queue_is_503_at_once_and_ping_does_not_wait() {
+    let gate = gate();
+    let app = ready(&gate.engine, &Settings { queue_depth: 2, ..settings() }).await;
+    let waiting: Vec<_> = (11..13)
+        .map(|width| {
+            let app = app.clone();
+            spawn(async move { ask(&app, post(png(width, 5))).await.is_mask(width, 5) })
+        })
+        .collect();
+    gate.next_begun().await;
+    let words = ask(&app, post(png(3, 3))).await.is_refusal(503, "Overloaded");
+    assert!(words.contains("Retry-After"), "{words}");
+    assert_eq!(ask(&app, request("GET", "/ping")).await.status, 200);
+    drop(gate.let_on);
+    for answered in waiting {
+        answered.await.unwrap();
+    }
+    ask(&app, post(png(9, 9))).await.is_mask(9, 9);
+}
+
+#[tokio::test]
+async fn work_whose_client_left_is_not_computed() {
+    let gate = gate();
+    let app = ready(&gate.engine, &settings()).await;
+    let send = |width| {
+        let app = app.clone();
+        spawn(async move { ask(&app, post(png(width, 5))).await.is_mask(width, 5) })
+    };
+    let first = send(11);
+    assert_eq!(gate.next_begun().await, 11);
+    let leaves = send(12);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    leaves.abort();
+    leaves.await.unwrap_err();
+    let last = send(13);
+    gate.let_on.send(()).unwrap();
+    gate.let_on.send(()).unwrap();
+    first.await.unwrap();
+    last.await.unwrap();
+    assert_eq!(gate.begun.try_iter().collect::<Vec<_>>(), [13]);
+}
+
+#[tokio::test]
+async fn work_in_progress_keeps_its_place_when_its_client_leaves() {
+    let gate = gate();
+    let app = ready(&gate.engine, &Settings { queue_depth: 1, ..settings() }).await;
+    let leaves = spawn({
+        let app = app.clone();
+        async move { ask(&app, post(png(11, 5))).await.status }
+    });
+    gate.next_begun().await;
+    leaves.abort();
+    leaves.await.unwrap_err();
+    ask(&app, post(png(3, 3))).await.is_refusal(503, "Overloaded");
+    drop(gate.let_on);
+    loop {
+        let answer = ask(&app, post(png(3, 3))).await;
+        if answer.status != 503 {
+            break answer.is_mask(3, 3);
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+#[tokio::test]
+async fn bodies_that_fill_the_memory_set_aside_for_them_are_503() {
+    let app = plain().await;
+    let most = settings().max_body_bytes;
+    let slow: Vec<_> = (0..4)
+        .map(|_| {
+            let app = app.clone();
+            let body = arriving([Step::Bytes(vec![0; most]), Step::Stall]);
+            spawn(async move { ask(&app, post(body)).await.status })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    ask(&app, post(png(3, 3))).await.is_refusal(503, "Overloaded");
+    slow.iter().for_each(tokio::task::JoinHandle::abort);
+    for task in slow {
+        task.await.unwrap_err();
+    }
+    ask(&app, post(png(3, 3))).await.is_mask(3, 3);
+}
+
+#[tokio::test]
+async fn many_images_at_once_are_all_answered_through_few_turns() {
+    let settings = Settings { decoded_images: 1, ..settings() };
+    let app = ready(&engine(red_modulo_4), &settings).await;
+    let all: Vec<_> = (20..50)
+        .map(|width| {
+            let app = app.clone();
+            spawn(async move { ask(&app, post(png(width, 8))).await.is_mask(width, 8) })
+        })
+        .collect();
+    for answered in all {
+        answered.await.unwrap();
+    }
+}

@@ -1,0 +1,6 @@
+//! The server: its answers through the router.
+
+mod answers;
+mod limits;
+mod random;
+mod stub;
