@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use image::{GrayImage, RgbImage};
 use tokio::sync::{oneshot, watch};
@@ -65,6 +66,18 @@ impl EngineHandle {
             Ok(Status::Ready) => Ok(()),
             Ok(Status::Failed(error)) => Err(error.clone()),
             _ => Err(Error::internal("the engine's thread ended before it was ready")),
+        }
+    }
+
+    /// Lets go of a loaded engine and waits, not for ever, until it is gone, so that a process
+    /// does not end under a thread that is still taking libtorch down.
+    pub(super) async fn ended(self, patience: Duration) {
+        let Self { jobs, mut status } = self;
+        drop(jobs);
+        if *status.borrow() != Status::Loading {
+            let gone = status.wait_for(|status| matches!(status, Status::Gone | Status::Failed(_)));
+            // Either way the process goes on to its end.
+            let _ = tokio::time::timeout(patience, gone).await;
         }
     }
 

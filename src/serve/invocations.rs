@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 use super::app::Server;
 use super::body::{self, Received};
 use super::engine::Status;
+use super::log::BytesIn;
 use super::media;
 use super::reply::{ErrorType, Refusal};
 use crate::imaging::{DecodeError, Limits, decode_upright, encode_mask};
@@ -29,7 +30,7 @@ pub(super) async fn invocations(State(server): State<Arc<Server>>, request: Requ
             body::receive(&mut body, &server.queue, &server.settings, &mut count).await?;
         server.mask(received).await
     };
-    match outcome.await {
+    let mut response = match outcome.await {
         Ok(png) => ([(CONTENT_TYPE, media::PNG)], png).into_response(),
         Err(refusal) => {
             if count > 0 || !waits_to_send(&head) {
@@ -37,7 +38,9 @@ pub(super) async fn invocations(State(server): State<Arc<Server>>, request: Requ
             }
             refusal.into_response()
         }
-    }
+    };
+    response.extensions_mut().insert(BytesIn(count));
+    response
 }
 
 /// Whether the client sends its body only after "100 Continue", which reading would call for.

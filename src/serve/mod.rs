@@ -9,12 +9,17 @@ mod app;
 mod body;
 mod engine;
 mod invocations;
+mod listen;
+mod log;
 mod media;
 mod queue;
 mod reply;
+mod run;
 mod settings;
 
 pub use app::app;
 pub use engine::{EngineHandle, Status};
+pub use listen::serve_until;
 pub use reply::ErrorType;
+pub use run::run;
 pub use settings::Settings;

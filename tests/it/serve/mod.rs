@@ -1,6 +1,8 @@
-//! The server: its answers through the router.
+//! The server: its answers through the router, and its manners on real sockets.
 
 mod answers;
 mod limits;
+mod process;
 mod random;
+mod socket;
 mod stub;
