@@ -6,7 +6,8 @@ likeliest class of its bin, and scores that: mean IoU over the classes that occu
 prediction, from a confusion matrix without the pixels marked 255. Once with the classes as
 frequent as they are, and once as if they were equally frequent.
 
-The sample data must score below 0.40 here, or a network could pass by learning colours.
+The sample data must score at most 0.40 here, or a network could pass by learning colours; the
+exit code is 1 if a result is above that.
 
     maskmaker sample-data DIR && benches/colour_classifier.py DIR
 
@@ -15,11 +16,13 @@ Needs numpy and pillow.
 
 import argparse
 import pathlib
+import sys
 
 import numpy as np
 from PIL import Image
 
 IGNORED = 255
+LIMIT = 0.40
 
 
 def pixels(root, channel, bins):
@@ -46,6 +49,7 @@ def main():
     parser.add_argument("--bins", type=int, nargs="+", default=[16, 32], help="per channel")
     parser.add_argument("--classes", type=int, default=4)
     options = parser.parse_args()
+    best = 0.0
     for bins in options.bins:
         histogram = np.zeros((bins**3, options.classes))
         for index, truth in pixels(options.root, "train", bins):
@@ -63,7 +67,10 @@ def main():
                 confusion += flat.reshape(confusion.shape)
             each, mean = mean_iou(confusion)
             per_class = " ".join(f"{value:.3f}" for value in each)
+            best = max(best, mean)
             print(f"{bins}^3 bins, priors {name}: mIoU {mean:.3f} (per class {per_class})")
+    if best > LIMIT:
+        sys.exit(f"colour alone reaches mIoU {best:.3f}, at most {LIMIT:.2f} is allowed: colour gives the classes away")
 
 
 if __name__ == "__main__":

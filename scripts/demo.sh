@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # The whole loop on synthetic pictures: make data, train, serve, segment one picture twice, show the scores.
 #   scripts/demo.sh            (`make demo` builds the program first)
+# Fails if the model scores below a validation mIOU of 0.60.
 # DEMO_DIR   where everything goes (default demo-out); emptied at the start if an earlier demo made it
 # MASKMAKER  the program (default target/release/maskmaker)
 set -euo pipefail
 
-images=240
-size=160
+images=200
+size=192
 seed=1
+least_miou=0.60
 ready_within=60 # seconds until the server must have loaded the model
 
 cd "$(dirname "$0")/.."
@@ -38,7 +40,7 @@ trap stop_server EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-say "data: $images pictures of $size x $size"
+say "data: $images pictures, longer side $size"
 "$maskmaker" sample-data "$dir/input/data" --images "$images" --size "$size" --seed "$seed"
 cp hyperparameters/demo.json "$dir/input/config/hyperparameters.json"
 python3 - "$dir/input/config/inputdataconfig.json" <<'P'
@@ -55,7 +57,7 @@ say "train"
 say "serve"
 log=$dir/serve.log
 : > "$log"
-"$maskmaker" --ml-root "$dir" serve --port 0 2> "$log" &
+"$maskmaker" --ml-root "$dir" serve --host 127.0.0.1 --port 0 2> "$log" &
 server=$!
 for ((tenth = 0; ; tenth++)); do
   ! grep -q '^ready after' "$log" || break
@@ -101,31 +103,18 @@ cmp "$served" "$dir/pictures/$name.mask.png" || die "the served mask and predict
 echo "the served mask and predict's are the same, byte for byte"
 
 say "scores ($dir/model/metrics.json)"
-python3 - "$dir/model/metrics.json" <<'P'
+python3 - "$dir/model/metrics.json" "$least_miou" <<'P'
 import json, sys
-
-def show(value, name, indent):
-    pad = "  " * indent
-    if isinstance(value, dict):
-        print(f"{pad}{name}:")
-        for key, item in value.items():
-            show(item, key, indent + 1)
-    elif isinstance(value, list):
-        if all(isinstance(item, (int, float)) or item is None for item in value):
-            print(f"{pad}{name}: " + " ".join(text(item) for item in value))
-        else:
-            print(f"{pad}{name}:")
-            for index, item in enumerate(value):
-                show(item, index, indent + 1)
-    else:
-        print(f"{pad}{name}: {text(value)}")
-
-def text(value):
-    return "-" if value is None else f"{value:.4f}" if isinstance(value, float) else str(value)
-
-with open(sys.argv[1]) as f:
-    for key, item in json.load(f).items():
-        show(item, key, 0)
+path, least = sys.argv[1], float(sys.argv[2])
+with open(path) as f:
+    metrics = json.load(f)
+score = lambda value: "absent" if value is None else f"{value:.4f}"
+print(f"validation mIOU {score(metrics['mIOU'])}, pixel accuracy {score(metrics['pixel_accuracy'])}, epoch {metrics['best_epoch']}")
+for a_class in metrics["classes"]:
+    print(f"  IoU of {a_class['name']}: {score(a_class['iou'])}")
+# An absent score and NaN are not enough either.
+if not (metrics["mIOU"] or 0) >= least:
+    sys.exit(f"demo: validation mIOU is {score(metrics['mIOU'])}, at least {least:.2f} is expected: training is broken")
 P
 
 say "done in $SECONDS s"

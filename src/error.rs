@@ -10,10 +10,14 @@ use std::path::Path;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Whose fault an [`Error`] is; it decides the exit code (design: 18).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Fault {
     /// Data or configuration is wrong: exit code 3, and the reason goes to `output/failure`.
+    #[default]
     Input,
+    /// The data or settings ask for more memory than there is: exit code 3. Whoever knows the
+    /// setting that mends it says so with [`Error::when_out_of_memory`].
+    Memory,
     /// Ours: exit code 1.
     Internal,
 }
@@ -29,26 +33,40 @@ impl Error {
     /// Wrong data or configuration. The text names the file or key, what was found, what is
     /// allowed, and the fix.
     pub fn input(problem: impl Into<String>) -> Self {
-        Self { fault: Fault::Input, problems: vec![problem.into()] }
+        Self::new(Fault::Input, &problem.into())
     }
 
     /// Something that no input should be able to cause.
     pub fn internal(problem: impl Into<String>) -> Self {
-        Self { fault: Fault::Internal, problems: vec![problem.into()] }
+        Self::new(Fault::Internal, &problem.into())
+    }
+
+    /// Names and values come from users: no control character of theirs reaches a terminal, and a
+    /// problem stays one line.
+    fn new(fault: Fault, problem: &str) -> Self {
+        let plain = |c: char| if c.is_control() { ' ' } else { c };
+        Self { fault, problems: vec![problem.chars().map(plain).collect()] }
     }
 
     /// A file operation failed. `doing` completes "cannot ... PATH", for example "read".
     pub fn io(doing: &str, path: &Path, cause: &std::io::Error) -> Self {
-        let mut text = format!("cannot {doing} {}: {cause}", path.display());
-        if cause.kind() == std::io::ErrorKind::PermissionDenied {
-            text.push_str(" (check the owner and the mode of the folder, or mount it writable)");
-        }
-        Self::input(text)
+        // Temporary files wrap the system's reason in a text with their own name.
+        let reason = match cause.get_ref().and_then(std::error::Error::source) {
+            Some(source) => source.to_string(),
+            None => cause.to_string(),
+        };
+        let denied = cause.kind() == std::io::ErrorKind::PermissionDenied;
+        let hint = if denied { " (check its owner and mode, and how it is mounted)" } else { "" };
+        Self::input(format!("cannot {doing} {}: {reason}{hint}", path.display()))
     }
 
-    /// Whose fault it is.
-    pub fn fault(&self) -> Fault {
-        self.fault
+    /// The same error with `advice` if it says that memory ran out.
+    #[must_use]
+    pub fn when_out_of_memory(mut self, advice: &str) -> Self {
+        if self.fault == Fault::Memory {
+            self.problems.iter_mut().for_each(|problem| problem.push_str(advice));
+        }
+        self
     }
 
     /// Every problem, in the order it was found; never empty.
@@ -68,7 +86,7 @@ impl Error {
     /// The process exit code (design: 18).
     pub fn exit_code(&self) -> u8 {
         match self.fault {
-            Fault::Input => 3,
+            Fault::Input | Fault::Memory => 3,
             Fault::Internal => 1,
         }
     }
@@ -95,15 +113,25 @@ impl std::error::Error for Error {}
 impl From<tch::TchError> for Error {
     fn from(error: tch::TchError) -> Self {
         let text = error.to_string();
+        let text = text.trim_start_matches("Internal torch error: ");
         // The C++ backtrace that libtorch appends helps nobody at a terminal.
-        let reason = text.split("\nException raised from").next().unwrap_or(&text);
-        Self::internal(format!("libtorch: {}", reason.trim()))
+        let cut =
+            ["\nException raised from", "\nframe #"].iter().filter_map(|mark| text.find(mark));
+        let reason = text[..cut.min().unwrap_or(text.len())].trim();
+        if reason.contains("out of memory") || reason.contains("can't allocate memory") {
+            return Self::new(Fault::Memory, &format!("not enough memory ({reason})"));
+        }
+        Self::new(Fault::Internal, &format!("libtorch: {reason}"))
     }
 }
 
 /// Collects problems while checking goes on.
 #[derive(Debug, Default)]
-pub struct Problems(Vec<String>);
+pub struct Problems {
+    /// The worst of all.
+    fault: Fault,
+    found: Vec<String>,
+}
 
 impl Problems {
     /// An empty collection.
@@ -113,25 +141,30 @@ impl Problems {
 
     /// Notes one problem.
     pub fn push(&mut self, problem: impl Into<String>) {
-        self.0.push(problem.into());
+        self.add(Error::input(problem));
     }
 
     /// Notes the problems of a failed result and hands on the value of a good one.
     pub fn check<T>(&mut self, result: Result<T>) -> Option<T> {
-        result.map_err(|error| self.0.extend(error.problems)).ok()
+        result.map_err(|error| self.add(error)).ok()
+    }
+
+    fn add(&mut self, error: Error) {
+        self.fault = self.fault.max(error.fault);
+        self.found.extend(error.problems);
     }
 
     /// Whether nothing was noted.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.found.is_empty()
     }
 
-    /// All problems as one input error, or nothing when there were none.
+    /// All problems as one error, or nothing when there were none.
     pub fn into_result(self) -> Result<()> {
-        if self.0.is_empty() {
+        if self.found.is_empty() {
             return Ok(());
         }
-        Err(Error { fault: Fault::Input, problems: self.0 })
+        Err(Error { fault: self.fault, problems: self.found })
     }
 }
 
@@ -161,6 +194,33 @@ mod tests {
         let error = problems.into_result().unwrap_err();
         assert_eq!(error.to_string(), "a is wrong (and 1 more problem, below)\n- b is wrong");
         assert_eq!(error.exit_code(), 3);
+    }
+
+    #[test]
+    fn libtorchs_frames_stay_out_and_running_out_of_memory_is_told_apart() {
+        let text = "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate \
+                    memory: you tried to allocate 99 bytes.\nframe #0: c10::ThrowEnforceNotMet";
+        let error = Error::from(tch::TchError::Torch(text.to_owned()));
+        let error = error.when_out_of_memory("; take less");
+        let said = error.to_string();
+        assert!(said.starts_with("not enough memory (") && said.ends_with("; take less"), "{said}");
+        assert!(!said.contains("frame"), "{said}");
+        assert_eq!(error.exit_code(), 3);
+
+        let other = "bad shape\nException raised from f at x.cpp:1\nframe #0: g";
+        let error = Error::from(tch::TchError::Torch(other.to_owned())).when_out_of_memory("; no");
+        assert_eq!((error.to_string().as_str(), error.exit_code()), ("libtorch: bad shape", 1));
+    }
+
+    #[test]
+    fn the_worst_fault_decides_and_control_characters_of_users_are_taken_out() {
+        let mut problems = Problems::new();
+        problems.push("key\n\u{1b}[31m");
+        problems.check(Err::<(), _>(Error::internal("ours")));
+        problems.push("more");
+        let error = problems.into_result().unwrap_err();
+        assert_eq!(error.exit_code(), 1);
+        assert_eq!(error.problems(), ["key  [31m", "ours", "more"]);
     }
 
     #[test]

@@ -1,15 +1,28 @@
 //! maskmaker trains, evaluates and serves semantic-segmentation models by SageMaker's container
 //! contract, from one binary.
 //!
-//! The crate is a house with rooms; each module owns one idea and imports point downward only:
-//! [`cli`] -> [`commands`] -> [`serve`] -> [`inference`], [`train`] -> [`data`], [`model`] ->
-//! [`imaging`], [`render`], [`metrics`], [`sagemaker`].
+//! The crate is a house with rooms, and imports point downward only. From the top:
+//!
+//! | floor | rooms |
+//! |---|---|
+//! | the program | [`cli`] |
+//! | one file per subcommand, which wires rooms together | [`commands`] |
+//! | HTTP | [`serve`] |
+//! | artifact and image to class ids | [`inference`] |
+//! | criterion, optimizers, the epoch loop | [`train`] |
+//! | files to batches, the audit, sample data | [`data`] |
+//! | networks, weights, the artifact | [`model`] |
+//! | the ground floor, whose rooms know nothing of each other | [`imaging`], [`render`], [`metrics`], [`sagemaker`] |
+//!
+//! Everyone uses [`error`], [`files`], [`colours`], [`console`] and [`progress`].
 
 // In tests a failed expectation is the message.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod cli;
+pub mod colours;
 pub mod commands;
+pub mod console;
 pub mod data;
 pub mod error;
 pub mod files;
@@ -17,6 +30,7 @@ pub mod imaging;
 pub mod inference;
 pub mod metrics;
 pub mod model;
+pub mod progress;
 pub mod render;
 pub mod sagemaker;
 pub mod serve;

@@ -8,6 +8,11 @@ use super::error::DecodeError;
 use super::sniff::{Format, format_of};
 use super::{jpeg_file, png_file};
 
+/// The longest side of a picture, in pixels, whatever [`Limits`] allows: a JPEG's header holds no
+/// larger number, and a PNG that is all length costs its decoder far more time than its pixels are
+/// worth, because every row begins anew.
+pub const MAX_SIDE: u32 = 65_535;
+
 /// What a picture may cost before it is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -28,6 +33,9 @@ impl Limits {
         if u64::from(width) * u64::from(height) > self.max_pixels {
             return Err(DecodeError::TooLarge { width, height, max_pixels: self.max_pixels });
         }
+        if width.max(height) > MAX_SIDE {
+            return Err(DecodeError::TooLong { width, height });
+        }
         Ok(())
     }
 }
@@ -39,7 +47,7 @@ impl Limits {
 /// `convert("RGB")`). Colour profiles are not applied.
 ///
 /// # Errors
-/// Bytes that are no JPEG or PNG, an image larger than `limits`, and one that is cut off or
+/// Bytes that are no JPEG or PNG, an image larger than `limits` or longer than [`MAX_SIDE`], and one that is cut off or
 /// damaged; a picture is never returned with missing parts painted grey.
 pub fn decode_upright(bytes: &[u8], limits: Limits) -> Result<RgbImage, DecodeError> {
     let format = format_of(bytes)?;
@@ -137,15 +145,34 @@ mod tests {
         let mut jpeg = fixture("rgb_444.jpg");
         let frame = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
         jpeg[frame + 5..frame + 9].copy_from_slice(&[0xff, 0xdc, 0xff, 0xdc]);
-        let mut png = fixture("rgb.png");
-        png[16..24].copy_from_slice(&[0, 1, 0x86, 0xa0, 0, 1, 0x86, 0xa0]);
-        let sum = crc32(&png[12..29]);
-        png[29..33].copy_from_slice(&sum.to_be_bytes());
-        for (bytes, side) in [(jpeg, 65_500), (png, 100_000)] {
+        for (bytes, side) in [(jpeg, 65_500), (png_that_claims(100_000, 100_000), 100_000)] {
             let error = decode_upright(&bytes, Limits::default()).unwrap_err();
             let max_pixels = 64_000_000;
             assert_eq!(error, DecodeError::TooLarge { width: side, height: side, max_pixels });
         }
+    }
+
+    #[test]
+    fn a_side_that_no_jpeg_could_have_is_refused_however_few_the_pixels() {
+        for (width, height) in [(65_536, 1), (1, 65_536), (60_000_000, 1)] {
+            let png = png_that_claims(width, height);
+            let error = decode_upright(&png, Limits::default()).unwrap_err();
+            assert_eq!(error, DecodeError::TooLong { width, height });
+            assert!(error.to_string().contains("more than 65535"), "{error}");
+            assert!(crate::imaging::decode_mask(&png, Limits::default()).is_err());
+        }
+        let longest = crate::imaging::encode_png(&RgbImage::new(65_535, 2));
+        assert_eq!(decode(&longest).unwrap().dimensions(), (65_535, 2));
+    }
+
+    /// A PNG with another size in its header.
+    fn png_that_claims(width: u32, height: u32) -> Vec<u8> {
+        let mut png = fixture("rgb.png");
+        png[16..20].copy_from_slice(&width.to_be_bytes());
+        png[20..24].copy_from_slice(&height.to_be_bytes());
+        let sum = crc32(&png[12..29]);
+        png[29..33].copy_from_slice(&sum.to_be_bytes());
+        png
     }
 
     /// The checksum of PNG chunks, bit by bit.

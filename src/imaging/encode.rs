@@ -4,7 +4,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{GrayImage, RgbImage};
 use png::{BitDepth, ColorType, Compression, Encoder, Filter};
 
-use super::colours::class_colour;
+use crate::colours::class_colour;
 
 /// A mask as an 8-bit palette PNG: the indices are the class ids, and the palette has all 256
 /// entries of [`class_colour`], so that every viewer shows the classes in their colours.

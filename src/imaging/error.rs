@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::decode::MAX_SIDE;
+
 /// Why bytes are not a picture that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DecodeError {
@@ -21,6 +23,13 @@ pub enum DecodeError {
         /// The limit on their product.
         max_pixels: u64,
     },
+    /// The header announces a side longer than [`MAX_SIDE`](super::MAX_SIDE). Nothing was decoded.
+    TooLong {
+        /// Columns, in pixels.
+        width: u32,
+        /// Rows, in pixels.
+        height: u32,
+    },
     /// A JPEG or PNG that is cut off or damaged, or of a kind that cannot be decoded. The text
     /// says which, and names the format.
     Broken(String),
@@ -36,8 +45,13 @@ impl fmt::Display for DecodeError {
             Self::TooLarge { width, height, max_pixels } => write!(
                 f,
                 "the image has {width} x {height} = {} pixels, more than the {max_pixels} allowed; \
-                 make it smaller or raise the limit",
+                 make it smaller",
                 u64::from(*width) * u64::from(*height)
+            ),
+            Self::TooLong { width, height } => write!(
+                f,
+                "the image has {width} x {height} pixels, and no side may have more than \
+                 {MAX_SIDE}; make it smaller",
             ),
             Self::Broken(why) => f.write_str(why),
         }

@@ -142,6 +142,6 @@ mod tests {
         assert_eq!(decode_mask(&bytes, Limits::default()).unwrap(), ids);
         assert_eq!(bytes, encode_mask(&ids));
         let shown = crate::imaging::decode_upright(&bytes, Limits::default()).unwrap();
-        assert_eq!(shown.get_pixel(3, 1).0, crate::imaging::class_colour(3));
+        assert_eq!(shown.get_pixel(3, 1).0, crate::colours::class_colour(3));
     }
 }

@@ -3,7 +3,6 @@
 //! Bytes come from users and from the network: every function here either returns an image whose
 //! size was checked before a pixel was decoded, or says what the bytes were instead.
 
-mod colours;
 mod decode;
 mod encode;
 mod error;
@@ -15,8 +14,7 @@ mod png_file;
 mod resize;
 mod sniff;
 
-pub use colours::class_colour;
-pub use decode::{Limits, decode_upright};
+pub use decode::{Limits, MAX_SIDE, decode_upright};
 pub use encode::{encode_jpeg, encode_mask, encode_png};
 pub use error::{DecodeError, MaskError};
 pub use mask::decode_mask;

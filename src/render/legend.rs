@@ -3,12 +3,22 @@
 use image::{GrayImage, Rgb, RgbImage};
 
 use super::text::{LETTER, fill, write};
-use crate::imaging::class_colour;
+use crate::colours::class_colour;
 
 const PAPER: Rgb<u8> = Rgb([250, 250, 250]);
 const INK: Rgb<u8> = Rgb([25, 25, 25]);
 /// Longer names are cut; a legend wider than the picture helps nobody.
 const LONGEST_NAME: usize = 24;
+/// Class id of ignored pixels. The rooms of the ground floor know nothing of each other, and so the
+/// one of `metrics` is not used here.
+const IGNORED: u8 = 255;
+/// Dots of a letter that are always readable, and those beyond which larger ones help nobody.
+const LEAST_SCALE: u32 = 2;
+const MOST_SCALE: u32 = 16;
+/// Pixels of picture and legend together. Letters shrink until they fit. With the smallest ones the
+/// legend of 256 long names takes less than 4 million pixels under a picture of at most
+/// [`LONGEST_SIDE`](super::overlay::LONGEST_SIDE), which itself has no more than 17 million.
+pub(super) const MOST_PIXELS: u64 = 32_000_000;
 
 /// One line of the legend.
 struct Entry {
@@ -16,25 +26,64 @@ struct Entry {
     text: String,
 }
 
-/// `picture` with the legend of `ids` below it, on a canvas as wide as both need.
+/// Where the lines of a legend go.
+struct Layout {
+    scale: u32,
+    /// Height and width of a letter.
+    letter: u32,
+    /// Width of a column of entries.
+    column: u32,
+    /// Height of a line.
+    line: u32,
+    /// Lines per column.
+    lines: u32,
+    /// Width and height of the whole canvas.
+    size: (u32, u32),
+}
+
+impl Layout {
+    fn new((width, height): (u32, u32), entries: &[Entry], scale: u32) -> Self {
+        let longest = entries.iter().map(|entry| entry.text.chars().count()).max().unwrap_or(0);
+        let letter = LETTER * scale;
+        // A swatch of two letters, a gap of one, the text, and a gap of one.
+        let (column, line) = (letter * (longest as u32 + 4), letter * 3 / 2);
+        let count = entries.len() as u32;
+        let columns = (width.saturating_sub(letter) / column).clamp(1, count.max(1));
+        let lines = count.div_ceil(columns);
+        let panel = if entries.is_empty() { 0 } else { lines * line + letter };
+        let size = (width.max(columns * column + letter), height + panel);
+        Self { scale, letter, column, line, lines, size }
+    }
+
+    /// The layout with the letters that suit `picture`, or with the largest ones for which the
+    /// canvas stays within [`MOST_PIXELS`].
+    fn fitting(picture: (u32, u32), entries: &[Entry]) -> Self {
+        // Letters keep a readable size when a large picture is shown small. The shorter side
+        // decides: a long thin picture would otherwise get a legend much larger than itself.
+        let wanted = (f64::from(picture.0.min(picture.1)) / 300.0).round() as u32;
+        let wanted = wanted.clamp(LEAST_SCALE, MOST_SCALE);
+        let fits =
+            |layout: &Self| u64::from(layout.size.0) * u64::from(layout.size.1) <= MOST_PIXELS;
+        (LEAST_SCALE..=wanted)
+            .rev()
+            .map(|scale| Self::new(picture, entries, scale))
+            .find(fits)
+            .unwrap_or_else(|| Self::new(picture, entries, LEAST_SCALE))
+    }
+}
+
+/// `picture` with the legend of `ids` below it, on a canvas as wide as both need. The shares are
+/// those of `ids`, which may have another size than the picture.
 pub(super) fn add(picture: &RgbImage, ids: &GrayImage, class_names: &[String]) -> RgbImage {
     let entries = entries(ids, class_names);
-    let longest = entries.iter().map(|entry| entry.text.chars().count()).max().unwrap_or(0);
-    let (width, height) = picture.dimensions();
-    // Letters keep a readable size when a large picture is shown small, and on a tiny one.
-    let scale = ((f64::from(width) * f64::from(height)).sqrt() / 300.0).round().max(2.0) as u32;
-    let letter = LETTER * scale;
-    // A swatch of two letters, a gap of one, the text, and a gap of one.
-    let (column, line) = (letter * (longest as u32 + 4), letter * 3 / 2);
-    let columns = ((width.saturating_sub(letter)) / column).clamp(1, entries.len().max(1) as u32);
-    let lines = (entries.len() as u32).div_ceil(columns);
-    let panel = if entries.is_empty() { 0 } else { lines * line + letter };
-    let mut canvas =
-        RgbImage::from_pixel(width.max(columns * column + letter), height + panel, PAPER);
+    let Layout { scale, letter, column, line, lines, size } =
+        Layout::fitting(picture.dimensions(), &entries);
+    let mut canvas = RgbImage::from_pixel(size.0, size.1, PAPER);
     image::imageops::replace(&mut canvas, picture, 0, 0);
     // Down the columns, as one reads a list.
+    let top = picture.height() + letter * 3 / 4;
     for (i, entry) in (0..).zip(&entries) {
-        let (x, y) = (letter + i / lines * column, height + letter * 3 / 4 + i % lines * line);
+        let (x, y) = (letter + i / lines * column, top + i % lines * line);
         fill(&mut canvas, (x, y), (2 * letter, letter), INK);
         let edge = scale.div_ceil(2);
         let inside = (2 * letter - 2 * edge, letter - 2 * edge);
@@ -70,7 +119,7 @@ fn name(id: u8, class_names: &[String]) -> String {
             name.chars().take(LONGEST_NAME - 2).chain("..".chars()).collect()
         }
         Some(name) => name.clone(),
-        None if id == 255 => "ignored".to_owned(),
+        None if id == IGNORED => "ignored".to_owned(),
         None => format!("class {id}"),
     }
 }
@@ -91,6 +140,20 @@ mod tests {
             texts(vec![0, 0, 0, 2, 2, 255, 7, 7], &["sky", "dog", "road"]),
             ["sky      37.5 %", "road     25.0 %", "class 7  25.0 %", "ignored  12.5 %"]
         );
+    }
+
+    #[test]
+    fn letters_shrink_before_the_canvas_grows_too_large() {
+        let scale = |picture, count| {
+            let text = "x".repeat(LONGEST_NAME + 8);
+            let entry = |_| Entry { colour: INK, text: text.clone() };
+            let layout = Layout::fitting(picture, &(0..count).map(entry).collect::<Vec<_>>());
+            assert!(u64::from(layout.size.0) * u64::from(layout.size.1) <= MOST_PIXELS);
+            layout.scale
+        };
+        assert_eq!([scale((4096, 4096), 5), scale((900, 1200), 5), scale((64, 48), 5)], [14, 3, 2]);
+        assert_eq!([scale((4096, 1), 256), scale((1, 4096), 256)], [2, 2]);
+        assert!((3..14).contains(&scale((4096, 4096), 256)));
     }
 
     #[test]

@@ -1,25 +1,34 @@
 //! A picture with its classes painted over it.
 
-use image::{GrayImage, Rgb, RgbImage};
+use std::borrow::Cow;
+
+use image::{GrayImage, Rgb, RgbImage, imageops};
 
 use super::legend;
-use crate::imaging::class_colour;
+use crate::colours::class_colour;
 
 /// How much of the class colour covers the picture inside a region.
 const COVER: f32 = 0.5;
+
+/// The longer side of the picture in an overlay; larger ones are drawn on a smaller copy. It is for
+/// people to look at, and what it costs must not follow from what a picture's header says.
+pub(super) const LONGEST_SIDE: u32 = 4096;
 
 /// `image` with the classes of `ids` painted over it, and a legend below: a swatch, the name and
 /// the share of the pixels in percent of each class that occurs.
 ///
 /// Class 0, the background, stays as it is; regions of other classes are tinted and outlined in
 /// their colour. `ids` has the size of `image`; a mask of another size is stretched over it.
-/// Ids without a name appear as `class N`, and 255 as `ignored`. The result is at least as large as
-/// `image`: higher by the legend, and wider where the legend needs it.
+/// Ids without a name appear as `class N`, and 255 as `ignored`. The result is higher than `image`
+/// by the legend, and wider where the legend needs it. An `image` with a side over 4096 pixels is
+/// shrunk to that first (the shares are still those of the whole mask), and no result has more than
+/// 32 million pixels.
 pub fn overlay(image: &RgbImage, ids: &GrayImage, class_names: &[String]) -> RgbImage {
-    let (width, height) = image.dimensions();
     if image.is_empty() || ids.is_empty() {
         return image.clone();
     }
+    let image = &*shrunken(image);
+    let (width, height) = image.dimensions();
     let stretch = |at: u32, size: u32, count: u32| {
         let at = (2 * u64::from(at) + 1) * u64::from(count) / (2 * u64::from(size));
         (at as u32).min(count - 1)
@@ -48,6 +57,18 @@ pub fn overlay(image: &RgbImage, ids: &GrayImage, class_names: &[String]) -> Rgb
     legend::add(&painted, ids, class_names)
 }
 
+/// `image` if its sides allow that, or a copy whose longer side is [`LONGEST_SIDE`].
+fn shrunken(image: &RgbImage) -> Cow<'_, RgbImage> {
+    let (width, height) = image.dimensions();
+    let longer = width.max(height);
+    if longer <= LONGEST_SIDE {
+        return Cow::Borrowed(image);
+    }
+    let factor = f64::from(LONGEST_SIDE) / f64::from(longer);
+    let shrink = |side: u32| ((f64::from(side) * factor).round() as u32).max(1);
+    Cow::Owned(imageops::thumbnail(image, shrink(width), shrink(height)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,12 +85,32 @@ mod tests {
     }
 
     #[test]
+    fn a_large_picture_is_shrunk_with_its_regions() {
+        let image = RgbImage::from_pixel(8192, 20, Rgb([100, 100, 100]));
+        let ids = GrayImage::from_fn(8192, 20, |x, _| image::Luma([u8::from(x >= 4096)]));
+        let result = overlay(&image, &ids, &[]);
+        assert_eq!(result.width(), LONGEST_SIDE);
+        assert_eq!(result.get_pixel(2000, 5).0, [100, 100, 100]);
+        assert_eq!(result.get_pixel(2048, 5).0, [128, 0, 0]);
+        assert_eq!(result.get_pixel(3000, 5).0, [114, 50, 50]);
+        // The legend's paper follows after half of the rows.
+        assert_eq!(result.get_pixel(3000, 10).0, [250, 250, 250]);
+    }
+
+    #[test]
     fn any_pair_of_sizes_is_drawn() {
-        for (width, height) in [(1, 1), (1, 900), (900, 1), (7, 5)] {
+        let small = [(1, 1), (1, 900), (900, 1), (7, 5), (640, 480)];
+        let thin = [(1, 10_000_000), (10_000_000, 1), (4097, 3), (3, 9000)];
+        for (width, height) in small.into_iter().chain(thin) {
             let image = RgbImage::new(width, height);
-            for ids in [GrayImage::new(3, 2), GrayImage::from_pixel(50, 1, image::Luma([9]))] {
+            let own = GrayImage::new(width, height);
+            let other = GrayImage::from_fn(50, 6, |x, y| image::Luma([(50 * y + x) as u8]));
+            for ids in [GrayImage::new(3, 2), own, other] {
                 let result = overlay(&image, &ids, &[]);
-                assert!(result.width() >= width && result.height() > height);
+                let least = (width.min(LONGEST_SIDE), height.min(LONGEST_SIDE));
+                assert!(result.width() >= least.0 && result.height() > least.1, "{width}x{height}");
+                let most = u64::from(width) * u64::from(height) + 4_000_000;
+                assert!(result.pixels().len() as u64 <= most, "{width}x{height}");
             }
         }
         assert_eq!(overlay(&RgbImage::new(0, 0), &GrayImage::new(1, 1), &[]), RgbImage::new(0, 0));

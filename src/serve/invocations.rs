@@ -92,7 +92,9 @@ impl Server {
 fn refused_image(error: &DecodeError) -> Refusal {
     match error {
         DecodeError::Empty => Refusal::new(ErrorType::EmptyBody, error.to_string()),
-        DecodeError::TooLarge { .. } => Refusal::new(ErrorType::ImageTooLarge, error.to_string()),
+        DecodeError::TooLarge { .. } | DecodeError::TooLong { .. } => {
+            Refusal::new(ErrorType::ImageTooLarge, error.to_string())
+        }
         DecodeError::NotAnImage { .. } | DecodeError::Broken(_) => undecodable(&error.to_string()),
     }
 }

@@ -55,6 +55,11 @@ pub async fn serve_until(
 }
 
 /// One connection with all its requests.
+///
+/// A client that closes its sending half once its request is out gets no answer: hyper takes the
+/// end of its bytes for a hang-up and drops the request. That is the price of noticing clients who
+/// left, so that nothing is computed for them; hyper's `half_close` would answer the one and compute
+/// for the other, whom it cannot tell apart.
 async fn connection(
     stream: TcpStream,
     app: Router,

@@ -1,3 +1,4 @@
-//! Integration tests: one binary, one module per behaviour.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+//! Integration tests: one binary, so that libtorch is linked once; one module per behaviour.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
 mod serve;

@@ -22,6 +22,7 @@ use rayon::prelude::*;
 use crate::error::{Error, Problems, Result};
 use crate::files::write_atomically;
 use crate::imaging::{encode_jpeg, encode_mask};
+use crate::metrics::IGNORE;
 
 /// What the ids of the masks mean; 255 marks the outlines, which are ignored.
 pub const CLASS_NAMES: [&str; 4] = ["background", "disc", "box", "triangle"];
@@ -77,7 +78,7 @@ impl SampleData {
             train: self.images - self.validation_images(),
             validation: self.validation_images(),
             pixels: std::array::from_fn(pixels_of),
-            ignored: pixels_of(255),
+            ignored: pixels_of(usize::from(IGNORE)),
         })
     }
 

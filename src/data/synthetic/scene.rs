@@ -10,9 +10,7 @@ use super::camera::{self, Canvas};
 use super::noise::{mix, step};
 use super::shapes::Shape;
 use super::textures::Surface;
-
-/// Marks outlines in the mask.
-const IGNORED: u8 = 255;
+use crate::metrics::IGNORE;
 
 /// Sides of the scenes: as cameras have them, and square.
 const ASPECTS: [f32; 4] = [1.0, 4.0 / 3.0, 3.0 / 2.0, 16.0 / 9.0];
@@ -152,7 +150,7 @@ fn paint_object(canvas: &mut Canvas, mask: &mut GrayImage, object: &Object, ring
         let colour = object.surface.colour(u, v);
         *pixel = std::array::from_fn(|c| mix(pixel[c], colour[c], cover));
         let id = match distance {
-            d if d.abs() < ring => IGNORED,
+            d if d.abs() < ring => IGNORE,
             d if d < 0.0 => object.class,
             _ => return,
         };

@@ -27,6 +27,17 @@ async fn an_image_over_the_pixel_limit_is_413() {
 }
 
 #[tokio::test]
+async fn an_image_with_too_long_a_side_is_413_whatever_its_pixels() {
+    let roomy = Settings { max_pixels: 1 << 20, max_body_bytes: 1 << 20, ..settings() };
+    let app = ready(&engine(red_modulo_4), &roomy).await;
+    for (width, height) in [(65_536, 1), (1, 65_536)] {
+        let png = maskmaker::imaging::encode_png(&image::RgbImage::new(width, height));
+        let words = ask(&app, post(png)).await.is_refusal(413, "ImageTooLarge");
+        assert!(words.contains("65535"), "{words}");
+    }
+}
+
+#[tokio::test]
 async fn a_full_queue_is_503_at_once_and_ping_does_not_wait() {
     let gate = gate();
     let app = ready(&gate.engine, &Settings { queue_depth: 2, ..settings() }).await;
