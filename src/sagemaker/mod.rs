@@ -1,1 +1,16 @@
 //! The `/opt/ml` contract: paths, hyperparameters, channels, cluster, failure file.
+//!
+//! Everything here goes from raw to validated (design: 1): files are read as strings, then checked
+//! together, and every problem is reported at once.
+
+pub mod channels;
+pub mod cluster;
+pub mod failure;
+pub mod hyperparameters;
+pub mod paths;
+mod raw;
+mod table;
+
+pub use channels::Channels;
+pub use hyperparameters::Hyperparameters;
+pub use paths::MlRoot;

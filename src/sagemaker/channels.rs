@@ -1,0 +1,193 @@
+//! Channels: `inputdataconfig.json` and the folders under `input/data`.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::{MlRoot, raw};
+use crate::error::{Error, Problems, Result, did_you_mean};
+
+/// The channels that a training job must have, in the built-in's names.
+const REQUIRED: [&str; 4] = ["train", "train_annotation", "validation", "validation_annotation"];
+
+/// Channels of the built-in whose meaning this version lacks; to ignore them would train another
+/// model than the one asked for.
+const NOT_YET: [(&str, &str); 2] = [
+    ("label_map", "write the class ids into the masks themselves"),
+    ("model", "train from scratch without it"),
+];
+
+/// One split: a folder of images and a folder of masks with the same stems.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// The channel with the images; the annotation channel is `<name>_annotation`.
+    pub name: &'static str,
+    /// Folder of the images.
+    pub images: PathBuf,
+    /// Folder of the masks.
+    pub masks: PathBuf,
+}
+
+/// The folders that a training job reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Channels {
+    /// `train` and `train_annotation`.
+    pub train: Split,
+    /// `validation` and `validation_annotation`.
+    pub validation: Split,
+}
+
+/// What `inputdataconfig.json` says of one channel; every field is optional in practice.
+#[derive(Debug, Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct Described {
+    training_input_mode: Option<String>,
+}
+
+impl Channels {
+    /// Finds the channels of a training job. `inputdataconfig.json` may be absent (a laptop): then
+    /// the folders alone count.
+    pub fn read(root: &MlRoot) -> Result<Self> {
+        let mut problems = Problems::new();
+        let described = problems.check(raw::object(&root.input_data_config())).flatten();
+        for (channel, description) in described.iter().flatten() {
+            problems.check(check_mode(channel, description));
+        }
+        let mut present: Vec<String> =
+            described.iter().flat_map(|map| map.keys().cloned()).collect();
+        present.extend(folders(&root.data()));
+        present.sort();
+        present.dedup();
+        for required in REQUIRED {
+            let folder = root.channel(required);
+            if !folder.is_dir() {
+                problems.push(missing(required, &folder, &present));
+            }
+        }
+        for (channel, advice) in NOT_YET {
+            if present.iter().any(|name| name == channel) {
+                problems.push(format!(
+                    "channel {channel} is not supported by this version; remove it and {advice}"
+                ));
+            }
+        }
+        problems.into_result()?;
+        let split = |name: &'static str, annotation| Split {
+            name,
+            images: root.channel(name),
+            masks: root.channel(annotation),
+        };
+        Ok(Self {
+            train: split("train", "train_annotation"),
+            validation: split("validation", "validation_annotation"),
+        })
+    }
+}
+
+fn check_mode(channel: &str, description: &serde_json::Value) -> Result<()> {
+    let described = Described::deserialize(description).map_err(|cause| {
+        Error::input(format!("inputdataconfig.json: channel {channel}: {cause}"))
+    })?;
+    match described.training_input_mode.as_deref() {
+        None | Some("File" | "FastFile") => Ok(()),
+        Some(mode) => Err(Error::input(format!(
+            "inputdataconfig.json: channel {channel} has TrainingInputMode {mode:?}; this version \
+             reads File and FastFile"
+        ))),
+    }
+}
+
+fn missing(required: &str, folder: &std::path::Path, present: &[String]) -> String {
+    // A required channel that is there is no misspelling of another.
+    let others = present.iter().map(String::as_str).filter(|name| !REQUIRED.contains(name));
+    let hint = others
+        .map(|name| (did_you_mean(name, [required]), name))
+        .find(|(hint, _)| !hint.is_empty())
+        .map_or(String::new(), |(_, name)| format!("; channel {name:?} is there: rename it"));
+    let found = if present.is_empty() { "none".to_owned() } else { present.join(", ") };
+    format!(
+        "channel {required} is missing: there is no folder {} (channels found: {found}){hint}",
+        folder.display()
+    )
+}
+
+fn folders(data: &std::path::Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(data) else { return Vec::new() };
+    entries
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn root(channels: &[&str], config: Option<&str>) -> (tempfile::TempDir, MlRoot) {
+        let folder = tempfile::tempdir().unwrap();
+        let root = MlRoot::new(folder.path());
+        for channel in channels {
+            fs::create_dir_all(root.channel(channel)).unwrap();
+        }
+        fs::create_dir_all(folder.path().join("input/config")).unwrap();
+        if let Some(config) = config {
+            fs::write(root.input_data_config(), config).unwrap();
+        }
+        (folder, root)
+    }
+
+    #[test]
+    fn folders_alone_are_enough_and_every_field_is_optional() {
+        for config in
+            [None, Some(r#"{"train": {}, "validation": {"TrainingInputMode": "FastFile"}}"#)]
+        {
+            let (_folder, root) = root(&REQUIRED, config);
+            let channels = Channels::read(&root).unwrap();
+            assert_eq!(channels.train.masks, root.channel("train_annotation"));
+        }
+    }
+
+    #[test]
+    fn every_missing_channel_is_named_with_what_is_there() {
+        let (_folder, root) = root(&["train", "train_annotations"], None);
+        let error = Channels::read(&root).unwrap_err();
+        assert_eq!(error.problems().len(), 3);
+        let text = &error.problems()[0];
+        assert!(text.starts_with("channel train_annotation is missing"), "{text}");
+        assert!(text.contains("channels found: train, train_annotations"), "{text}");
+        assert!(text.ends_with("channel \"train_annotations\" is there: rename it"), "{text}");
+    }
+
+    #[test]
+    fn channels_that_would_change_the_model_are_not_ignored() {
+        for (folder, config) in [("label_map", None), ("x", Some(r#"{"model": {}}"#))] {
+            let (_folder, root) = root(&[&REQUIRED[..], &[folder]].concat(), config);
+            let text = Channels::read(&root).unwrap_err().to_string();
+            assert!(text.contains("is not supported by this version; remove it"), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_files_never_panic(config in ".{0,40}", mode in ".{0,9}") {
+            for text in [config, serde_json::json!({"train": {"TrainingInputMode": mode}}).to_string()] {
+                let (_folder, root) = root(&[], Some(&text));
+                proptest::prop_assert!(Channels::read(&root).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn pipe_mode_and_broken_files_are_refused_by_name() {
+        let (_folder, pipe) = root(&REQUIRED, Some(r#"{"train": {"TrainingInputMode": "Pipe"}}"#));
+        let text = Channels::read(&pipe).unwrap_err().to_string();
+        assert!(text.contains("channel train has TrainingInputMode \"Pipe\""), "{text}");
+        for broken in ["", "[]", "{", r#"{"train": 3}"#] {
+            let (_folder, root) = root(&REQUIRED, Some(broken));
+            let text = Channels::read(&root).unwrap_err().to_string();
+            assert!(text.contains("inputdataconfig.json"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! `resourceconfig.json`: the hosts of a training job.
+
+use serde::Deserialize;
+
+use super::{MlRoot, raw};
+use crate::error::{Error, Result};
+
+/// The hosts of a job; one host named `localhost` when there is no `resourceconfig.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Cluster {
+    /// This container's name among `hosts`, for example `algo-1` or `algo-1-ab12c`.
+    pub current_host: String,
+    /// All names, in the order that SageMaker gives (lexicographic).
+    pub hosts: Vec<String>,
+}
+
+impl Cluster {
+    /// Reads `resourceconfig.json` and refuses what this version cannot do: more than one host.
+    pub fn read(root: &MlRoot) -> Result<Self> {
+        let path = root.resource_config();
+        let Some(map) = raw::object(&path)? else {
+            let host = "localhost".to_owned();
+            return Ok(Self { current_host: host.clone(), hosts: vec![host] });
+        };
+        let cluster: Self = serde_json::from_value(map.into()).map_err(|cause| {
+            Error::input(format!(
+                "resourceconfig.json: {cause}; expected {{\"current_host\": \"algo-1\", \
+                 \"hosts\": [\"algo-1\"]}}"
+            ))
+        })?;
+        if !cluster.hosts.contains(&cluster.current_host) {
+            return Err(Error::input(format!(
+                "resourceconfig.json: current_host {:?} is not among hosts: {}",
+                cluster.current_host,
+                cluster.hosts.join(", ")
+            )));
+        }
+        if cluster.hosts.len() > 1 {
+            return Err(Error::input(format!(
+                "resourceconfig.json names {} hosts ({}); this version trains on one: set \
+                 InstanceCount to 1",
+                cluster.hosts.len(),
+                cluster.hosts.join(", ")
+            )));
+        }
+        Ok(cluster)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: Option<&str>) -> Result<Cluster> {
+        let folder = tempfile::tempdir().unwrap();
+        let root = MlRoot::new(folder.path());
+        std::fs::create_dir_all(folder.path().join("input/config")).unwrap();
+        if let Some(text) = text {
+            std::fs::write(root.resource_config(), text).unwrap();
+        }
+        Cluster::read(&root)
+    }
+
+    #[test]
+    fn one_host_is_fine_with_or_without_the_file_and_extra_keys_are_ignored() {
+        assert_eq!(read(None).unwrap().hosts, ["localhost"]);
+        let text = r#"{"current_host": "algo-1-x9", "hosts": ["algo-1-x9"], "topology": null,
+                       "network_interface_name": "eth7", "current_instance_type": "local"}"#;
+        assert_eq!(read(Some(text)).unwrap().current_host, "algo-1-x9");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_files_never_panic(text in ".{0,40}", host in ".{0,9}", other in ".{0,9}") {
+            let _ = read(Some(&text));
+            let json = serde_json::json!({"current_host": host, "hosts": [other]}).to_string();
+            proptest::prop_assert_eq!(read(Some(&json)).is_ok(), host == other);
+        }
+    }
+
+    #[test]
+    fn several_hosts_missing_keys_and_strangers_are_refused() {
+        for (text, said) in [
+            (r#"{"current_host": "a", "hosts": ["a", "b"]}"#, "set InstanceCount to 1"),
+            (r#"{"hosts": ["a"]}"#, "current_host"),
+            (r#"{"current_host": "c", "hosts": ["a"]}"#, "\"c\" is not among hosts: a"),
+        ] {
+            let error = read(Some(text)).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}

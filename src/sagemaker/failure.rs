@@ -1,0 +1,44 @@
+//! `output/failure`: the reason that SageMaker shows for a failed job.
+
+use crate::error::{Error, Result};
+use crate::files::write_atomically;
+use crate::sagemaker::MlRoot;
+
+/// SageMaker keeps this many characters as `FailureReason`.
+pub const LIMIT: usize = 1024;
+
+/// Writes the reason; the first line says it.
+pub fn write(root: &MlRoot, error: &Error) -> Result<()> {
+    write_atomically(&root.failure(), shorten(&error.to_string()).as_bytes())
+}
+
+/// Removes the reason that an earlier run in the same folder left.
+pub fn clear(root: &MlRoot) -> Result<()> {
+    match std::fs::remove_file(root.failure()) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", &root.failure(), &cause))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// At most [`LIMIT`] characters, with an ellipsis where something is left out.
+fn shorten(reason: &str) -> String {
+    if reason.chars().count() <= LIMIT {
+        return reason.to_owned();
+    }
+    reason.chars().take(LIMIT - 4).chain("\n...".chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_reasons_are_cut_at_characters_not_bytes() {
+        let short = shorten(&"ü".repeat(2000));
+        assert_eq!(short.chars().count(), LIMIT);
+        assert!(short.ends_with("..."));
+        assert_eq!(shorten("brief"), "brief");
+    }
+}

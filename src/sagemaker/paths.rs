@@ -1,0 +1,54 @@
+//! Where things lie under `/opt/ml`; nothing else in the program knows an absolute path.
+
+use std::path::{Path, PathBuf};
+
+/// The root that SageMaker mounts at `/opt/ml`, or the folder that `--ml-root` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MlRoot(PathBuf);
+
+impl MlRoot {
+    /// The root at `folder`.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self(folder.into())
+    }
+
+    /// The root itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// `input/config/hyperparameters.json`.
+    pub fn hyperparameters(&self) -> PathBuf {
+        self.0.join("input/config/hyperparameters.json")
+    }
+
+    /// `input/config/inputdataconfig.json`.
+    pub fn input_data_config(&self) -> PathBuf {
+        self.0.join("input/config/inputdataconfig.json")
+    }
+
+    /// `input/config/resourceconfig.json`.
+    pub fn resource_config(&self) -> PathBuf {
+        self.0.join("input/config/resourceconfig.json")
+    }
+
+    /// `input/data`, which holds one folder per channel.
+    pub fn data(&self) -> PathBuf {
+        self.0.join("input/data")
+    }
+
+    /// `input/data/<channel>`.
+    pub fn channel(&self, name: &str) -> PathBuf {
+        self.data().join(name)
+    }
+
+    /// `model`: what is here at the end becomes `model.tar.gz`, and what `serve` reads.
+    pub fn model(&self) -> PathBuf {
+        self.0.join("model")
+    }
+
+    /// `output/failure`, whose first 1024 characters become the job's `FailureReason`.
+    pub fn failure(&self) -> PathBuf {
+        self.0.join("output/failure")
+    }
+}
