@@ -1,1 +1,15 @@
 //! Networks, weights in torchvision's key names, and the model artifact.
+//!
+//! A network is described once, as a [`graph::Graph`]; the forward pass reads that description.
+
+pub mod artifact;
+mod fcn;
+pub mod forward;
+pub mod graph;
+pub mod network;
+mod resnet;
+pub mod size;
+pub mod weights;
+
+pub use artifact::{Artifact, Config};
+pub use network::Network;

@@ -1,0 +1,252 @@
+//! The model artifact: the folder that `train` writes and that everything else reads.
+//!
+//! `model.safetensors` (weights in torchvision's names), `config.json` ([`Config`]) and
+//! `metrics.json`. Other files in the folder are ignored.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use tch::Device;
+
+use super::Network;
+use super::network::{DEVIATION, MEAN};
+use crate::error::{Error, Problems, Result};
+use crate::files::{read, write_atomically};
+use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
+
+/// File names inside the folder.
+pub const WEIGHTS: &str = "model.safetensors";
+/// See [`Config`].
+pub const CONFIG: &str = "config.json";
+/// Scores on the validation images and the history of the training.
+pub const METRICS: &str = "metrics.json";
+
+/// The layout of `config.json` that this version writes and reads.
+const FORMAT_VERSION: u32 = 1;
+
+/// `config.json`: all that is needed to run the weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// Version of this layout; a reader refuses newer ones.
+    pub format_version: u32,
+    /// The maskmaker that wrote it.
+    pub maskmaker_version: String,
+    /// The head.
+    pub algorithm: Algorithm,
+    /// The features.
+    pub backbone: Backbone,
+    /// Classes, background included: 2 to 254.
+    pub num_classes: usize,
+    /// One name per class, class 0 first.
+    pub class_names: Vec<String>,
+    /// What is subtracted from red, green and blue after division by 255.
+    pub mean: [f32; 3],
+    /// What they are divided by then.
+    pub deviation: [f32; 3],
+}
+
+impl Config {
+    /// The configuration of a network; classes without names are called `class 0` and so on.
+    pub fn new(
+        (algorithm, backbone): (Algorithm, Backbone),
+        num_classes: usize,
+        class_names: Option<Vec<String>>,
+    ) -> Self {
+        Self {
+            format_version: FORMAT_VERSION,
+            maskmaker_version: env!("CARGO_PKG_VERSION").to_owned(),
+            algorithm,
+            backbone,
+            num_classes,
+            class_names: class_names
+                .unwrap_or_else(|| (0..num_classes).map(|id| format!("class {id}")).collect()),
+            mean: MEAN,
+            deviation: DEVIATION,
+        }
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self> {
+        // The version first: a newer file may differ in everything else.
+        #[derive(Deserialize)]
+        struct Version {
+            format_version: u32,
+        }
+        let wrong = |cause: serde_json::Error| Error::input(cause.to_string());
+        let Version { format_version } = serde_json::from_slice(bytes).map_err(wrong)?;
+        if format_version != FORMAT_VERSION {
+            return Err(Error::input(format!(
+                "format_version is {format_version}; this version of maskmaker reads \
+                 {FORMAT_VERSION}: use the maskmaker that wrote the model, or train again"
+            )));
+        }
+        let config: Self = serde_json::from_slice(bytes).map_err(wrong)?;
+        let mut problems = Problems::new();
+        if !(2..=254).contains(&config.num_classes) {
+            problems.push(format!("num_classes is {}; allowed: 2 to 254", config.num_classes));
+        }
+        if config.class_names.len() != config.num_classes {
+            let (names, classes) = (config.class_names.len(), config.num_classes);
+            problems.push(format!("class_names has {names} names for num_classes {classes}"));
+        }
+        if (config.mean, config.deviation) != (MEAN, DEVIATION) {
+            problems.push("mean and deviation must be ImageNet's in this version");
+        }
+        problems.into_result()?;
+        Ok(config)
+    }
+}
+
+/// A model read from its folder.
+#[derive(Debug)]
+pub struct Artifact {
+    /// What `config.json` says.
+    pub config: Config,
+    /// The network with its weights.
+    pub network: Network,
+}
+
+impl Artifact {
+    /// Reads the folder; problems name the file.
+    pub fn read(folder: &Path, device: Device) -> Result<Self> {
+        let path = folder.join(CONFIG);
+        if !path.is_file() {
+            return Err(no_model(folder));
+        }
+        let config = Config::parse(&read(&path)?).map_err(|e| e.within(path.display()))?;
+        let path = folder.join(WEIGHTS);
+        let bytes = read(&path)?;
+        check_classes(&config, &bytes).map_err(|e| e.within(path.display()))?;
+        let network = Network::from_safetensors(&config, &bytes, device)
+            .map_err(|e| e.within(path.display()))?;
+        Ok(Self { config, network })
+    }
+}
+
+/// Writes weights and configuration; each file is whole or absent, the configuration last.
+pub fn write(folder: &Path, config: &Config, network: &Network) -> Result<()> {
+    write_atomically(&folder.join(WEIGHTS), &network.weights.to_safetensors()?)?;
+    write_json(&folder.join(CONFIG), config)
+}
+
+/// Writes a value as indented JSON with a final newline.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value)
+        .map_err(|cause| Error::internal(format!("{}: {cause}", path.display())))?;
+    text.push('\n');
+    write_atomically(path, text.as_bytes())
+}
+
+/// A `num_classes` unlike the weights' gets its own words, not a list of shapes.
+fn check_classes(config: &Config, bytes: &[u8]) -> Result<()> {
+    let Ok(file) = safetensors::SafeTensors::deserialize(bytes) else { return Ok(()) };
+    let held =
+        file.tensor("classifier.4.weight").ok().and_then(|view| view.shape().first().copied());
+    match held {
+        Some(held) if held != config.num_classes => Err(Error::input(format!(
+            "the weights are for {held} classes, config.json says num_classes {}; the two files \
+             are not of one model",
+            config.num_classes
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn no_model(folder: &Path) -> Error {
+    let names: Vec<String> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .take(10)
+        .collect();
+    let found = match names.as_slice() {
+        [] if folder.is_dir() => "the folder is empty".to_owned(),
+        [] => "there is no such folder".to_owned(),
+        _ => format!("found: {}", names.join(", ")),
+    };
+    let hint = if names.iter().any(|name| name == "model.tar.gz") {
+        "; unpack model.tar.gz there first"
+    } else {
+        ""
+    };
+    Error::input(format!(
+        "{} holds no model: {CONFIG}, which `maskmaker train` writes beside {WEIGHTS}, is missing \
+         ({found}){hint}",
+        folder.display()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FCN18: (Algorithm, Backbone) = (Algorithm::Fcn, Backbone::Resnet18);
+
+    fn model(classes: usize) -> (tempfile::TempDir, Config, Network) {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config::new(FCN18, classes, None);
+        let network = Network::random(FCN18, classes, 3, Device::Cpu).unwrap();
+        write(folder.path(), &config, &network).unwrap();
+        (folder, config, network)
+    }
+
+    fn failure(folder: &Path) -> String {
+        Artifact::read(folder, Device::Cpu).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_written_model_is_read_back_and_foreign_files_do_not_matter() {
+        let (folder, config, network) = model(3);
+        std::fs::write(folder.path().join("notes.txt"), "mine").unwrap();
+        let again = Artifact::read(folder.path(), Device::Cpu).unwrap();
+        assert_eq!(again.config, config);
+        let bytes = again.network.weights.to_safetensors().unwrap();
+        assert_eq!(bytes, network.weights.to_safetensors().unwrap());
+    }
+
+    #[test]
+    fn classes_unlike_the_weights_name_both_sides() {
+        let (folder, _, _) = model(3);
+        let other = Config::new(FCN18, 4, None);
+        write_json(&folder.path().join(CONFIG), &other).unwrap();
+        let said = failure(folder.path());
+        assert!(
+            said.contains("weights are for 3 classes, config.json says num_classes 4"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_model_is_said_so() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(failure(folder.path()).contains("the folder is empty"));
+        assert!(failure(&folder.path().join("x")).contains("there is no such folder"));
+        std::fs::write(folder.path().join("model.tar.gz"), "").unwrap();
+        assert!(failure(folder.path()).contains("unpack model.tar.gz"));
+        std::fs::write(folder.path().join(CONFIG), r#"{"format_version": 9}"#).unwrap();
+        assert!(failure(folder.path()).contains("format_version is 9"));
+        std::fs::write(folder.path().join(CONFIG), "{").unwrap();
+        assert!(failure(folder.path()).contains("config.json"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_configurations_never_panic(bytes: Vec<u8>, key in "[a-z_]{0,12}", number: i64) {
+            let mut json = serde_json::to_value(Config::new(FCN18, 3, None)).unwrap();
+            json[key] = number.into();
+            json["num_classes"] = number.into();
+            let _ = Config::parse(&bytes);
+            proptest::prop_assert_eq!(Config::parse(json.to_string().as_bytes()).is_ok(), number == 3);
+        }
+    }
+
+    #[test]
+    fn cut_weights_are_named() {
+        let (folder, _, _) = model(3);
+        let path = folder.path().join(WEIGHTS);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        let said = failure(folder.path());
+        assert!(said.contains("model.safetensors: not a whole safetensors file"), "{said}");
+    }
+}

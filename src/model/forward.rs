@@ -1,0 +1,124 @@
+//! The Rust interpreter of a [`Graph`].
+
+use tch::{Kind, Tensor};
+
+use super::graph::{Conv, Graph, Op, Value};
+use super::weights::Weights;
+use crate::error::{Error, Result};
+
+/// How a pass is run.
+#[derive(Debug, Clone, Copy)]
+pub enum Mode<'a> {
+    /// Running statistics, no dropout.
+    Evaluate {
+        /// Whether the auxiliary head is computed too.
+        aux: bool,
+    },
+    /// Batch statistics (which update the running ones), dropout, both outputs.
+    Train {
+        /// One seed per image of the batch, so that its dropout masks depend on nothing else
+        /// (design: 4).
+        dropout_seeds: &'a [u64],
+    },
+}
+
+/// Logits `[batch, classes, height, width]` of the main head and, in training, of the auxiliary one.
+#[derive(Debug)]
+pub struct Logits {
+    /// The main head's.
+    pub out: Tensor,
+    /// The auxiliary head's.
+    pub aux: Option<Tensor>,
+}
+
+/// Runs `graph` on a normalised image `[batch, 3, height, width]`. Values are freed after their
+/// last use, and overwritten where nothing else reads them.
+pub fn forward(graph: &Graph, weights: &Weights, input: &Tensor, mode: Mode<'_>) -> Result<Logits> {
+    let wanted = match mode {
+        Mode::Evaluate { aux: false } => vec![graph.out],
+        Mode::Evaluate { aux: true } | Mode::Train { .. } => vec![graph.out, graph.aux],
+    };
+    let last_uses = graph.last_uses(&wanted);
+    let mut values: Vec<Option<Tensor>> = Vec::with_capacity(graph.nodes.len());
+    for (index, node) in graph.nodes.iter().enumerate() {
+        if last_uses[index].is_none() {
+            values.push(None);
+            continue;
+        }
+        let get = |position: usize| -> Result<&Tensor> {
+            let value = node.inputs.get(position).and_then(|&input| values.get(input));
+            value.and_then(Option::as_ref).ok_or_else(|| broken(index))
+        };
+        // Written over only when this node is the last to read it, and never the input itself.
+        let free = |position: usize| {
+            node.inputs.get(position).is_some_and(|&v| v != 0 && last_uses[v] == Some(index))
+        };
+        let value = match &node.op {
+            Op::Input => input.shallow_clone(),
+            Op::Conv(conv) => convolve(conv, weights, get(0)?)?,
+            Op::BatchNorm { name, .. } => normalise(name, weights, get(0)?, mode)?,
+            Op::Relu if free(0) => get(0)?.shallow_clone().f_relu_()?,
+            Op::Relu => get(0)?.f_relu()?,
+            &Op::MaxPool { kernel, stride, padding } => {
+                get(0)?.f_max_pool2d([kernel; 2], [stride; 2], [padding; 2], [1; 2], false)?
+            }
+            Op::Add if free(0) => get(0)?.shallow_clone().f_add_(get(1)?)?,
+            Op::Add => get(0)?.f_add(get(1)?)?,
+            &Op::Dropout { probability, index } => match mode {
+                Mode::Evaluate { .. } => get(0)?.shallow_clone(),
+                Mode::Train { dropout_seeds } => {
+                    drop_out(get(0)?, probability, index, dropout_seeds)?
+                }
+            },
+            Op::ResizeLike => {
+                let size = get(1)?.size();
+                get(0)?.f_upsample_bilinear2d([size[2], size[3]], false, None, None)?
+            }
+        };
+        values.push(Some(value));
+        for &input in &node.inputs {
+            if last_uses[input] == Some(index) {
+                values[input] = None;
+            }
+        }
+    }
+    let mut take = |value: Value| values.get_mut(value).and_then(Option::take);
+    let out = take(graph.out).ok_or_else(|| broken(graph.out))?;
+    Ok(Logits { out, aux: take(graph.aux) })
+}
+
+fn broken(index: Value) -> Error {
+    Error::internal(format!("node {index} of the graph reads a value that is not there"))
+}
+
+fn convolve(conv: &Conv, weights: &Weights, input: &Tensor) -> Result<Tensor> {
+    let weight = weights.get(&conv.name, "weight")?;
+    let bias = if conv.bias { Some(weights.get(&conv.name, "bias")?) } else { None };
+    let (stride, padding, dilation) = ([conv.stride; 2], [conv.padding(); 2], [conv.dilation; 2]);
+    Ok(input.f_conv2d(weight, bias, stride, padding, dilation, 1)?)
+}
+
+fn normalise(name: &str, weights: &Weights, input: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
+    let training = matches!(mode, Mode::Train { .. });
+    let part = |leaf| weights.get(name, leaf).map(Some);
+    let (weight, bias) = (part("weight")?, part("bias")?);
+    let (mean, variance) = (part("running_mean")?, part("running_var")?);
+    Ok(input.f_batch_norm(weight, bias, mean, variance, training, 0.1, 1e-5, true)?)
+}
+
+/// Dropout whose mask for an image depends on that image's seed and the layer alone.
+fn drop_out(input: &Tensor, probability: f64, layer: u64, seeds: &[u64]) -> Result<Tensor> {
+    let size = input.size();
+    let (channels, height, width) = (size[1], size[2], size[3]);
+    let keep = 1.0 - probability;
+    // Channels last, as the values it multiplies.
+    let options = (Kind::Float, input.device());
+    let mut mask = Tensor::f_empty([size[0], height, width, channels], options)?;
+    for (image, seed) in seeds.iter().enumerate() {
+        // Odd constant of splitmix64: layers of one image get unrelated streams.
+        tch::manual_seed(seed.wrapping_add(layer.wrapping_mul(0x9E37_79B9_7F4A_7C15)) as i64);
+        let _ = mask.f_get(image as i64)?.f_bernoulli_float_(keep)?;
+    }
+    let mask = mask.f_div_scalar_(keep)?.f_permute([0, 3, 1, 2])?.f_to_kind(input.kind())?;
+    Ok(input.f_mul(&mask)?)
+}

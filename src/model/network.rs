@@ -1,0 +1,100 @@
+//! A graph with its weights: bytes of images in, logits or class ids out.
+
+use image::{GrayImage, RgbImage};
+use tch::{Device, Kind, Tensor};
+
+use super::forward::{Logits, Mode, forward};
+use super::graph::Graph;
+use super::weights::Weights;
+use super::{Config, fcn};
+use crate::error::{Error, Result};
+use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
+
+/// Mean of the red, green and blue channels over ImageNet, in units of full scale (torchvision).
+pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+/// Their standard deviation.
+pub const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
+
+/// A network on a device.
+#[derive(Debug)]
+pub struct Network {
+    graph: Graph,
+    /// Its tensors.
+    pub weights: Weights,
+    device: Device,
+    mean: Tensor,
+    deviation: Tensor,
+}
+
+/// The layers of an architecture.
+pub fn graph(algorithm: Algorithm, backbone: Backbone, classes: usize) -> Graph {
+    match algorithm {
+        Algorithm::Fcn => fcn::build(backbone, classes as i64),
+    }
+}
+
+impl Network {
+    /// A network with random weights.
+    pub fn random(
+        (algorithm, backbone): (Algorithm, Backbone),
+        classes: usize,
+        seed: u64,
+        device: Device,
+    ) -> Result<Self> {
+        let graph = graph(algorithm, backbone, classes);
+        let weights = Weights::random(graph.parameters(), seed, device)?;
+        Self::new(graph, weights, device)
+    }
+
+    /// A network with the weights of a safetensors file.
+    pub fn from_safetensors(config: &Config, bytes: &[u8], device: Device) -> Result<Self> {
+        let graph = graph(config.algorithm, config.backbone, config.num_classes);
+        let weights = Weights::from_safetensors(bytes, graph.parameters(), device)?;
+        Self::new(graph, weights, device)
+    }
+
+    fn new(graph: Graph, weights: Weights, device: Device) -> Result<Self> {
+        let on_device = |values: &[f32]| Tensor::f_from_slice(values)?.f_to_device(device);
+        let (mean, deviation) = (on_device(&MEAN)?, on_device(&DEVIATION)?);
+        Ok(Self { graph, weights, device, mean, deviation })
+    }
+
+    /// The device that holds the weights.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Logits for u8 images `[batch, height, width, 3]`. The bytes cross to the device as they are
+    /// and are normalised there (design: 7); the result of the permutation is channels-last memory
+    /// in NCHW order, the fastest layout for convolutions on CPU and GPU alike.
+    pub fn logits(&self, images: &Tensor, mode: Mode<'_>) -> Result<Logits> {
+        let mut images = images.f_to_device(self.device)?.f_to_kind(Kind::Float)?;
+        let mut scaled = images.f_div_scalar_(255.0)?;
+        let mut centred = scaled.f_sub_(&self.mean)?;
+        let input = centred.f_div_(&self.deviation)?.f_permute([0, 3, 1, 2])?;
+        forward(&self.graph, &self.weights, &input, mode)
+    }
+
+    /// The most likely class of every pixel of images that are all of one size.
+    pub fn classes(&self, images: &[&RgbImage]) -> Result<Vec<GrayImage>> {
+        let Some(first) = images.first() else { return Ok(Vec::new()) };
+        let (width, height) = first.dimensions();
+        let bytes: Vec<u8> = images.iter().flat_map(|image| image.as_raw()).copied().collect();
+        let size = [images.len() as i64, i64::from(height), i64::from(width), 3];
+        let classes = tch::no_grad(|| -> Result<Tensor> {
+            let pixels = Tensor::f_from_data_size(&bytes, &size, Kind::Uint8)?;
+            let logits = self.logits(&pixels, Mode::Evaluate { aux: false })?;
+            let classes = logits.out.f_argmax(1, false)?.f_to_kind(Kind::Uint8)?;
+            Ok(classes.f_to_device(Device::Cpu)?.f_contiguous()?)
+        })?;
+        let mut ids = vec![0; classes.numel()];
+        classes.f_copy_data_u8(&mut ids, classes.numel())?;
+        let masks = ids.chunks_exact((width as usize * height as usize).max(1));
+        masks
+            .map(|ids| {
+                GrayImage::from_raw(width, height, ids.to_vec())
+                    .ok_or_else(|| Error::internal("a mask has another size than its image"))
+            })
+            .collect()
+    }
+}

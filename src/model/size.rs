@@ -1,0 +1,52 @@
+//! The limit on what the network is given: larger images are scaled down, and their masks back up
+//! (design: 15), so that memory is bounded and training scores what serving answers.
+
+use std::borrow::Cow;
+
+use image::{GrayImage, RgbImage};
+
+use crate::imaging::{Region, resize_image, resize_mask};
+
+/// Pixels of the longer side, unless a setting says otherwise.
+pub const MAX_SIDE: u32 = 2048;
+
+/// The image itself, or a copy whose longer side is `max_side`.
+pub fn shrink(image: &RgbImage, max_side: u32) -> Cow<'_, RgbImage> {
+    let (width, height) = image.dimensions();
+    let longer = width.max(height);
+    if longer <= max_side {
+        return Cow::Borrowed(image);
+    }
+    let scaled = |side: u32| {
+        let side = (u64::from(side) * u64::from(max_side)).div_ceil(u64::from(longer));
+        side.max(1) as u32
+    };
+    let whole = Region::whole(width, height);
+    Cow::Owned(resize_image(image, whole, scaled(width), scaled(height)))
+}
+
+/// The mask of a shrunken image at the size of the original.
+pub fn restore(ids: GrayImage, (width, height): (u32, u32)) -> GrayImage {
+    if ids.dimensions() == (width, height) {
+        return ids;
+    }
+    resize_mask(&ids, Region::whole(ids.width(), ids.height()), width, height)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_images_over_the_limit_are_scaled_and_masks_come_back_in_their_size() {
+        for (size, limit, expected) in
+            [((100, 50), 100, (100, 50)), ((100, 50), 40, (40, 20)), ((3, 1000), 100, (1, 100))]
+        {
+            let image = RgbImage::new(size.0, size.1);
+            let small = shrink(&image, limit);
+            assert_eq!(small.dimensions(), expected);
+            let ids = GrayImage::new(small.width(), small.height());
+            assert_eq!(restore(ids, size).dimensions(), size);
+        }
+    }
+}
