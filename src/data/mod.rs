@@ -1,3 +1,11 @@
 //! From files to batches: sources, the audit, augmentation, the loader; and the sample data set.
 
+pub mod audit;
+pub mod augment;
+pub mod loader;
+pub mod random;
+pub mod sample;
+pub mod source;
 pub mod synthetic;
+
+pub use sample::Sample;

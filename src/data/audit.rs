@@ -1,0 +1,184 @@
+//! The audit: every image and mask is read once before the first step, and everything that is
+//! wrong with them is one report (design: 9).
+
+use std::collections::BTreeMap;
+
+use rayon::prelude::*;
+
+use super::sample::{Sample, Unusable};
+use super::source::{count, examples};
+use crate::error::Problems;
+use crate::metrics::IGNORE;
+
+/// Pixels per mask value, 0 to 255.
+pub type Histogram = [u64; 256];
+
+/// What the audit learned of one split.
+#[derive(Debug, Clone)]
+pub struct Audit {
+    /// Pixels per mask value over the whole split.
+    pub pixels: Box<Histogram>,
+}
+
+/// What was found in some samples, in their order.
+struct Tally {
+    pixels: Box<Histogram>,
+    /// Keys of masks with ids outside the classes.
+    beyond: Vec<String>,
+    unreadable: Vec<String>,
+    pictures: Vec<String>,
+    sizes: Vec<String>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        let pixels = Box::new([0; 256]);
+        let [beyond, unreadable, pictures, sizes] = Default::default();
+        Self { pixels, beyond, unreadable, pictures, sizes }
+    }
+}
+
+impl Tally {
+    fn look(&mut self, sample: &Sample, num_classes: usize) {
+        match sample.read() {
+            Ok((_, mask)) => {
+                let mut pixels: Histogram = [0; 256];
+                for &id in mask.as_raw() {
+                    pixels[usize::from(id)] += 1;
+                }
+                if pixels[num_classes..usize::from(IGNORE)].iter().any(|&n| n > 0) {
+                    self.beyond.push(sample.key.clone());
+                }
+                self.count(&pixels);
+            }
+            Err(Unusable::Unreadable(text)) => self.unreadable.push(text),
+            Err(Unusable::NotAMask(text)) => self.pictures.push(text),
+            Err(Unusable::Sizes(text)) => self.sizes.push(text),
+        }
+    }
+
+    fn count(&mut self, pixels: &Histogram) {
+        for (sum, n) in self.pixels.iter_mut().zip(pixels) {
+            *sum += n;
+        }
+    }
+
+    fn join(mut self, other: Self) -> Self {
+        self.count(&other.pixels);
+        self.beyond.extend(other.beyond);
+        self.unreadable.extend(other.unreadable);
+        self.pictures.extend(other.pictures);
+        self.sizes.extend(other.sizes);
+        self
+    }
+}
+
+/// Reads every sample of a split and checks it: decodable, mask of the image's (upright) size, ids
+/// below `num_classes` or 255. `progress` is called once per sample, from any thread.
+pub fn audit(
+    split: &str,
+    samples: &[Sample],
+    num_classes: usize,
+    problems: &mut Problems,
+    progress: impl Fn() + Sync,
+) -> Audit {
+    let tally = samples
+        .par_iter()
+        .fold(Tally::default, |mut tally, sample| {
+            tally.look(sample, num_classes);
+            progress();
+            tally
+        })
+        .reduce(Tally::default, Tally::join);
+    let Tally { pixels: total, beyond, unreadable, pictures, sizes } = tally;
+    list(problems, &unreadable, |n| {
+        format!("channels {split} and {split}_annotation: {} cannot be read", count(n, "file"))
+    });
+    let all = pictures.len() == samples.len();
+    list(problems, &pictures, |n| {
+        let advice = if all {
+            format!("; does its S3 URI point at the images of {split}?")
+        } else {
+            String::new()
+        };
+        format!("channel {split}_annotation: {} not of class ids{advice}", are(n, "mask"))
+    });
+    list(problems, &sizes, |n| {
+        format!("channel {split}_annotation: {} not as large as the image", are(n, "mask"))
+    });
+    if !beyond.is_empty() {
+        problems.push(beyond_classes(split, num_classes, &beyond, &total));
+    }
+    Audit { pixels: total }
+}
+
+impl Audit {
+    /// Whether the masks of the training split hold anything to learn.
+    pub fn check_learnable(&self, split: &str, problems: &mut Problems) {
+        let found = |values: std::ops::Range<usize>| self.pixels[values].iter().any(|&n| n > 0);
+        let ignored = usize::from(IGNORE);
+        if found(0..1) && found(ignored..256) && !found(1..ignored) {
+            problems.push(format!(
+                "channel {split}_annotation: the masks hold only the values 0 and 255 ({}). These \
+                 look like binary masks, but 255 means \"ignored\", so there is no foreground to \
+                 learn; write the foreground as 1",
+                describe(&self.pixels)
+            ));
+        } else if found(ignored..256) && !found(0..ignored) {
+            problems.push(format!(
+                "channel {split}_annotation: every pixel is {IGNORE} (ignored); there is nothing \
+                 to learn"
+            ));
+        }
+    }
+}
+
+/// One problem with a heading and the first few texts.
+fn list(problems: &mut Problems, texts: &[String], heading: impl Fn(usize) -> String) {
+    if !texts.is_empty() {
+        problems.push(format!("{}: {}", heading(texts.len()), examples(texts)));
+    }
+}
+
+/// `1 mask is`, `2 masks are`.
+fn are(number: usize, noun: &str) -> String {
+    format!("{} {}", count(number, noun), if number == 1 { "is" } else { "are" })
+}
+
+fn beyond_classes(split: &str, classes: usize, keys: &[String], total: &Histogram) -> String {
+    let all: u64 = total.iter().sum();
+    let hint = if total[0] + total[255] >= all / 20 * 19 && total[255] > all / 50 {
+        "; nearly all pixels are 0 or 255: if these are binary masks with smoothed edges, write \
+         the foreground as 1 and no values between"
+    } else {
+        ""
+    };
+    format!(
+        "channel {split}_annotation: {} class ids outside num_classes {classes}: allowed are 0 to \
+         {} and {IGNORE} (ignored); pixels found per value: {}; in {}{hint}",
+        match keys.len() {
+            1 => "1 mask has".to_owned(),
+            n => format!("{n} masks have"),
+        },
+        classes - 1,
+        describe(total),
+        examples(keys)
+    )
+}
+
+/// `0: 1200, 1: 300, 255: 12`, at most twelve values, the most frequent ones.
+pub fn describe(total: &Histogram) -> String {
+    let mut found: Vec<(usize, u64)> =
+        total.iter().copied().enumerate().filter(|&(_, n)| n > 0).collect();
+    found.sort_by_key(|&(value, n)| (std::cmp::Reverse(n), value));
+    let left_out = found.len().saturating_sub(12);
+    let shown: BTreeMap<usize, u64> = found.into_iter().take(12).collect();
+    let shown: Vec<String> = shown.iter().map(|(value, n)| format!("{value}: {n}")).collect();
+    match left_out {
+        0 => shown.join(", "),
+        n => format!("{} and {n} further values", shown.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+use super::*;
+use crate::data::source::pair;
+use crate::error::Result;
+use crate::imaging::{encode_jpeg, encode_mask};
+use crate::sagemaker::channels::Split;
+use image::{GrayImage, Luma, RgbImage};
+use std::path::Path;
+
+/// Writes an image and a mask whose pixels run through `values`.
+fn write(folder: &Path, name: &str, size: (u32, u32), values: &[u8]) {
+    let image = RgbImage::from_fn(size.0, size.1, |x, y| image::Rgb([x as u8, y as u8, 7]));
+    let mut at = 0;
+    let mask = GrayImage::from_fn(size.0, size.1, |_, _| {
+        at += 1;
+        Luma([values[at % values.len()]])
+    });
+    for (channel, file, bytes) in [
+        ("train", format!("{name}.jpg"), encode_jpeg(&image, 90)),
+        ("train_annotation", format!("{name}.png"), encode_mask(&mask)),
+    ] {
+        std::fs::create_dir_all(folder.join(channel)).unwrap();
+        std::fs::write(folder.join(channel).join(file), bytes).unwrap();
+    }
+}
+
+fn run(folder: &Path) -> Result<Audit> {
+    let split = Split {
+        name: "train",
+        images: folder.join("train"),
+        masks: folder.join("train_annotation"),
+    };
+    let mut problems = Problems::new();
+    let samples = pair(&split, &mut problems);
+    let audit = audit("train", &samples, 4, &mut problems, || ());
+    audit.check_learnable("train", &mut problems);
+    problems.into_result().map(|()| audit)
+}
+
+fn problems(folder: &Path) -> Vec<String> {
+    run(folder).unwrap_err().problems().to_vec()
+}
+
+#[test]
+fn good_data_pass_and_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a", (8, 4), &[0, 1, 255, 3]);
+    let audit = run(folder.path()).unwrap();
+    assert_eq!((audit.pixels[1], audit.pixels[2], audit.pixels[255]), (8, 0, 8));
+}
+
+#[test]
+fn ids_beyond_num_classes_come_with_a_histogram() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a", (4, 2), &[0, 1]);
+    write(folder.path(), "b", (4, 2), &[4, 7]);
+    assert_eq!(
+        problems(folder.path()),
+        [
+            "channel train_annotation: 1 mask has class ids outside num_classes 4: allowed are 0 to 3 \
+         and 255 (ignored); pixels found per value: 0: 4, 1: 4, 4: 4, 7: 4; in b"
+        ]
+    );
+}
+
+#[test]
+fn a_binary_mask_of_0_and_255_is_named_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a", (4, 2), &[0, 255]);
+    let found = problems(folder.path());
+    assert!(found[0].contains("only the values 0 and 255 (0: 4, 255: 4)"), "{found:?}");
+    assert!(found[0].contains("write the foreground as 1"), "{found:?}");
+}
+
+#[test]
+fn a_binary_mask_with_smoothed_edges_is_guessed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut values = vec![0; 30];
+    values.extend([255; 29]);
+    values.push(128);
+    write(folder.path(), "a", (60, 4), &values);
+    let found = problems(folder.path());
+    assert!(found[0].contains("128: 4"), "{found:?}");
+    assert!(found[0].contains("if these are binary masks"), "{found:?}");
+}
+
+#[test]
+fn masks_without_a_single_counted_pixel_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a", (4, 2), &[255]);
+    assert!(problems(folder.path())[0].contains("there is nothing to learn"));
+}
+
+#[test]
+fn sizes_that_differ_are_named_and_a_turned_mask_is_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a", (8, 4), &[1]);
+    let turned = encode_mask(&GrayImage::new(4, 8));
+    std::fs::write(folder.path().join("train_annotation/a.png"), turned).unwrap();
+    let found = problems(folder.path());
+    assert!(found[0].contains("a.png is 4x8, the image 8x4"), "{found:?}");
+    assert!(found[0].contains("EXIF"), "{found:?}");
+}
+
+#[test]
+fn truncated_and_foreign_files_are_named_together() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c"] {
+        write(folder.path(), name, (32, 32), &[0, 1]);
+    }
+    let jpeg = folder.path().join("train/a.jpg");
+    let bytes = std::fs::read(&jpeg).unwrap();
+    std::fs::write(&jpeg, &bytes[..bytes.len() / 2]).unwrap();
+    std::fs::write(folder.path().join("train/b.jpg"), "hello").unwrap();
+    std::fs::write(folder.path().join("train_annotation/c.png"), "").unwrap();
+    let found = problems(folder.path());
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("3 files cannot be read"), "{found:?}");
+    for name in ["a.jpg", "b.jpg", "c.png"] {
+        assert!(found[0].contains(name), "{found:?}");
+    }
+}
+
+#[test]
+fn an_annotation_channel_of_photographs_is_recognised() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a", (32, 32), &[0, 1]);
+    std::fs::remove_file(folder.path().join("train_annotation/a.png")).unwrap();
+    std::fs::copy(folder.path().join("train/a.jpg"), folder.path().join("train_annotation/a.jpg"))
+        .unwrap();
+    let found = problems(folder.path());
+    assert!(found[0].contains("1 mask is not of class ids"), "{found:?}");
+    assert!(found[0].contains("does its S3 URI point at the images of train?"), "{found:?}");
+}

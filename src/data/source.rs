@@ -1,0 +1,235 @@
+//! Samples: the images of a channel and their masks.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::Sample;
+use crate::error::{Error, Problems, did_you_mean};
+use crate::sagemaker::channels::Split;
+
+/// How many names a message lists before it only counts.
+const EXAMPLES: usize = 5;
+
+/// Pairs the images of a split with their masks by path and stem, sorted by key. Every image
+/// without a mask, mask without an image, unusable file and ambiguous name is a problem; the pairs
+/// that exist are given all the same, so that they can be looked at too.
+pub fn pair(split: &Split, problems: &mut Problems) -> Vec<Sample> {
+    let images = by_key(&split.images, problems);
+    let mut masks = by_key(&split.masks, problems);
+    let (name, annotation) = (split.name, format!("{}_annotation", split.name));
+    if images.is_empty() && problems.is_empty() {
+        problems.push(format!(
+            "channel {name} holds no images: {} is empty; allowed: JPEG and PNG files",
+            split.images.display()
+        ));
+    }
+    let mut samples = Vec::new();
+    let mut lonely = Vec::new();
+    for (key, image) in images {
+        match masks.remove(&key) {
+            Some(mask) => samples.push(Sample { key, image, mask }),
+            None => lonely.push(key),
+        }
+    }
+    let orphans: Vec<String> = masks.into_keys().collect();
+    // Names that nearly match tell the user what to rename.
+    let hint = lonely
+        .first()
+        .map_or(String::new(), |key| did_you_mean(key, orphans.iter().map(String::as_str)));
+    if !lonely.is_empty() {
+        problems.push(format!(
+            "channel {name}: {} without a mask of the same name in {annotation}: {}{hint}",
+            count(lonely.len(), "image"),
+            examples(&lonely)
+        ));
+    }
+    if !orphans.is_empty() {
+        problems.push(format!(
+            "channel {annotation}: {} without an image of the same name in {name}: {}",
+            count(orphans.len(), "mask"),
+            examples(&orphans)
+        ));
+    }
+    samples
+}
+
+/// `3 images`, `1 image`.
+pub(super) fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// The first few names, and how many more there are.
+pub(super) fn examples(names: &[String]) -> String {
+    let shown = names.iter().take(EXAMPLES).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(EXAMPLES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// Every file of a channel by its path without extension.
+fn by_key(folder: &Path, problems: &mut Problems) -> BTreeMap<String, PathBuf> {
+    let mut files = Vec::new();
+    list(folder, &mut files, problems);
+    files.sort();
+    let mut keys: BTreeMap<String, PathBuf> = BTreeMap::new();
+    let mut foreign = Vec::new();
+    for path in files {
+        let below = path.strip_prefix(folder).unwrap_or(&path);
+        let Some(key) = below.with_extension("").to_str().map(str::to_owned) else {
+            problems.push(format!("{}: the name is not UTF-8; rename it", path.display()));
+            continue;
+        };
+        if !is_image(&path) {
+            foreign.push(below.display().to_string());
+            continue;
+        }
+        if let Some(other) = keys.get(&key) {
+            problems.push(format!(
+                "{} and {} have the same name but for the extension; keep one",
+                other.display(),
+                path.display()
+            ));
+        }
+        keys.insert(key, path);
+    }
+    if !foreign.is_empty() {
+        problems.push(format!(
+            "{} holds {} not named .jpg, .jpeg or .png: {}; remove or rename",
+            folder.display(),
+            count(foreign.len(), "file"),
+            examples(&foreign)
+        ));
+    }
+    keys
+}
+
+fn list(folder: &Path, files: &mut Vec<PathBuf>, problems: &mut Problems) {
+    let entries = fs::read_dir(folder).map_err(|cause| Error::io("list", folder, &cause));
+    for entry in problems.check(entries).into_iter().flatten() {
+        let entry = entry.map_err(|cause| Error::io("list", folder, &cause));
+        let Some(path) = problems.check(entry).map(|entry| entry.path()) else { continue };
+        // Follows links, as FastFile and mounts of a laptop may have them.
+        let about = fs::metadata(&path).map_err(|cause| Error::io("read", &path, &cause));
+        let Some(about) = problems.check(about) else { continue };
+        if is_noise(&path, about.len(), about.is_dir()) {
+            continue;
+        }
+        if about.is_dir() {
+            list(&path, files, problems);
+        } else if about.is_file() {
+            files.push(path);
+        } else {
+            // Reading a FIFO would wait for ever.
+            problems.push(format!("{} is neither a file nor a folder; remove it", path.display()));
+        }
+    }
+}
+
+fn is_image(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
+    ["jpg", "jpeg", "png"].contains(&extension.as_str())
+}
+
+/// What storage and tools leave beside data: hidden files, Hadoop's markers, and the zero-byte
+/// objects that stand for folders in S3.
+fn is_noise(path: &Path, bytes: u64, is_folder: bool) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let marker = name.starts_with('.')
+        || name == "_SUCCESS"
+        || name.ends_with("_$folder$")
+        || name == "Thumbs.db"
+        || name == "__MACOSX";
+    marker || (!is_folder && bytes == 0 && !is_image(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Result;
+
+    fn all(split: &Split) -> Result<Vec<Sample>> {
+        let mut problems = Problems::new();
+        let samples = pair(split, &mut problems);
+        problems.into_result().map(|()| samples)
+    }
+
+    fn split(images: &[&str], masks: &[&str]) -> (tempfile::TempDir, Split) {
+        let folder = tempfile::tempdir().unwrap();
+        let split = Split {
+            name: "train",
+            images: folder.path().join("train"),
+            masks: folder.path().join("train_annotation"),
+        };
+        for (channel, names) in [(&split.images, images), (&split.masks, masks)] {
+            fs::create_dir_all(channel).unwrap();
+            for name in names {
+                let path = channel.join(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                let empty = name.ends_with('0') || name.starts_with('_');
+                fs::write(path, if empty { "" } else { "x" }).unwrap();
+            }
+        }
+        (folder, split)
+    }
+
+    #[test]
+    fn pairs_match_by_path_and_stem_whatever_the_extension_and_noise_is_ignored() {
+        let (_folder, split) = split(
+            &["a.JPG", "b.jpeg", "sub/a.png", ".DS_Store", "_SUCCESS", "folder0"],
+            &["a.png", "b.png", "sub/a.png", ".hidden/c.png"],
+        );
+        let keys: Vec<_> = all(&split).unwrap().into_iter().map(|sample| sample.key).collect();
+        assert_eq!(keys, ["a", "b", "sub/a"]);
+    }
+
+    #[test]
+    fn images_without_masks_and_masks_without_images_are_both_listed() {
+        let (_folder, split) = split(&["a.jpg", "street_1.jpg"], &["a.png", "street1.png"]);
+        let error = all(&split).unwrap_err();
+        assert_eq!(
+            error.problems(),
+            [
+                "channel train: 1 image without a mask of the same name in train_annotation: street_1 \
+             (did you mean \"street1\"?)",
+                "channel train_annotation: 1 mask without an image of the same name in train: street1",
+            ]
+        );
+    }
+
+    #[test]
+    fn foreign_files_dangling_links_and_fifos_are_named_together_and_do_not_hang() {
+        let (_folder, split) = split(&["a.jpg", "readme.txt", "_SUCCESSFUL.jpg"], &["a.png"]);
+        std::os::unix::fs::symlink("nowhere", split.images.join("b.jpg")).unwrap();
+        let fifo = split.images.join("pipe.jpg");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let text = all(&split).unwrap_err().to_string();
+        for said in [
+            "1 file not named .jpg, .jpeg or .png: readme.txt",
+            "b.jpg: No such file",
+            "pipe.jpg is neither a file nor a folder",
+            "1 image without a mask of the same name in train_annotation: _SUCCESSFUL",
+        ] {
+            assert!(text.contains(said), "{text}");
+        }
+    }
+
+    #[test]
+    fn long_lists_are_counted() {
+        let names: Vec<String> = (10..20).map(|i| format!("i{i}x.jpg")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (_folder, split) = split(&names, &[]);
+        let text = all(&split).unwrap_err().to_string();
+        assert!(text.contains("10 images without a mask"), "{text}");
+        assert!(text.contains("i14x and 5 more"), "{text}");
+    }
+
+    #[test]
+    fn an_empty_channel_and_two_files_of_one_stem_are_problems() {
+        let (_folder, empty) = split(&[], &[]);
+        assert!(all(&empty).unwrap_err().to_string().contains("channel train holds no images"));
+        let (_folder, twice) = split(&["a.jpg", "a.png"], &["a.png"]);
+        assert!(all(&twice).unwrap_err().to_string().contains("same name but for the extension"));
+    }
+}
