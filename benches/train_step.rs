@@ -1,1 +1,54 @@
-fn main() {}
+//! Times our training step as `train_step.py` times torchvision's: fcn with resnet-50, 4 classes,
+//! auxiliary head, batch 4, 240x240, f32, channels last, SGD with momentum. Prints a JSON line per
+//! step. `train_step.sh` runs both in turn.
+#![allow(clippy::print_stdout)]
+
+use std::time::Instant;
+
+use clap::Parser;
+use maskmaker::data::loader::Batch;
+use maskmaker::error::Result;
+use maskmaker::model::Network;
+use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
+use maskmaker::train::Stepper;
+use maskmaker::train::optimizer::Rule;
+
+#[derive(Parser)]
+struct Arguments {
+    #[arg(long, default_value_t = 3)]
+    steps: usize,
+    #[arg(long, default_value_t = 1)]
+    warmup: usize,
+    #[arg(long)]
+    threads: Option<i32>,
+}
+
+fn main() -> Result<()> {
+    const IMAGES: usize = 4;
+    const SIDE: usize = 240;
+    let arguments = Arguments::parse();
+    if let Some(threads) = arguments.threads {
+        tch::set_num_threads(threads);
+    }
+    let network = (Algorithm::Fcn, Backbone::Resnet50);
+    let network = Network::random(network, 4, 1, tch::Device::Cpu)?;
+    let rule = Rule::Sgd { momentum: 0.9, weight_decay: 1e-4 };
+    let mut stepper = Stepper::new(network, rule)?;
+    let pixels = IMAGES * SIDE * SIDE;
+    let batch = Batch {
+        pixels: (0..pixels * 3).map(|i| (i * 7919 % 251) as u8).collect(),
+        ids: (0..pixels).map(|i| (i / 100 % 4) as u8).collect(),
+        dropout_seeds: (0..IMAGES as u64).collect(),
+        crop_size: SIDE as u32,
+    };
+    for step in 0..arguments.warmup + arguments.steps {
+        let start = Instant::now();
+        // Reading the loss waits for the step to end.
+        let loss = stepper.step(&batch, 1e-4)?.f_double_value(&[])?;
+        let seconds = start.elapsed().as_secs_f64();
+        if let Some(step) = step.checked_sub(arguments.warmup) {
+            println!("{{\"step\": {step}, \"seconds\": {seconds:.6}, \"loss\": {loss:.6}}}");
+        }
+    }
+    Ok(())
+}

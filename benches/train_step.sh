@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Times a training step of maskmaker and of PyTorch in turn (A B A B ...), so that a busy machine disturbs both alike.
 #   benches/train_step.sh [--rounds 5] [--steps 3] [--warmup 1] [--threads all]
-# Prints the median step of each, the ratio of the medians (below 1: maskmaker is faster) and every round's ratio.
+# Prints the median step of each, the ratio of the medians (below 1: maskmaker is faster) and every round's ratio; exits with 1 if the ratio is above 1.05.
 # MASKMAKER_BENCH_PYTHON  a python with torch 2.10.0 and torchvision 0.25.0; without it .venv is made with them
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -51,6 +51,7 @@ done
 "$python" - "$out" "$rounds" "$steps" <<'P'
 import json, statistics, sys
 out, rounds, steps = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+limit = 1.05
 
 def seconds(who, round):
     with open(f"{out}/{who}.{round}") as f:
@@ -67,4 +68,6 @@ for number, (a, b, ratio) in enumerate(zip(ours, theirs, ratios), 1):
 a, b = (statistics.median(t for times in runs for t in times) for runs in (ours, theirs))
 print(f"median step: maskmaker {a:.3f} s, PyTorch {b:.3f} s")
 print(f"ratio of medians {a / b:.3f}, median of the rounds' ratios {statistics.median(ratios):.3f}")
+if a / b > limit:
+    sys.exit(f"maskmaker's median step takes {a / b:.3f} times PyTorch's, at most {limit:.2f} is allowed")
 P

@@ -1,1 +1,225 @@
-//! The command line.
+//! The command line: subcommands, flags, their variables and the exit codes.
+
+// Comments on flags are the help that people read, without Markdown.
+#![allow(clippy::doc_markdown)]
+
+use std::net::IpAddr;
+use std::panic;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands;
+use crate::console::note;
+use crate::data::synthetic::SampleData;
+use crate::error::{Error, Result};
+use crate::imaging::Limits;
+use crate::inference::{Options, Precision};
+use crate::model::size::MAX_SIDE;
+use crate::sagemaker::{MlRoot, failure};
+use crate::serve::Settings;
+
+/// Train, evaluate and serve semantic-segmentation models by SageMaker's container contract.
+#[derive(Debug, Parser)]
+#[command(name = "maskmaker", version, arg_required_else_help = true)]
+struct Cli {
+    /// The folder that SageMaker calls /opt/ml
+    #[arg(
+        long,
+        global = true,
+        env = "MASKMAKER_ML_ROOT",
+        default_value = "/opt/ml",
+        value_name = "DIR"
+    )]
+    ml_root: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train on the channels under the root and write the model
+    Train,
+    /// Serve the model under the root: GET /ping, POST /invocations
+    Serve(Serve),
+    /// Write masks and overlays of images
+    Predict(Predict),
+    /// Write a small data set for trying things
+    SampleData(Sample),
+}
+
+/// How images are computed, alike in predict and serve.
+#[derive(Debug, Args)]
+struct Inference {
+    /// Arithmetic of the network
+    #[arg(long, env = "MASKMAKER_PRECISION", default_value = "fp32")]
+    precision: Precision,
+    /// Scale images with a longer side down to this many pixels, and their masks back
+    #[arg(long, env = "MASKMAKER_MAX_SIDE", default_value_t = MAX_SIDE, value_name = "PIXELS",
+          value_parser = clap::value_parser!(u32).range(32..=16384))]
+    max_side: u32,
+    /// Refuse images with more pixels
+    #[arg(long, env = "MASKMAKER_MAX_PIXELS", default_value_t = 64_000_000, value_name = "PIXELS",
+          value_parser = clap::value_parser!(u64).range(1..=4_000_000_000))]
+    max_pixels: u64,
+}
+
+impl Inference {
+    fn options(&self) -> Options {
+        Options { precision: self.precision, max_side: self.max_side }
+    }
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// Address to listen on
+    #[arg(long, env = "MASKMAKER_HOST", default_value = "0.0.0.0")]
+    host: IpAddr,
+    /// Port to listen on, 0 for any free one [default: SAGEMAKER_BIND_TO_PORT, else 8080]
+    #[arg(long, env = "MASKMAKER_PORT")]
+    port: Option<u16>,
+    #[arg(long, env = "SAGEMAKER_BIND_TO_PORT", hide = true, id = "bind-to-port")]
+    bind_to_port: Option<u16>,
+    /// Largest request body
+    #[arg(long, env = "MASKMAKER_MAX_BODY_MB", default_value_t = 100, value_name = "MB",
+          value_parser = clap::value_parser!(u32).range(1..=2048))]
+    max_body_mb: u32,
+    /// Requests that are worked on or wait; further ones are answered 503
+    #[arg(long, env = "MASKMAKER_QUEUE_DEPTH", default_value_t = 64, value_name = "REQUESTS",
+          value_parser = clap::value_parser!(u32).range(1..=65536))]
+    queue_depth: u32,
+    /// Seconds that requests in flight may take after SIGTERM
+    #[arg(long, env = "MASKMAKER_DRAIN_TIMEOUT", default_value_t = 25, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    drain_timeout: u64,
+    #[command(flatten)]
+    inference: Inference,
+}
+
+impl Serve {
+    fn settings(&self) -> Settings {
+        let defaults = Settings::default();
+        Settings {
+            host: self.host,
+            port: self.port.or(self.bind_to_port).unwrap_or(defaults.port),
+            max_body_bytes: (self.max_body_mb as usize) << 20,
+            max_pixels: self.inference.max_pixels,
+            queue_depth: self.queue_depth as usize,
+            drain_timeout: Duration::from_secs(self.drain_timeout),
+            ..defaults
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct Predict {
+    /// Folder of the model: model.safetensors and config.json
+    model: PathBuf,
+    /// JPEG or PNG files
+    #[arg(required = true)]
+    images: Vec<PathBuf>,
+    /// Folder for NAME.mask.png and NAME.overlay.png [default: beside each image]
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    inference: Inference,
+}
+
+#[derive(Debug, Args)]
+struct Sample {
+    /// Folder that gets train, train_annotation, validation and validation_annotation
+    folder: PathBuf,
+    /// Images all in all; a quarter of them is validation
+    #[arg(long, default_value_t = 200)]
+    images: u32,
+    /// Pixels of the longer side
+    #[arg(long, default_value_t = 256)]
+    size: u32,
+    /// Another seed gives other images
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+/// Runs the program; the exit code says whose fault a failure is (design: 18).
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let root = MlRoot::new(&cli.ml_root);
+    let is_training = matches!(cli.command, Command::Train);
+    let bug = note_panics();
+    let result = panic::catch_unwind(panic::AssertUnwindSafe(|| dispatch(cli.command, &root)));
+    let result = result.unwrap_or_else(|_| {
+        let error = Error::internal(bug.lock().map(|text| text.clone()).unwrap_or_default());
+        if is_training {
+            // The command itself could not write it any more.
+            let _ = failure::write(&root, &error);
+        }
+        Err(error)
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            note(format_args!("error: {error}"));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// A panic is a bug of ours. Its place and message become an error like any other, and no backtrace
+/// reaches a user. One on another thread is also said at once, because that thread's owner may only
+/// learn that it ended.
+fn note_panics() -> Arc<Mutex<String>> {
+    let noted = Arc::new(Mutex::new(String::new()));
+    let last = noted.clone();
+    panic::set_hook(Box::new(move |info| {
+        let text = format!("a bug in maskmaker, please report it: {info}");
+        if std::thread::current().name() != Some("main") {
+            note(&text);
+        }
+        if let Ok(mut last) = last.lock() {
+            *last = text;
+        }
+    }));
+    noted
+}
+
+fn dispatch(command: Command, root: &MlRoot) -> Result<()> {
+    match command {
+        Command::Train => commands::train::run(root),
+        Command::Serve(serve) => {
+            commands::serve::run(root, &serve.settings(), serve.inference.options())
+        }
+        Command::Predict(predict) => {
+            let Predict { model, images, output, inference } = predict;
+            let limits = Limits { max_pixels: inference.max_pixels };
+            commands::predict::run(&model, &images, output.as_deref(), limits, inference.options())
+        }
+        Command::SampleData(Sample { folder, images, size, seed }) => {
+            commands::sample_data::run(&folder, &SampleData { images, size, seed })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_port_is_ours_then_sagemakers_then_8080() {
+        let port = |arguments: &[&str]| match Cli::parse_from(arguments).command {
+            Command::Serve(serve) => serve.settings().port,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(port(&["maskmaker", "serve"]), 8080);
+        assert_eq!(port(&["maskmaker", "serve", "--bind-to-port", "9000"]), 9000);
+        assert_eq!(port(&["maskmaker", "serve", "--bind-to-port", "9000", "--port", "0"]), 0);
+    }
+}

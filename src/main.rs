@@ -1,3 +1,5 @@
 //! The `maskmaker` program; everything lives in the library.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    maskmaker::cli::main()
+}

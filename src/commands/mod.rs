@@ -1,1 +1,6 @@
 //! One file per subcommand; each wires rooms together.
+
+pub mod predict;
+pub mod sample_data;
+pub mod serve;
+pub mod train;

@@ -1,5 +1,9 @@
 //! One code path from an upright image to its class ids, for predict, evaluate and serve.
 
+mod engine;
+
+pub use engine::{Engine, Options, Precision};
+
 use image::{GrayImage, RgbImage};
 
 use crate::error::Result;

@@ -1,1 +1,12 @@
-//! Criterion, optimizers, schedules and the epoch loop.
+//! Training: criterion, optimizers, schedules and the epoch loop.
+
+pub mod criterion;
+pub mod history;
+pub mod optimizer;
+pub mod schedule;
+mod step;
+mod trainer;
+mod validate;
+
+pub use step::Stepper;
+pub use trainer::{Settings, train};

@@ -1,4 +1,10 @@
 //! Integration tests: one binary, so that libtorch is linked once; one module per behaviour.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod golden;
+mod hyperparameters;
+mod job;
+mod pictures;
+mod processes;
 mod serve;
+mod train;

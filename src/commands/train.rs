@@ -1,0 +1,137 @@
+//! `maskmaker train`: channels in, model artifact out, by the container contract.
+
+use std::sync::{Arc, Mutex};
+
+use tch::Device;
+
+use crate::console::{note, say};
+use crate::data::audit::{Audit, audit, describe};
+use crate::data::augment::Recipe;
+use crate::data::loader::Plan;
+use crate::data::{Sample, source};
+use crate::error::{Error, Problems, Result};
+use crate::model::{Config, Network};
+use crate::progress::Progress;
+use crate::sagemaker::channels::Split;
+use crate::sagemaker::cluster::Cluster;
+use crate::sagemaker::{Channels, Hyperparameters, MlRoot, failure};
+use crate::train::optimizer::Rule;
+use crate::train::schedule::Schedule;
+use crate::train::{Settings, Stepper};
+
+/// Trains by what lies under `root`. A failure is also written to `output/failure`.
+pub fn run(root: &MlRoot) -> Result<()> {
+    if !root.path().is_dir() {
+        // A mistyped root gets no folders of ours.
+        return Err(Error::input(format!(
+            "there is no folder {}; --ml-root (MASKMAKER_ML_ROOT) names the one that SageMaker \
+             calls /opt/ml",
+            root.path().display()
+        )));
+    }
+    let result = train(root);
+    if let Err(error) = &result
+        && let Err(unwritten) = failure::write(root, error)
+    {
+        note(format_args!("warning: {unwritten}"));
+    }
+    result
+}
+
+fn train(root: &MlRoot) -> Result<()> {
+    // Everything that can be known to be wrong before the data are read, at once.
+    let mut problems = Problems::new();
+    problems.check(failure::clear(root));
+    let hyperparameters = problems.check(Hyperparameters::read(&root.hyperparameters()));
+    let channels = problems.check(Channels::read(root));
+    problems.check(Cluster::read(root));
+    problems.check(check_writable(root));
+    problems.into_result()?;
+    let (Some(hyperparameters), Some(channels)) = (hyperparameters, channels) else {
+        return Err(Error::internal("a check failed without a problem"));
+    };
+
+    let classes = hyperparameters.num_classes;
+    let mut problems = Problems::new();
+    let (training, audit) = read_split(&channels.train, classes, &mut problems);
+    if problems.is_empty() {
+        audit.check_learnable(channels.train.name, &mut problems);
+    }
+    let (validation, _) = read_split(&channels.validation, classes, &mut problems);
+    problems.into_result()?;
+    let settings = settings(root, &hyperparameters, training, validation);
+
+    let Hyperparameters { algorithm, backbone, seed, .. } = hyperparameters;
+    let network = Network::random((algorithm, backbone), classes, seed, Device::Cpu)?;
+    let stepper = Stepper::new(network, Rule::of(&hyperparameters))?;
+    say(format_args!(
+        "training {} with {} on {} images ({} steps of {} per epoch), validating on {}",
+        algorithm.name(),
+        backbone.name(),
+        settings.plan.samples.len(),
+        settings.plan.batches(),
+        settings.plan.batch_size.min(settings.plan.samples.len()),
+        settings.validation.len()
+    ));
+    let metrics = crate::train::train(stepper, &settings)?;
+    say(format_args!("scores of epoch {}, whose weights are kept:", metrics.best_epoch));
+    say(format_args!("{}", metrics.table()));
+    say(format_args!("model written to {}", root.model().display()));
+    Ok(())
+}
+
+fn settings(
+    root: &MlRoot,
+    hyperparameters: &Hyperparameters,
+    training: Vec<Sample>,
+    validation: Vec<Sample>,
+) -> Settings {
+    let h = hyperparameters;
+    let plan = Plan {
+        samples: Arc::new(training),
+        recipe: Recipe { base_size: h.base_size, crop_size: h.crop_size },
+        batch_size: h.mini_batch_size,
+        seed: h.seed,
+    };
+    Settings {
+        epochs: h.epochs,
+        schedule: Schedule::of(h, plan.samples.len(), plan.batches()),
+        plan,
+        validation,
+        validation_batch_size: h.validation_mini_batch_size,
+        config: Config::new((h.algorithm, h.backbone), h.num_classes, h.class_names.clone()),
+        model_folder: root.model(),
+    }
+}
+
+/// Finds and audits the samples of a split.
+fn read_split(split: &Split, classes: usize, problems: &mut Problems) -> (Vec<Sample>, Audit) {
+    let samples = source::pair(split, problems);
+    let progress = Mutex::new(Progress::new(&format!("checking {}", split.name), samples.len()));
+    let audit = audit(split.name, &samples, classes, problems, || {
+        if let Ok(mut progress) = progress.lock() {
+            progress.advance(1, || None);
+        }
+    });
+    if let Ok(progress) = progress.lock() {
+        progress.finish();
+    }
+    say(format_args!(
+        "{}: {} images, mask pixels per class: {}",
+        split.name,
+        samples.len(),
+        describe(&audit.pixels)
+    ));
+    (samples, audit)
+}
+
+/// Whether the artifact can be written, asked before hours are spent on it.
+fn check_writable(root: &MlRoot) -> Result<()> {
+    let folder = root.model();
+    let failed = |cause: &std::io::Error| {
+        Error::io("write", &folder, cause).within("the model folder must be writable")
+    };
+    std::fs::create_dir_all(&folder).map_err(|e| failed(&e))?;
+    tempfile::NamedTempFile::new_in(&folder).map_err(|e| failed(&e))?;
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! What a training run reports: the history per epoch and the scores of the model it kept, as
+//! `metrics.json`.
+
+use serde::Serialize;
+
+use crate::metrics::{ClassScores, ConfusionMatrix};
+
+/// One epoch.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Epoch {
+    /// Counted from 1.
+    pub epoch: usize,
+    /// Mean of the steps' losses.
+    pub train_loss: f64,
+    /// Images per second while training.
+    pub train_throughput: f64,
+    /// Absent when no validation pixel is counted.
+    #[serde(rename = "validation_mIOU")]
+    pub validation_miou: Option<f64>,
+    /// Share of counted validation pixels that are right.
+    pub validation_pixel_accuracy: Option<f64>,
+    /// Images per second while validating.
+    pub validation_throughput: f64,
+    /// Learning rate of the last step.
+    pub learning_rate: f64,
+}
+
+/// A class of the kept model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NamedScores {
+    /// Class id.
+    pub id: usize,
+    /// Class name.
+    pub name: String,
+    /// Its scores.
+    #[serde(flatten)]
+    pub scores: ClassScores,
+}
+
+/// `metrics.json`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Metrics {
+    /// The epoch whose weights the artifact holds.
+    pub best_epoch: usize,
+    /// Mean IoU on the validation images.
+    #[serde(rename = "mIOU")]
+    pub miou: Option<f64>,
+    /// Pixel accuracy on the validation images.
+    pub pixel_accuracy: Option<f64>,
+    /// Scores per class.
+    pub classes: Vec<NamedScores>,
+    /// Pixels by true class (row) and predicted class (column).
+    pub confusion_matrix: Vec<Vec<u64>>,
+    /// Every epoch so far.
+    pub epochs: Vec<Epoch>,
+}
+
+impl Metrics {
+    /// The scores that follow from a confusion matrix.
+    pub fn new(best_epoch: usize, matrix: &ConfusionMatrix, names: &[String]) -> Self {
+        let named = |(id, name): (usize, &String)| NamedScores {
+            id,
+            name: name.clone(),
+            scores: matrix.class(id),
+        };
+        Self {
+            best_epoch,
+            miou: matrix.mean_iou(),
+            pixel_accuracy: matrix.pixel_accuracy(),
+            classes: names.iter().enumerate().map(named).collect(),
+            confusion_matrix: matrix.rows().map(<[u64]>::to_vec).collect(),
+            epochs: Vec::new(),
+        }
+    }
+
+    /// A table of IoU per class, with the mean below.
+    pub fn table(&self) -> String {
+        let width = self.classes.iter().map(|class| class.name.chars().count()).max().unwrap_or(0);
+        let width = width.max("class".len());
+        let score = |value: Option<f64>| value.map_or("absent".to_owned(), |v| format!("{v:.4}"));
+        let mut lines = vec![format!("{:>3}  {:width$}  {:>6}", "id", "class", "IoU")];
+        for NamedScores { id, name, scores } in &self.classes {
+            lines.push(format!("{id:>3}  {name:width$}  {:>6}", score(scores.iou)));
+        }
+        lines.push(format!("{:>3}  {:width$}  {:>6}", "", "mean", score(self.miou)));
+        lines.join("\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_shows_every_class_and_the_mean_over_present_ones() {
+        let mut matrix = ConfusionMatrix::new(3);
+        matrix.add(&[0, 0, 1, 1], &[0, 0, 1, 0]);
+        let names: Vec<String> = ["background", "road", "sky"].map(str::to_owned).to_vec();
+        let table = Metrics::new(2, &matrix, &names).table();
+        assert_eq!(
+            table,
+            " id  class          IoU\n  0  background  0.6667\n  1  road        0.5000\n  2  sky         absent\n     mean        0.5833"
+        );
+    }
+}

@@ -1,0 +1,49 @@
+//! Scores on whole images (design: 16).
+
+use std::collections::HashMap;
+
+use image::{GrayImage, RgbImage};
+use rayon::prelude::*;
+
+use crate::data::Sample;
+use crate::error::Result;
+use crate::metrics::ConfusionMatrix;
+use crate::model::Network;
+use crate::model::size::{MAX_SIDE, restore, shrink};
+
+/// Images decoded at a time, so that memory is bounded whatever the size of the set.
+const WINDOW: usize = 32;
+
+/// Scores `network` on every sample at the image's own size (see [`MAX_SIDE`]); images of one size
+/// are computed together, at most `batch_size` of them. `progress` is called with the number of
+/// images done.
+pub(super) fn validate(
+    network: &Network,
+    samples: &[Sample],
+    (classes, batch_size): (usize, usize),
+    mut progress: impl FnMut(usize),
+) -> Result<ConfusionMatrix> {
+    let mut matrix = ConfusionMatrix::new(classes);
+    for window in samples.chunks(WINDOW.max(batch_size)) {
+        let read = |sample: &Sample| -> Result<(RgbImage, GrayImage)> {
+            let (image, mask) = sample.read()?;
+            Ok((shrink(&image, MAX_SIDE).into_owned(), mask))
+        };
+        let loaded: Result<Vec<_>> = window.par_iter().map(read).collect();
+        let mut by_size: HashMap<(u32, u32), Vec<_>> = HashMap::new();
+        for (image, mask) in loaded? {
+            by_size.entry(image.dimensions()).or_default().push((image, mask));
+        }
+        for batch in by_size.values().flat_map(|group| group.chunks(batch_size)) {
+            let images: Vec<&RgbImage> = batch.iter().map(|(image, _)| image).collect();
+            let advice = ": lower validation_mini_batch_size, or take a larger instance";
+            let masks =
+                network.classes(&images).map_err(|error| error.when_out_of_memory(advice))?;
+            for ((_, mask), ids) in batch.iter().zip(masks) {
+                matrix.add(mask.as_raw(), restore(ids, mask.dimensions()).as_raw());
+            }
+            progress(batch.len());
+        }
+    }
+    Ok(matrix)
+}

@@ -1,0 +1,251 @@
+//! Golden numbers from PyTorch and torchvision; `tests/golden/make_golden.py` wrote them and states
+//! every formula used here.
+
+use maskmaker::metrics::IGNORE;
+use maskmaker::model::forward::{Logits, Mode};
+use maskmaker::model::graph::ParameterSpec;
+use maskmaker::model::network::graph;
+use maskmaker::model::{Config, Network};
+use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
+use maskmaker::train::criterion::criterion;
+use maskmaker::train::optimizer::{Optimizer, Rule};
+use maskmaker::train::schedule::Schedule;
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::Value;
+use tch::{Device, Kind, Tensor};
+
+const CLASSES: usize = 4;
+
+fn fnv1a(name: &str) -> u32 {
+    name.bytes().fold(0x811C_9DC5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
+fn fmix32(mut x: u32) -> u32 {
+    x = (x ^ (x >> 16)).wrapping_mul(0x85EB_CA6B);
+    x = (x ^ (x >> 13)).wrapping_mul(0xC2B2_AE35);
+    x ^ (x >> 16)
+}
+
+/// The formula's hash of elements 0, 1, ... of a name.
+fn hashes(name: &str) -> impl Iterator<Item = u32> + use<> {
+    let start = fnv1a(name);
+    (0..).map(move |i: u32| fmix32(i.wrapping_mul(0x9E37_79B1).wrapping_add(start)))
+}
+
+fn units(name: &str) -> impl Iterator<Item = f64> + use<> {
+    hashes(name).map(|hash| f64::from(hash) / 4_294_967_296.0 * 2.0 - 1.0)
+}
+
+fn weights_of(spec: &ParameterSpec) -> Vec<u8> {
+    let ParameterSpec { name, shape, .. } = spec;
+    if name.ends_with("num_batches_tracked") {
+        return vec![0; 8];
+    }
+    let fan_in: i64 = shape.iter().skip(1).product();
+    let scale = (6.0 / fan_in as f64).sqrt();
+    let value = |u: f64| {
+        if shape.len() == 4 {
+            u * scale
+        } else if name.ends_with("running_mean") {
+            0.2 * u
+        } else if name.ends_with("running_var") {
+            1.0 + 0.3 * u
+        } else if name.ends_with(".bn2.weight") || name.ends_with(".bn3.weight") {
+            0.5 * (1.0 + 0.2 * u)
+        } else if name.ends_with("weight") {
+            1.0 + 0.2 * u
+        } else if name.ends_with("classifier.4.bias") {
+            0.5 * u
+        } else {
+            0.2 * u
+        }
+    };
+    let count = shape.iter().product::<i64>() as usize;
+    units(name).take(count).flat_map(|u| (value(u) as f32).to_le_bytes()).collect()
+}
+
+/// A network with the formula's weights, read from a file in torchvision's names.
+fn network(backbone: Backbone) -> Network {
+    let specs = graph(Algorithm::Fcn, backbone, CLASSES).parameters();
+    let tensors: Vec<_> = specs.iter().map(|spec| (spec, weights_of(spec))).collect();
+    let views = tensors.iter().map(|(spec, bytes)| {
+        let counter = spec.name.ends_with("num_batches_tracked");
+        let dtype = if counter { Dtype::I64 } else { Dtype::F32 };
+        let shape = spec.shape.iter().map(|&side| side as usize).collect();
+        (spec.name.as_str(), TensorView::new(dtype, shape, bytes).unwrap())
+    });
+    let bytes = safetensors::serialize(views, None).unwrap();
+    let config = Config::new((Algorithm::Fcn, backbone), CLASSES, None);
+    Network::from_safetensors(&config, &bytes, Device::Cpu).unwrap()
+}
+
+fn picture(height: usize, width: usize) -> Tensor {
+    let bytes: Vec<u8> =
+        (0..height * width * 3).map(|i| (fmix32(i as u32 + 12345) >> 24) as u8).collect();
+    let size = [1, height as i64, width as i64, 3];
+    Tensor::f_from_data_size(&bytes, &size, Kind::Uint8).unwrap()
+}
+
+fn floats(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+}
+
+fn golden(name: &str) -> Value {
+    let path = format!("{}/tests/golden/{name}", env!("CARGO_MANIFEST_DIR"));
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// Compares logits with the golden ones: largest difference at most 1e-5 of the largest logit.
+fn compare(what: &str, logits: &Tensor, expected: &Value) {
+    let logits = logits.contiguous();
+    let largest = expected["max_abs"].as_f64().unwrap();
+    let deviation = expected["std"].as_f64().unwrap();
+    assert!((0.5..=50.0).contains(&deviation), "{what}: deviation {deviation}");
+    let got_largest = logits.abs().max().double_value(&[]);
+    assert!((got_largest - largest).abs() <= 1e-5 * largest, "{what}: {got_largest} {largest}");
+
+    let flat = Vec::<f32>::try_from(logits.flatten(0, -1)).unwrap();
+    let samples = floats(&expected["samples"]);
+    let mut worst = 0.0f64;
+    for (k, sample) in samples.iter().enumerate() {
+        worst = worst.max((f64::from(flat[k * 7919 % flat.len()]) - sample).abs());
+    }
+    assert!(worst <= 1e-5 * largest, "{what}: differs by {worst}, largest logit {largest}");
+
+    // Sums see every logit, not only the sampled ones.
+    let area = (flat.len() / CLASSES) as f64;
+    for (class, sum) in floats(&expected["class_sums"]).iter().enumerate() {
+        let got: f64 = logits.select(1, class as i64).sum(Kind::Double).double_value(&[]);
+        assert!((got - sum).abs() <= 1e-5 * largest * area, "{what}: class {class} {got} {sum}");
+    }
+    let classes = logits.argmax(1, false);
+    let counts = floats(&expected["argmax"]);
+    assert!(counts.iter().filter(|&&count| count > 0.0).count() >= 2, "{what}: one class only");
+    let close = expected["close"].as_f64().unwrap();
+    for (class, &count) in counts.iter().enumerate() {
+        let got = classes.eq(class as i64).sum(Kind::Double).double_value(&[]);
+        assert!((got - count).abs() <= close, "{what}: class {class} wins {got}, not {count}");
+    }
+}
+
+fn logits_equal_torchvisions(backbone: Backbone) {
+    let golden = golden("fcn.json");
+    let network = network(backbone);
+    let cases = golden["cases"].as_array().unwrap().iter();
+    let cases: Vec<_> = cases.filter(|case| case["backbone"] == backbone.name()).collect();
+    assert_eq!(cases.len(), 2);
+    for case in cases {
+        let side = |name: &str| case[name].as_u64().unwrap() as usize;
+        let (height, width) = (side("height"), side("width"));
+        let mode = Mode::Evaluate { aux: true };
+        let logits = tch::no_grad(|| network.logits(&picture(height, width), mode)).unwrap();
+        let what = format!("{} at {height}x{width}", backbone.name());
+        assert_eq!(logits.out.size(), [1, CLASSES as i64, height as i64, width as i64]);
+        compare(&format!("{what}, out"), &logits.out, &case["out"]);
+        compare(&format!("{what}, aux"), &logits.aux.unwrap(), &case["aux"]);
+    }
+}
+
+#[test]
+fn logits_of_resnet_18_equal_pytorchs() {
+    logits_equal_torchvisions(Backbone::Resnet18);
+}
+
+#[test]
+fn logits_of_resnet_34_equal_pytorchs() {
+    logits_equal_torchvisions(Backbone::Resnet34);
+}
+
+#[test]
+fn logits_of_resnet_50_equal_torchvisions() {
+    logits_equal_torchvisions(Backbone::Resnet50);
+}
+
+#[test]
+fn logits_of_resnet_101_equal_torchvisions() {
+    logits_equal_torchvisions(Backbone::Resnet101);
+}
+
+#[test]
+fn keys_and_shapes_are_torchvisions() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/keys_fcn_resnet50.txt");
+    let mut expected: Vec<String> =
+        std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect();
+    let specs = graph(Algorithm::Fcn, Backbone::Resnet50, CLASSES).parameters();
+    let mut found: Vec<String> =
+        specs.iter().map(|spec| format!("{} {:?}", spec.name, spec.shape)).collect();
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn the_criterion_and_its_gradients_equal_pytorchs() {
+    let golden = golden("criterion.json");
+    let logits = |name: &str| {
+        let values: Vec<f32> = units(name).take(280).map(|u| (3.0 * u) as f32).collect();
+        Tensor::from_slice(&values).reshape([2, 4, 5, 7]).set_requires_grad(true)
+    };
+    let (out, aux) = (logits("criterion.out"), logits("criterion.aux"));
+    let label = |hash: u32| if (hash >> 24) % 5 == 4 { IGNORE } else { ((hash >> 24) % 5) as u8 };
+    let ids: Vec<u8> = hashes("criterion.labels").take(70).map(label).collect();
+    let ids = Tensor::from_slice(&ids).reshape([2, 5, 7]);
+    let both = Logits { out: out.shallow_clone(), aux: Some(aux.shallow_clone()) };
+    let loss = criterion(&both, &ids).unwrap();
+    let expected = golden["loss"].as_f64().unwrap();
+    assert!((loss.double_value(&[]) - expected).abs() < 1e-6 * expected);
+    loss.backward();
+    for (tensor, name) in [(out, "out_gradients"), (aux, "aux_gradients")] {
+        let got = Vec::<f32>::try_from(tensor.grad().flatten(0, -1)).unwrap();
+        for (k, expected) in floats(&golden[name]).iter().enumerate() {
+            let got = f64::from(got[k * 23 % 280]);
+            assert!((got - expected).abs() < 1e-7, "{name} {k}: {got} {expected}");
+        }
+    }
+}
+
+#[test]
+fn a_batch_without_a_counted_pixel_costs_nothing_and_is_no_nan() {
+    let out = Tensor::ones([1, 2, 3, 3], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+    let ids = Tensor::full([1, 3, 3], i64::from(IGNORE), (Kind::Uint8, Device::Cpu));
+    let loss = criterion(&Logits { out: out.shallow_clone(), aux: None }, &ids).unwrap();
+    loss.backward();
+    assert!(loss.double_value(&[]).abs() < f64::EPSILON);
+    assert!(out.grad().abs().max().double_value(&[]).abs() < f64::EPSILON);
+}
+
+#[test]
+fn optimizers_fed_the_same_gradients_move_as_pytorchs() {
+    let golden = golden("optimizers.json");
+    for run in golden["runs"].as_array().unwrap() {
+        let number = |name: &str| run[name].as_f64().unwrap();
+        let momentum = number("momentum");
+        let rule = match run["optimizer"].as_str().unwrap() {
+            "sgd" => Rule::Sgd { momentum, weight_decay: number("weight_decay") },
+            // The built-in applies weight decay to sgd only, and so do we.
+            "rmsprop" if number("weight_decay") > 0.0 => continue,
+            "rmsprop" => Rule::Rmsprop { alpha: number("alpha"), momentum },
+            other => panic!("no rule for {other}"),
+        };
+        let schedule = Schedule {
+            kind: maskmaker::sagemaker::hyperparameters::LrScheduler::Poly,
+            initial: number("learning_rate"),
+            steps: 20,
+        };
+        let start: Vec<f32> = units("param").take(6).map(|u| u as f32).collect();
+        let parameter = Tensor::from_slice(&start);
+        let mut optimizer = Optimizer::new(rule, vec![parameter.shallow_clone()]);
+        for step in 0..20 {
+            let gradient: Vec<f32> =
+                units("grad").skip(step * 6).take(6).map(|u| u as f32).collect();
+            let gradient = vec![Tensor::from_slice(&gradient)];
+            optimizer.step(schedule.rate(step), gradient).unwrap();
+            let got = Vec::<f32>::try_from(&parameter).unwrap();
+            for (got, expected) in got.iter().zip(floats(&run["after"][step])) {
+                let got = f64::from(*got);
+                let most = 1e-5 * expected.abs().max(1e-2);
+                assert!((got - expected).abs() <= most, "{rule:?} {step}: {got} {expected}");
+            }
+        }
+    }
+}

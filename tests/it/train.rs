@@ -1,0 +1,285 @@
+//! `maskmaker train` as SageMaker runs it: folders in, model, lines and exit code out.
+
+use std::fs;
+use std::sync::Arc;
+
+use crate::job::{Job, names};
+use maskmaker::data::augment::Recipe;
+use maskmaker::data::loader::Plan;
+use maskmaker::data::source::pair;
+use maskmaker::error::Problems;
+use maskmaker::model::{Config, Network};
+use maskmaker::sagemaker::channels::Split;
+use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone, LrScheduler};
+use maskmaker::train::optimizer::Rule;
+use maskmaker::train::schedule::Schedule;
+use maskmaker::train::{Settings, Stepper};
+use serde_json::Value;
+
+#[test]
+fn a_job_leaves_a_model_with_its_configuration_and_scores() {
+    let job = Job::new().with("epochs", "2").with("class_names", "background,disc,box,triangle");
+    let run = job.train();
+    assert_eq!(names(&job.path("model")), ["config.json", "metrics.json", "model.safetensors"]);
+    let json = |name: &str| -> Value {
+        serde_json::from_slice(&fs::read(job.path("model").join(name)).unwrap()).unwrap()
+    };
+    let config = json("config.json");
+    assert_eq!(config["backbone"], "resnet-18");
+    assert_eq!(config["num_classes"], 4);
+    assert_eq!(config["class_names"][3], "triangle");
+    let metrics = json("metrics.json");
+    assert_eq!(metrics["epochs"].as_array().unwrap().len(), 2);
+    assert!(metrics["mIOU"].as_f64().unwrap() > 0.0);
+    // The table of IoU per class.
+    for name in ["background", "disc", "box", "triangle", "mean"] {
+        assert!(run.stdout.lines().any(|line| line.contains(name) && line.contains('.')), "{name}");
+    }
+    assert!(!job.path("output/failure").exists());
+}
+
+/// The value that a metric's regular expression `text(\S+)` takes from a log.
+fn values(log: &str, text: &str) -> Vec<f64> {
+    let found = log.match_indices(text).map(|(at, text)| &log[at + text.len()..]);
+    found.map(|rest| rest.split_whitespace().next().unwrap().parse().unwrap()).collect()
+}
+
+#[test]
+fn the_built_ins_metric_expressions_match_once_an_epoch() {
+    let run = Job::new().with("epochs", "2").train();
+    let log = run.stdout + &run.stderr;
+    for text in [
+        "train loss: ",
+        "train throughput: ",
+        "validation mIOU: ",
+        "pixel_accuracy: ",
+        "validation throughput: ",
+    ] {
+        let values = values(&log, text);
+        assert_eq!(values.len(), 2, "{text}{log}");
+        assert!(values.iter().all(|value| value.is_finite() && *value >= 0.0), "{text}{values:?}");
+    }
+}
+
+#[test]
+fn the_same_job_gives_the_same_bytes_and_another_seed_others() {
+    let model = |seed: &str| {
+        let job = Job::new().with("seed", seed).with("optimizer", "rmsprop");
+        job.train();
+        fs::read(job.path("model/model.safetensors")).unwrap()
+    };
+    let first = model("1");
+    assert!(first == model("1"));
+    assert!(first != model("2"));
+}
+
+#[test]
+fn what_storage_leaves_beside_data_and_upper_case_names_do_no_harm() {
+    let job = Job::new();
+    let image = job.first("train");
+    fs::rename(&image, image.with_extension("JPG")).unwrap();
+    for (channel, name, bytes) in [
+        ("train", ".DS_Store", &b"x"[..]),
+        ("train", "_SUCCESS", b""),
+        ("train_annotation", "masks", b""),
+        ("validation", "images_$folder$", b""),
+    ] {
+        fs::write(job.file(channel, name), bytes).unwrap();
+    }
+    job.train();
+}
+
+#[test]
+fn wrong_settings_and_missing_channels_are_told_together() {
+    let job = Job::without_data().with("epochs", "0").with("learnin_rate", "1");
+    let reason = job.failure();
+    let first = reason.lines().next().unwrap();
+    assert!(
+        first.starts_with("hyperparameters.json: learnin_rate is not a hyperparameter"),
+        "{first}"
+    );
+    assert!(first.contains("did you mean \"learning_rate\"?"), "{first}");
+    assert!(reason.contains("epochs is \"0\"; allowed: a whole number from 1"), "{reason}");
+    for channel in ["train", "train_annotation", "validation", "validation_annotation"] {
+        assert!(reason.contains(&format!("channel {channel} is missing")), "{reason}");
+    }
+}
+
+#[test]
+fn a_job_without_hyperparameters_says_what_the_file_must_hold() {
+    let job = Job::new();
+    let folder = job.path("elsewhere");
+    fs::create_dir(&folder).unwrap();
+    let mut command = crate::job::maskmaker();
+    let output = command.arg("--ml-root").arg(&folder).arg("train").output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let reason = fs::read_to_string(folder.join("output/failure")).unwrap();
+    assert!(reason.contains("hyperparameters.json is missing"), "{reason}");
+    assert!(reason.contains("num_classes"), "{reason}");
+}
+
+#[test]
+fn a_root_that_is_not_there_is_not_made() {
+    let job = Job::without_data();
+    let folder = job.path("mistyped");
+    let output =
+        crate::job::maskmaker().arg("--ml-root").arg(&folder).arg("train").output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("there is no folder") && said.contains("--ml-root"), "{said}");
+    assert!(!folder.exists());
+}
+
+#[test]
+fn a_full_or_closed_standard_output_does_not_end_a_job() {
+    let job = Job::new();
+    let mut command = crate::job::maskmaker();
+    command.stdout(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let run = job.run_to_the_end(command, &["train"]);
+    assert_eq!(run, Some(0));
+    assert!(job.path("model/config.json").exists() && !job.path("output/failure").exists());
+}
+
+#[test]
+fn a_long_reason_is_cut_to_what_sagemaker_keeps() {
+    let mut job = Job::new();
+    for number in 0..60 {
+        job = job.with(&format!("unheard_of_setting_{number}"), "x");
+    }
+    assert_eq!(job.failure().chars().count(), 1024);
+}
+
+#[test]
+fn training_that_diverges_is_an_error_and_keeps_no_model() {
+    let job = Job::new();
+    let data = |name: &'static str| {
+        let images = job.path("input/data").join(name);
+        let masks = job.path("input/data").join(format!("{name}_annotation"));
+        pair(&Split { name, images, masks }, &mut Problems::new())
+    };
+    let kind = (Algorithm::Fcn, Backbone::Resnet18);
+    let network = Network::random(kind, 4, 1, tch::Device::Cpu).unwrap();
+    let mut bias = network.weights.get("classifier.4", "bias").unwrap().shallow_clone();
+    let _ = tch::no_grad(|| bias.fill_(f64::NAN));
+    let settings = Settings {
+        epochs: 1,
+        schedule: Schedule { kind: LrScheduler::Poly, initial: 0.1, steps: 1 },
+        plan: Plan {
+            samples: Arc::new(data("train")),
+            recipe: Recipe { base_size: 64, crop_size: 32 },
+            batch_size: 3,
+            seed: 0,
+        },
+        validation: data("validation"),
+        validation_batch_size: 2,
+        config: Config::new(kind, 4, None),
+        model_folder: job.path("model"),
+    };
+    let stepper = Stepper::new(network, Rule::Sgd { momentum: 0.9, weight_decay: 0.0 }).unwrap();
+    let error = maskmaker::train::train(stepper, &settings).unwrap_err();
+    assert!(error.to_string().contains("training diverged; lower learning_rate"), "{error}");
+    assert_eq!(error.exit_code(), 3);
+    assert!(!job.path("model").exists());
+}
+
+#[test]
+fn channels_that_this_version_lacks_are_not_ignored() {
+    let job = Job::new();
+    fs::create_dir(job.path("input/data/label_map")).unwrap();
+    let reason = job.failure();
+    assert!(reason.contains("channel label_map is not supported by this version"), "{reason}");
+}
+
+#[test]
+fn a_validation_split_of_background_alone_is_fine() {
+    let job = Job::new();
+    let sizes = |name: &str| image::open(job.file("validation", name)).unwrap().to_rgb8();
+    for name in names(&job.path("input/data/validation")) {
+        let size = sizes(&name).dimensions();
+        let mask =
+            image::GrayImage::from_fn(size.0, size.1, |x, _| image::Luma([255 * u8::from(x < 2)]));
+        let name = name.replace(".jpg", ".png");
+        let bytes = maskmaker::imaging::encode_mask(&mask);
+        fs::write(job.file("validation_annotation", &name), bytes).unwrap();
+    }
+    job.train();
+}
+
+#[test]
+fn pretrained_weights_that_cannot_be_given_are_an_error() {
+    let reason = Job::new().with("use_pretrained_model", "True").failure();
+    assert!(reason.contains("set use_pretrained_model to False"), "{reason}");
+}
+
+#[test]
+fn images_without_masks_and_masks_without_images_are_told_for_both_splits() {
+    let job = Job::new();
+    fs::remove_file(job.first("train_annotation")).unwrap();
+    fs::remove_file(job.first("validation")).unwrap();
+    // The pairs that exist are looked at all the same.
+    fs::write(job.first("validation"), "no picture").unwrap();
+    let reason = job.failure();
+    assert!(reason.contains("1 file cannot be read"), "{reason}");
+    assert!(reason.contains("channel train: 1 image without a mask"), "{reason}");
+    assert!(reason.contains("channel validation_annotation: 1 mask without an image"), "{reason}");
+}
+
+#[test]
+fn a_validation_annotation_channel_that_points_at_the_images_is_named() {
+    let job = Job::new();
+    fs::remove_dir_all(job.path("input/data/validation_annotation")).unwrap();
+    fs::create_dir(job.path("input/data/validation_annotation")).unwrap();
+    for name in names(&job.path("input/data/validation")) {
+        fs::copy(job.file("validation", &name), job.file("validation_annotation", &name)).unwrap();
+    }
+    let reason = job.failure();
+    assert!(reason.contains("validation_annotation: 2 masks are not of class ids"), "{reason}");
+    assert!(reason.contains("does its S3 URI point at the images of validation?"), "{reason}");
+}
+
+#[test]
+fn too_few_classes_come_with_a_histogram() {
+    let reason = Job::new().with("num_classes", "2").failure();
+    assert!(reason.contains("class ids outside num_classes 2: allowed are 0 to 1"), "{reason}");
+    assert!(reason.contains("pixels found per value: 0: "), "{reason}");
+}
+
+#[test]
+fn sizes_that_differ_and_damaged_files_are_told_together() {
+    let job = Job::new();
+    let image = job.first("train");
+    let bytes = fs::read(&image).unwrap();
+    fs::write(&image, &bytes[..bytes.len() * 2 / 3]).unwrap();
+    let mask = job.first("validation_annotation");
+    fs::write(&mask, maskmaker::imaging::encode_mask(&image::GrayImage::new(9, 9))).unwrap();
+    let reason = job.failure();
+    assert!(reason.contains(&image.display().to_string()), "{reason}");
+    assert!(reason.contains("1 file cannot be read"), "{reason}");
+    assert!(reason.contains("is 9x9, the image "), "{reason}");
+}
+
+#[test]
+fn an_unwritable_model_folder_is_noticed_before_training() {
+    let job = Job::new();
+    // A file in its place cannot be written into, even by root.
+    fs::write(job.path("model"), "").unwrap();
+    let reason = job.failure();
+    assert!(reason.contains("the model folder must be writable"), "{reason}");
+}
+
+#[test]
+fn the_reason_of_an_earlier_failure_goes_away() {
+    let job = Job::new().with("epochs", "none");
+    job.failure();
+    let job = job.with("epochs", "1");
+    job.train();
+    assert!(!job.path("output/failure").exists());
+}
+
+#[test]
+fn usage_errors_have_exit_code_2_and_the_bare_program_prints_its_usage() {
+    let job = Job::without_data();
+    assert_eq!(job.run(&["trian"]).code, Some(2));
+    let output = crate::job::maskmaker().output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("Usage: maskmaker"));
+}
