@@ -47,8 +47,8 @@ impl Limits {
 /// `convert("RGB")`). Colour profiles are not applied.
 ///
 /// # Errors
-/// Bytes that are no JPEG or PNG, an image larger than `limits` or longer than [`MAX_SIDE`], and one that is cut off or
-/// damaged; a picture is never returned with missing parts painted grey.
+/// Bytes that are no JPEG or PNG, an image larger than `limits` or longer than [`MAX_SIDE`], and one
+/// that is cut off or damaged; a picture is never returned with missing parts painted grey.
 pub fn decode_upright(bytes: &[u8], limits: Limits) -> Result<RgbImage, DecodeError> {
     let format = format_of(bytes)?;
     guarded(|| {

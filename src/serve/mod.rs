@@ -4,7 +4,8 @@
 //! limits -> a place in the queue -> the decoder -> the engine's thread -> the encoder. Everything
 //! that is refused gets a JSON body `{"error": "...", "error_type": "..."}` with a name of
 //! [`ErrorType`]; except that a head which hyper cannot parse or finds too long never reaches the
-//! router: hyper itself answers 400 or 431, with an empty body. How much is taken on at once, and what that costs, is in [`Settings`].
+//! router: hyper itself answers 400 or 431, with an empty body. How much is taken on at once, and
+//! what that costs, is in [`Settings`].
 
 mod app;
 mod body;
