@@ -263,8 +263,7 @@ def optimizer_run(make, base, steps=20, size=6):
 def optimizers_golden():
     runs = [
         ("sgd", torch.optim.SGD, 0.05, {"momentum": 0.9, "weight_decay": 1e-4}),
-        ("rmsprop", torch.optim.RMSprop, 0.01, {"alpha": 0.9, "momentum": 0.9, "eps": 1e-8, "weight_decay": 0.0}),
-        ("rmsprop", torch.optim.RMSprop, 0.01, {"alpha": 0.9, "momentum": 0.9, "eps": 1e-8, "weight_decay": 1e-2}),
+        ("rmsprop", torch.optim.RMSprop, 0.01, {"alpha": 0.9, "momentum": 0.9, "eps": 1e-8}),
     ]
     return {
         "runs": [

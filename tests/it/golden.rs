@@ -222,8 +222,6 @@ fn optimizers_fed_the_same_gradients_move_as_pytorchs() {
         let momentum = number("momentum");
         let rule = match run["optimizer"].as_str().unwrap() {
             "sgd" => Rule::Sgd { momentum, weight_decay: number("weight_decay") },
-            // The built-in applies weight decay to sgd only, and so do we.
-            "rmsprop" if number("weight_decay") > 0.0 => continue,
             "rmsprop" => Rule::Rmsprop { alpha: number("alpha"), momentum },
             other => panic!("no rule for {other}"),
         };
