@@ -54,9 +54,7 @@ fn train(root: &MlRoot) -> Result<()> {
     let classes = hyperparameters.num_classes;
     let mut problems = Problems::new();
     let (training, audit) = read_split(&channels.train, classes, &mut problems);
-    if problems.is_empty() {
-        audit.check_learnable(channels.train.name, &mut problems);
-    }
+    audit.check_learnable(channels.train.name, &mut problems);
     let (validation, _) = read_split(&channels.validation, classes, &mut problems);
     problems.into_result()?;
     let settings = settings(root, &hyperparameters, training, validation);
