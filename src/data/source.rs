@@ -18,7 +18,7 @@ pub fn pair(split: &Split, problems: &mut Problems) -> Vec<Sample> {
     let images = by_key(&split.images, problems);
     let mut masks = by_key(&split.masks, problems);
     let (name, annotation) = (split.name, format!("{}_annotation", split.name));
-    if images.is_empty() && problems.is_empty() {
+    if images.is_empty() {
         problems.push(format!(
             "channel {name} holds no images: {} is empty; allowed: JPEG and PNG files",
             split.images.display()
@@ -229,6 +229,10 @@ mod tests {
     fn an_empty_channel_and_two_files_of_one_stem_are_problems() {
         let (_folder, empty) = split(&[], &[]);
         assert!(all(&empty).unwrap_err().to_string().contains("channel train holds no images"));
+        let mut problems = Problems::new();
+        problems.push("another split is wrong too");
+        pair(&empty, &mut problems);
+        assert_eq!(problems.into_result().unwrap_err().problems().len(), 2);
         let (_folder, twice) = split(&["a.jpg", "a.png"], &["a.png"]);
         assert!(all(&twice).unwrap_err().to_string().contains("same name but for the extension"));
     }
