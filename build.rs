@@ -1,7 +1,11 @@
-//! Lets the program, the tests and the benches find libtorch without `LD_LIBRARY_PATH`.
+//! Lets the program, the tests and the benches find libtorch without `LD_LIBRARY_PATH`, and names the
+//! revision that a release was built from.
+
+use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rustc-env=MASKMAKER_REVISION={}", revision());
     let Ok(lib) = std::env::var("DEP_TCH_LIBTORCH_LIB") else {
         println!("cargo:warning=torch-sys names no libtorch; run `make libtorch`, build again");
         return;
@@ -9,4 +13,35 @@ fn main() {
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
     // In images the program lies in bin/ beside lib/.
     println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../lib");
+}
+
+/// `REVISION` where git's files are absent (images), else git's own word in release builds. Test
+/// builds have none, so that a commit does not compile everything again.
+fn revision() -> String {
+    println!("cargo:rerun-if-env-changed=REVISION");
+    if let Ok(given) = std::env::var("REVISION")
+        && !given.is_empty()
+    {
+        return given;
+    }
+    if std::env::var("PROFILE").as_deref() != Ok("release") {
+        return "development build".into();
+    }
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
+    };
+    // Any change of the sources asks again whether the tree is dirty.
+    println!("cargo:rerun-if-changed=src");
+    println!("cargo:rerun-if-changed=Cargo.lock");
+    for file in ["HEAD", "logs/HEAD"] {
+        if let Some(path) = git(&["rev-parse", "--git-path", file])
+            && std::path::Path::new(&path).exists()
+        {
+            println!("cargo:rerun-if-changed={path}");
+        }
+    }
+    git(&["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
+        .unwrap_or_else(|| "unknown revision".into())
 }

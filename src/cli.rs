@@ -3,9 +3,11 @@
 // Comments on flags are the help that people read, without Markdown.
 #![allow(clippy::doc_markdown)]
 
+use std::env;
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::panic;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -22,9 +24,12 @@ use crate::model::size::MAX_SIDE;
 use crate::sagemaker::{MlRoot, failure};
 use crate::serve::Settings;
 
+/// The version and the git revision that the program was built from.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("MASKMAKER_REVISION"), ")");
+
 /// Train, evaluate and serve semantic-segmentation models by SageMaker's container contract.
 #[derive(Debug, Parser)]
-#[command(name = "maskmaker", version, arg_required_else_help = true)]
+#[command(name = "maskmaker", version = VERSION, arg_required_else_help = true)]
 struct Cli {
     /// The folder that SageMaker calls /opt/ml
     #[arg(
@@ -83,6 +88,8 @@ struct Serve {
     port: Option<u16>,
     #[arg(long, env = "SAGEMAKER_BIND_TO_PORT", hide = true, id = "bind-to-port")]
     bind_to_port: Option<u16>,
+    #[arg(long, env = "SAGEMAKER_MULTI_MODEL", hide = true)]
+    multi_model: Option<String>,
     /// Largest request body
     #[arg(long, env = "MASKMAKER_MAX_BODY_MB", default_value_t = 100, value_name = "MB",
           value_parser = clap::value_parser!(u32).range(1..=2048))]
@@ -100,6 +107,18 @@ struct Serve {
 }
 
 impl Serve {
+    /// The image's label lets SageMaker start multi-model endpoints; better told here than by a
+    /// `/ping` that waits for a model in the wrong folder.
+    fn check(&self) -> Result<()> {
+        match &self.multi_model {
+            Some(value) if value.eq_ignore_ascii_case("true") => Err(Error::input(
+                "SAGEMAKER_MULTI_MODEL is true, but this version serves one model per endpoint; \
+                 create the SageMaker model with Mode SingleModel",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn settings(&self) -> Settings {
         let defaults = Settings::default();
         Settings {
@@ -145,7 +164,7 @@ struct Sample {
 
 /// Runs the program; the exit code says whose fault a failure is (design: 18).
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(arguments(env::args_os()));
     let root = MlRoot::new(&cli.ml_root);
     let is_training = matches!(cli.command, Command::Train);
     let bug = note_panics();
@@ -165,6 +184,18 @@ pub fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Called as `train` or `serve` (links in the image, for jobs that name no other entry point), the
+/// name is the subcommand.
+fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<_> = given.collect();
+    let name = arguments.first().and_then(|program| Path::new(program).file_name());
+    if let Some(name) = name.filter(|name| *name == "train" || *name == "serve") {
+        let subcommand = name.to_owned();
+        arguments.splice(..1, ["maskmaker".into(), subcommand]);
+    }
+    arguments
 }
 
 /// A panic is a bug of ours. Its place and message become an error like any other, and no backtrace
@@ -189,6 +220,7 @@ fn dispatch(command: Command, root: &MlRoot) -> Result<()> {
     match command {
         Command::Train => commands::train::run(root),
         Command::Serve(serve) => {
+            serve.check()?;
             commands::serve::run(root, &serve.settings(), serve.inference.options())
         }
         Command::Predict(predict) => {
@@ -210,6 +242,17 @@ mod tests {
     #[test]
     fn the_definitions_are_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_name_of_a_link_is_the_subcommand() {
+        let parsed = |words: &[&str]| {
+            let given = words.iter().map(OsString::from);
+            Cli::parse_from(arguments(given)).command
+        };
+        assert!(matches!(parsed(&["/usr/local/bin/train"]), Command::Train));
+        assert!(matches!(parsed(&["serve", "--port", "0"]), Command::Serve(_)));
+        assert!(matches!(parsed(&["/usr/local/bin/maskmaker", "train"]), Command::Train));
     }
 
     #[test]
