@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools libtorch demo test lint fmt bench-train-step
+.PHONY: help tools libtorch demo test lint fmt bench-train-step image-cpu test-image push
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,3 +41,12 @@ fmt: tools ## Format the sources
 
 bench-train-step: libtorch ## Time a training step against PyTorch's, in turn
 	benches/train_step.sh
+
+image-cpu: ## Build the image maskmaker:cpu (PRETRAINED=none leaves torchvision's backbones out); prints its size
+	scripts/image.sh build cpu
+
+test-image: ## Acceptance of the image: docker run, and SageMaker's Python SDKs in local mode
+	tests/local_mode/run.sh
+
+push: ## Push maskmaker:cpu to ECR (REPOSITORY=maskmaker, AWS_REGION); prints the URI
+	@scripts/image.sh push $(or $(REPOSITORY),maskmaker) cpu
