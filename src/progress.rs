@@ -4,7 +4,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use crate::console::note;
+use crate::console::{self, note};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Time between plain lines.
@@ -29,7 +29,8 @@ impl Progress {
         let target =
             if plain { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(Some(total as u64), target);
-        let template = "{prefix} {bar:30} {pos}/{len} {speed} {msg} {eta} left";
+        // Short enough for a terminal of 80 columns.
+        let template = "{prefix} {bar:20} {pos}/{len} {speed} {msg} {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
             let speed = |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
                 let _ = write!(out, "{:.1} img/s", state.per_sec());
@@ -37,6 +38,7 @@ impl Progress {
             bar.set_style(style.with_key("speed", speed));
         }
         bar.set_prefix(what.to_owned());
+        console::show((!plain).then(|| bar.clone()));
         let now = Instant::now();
         let what = what.to_owned();
         Self { bar, plain, what, total, done: 0, started: now, last_line: now }
@@ -72,5 +74,15 @@ impl Progress {
     /// Takes the bar away, so that lines can be printed.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
+        console::show(None);
+    }
+}
+
+/// An error that ends the work early must not be written behind the bar either.
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if !self.bar.is_finished() {
+            self.finish();
+        }
     }
 }
