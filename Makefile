@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools libtorch demo test lint fmt bench-train-step image-cpu test-image push
+.PHONY: help tools libtorch demo test lint fmt hyperparameters bench-train-step image-cpu test-image push
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,11 @@ lint: libtorch ## Formatting, clippy, and the dependencies' licences, sources an
 
 fmt: tools ## Format the sources
 	cargo fmt
+
+hyperparameters: libtorch ## Write hyperparameters/README.md and schema.json from the code's table
+	cargo build --locked
+	target/debug/maskmaker hyperparameters --format markdown >hyperparameters/README.md
+	target/debug/maskmaker hyperparameters --format schema >hyperparameters/schema.json
 
 bench-train-step: libtorch ## Time a training step against PyTorch's, in turn
 	benches/train_step.sh

@@ -12,16 +12,16 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands;
-use crate::console::note;
+use crate::console::{note, say};
 use crate::data::synthetic::SampleData;
 use crate::error::{Error, Result};
 use crate::imaging::Limits;
 use crate::inference::{Options, Precision};
 use crate::model::size::MAX_SIDE;
-use crate::sagemaker::{MlRoot, failure};
+use crate::sagemaker::{MlRoot, failure, hyperparameters};
 use crate::serve::Settings;
 
 /// The version and the git revision that the program was built from.
@@ -54,6 +54,19 @@ enum Command {
     Predict(Predict),
     /// Write a small data set for trying things
     SampleData(Sample),
+    /// Print every hyperparameter of train with its range and default
+    Hyperparameters {
+        /// A page for people, or a JSON schema for editors and checkers
+        #[arg(long, default_value = "markdown")]
+        format: Format,
+    },
+}
+
+/// How hyperparameters are described.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Markdown,
+    Schema,
 }
 
 /// How images are computed, alike in predict and serve.
@@ -230,6 +243,14 @@ fn dispatch(command: Command, root: &MlRoot) -> Result<()> {
         }
         Command::SampleData(Sample { folder, images, size, seed }) => {
             commands::sample_data::run(&folder, &SampleData { images, size, seed })
+        }
+        Command::Hyperparameters { format } => {
+            let describe = match format {
+                Format::Markdown => hyperparameters::markdown,
+                Format::Schema => hyperparameters::schema,
+            };
+            say(describe().trim_end());
+            Ok(())
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `maskmaker train`: channels in, model artifact out, by the container contract.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use tch::Device;
@@ -7,14 +8,17 @@ use tch::Device;
 use crate::console::{note, say};
 use crate::data::audit::{Audit, audit, describe};
 use crate::data::augment::Recipe;
+use crate::data::class_names::class_names;
 use crate::data::loader::Plan;
 use crate::data::{Sample, source};
 use crate::error::{Error, Problems, Result};
+use crate::model::network::graph;
 use crate::model::{Config, Network};
 use crate::progress::Progress;
 use crate::sagemaker::channels::Split;
 use crate::sagemaker::cluster::Cluster;
 use crate::sagemaker::{Channels, Hyperparameters, MlRoot, failure};
+use crate::train::early_stopping::EarlyStopping;
 use crate::train::optimizer::Rule;
 use crate::train::schedule::Schedule;
 use crate::train::{Settings, Stepper};
@@ -45,7 +49,8 @@ fn train(root: &MlRoot) -> Result<()> {
     let hyperparameters = problems.check(Hyperparameters::read(&root.hyperparameters()));
     let channels = problems.check(Channels::read(root));
     problems.check(Cluster::read(root));
-    problems.check(check_writable(root));
+    problems.check(check_writable(&root.model(), "model"));
+    problems.check(check_writable(&root.output_data(), "output/data"));
     problems.into_result()?;
     let (Some(hyperparameters), Some(channels)) = (hyperparameters, channels) else {
         return Err(Error::internal("a check failed without a problem"));
@@ -53,13 +58,28 @@ fn train(root: &MlRoot) -> Result<()> {
 
     let classes = hyperparameters.num_classes;
     let mut problems = Problems::new();
+    let given = hyperparameters.class_names.as_deref();
+    let names = problems.check(class_names(given, channels.labels.as_deref(), classes)).flatten();
     let (training, audit) = read_split(&channels.train, classes, &mut problems);
     audit.check_learnable(channels.train.name, &mut problems);
     let (validation, _) = read_split(&channels.validation, classes, &mut problems);
-    problems.into_result()?;
-    let settings = settings(root, &hyperparameters, training, validation);
-
     let Hyperparameters { algorithm, backbone, seed, .. } = hyperparameters;
+    if training.len() == 1 && graph(algorithm, backbone, classes).pools_to_one() {
+        problems.push(format!(
+            "channel train holds 1 image, but algorithm {} pools an image to a single value per \
+             channel, over which BatchNorm needs at least 2 images; add images, or set algorithm \
+             to fcn",
+            algorithm.name()
+        ));
+    }
+    problems.into_result()?;
+    if hyperparameters.syncbn {
+        note("syncbn is True: without effect, because this job trains on one device");
+    }
+    let mut settings = settings(root, &hyperparameters, training, validation);
+    if let Some(names) = names {
+        settings.config.class_names = names;
+    }
     let network = Network::random((algorithm, backbone), classes, seed, Device::Cpu)?;
     let stepper = Stepper::new(network, Rule::of(&hyperparameters))?;
     say(format_args!(
@@ -97,8 +117,16 @@ fn settings(
         plan,
         validation,
         validation_batch_size: h.validation_mini_batch_size,
-        config: Config::new((h.algorithm, h.backbone), h.num_classes, h.class_names.clone()),
+        early_stopping: h.early_stopping.then(|| {
+            EarlyStopping::new(
+                h.early_stopping_min_epochs,
+                h.early_stopping_patience,
+                h.early_stopping_tolerance,
+            )
+        }),
+        config: Config::new((h.algorithm, h.backbone), h.num_classes, None),
         model_folder: root.model(),
+        output_folder: root.output_data(),
     }
 }
 
@@ -123,13 +151,13 @@ fn read_split(split: &Split, classes: usize, problems: &mut Problems) -> (Vec<Sa
     (samples, audit)
 }
 
-/// Whether the artifact can be written, asked before hours are spent on it.
-fn check_writable(root: &MlRoot) -> Result<()> {
-    let folder = root.model();
+/// Whether a folder can be written into, asked before hours are spent on what goes there.
+fn check_writable(folder: &Path, name: &str) -> Result<()> {
     let failed = |cause: &std::io::Error| {
-        Error::io("write", &folder, cause).within("the model folder must be writable")
+        let context = format!("the {name} folder must be writable");
+        Error::io("write", folder, cause).within(context)
     };
-    std::fs::create_dir_all(&folder).map_err(|e| failed(&e))?;
-    tempfile::NamedTempFile::new_in(&folder).map_err(|e| failed(&e))?;
+    std::fs::create_dir_all(folder).map_err(|e| failed(&e))?;
+    tempfile::NamedTempFile::new_in(folder).map_err(|e| failed(&e))?;
     Ok(())
 }

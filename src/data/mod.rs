@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod augment;
+pub mod class_names;
 pub mod loader;
 pub mod random;
 pub mod sample;

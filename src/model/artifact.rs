@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tch::Device;
 
 use super::Network;
-use super::network::{DEVIATION, MEAN};
+use super::network::{DEVIATION, MEAN, graph};
 use crate::error::{Error, Problems, Result};
 use crate::files::{read, write_atomically};
 use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
@@ -139,8 +139,11 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 /// A `num_classes` unlike the weights' gets its own words, not a list of shapes.
 fn check_classes(config: &Config, bytes: &[u8]) -> Result<()> {
     let Ok(file) = safetensors::SafeTensors::deserialize(bytes) else { return Ok(()) };
-    let held =
-        file.tensor("classifier.4.weight").ok().and_then(|view| view.shape().first().copied());
+    let graph = graph(config.algorithm, config.backbone, config.num_classes);
+    let weight = graph.classifier().map(|conv| format!("{}.weight", conv.name));
+    let held = weight
+        .and_then(|name| file.tensor(&name).ok())
+        .and_then(|view| view.shape().first().copied());
     match held {
         Some(held) if held != config.num_classes => Err(Error::input(format!(
             "the weights are for {held} classes, config.json says num_classes {}; the two files \

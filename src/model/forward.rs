@@ -64,6 +64,11 @@ pub fn forward(graph: &Graph, weights: &Weights, input: &Tensor, mode: Mode<'_>)
             }
             Op::Add if free(0) => get(0)?.shallow_clone().f_add_(get(1)?)?,
             Op::Add => get(0)?.f_add(get(1)?)?,
+            &Op::AdaptiveAvgPool { side } => get(0)?.f_adaptive_avg_pool2d([side; 2])?,
+            Op::Concat => {
+                let parts: Result<Vec<&Tensor>> = (0..node.inputs.len()).map(get).collect();
+                Tensor::f_cat(&parts?, 1)?
+            }
             &Op::Dropout { probability, index } => match mode {
                 Mode::Evaluate { .. } => get(0)?.shallow_clone(),
                 Mode::Train { dropout_seeds } => {
@@ -100,6 +105,14 @@ fn convolve(conv: &Conv, weights: &Weights, input: &Tensor) -> Result<Tensor> {
 
 fn normalise(name: &str, weights: &Weights, input: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
     let training = matches!(mode, Mode::Train { .. });
+    let size = input.size();
+    if training && size[0] * size[2] * size[3] <= 1 {
+        // libtorch would divide by zero and put NaN into the running variance.
+        return Err(Error::input(
+            "BatchNorm was given one value per channel to train on: psp and deeplab pool an image \
+             to one; give a batch at least 2 images",
+        ));
+    }
     let part = |leaf| weights.get(name, leaf).map(Some);
     let (weight, bias) = (part("weight")?, part("bias")?);
     let (mean, variance) = (part("running_mean")?, part("running_var")?);

@@ -31,6 +31,14 @@ pub enum Op {
     },
     /// Sum of two values.
     Add,
+    /// Mean over a grid of `side` x `side` windows that cover the whole map, whatever its size;
+    /// windows overlap where the map's sides are not multiples (PyTorch's `AdaptiveAvgPool2d`).
+    AdaptiveAvgPool {
+        /// Height and width of the result.
+        side: i64,
+    },
+    /// Values of one height and width, one after the other along the channels.
+    Concat,
     /// Zeroes elements while training and scales the rest so that the mean stays.
     Dropout {
         /// The share that is zeroed.
@@ -137,6 +145,24 @@ impl Graph {
     /// Every tensor of the state dict, in the order of the nodes.
     pub fn parameters(&self) -> Vec<ParameterSpec> {
         self.nodes.iter().flat_map(|node| node.op.parameters()).collect()
+    }
+
+    /// The convolution whose outputs are the classes' logits.
+    pub fn classifier(&self) -> Option<&Conv> {
+        let mut value = self.out;
+        loop {
+            let node = self.nodes.get(value)?;
+            if let Op::Conv(conv) = &node.op {
+                return Some(conv);
+            }
+            value = *node.inputs.first()?;
+        }
+    }
+
+    /// Whether a map of one value per image and channel is normalised: over a batch of one image
+    /// such a map has no variance.
+    pub fn pools_to_one(&self) -> bool {
+        self.nodes.iter().any(|node| node.op == Op::AdaptiveAvgPool { side: 1 })
     }
 
     /// For each node, the last node that reads it (itself if none does), given that only `wanted`

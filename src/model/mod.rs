@@ -3,9 +3,9 @@
 //! A network is described once, as a [`graph::Graph`]; the forward pass reads that description.
 
 pub mod artifact;
-mod fcn;
 pub mod forward;
 pub mod graph;
+mod heads;
 pub mod network;
 mod resnet;
 pub mod size;

@@ -6,7 +6,7 @@ use tch::{Device, Kind, Tensor};
 use super::forward::{Logits, Mode, forward};
 use super::graph::Graph;
 use super::weights::Weights;
-use super::{Config, fcn};
+use super::{Config, heads};
 use crate::error::{Error, Result};
 use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
 
@@ -28,9 +28,7 @@ pub struct Network {
 
 /// The layers of an architecture.
 pub fn graph(algorithm: Algorithm, backbone: Backbone, classes: usize) -> Graph {
-    match algorithm {
-        Algorithm::Fcn => fcn::build(backbone, classes as i64),
-    }
+    heads::build(algorithm, backbone, classes as i64)
 }
 
 impl Network {

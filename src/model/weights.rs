@@ -100,10 +100,12 @@ impl Weights {
         self.tensors.get(name).ok_or_else(|| Error::internal(format!("no tensor named {name}")))
     }
 
-    /// What the optimizer changes, in the order of the network.
-    pub fn learned(&self) -> Result<Vec<Tensor>> {
+    /// What the optimizer changes, by name, in the order of the network.
+    pub fn learned(&self) -> Result<Vec<(String, Tensor)>> {
         let learned = self.specs.iter().filter(|spec| spec.role.is_learned());
-        learned.map(|spec| Ok(self.tensor(&spec.name)?.shallow_clone())).collect()
+        learned
+            .map(|spec| Ok((spec.name.clone(), self.tensor(&spec.name)?.shallow_clone())))
+            .collect()
     }
 
     /// Counts a training pass.

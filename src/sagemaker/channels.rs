@@ -1,6 +1,6 @@
 //! Channels: `inputdataconfig.json` and the folders under `input/data`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -10,12 +10,12 @@ use crate::error::{Error, Problems, Result, did_you_mean};
 /// The channels that a training job must have, in the built-in's names.
 const REQUIRED: [&str; 4] = ["train", "train_annotation", "validation", "validation_annotation"];
 
-/// Channels of the built-in whose meaning this version lacks; to ignore them would train another
-/// model than the one asked for.
-const NOT_YET: [(&str, &str); 2] = [
-    ("label_map", "write the class ids into the masks themselves"),
-    ("model", "train from scratch without it"),
-];
+/// The channel of the built-in that maps the values of masks to classes. Here it may hold the
+/// classes' names too.
+const LABEL_MAP: &str = "label_map";
+
+/// The file with the classes' names in the `label_map` channel.
+const LABELS: &str = "labels.json";
 
 /// One split: a folder of images and a folder of masks with the same stems.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Channels {
     pub train: Split,
     /// `validation` and `validation_annotation`.
     pub validation: Split,
+    /// `labels.json` in the `label_map` channel: the classes' names.
+    pub labels: Option<PathBuf>,
 }
 
 /// What `inputdataconfig.json` says of one channel; every field is optional in practice.
@@ -64,13 +66,15 @@ impl Channels {
                 problems.push(missing(required, &folder, &present));
             }
         }
-        for (channel, advice) in NOT_YET {
-            if present.iter().any(|name| name == channel) {
-                problems.push(format!(
-                    "channel {channel} is not supported by this version; remove it and {advice}"
-                ));
-            }
+        // To ignore a channel would train another model than the one asked for.
+        let has = |channel| present.iter().any(|name| name == channel);
+        if has("model") {
+            problems.push(
+                "channel model is not supported by this version; remove it and train from scratch \
+                 without it",
+            );
         }
+        let labels = has(LABEL_MAP).then(|| problems.check(labels(&root.channel(LABEL_MAP))));
         problems.into_result()?;
         let split = |name: &'static str, annotation| Split {
             name,
@@ -80,8 +84,39 @@ impl Channels {
         Ok(Self {
             train: split("train", "train_annotation"),
             validation: split("validation", "validation_annotation"),
+            labels: labels.flatten(),
         })
     }
+}
+
+/// The path of `labels.json`, which must be all that the `label_map` channel holds.
+fn labels(folder: &Path) -> Result<PathBuf> {
+    let failed = |cause: &std::io::Error| Error::io("list", folder, cause);
+    let mut others = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|e| failed(&e))? {
+        let name = entry.map_err(|e| failed(&e))?.file_name().to_string_lossy().into_owned();
+        // Hidden files are what storage and file managers leave.
+        if name != LABELS && !name.starts_with('.') {
+            others.push(name);
+        }
+    }
+    others.sort();
+    if !others.is_empty() {
+        return Err(Error::input(format!(
+            "channel label_map holds {}; this version reads only {LABELS} there, the classes' \
+             names, and does not map the values of masks: remove the rest and write the class ids \
+             into the masks themselves",
+            others.join(", ")
+        )));
+    }
+    let path = folder.join(LABELS);
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(Error::input(format!(
+        "channel label_map holds no {LABELS}; put it there, for example [\"background\", \"road\"], \
+         or remove the channel"
+    )))
 }
 
 fn check_mode(channel: &str, description: &serde_json::Value) -> Result<()> {
@@ -97,7 +132,7 @@ fn check_mode(channel: &str, description: &serde_json::Value) -> Result<()> {
     }
 }
 
-fn missing(required: &str, folder: &std::path::Path, present: &[String]) -> String {
+fn missing(required: &str, folder: &Path, present: &[String]) -> String {
     // A required channel that is there is no misspelling of another.
     let others = present.iter().map(String::as_str).filter(|name| !REQUIRED.contains(name));
     let hint = others
@@ -111,7 +146,7 @@ fn missing(required: &str, folder: &std::path::Path, present: &[String]) -> Stri
     )
 }
 
-fn folders(data: &std::path::Path) -> Vec<String> {
+fn folders(data: &Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(data) else { return Vec::new() };
     entries
         .flatten()
@@ -162,11 +197,28 @@ mod tests {
 
     #[test]
     fn channels_that_would_change_the_model_are_not_ignored() {
-        for (folder, config) in [("label_map", None), ("x", Some(r#"{"model": {}}"#))] {
+        for (folder, config) in [("model", None), ("x", Some(r#"{"model": {}}"#))] {
             let (_folder, root) = root(&[&REQUIRED[..], &[folder]].concat(), config);
             let text = Channels::read(&root).unwrap_err().to_string();
             assert!(text.contains("is not supported by this version; remove it"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_label_map_channel_may_hold_the_classes_names_and_nothing_else() {
+        let (_folder, root) = root(&[&REQUIRED[..], &["label_map"]].concat(), None);
+        let text = || Channels::read(&root).unwrap_err().to_string();
+        assert!(text().contains("label_map holds no labels.json; put it there"), "{}", text());
+        let path = root.channel("label_map").join("labels.json");
+        fs::write(&path, "[]").unwrap();
+        fs::write(path.with_file_name(".DS_Store"), "").unwrap();
+        assert_eq!(Channels::read(&root).unwrap().labels, Some(path.clone()));
+        fs::write(path.with_file_name("train_label_map.json"), "{}").unwrap();
+        assert!(text().contains("label_map holds train_label_map.json; this version reads only"));
+        // Described, but without a folder.
+        fs::remove_dir_all(root.channel("label_map")).unwrap();
+        fs::write(root.input_data_config(), r#"{"label_map": {}}"#).unwrap();
+        assert!(text().contains("label_map"), "{}", text());
     }
 
     proptest::proptest! {

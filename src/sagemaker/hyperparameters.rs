@@ -1,215 +1,34 @@
-//! `hyperparameters.json`: the built-in algorithm's names, ranges and defaults, and our own `seed`
-//! and `class_names`.
+//! `hyperparameters.json`: the built-in algorithm's names, ranges and defaults, and a few of our own.
+
+mod document;
+mod known;
+mod words;
+
+pub use document::{markdown, schema};
+pub use known::TABLE;
+pub use words::{Algorithm, Backbone, LrScheduler, Optimizer};
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::raw;
-use super::table::{self, Allowed, Default, Setting, Values};
+use super::table::{self, Values};
 use crate::error::{Error, Problems, Result, did_you_mean};
 
-/// Switches of the built-in that this version knows only in the off position.
-const OFF_ONLY: [&str; 2] = ["early_stopping", "syncbn"];
-
-/// Keys of the built-in that mean nothing while the switches are off and `lr_scheduler` is poly.
-const WITHOUT_EFFECT: [&str; 5] = [
-    "early_stopping_min_epochs",
-    "early_stopping_patience",
-    "early_stopping_tolerance",
-    "lr_scheduler_factor",
-    "lr_scheduler_step",
-];
-
-/// Every hyperparameter, in the order in which they are documented.
-pub const TABLE: &[Setting] = &[
-    Setting {
-        name: "backbone",
-        allowed: Allowed::OneOf(&["resnet-18", "resnet-34", "resnet-50", "resnet-101"]),
-        default: Default::Value("resnet-50"),
-        about: "the network that computes the features",
-    },
-    Setting {
-        name: "algorithm",
-        allowed: Allowed::OneOf(&["fcn"]),
-        default: Default::Value("fcn"),
-        about: "the head that turns features into classes",
-    },
-    Setting {
-        name: "use_pretrained_model",
-        allowed: Allowed::Boolean,
-        default: Default::Value("True"),
-        about: "start from a pretrained backbone",
-    },
-    Setting {
-        name: "num_classes",
-        allowed: Allowed::Integer(2, 254),
-        default: Default::Required,
-        about: "the number of classes, background included",
-    },
-    Setting {
-        name: "class_names",
-        allowed: Allowed::Text,
-        default: Default::None,
-        about: "comma list of num_classes names, class 0 first; for tables and legends",
-    },
-    Setting {
-        name: "num_training_samples",
-        allowed: Allowed::Integer(1, 1_000_000_000),
-        default: Default::None,
-        about: "lays out the learning-rate schedule; counted when absent",
-    },
-    Setting {
-        name: "epochs",
-        allowed: Allowed::Integer(1, 1_000_000),
-        default: Default::Value("10"),
-        about: "passes over the training images",
-    },
-    Setting {
-        name: "mini_batch_size",
-        allowed: Allowed::Integer(1, 65_536),
-        default: Default::Value("16"),
-        about: "images per training step",
-    },
-    Setting {
-        name: "validation_mini_batch_size",
-        allowed: Allowed::Integer(1, 65_536),
-        default: Default::Value("16"),
-        about: "whole images of one size that are scored together at most",
-    },
-    Setting {
-        name: "base_size",
-        allowed: Allowed::Integer(17, 8192),
-        default: Default::Value("520"),
-        about: "pixels; an image's longer side is scaled to base_size times 0.5 to 2",
-    },
-    Setting {
-        name: "crop_size",
-        allowed: Allowed::Integer(17, 4096),
-        default: Default::Value("240"),
-        about: "pixels; side of the random square crop, rounded up to a multiple of 8",
-    },
-    Setting {
-        name: "optimizer",
-        allowed: Allowed::OneOf(&["sgd", "rmsprop"]),
-        default: Default::Value("sgd"),
-        about: "the update rule",
-    },
-    Setting {
-        name: "learning_rate",
-        allowed: Allowed::Number { low: 0.0, high: 1.0, above: true },
-        default: Default::Value("0.001"),
-        about: "the initial learning rate",
-    },
-    Setting {
-        name: "lr_scheduler",
-        allowed: Allowed::OneOf(&["poly"]),
-        default: Default::Value("poly"),
-        about: "how the learning rate falls from step to step",
-    },
-    Setting {
-        name: "momentum",
-        allowed: Allowed::Number { low: 0.0, high: 1.0, above: true },
-        default: Default::Value("0.9"),
-        about: "momentum of sgd",
-    },
-    Setting {
-        name: "weight_decay",
-        allowed: Allowed::Number { low: 0.0, high: 1.0, above: false },
-        default: Default::Value("0.0001"),
-        about: "L2 penalty of sgd",
-    },
-    Setting {
-        name: "gamma1",
-        allowed: Allowed::Number { low: 0.0, high: 1.0, above: false },
-        default: Default::Value("0.9"),
-        about: "decay of rmsprop's average of squared gradients",
-    },
-    Setting {
-        name: "gamma2",
-        allowed: Allowed::Number { low: 0.0, high: 1.0, above: false },
-        default: Default::Value("0.9"),
-        about: "momentum of rmsprop",
-    },
-    Setting {
-        name: "seed",
-        allowed: Allowed::Integer(0, u64::MAX >> 1),
-        default: Default::Value("0"),
-        about: "fixes initial weights, order of samples, augmentation and dropout",
-    },
-];
-
-macro_rules! words {
-    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
-        $(#[$about])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-        pub enum $name {
-            $($(#[$doc])* #[serde(rename = $word)] $variant),+
-        }
-
-        impl $name {
-            /// The word that stands for it in hyperparameters and in `config.json`.
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-
-            fn from_word(word: &str) -> Result<Self> {
-                match word {
-                    $($word => Ok(Self::$variant),)+
-                    other => Err(Error::internal(format!("{other:?} is in the table, not in the code"))),
-                }
-            }
-        }
-    };
-}
-
-words! {
-    /// The network that computes the features.
-    Backbone {
-        /// ResNet-18, for CPU endpoints.
-        Resnet18 = "resnet-18",
-        /// ResNet-34, for CPU endpoints.
-        Resnet34 = "resnet-34",
-        /// ResNet-50.
-        Resnet50 = "resnet-50",
-        /// ResNet-101.
-        Resnet101 = "resnet-101",
-    }
-}
-words! {
-    /// The head that turns features into classes.
-    Algorithm {
-        /// Fully convolutional network.
-        Fcn = "fcn",
-    }
-}
-words! {
-    /// The update rule.
-    Optimizer {
-        /// Stochastic gradient descent with momentum.
-        Sgd = "sgd",
-        /// `RMSprop` with momentum.
-        Rmsprop = "rmsprop",
-    }
-}
-words! {
-    /// How the learning rate falls.
-    LrScheduler {
-        /// `(1 - step/steps)^0.9`.
-        Poly = "poly",
-    }
-}
+/// Weight decay of adamw when none is given: PyTorch's. The table's default is the built-in's for
+/// sgd, which decoupled from the gradient would be as good as none.
+const ADAMW_WEIGHT_DECAY: f64 = 0.01;
 
 /// Validated hyperparameters; the fields are described in [`TABLE`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[allow(missing_docs)]
+#[allow(missing_docs, clippy::struct_excessive_bools)]
 pub struct Hyperparameters {
     pub backbone: Backbone,
     pub algorithm: Algorithm,
     pub use_pretrained_model: bool,
     pub num_classes: usize,
-    pub class_names: Option<Vec<String>>,
     pub num_training_samples: Option<usize>,
     pub epochs: usize,
     pub mini_batch_size: usize,
@@ -219,12 +38,25 @@ pub struct Hyperparameters {
     pub crop_size: u32,
     pub optimizer: Optimizer,
     pub learning_rate: f64,
-    pub lr_scheduler: LrScheduler,
     pub momentum: f64,
     pub weight_decay: f64,
     pub gamma1: f64,
     pub gamma2: f64,
+    pub lr_scheduler: LrScheduler,
+    pub lr_scheduler_factor: f64,
+    /// Empty unless given.
+    pub lr_scheduler_step: Vec<usize>,
+    pub early_stopping: bool,
+    pub early_stopping_min_epochs: usize,
+    pub early_stopping_patience: usize,
+    pub early_stopping_tolerance: f64,
+    pub syncbn: bool,
+    pub class_names: Option<Vec<String>>,
     pub seed: u64,
+    pub warmup_epochs: f64,
+    pub warmup_factor: f64,
+    /// Seconds.
+    pub checkpoint_interval: u64,
 }
 
 impl Hyperparameters {
@@ -246,12 +78,15 @@ impl Hyperparameters {
         check_together(&values, &mut problems);
         problems.into_result()?;
         let size = |name| values.integer(name).map(|value| value as usize);
+        let optimizer = Optimizer::from_word(values.word("optimizer")?)?;
+        let decoupled = optimizer == Optimizer::Adamw && !raw.contains_key("weight_decay");
+        let weight_decay =
+            if decoupled { ADAMW_WEIGHT_DECAY } else { values.number("weight_decay")? };
         Ok(Self {
             backbone: Backbone::from_word(values.word("backbone")?)?,
             algorithm: Algorithm::from_word(values.word("algorithm")?)?,
             use_pretrained_model: values.boolean("use_pretrained_model")?,
             num_classes: size("num_classes")?,
-            class_names: values.text("class_names").map(names),
             num_training_samples: values
                 .is_set("num_training_samples")
                 .then(|| size("num_training_samples"))
@@ -261,14 +96,29 @@ impl Hyperparameters {
             validation_mini_batch_size: size("validation_mini_batch_size")?,
             base_size: values.integer("base_size")? as u32,
             crop_size: (values.integer("crop_size")? as u32).next_multiple_of(8),
-            optimizer: Optimizer::from_word(values.word("optimizer")?)?,
+            optimizer,
             learning_rate: values.number("learning_rate")?,
-            lr_scheduler: LrScheduler::from_word(values.word("lr_scheduler")?)?,
             momentum: values.number("momentum")?,
-            weight_decay: values.number("weight_decay")?,
+            weight_decay,
             gamma1: values.number("gamma1")?,
             gamma2: values.number("gamma2")?,
+            lr_scheduler: LrScheduler::from_word(values.word("lr_scheduler")?)?,
+            lr_scheduler_factor: values.number("lr_scheduler_factor")?,
+            lr_scheduler_step: values
+                .integers("lr_scheduler_step")
+                .iter()
+                .map(|&epoch| epoch as usize)
+                .collect(),
+            early_stopping: values.boolean("early_stopping")?,
+            early_stopping_min_epochs: size("early_stopping_min_epochs")?,
+            early_stopping_patience: size("early_stopping_patience")?,
+            early_stopping_tolerance: values.number("early_stopping_tolerance")?,
+            syncbn: values.boolean("syncbn")?,
+            class_names: values.text("class_names").map(names),
             seed: values.integer("seed")?,
+            warmup_epochs: values.number("warmup_epochs")?,
+            warmup_factor: values.number("warmup_factor")?,
+            checkpoint_interval: values.integer("checkpoint_interval")?,
         })
     }
 }
@@ -281,6 +131,30 @@ fn check_together(values: &Values, problems: &mut Problems) {
              pretrained weights yet, and training from random weights without being asked would \
              waste the job; set use_pretrained_model to False to train from scratch",
         );
+    }
+    let word = |name| values.word(name).unwrap_or_default();
+    if word("lr_scheduler") == "step" && values.integers("lr_scheduler_step").is_empty() {
+        problems.push(
+            "lr_scheduler is step, but lr_scheduler_step is missing; give the epochs after which \
+             the learning rate falls, for example \"10, 20\"",
+        );
+    }
+    if let (pooling @ ("psp" | "deeplab"), Ok(1)) =
+        (word("algorithm"), values.integer("mini_batch_size"))
+    {
+        problems.push(format!(
+            "mini_batch_size is 1, but algorithm {pooling} pools an image to a single value per \
+             channel, over which BatchNorm needs at least 2 images; set mini_batch_size to 2 or \
+             more, or algorithm to fcn"
+        ));
+    }
+    if let (Ok(warmup), Ok(epochs)) = (values.number("warmup_epochs"), values.integer("epochs"))
+        && warmup >= epochs as f64
+    {
+        problems.push(format!(
+            "warmup_epochs is {warmup}, epochs is {epochs}; the warm-up must end before the \
+             training does"
+        ));
     }
     if let (Some(names), Ok(classes)) =
         (values.text("class_names").map(names), values.integer("num_classes"))
@@ -302,18 +176,10 @@ fn names(list: &str) -> Vec<String> {
     list.split(',').map(|name| name.trim().to_owned()).collect()
 }
 
-/// The problem with a key that the table lacks; none for those that SageMaker itself adds, and for
-/// those of the built-in that change nothing here.
-fn unknown(key: &str, value: &str) -> Option<String> {
-    let added = key.starts_with("sagemaker_") || key == "_tuning_objective_metric";
-    let is_off = OFF_ONLY.contains(&key) && value.eq_ignore_ascii_case("false");
-    if added || is_off || WITHOUT_EFFECT.contains(&key) {
+/// The problem with a key that the table lacks; none for those that SageMaker itself adds.
+fn unknown(key: &str) -> Option<String> {
+    if key.starts_with("sagemaker_") || key == "_tuning_objective_metric" {
         return None;
-    }
-    if OFF_ONLY.contains(&key) {
-        return Some(format!(
-            "{key} is {value:?}; this version does not support it yet: set it to False"
-        ));
     }
     let known: Vec<_> = TABLE.iter().map(|setting| setting.name).collect();
     let hint = did_you_mean(key, known.iter().copied());

@@ -9,7 +9,7 @@ pub mod failure;
 pub mod hyperparameters;
 pub mod paths;
 mod raw;
-mod table;
+pub mod table;
 
 pub use channels::Channels;
 pub use hyperparameters::Hyperparameters;

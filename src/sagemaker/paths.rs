@@ -47,6 +47,11 @@ impl MlRoot {
         self.0.join("model")
     }
 
+    /// `output/data`: what is here at the end becomes `output.tar.gz`.
+    pub fn output_data(&self) -> PathBuf {
+        self.0.join("output/data")
+    }
+
     /// `output/failure`, whose first 1024 characters become the job's `FailureReason`.
     pub fn failure(&self) -> PathBuf {
         self.0.join("output/failure")

@@ -15,6 +15,8 @@ pub struct Setting {
     pub allowed: Allowed,
     /// The value when the key is absent.
     pub default: Default,
+    /// Whether the built-in lacks it.
+    pub ours: bool,
     /// One sentence on what it does, with units.
     pub about: &'static str,
 }
@@ -39,8 +41,17 @@ pub enum Allowed {
     Boolean,
     /// A whole number, bounds included.
     Integer(u64, u64),
+    /// Whole numbers separated by commas, bounds included; nothing at all is as good as absent.
+    Integers(u64, u64),
     /// `low < value <= high` for `true`, `low <= value <= high` for `false`.
-    Number { low: f64, high: f64, above: bool },
+    Number {
+        /// The least value, or what it must be above.
+        low: f64,
+        /// The largest value.
+        high: f64,
+        /// Whether `low` itself is out of range.
+        above: bool,
+    },
     /// Any text.
     Text,
 }
@@ -51,6 +62,9 @@ impl fmt::Display for Allowed {
             Self::OneOf(words) => f.write_str(&words.join(", ")),
             Self::Boolean => f.write_str("True, False"),
             Self::Integer(low, high) => write!(f, "a whole number from {low} to {high}"),
+            Self::Integers(low, high) => {
+                write!(f, "whole numbers from {low} to {high}, separated by commas")
+            }
             Self::Number { low, high, above: true } => {
                 write!(f, "a number above {low} and up to {high}")
             }
@@ -66,6 +80,7 @@ pub(super) enum Value {
     Word(&'static str),
     Boolean(bool),
     Integer(u64),
+    Integers(Vec<u64>),
     Number(f64),
     Text(String),
 }
@@ -77,11 +92,12 @@ impl Allowed {
                 words.iter().find(|word| word.eq_ignore_ascii_case(text)).map(|w| Value::Word(w))
             }
             Self::Boolean => text.to_ascii_lowercase().parse().ok().map(Value::Boolean),
-            Self::Integer(low, high) => {
-                // A tuner may send 16.0 for a whole number.
-                let whole = text.strip_suffix(".0").unwrap_or(text);
-                let value = whole.parse().ok()?;
-                (low <= value && value <= high).then_some(Value::Integer(value))
+            Self::Integer(low, high) => integer(text, low, high).map(Value::Integer),
+            Self::Integers(low, high) => {
+                let items = text.split(',').filter(|_| !text.is_empty());
+                let numbers: Option<Vec<u64>> =
+                    items.map(|item| integer(item.trim(), low, high)).collect();
+                numbers.map(Value::Integers)
             }
             Self::Number { low, high, above } => {
                 let value: f64 = text.parse().ok()?;
@@ -93,6 +109,12 @@ impl Allowed {
     }
 }
 
+fn integer(text: &str, low: u64, high: u64) -> Option<u64> {
+    // A tuner may send 16.0 for a whole number.
+    let value = text.strip_suffix(".0").unwrap_or(text).parse().ok()?;
+    (low <= value && value <= high).then_some(value)
+}
+
 /// The values of a table's settings after checking.
 #[derive(Debug)]
 pub(super) struct Values(BTreeMap<&'static str, Value>);
@@ -102,12 +124,12 @@ pub(super) struct Values(BTreeMap<&'static str, Value>);
 pub(super) fn check(
     table: &'static [Setting],
     raw: &BTreeMap<String, String>,
-    unknown: impl Fn(&str, &str) -> Option<String>,
+    unknown: impl Fn(&str) -> Option<String>,
 ) -> (Values, Problems) {
     let mut problems = Problems::new();
-    for (key, value) in raw {
+    for key in raw.keys() {
         let known = table.iter().any(|setting| setting.name == key);
-        if let Some(problem) = (!known).then(|| unknown(key, value)).flatten() {
+        if let Some(problem) = (!known).then(|| unknown(key)).flatten() {
             problems.push(problem);
         }
     }
@@ -168,6 +190,14 @@ impl Values {
         match self.get(name)? {
             Value::Number(value) => Ok(*value),
             other => Err(mismatch(name, other)),
+        }
+    }
+
+    /// The numbers of a list, none when it is absent.
+    pub(super) fn integers(&self, name: &str) -> &[u64] {
+        match self.0.get(name) {
+            Some(Value::Integers(numbers)) => numbers,
+            _ => &[],
         }
     }
 

@@ -1,6 +1,8 @@
 //! Training: criterion, optimizers, schedules and the epoch loop.
 
 pub mod criterion;
+mod curves;
+pub mod early_stopping;
 pub mod history;
 pub mod optimizer;
 pub mod schedule;

@@ -14,16 +14,18 @@ use crate::model::forward::Mode;
 pub struct Stepper {
     /// The network as of the last step.
     pub network: Network,
+    /// Its update rule with the state as of the last step.
+    pub optimizer: Optimizer,
     learned: Vec<Tensor>,
-    optimizer: Optimizer,
 }
 
 impl Stepper {
     /// Starts training `network` with fresh optimizer state.
     pub fn new(network: Network, rule: Rule) -> Result<Self> {
-        let learned = network.weights.learned()?;
-        let optimizer = Optimizer::new(rule, network.weights.learned()?);
-        Ok(Self { network, learned, optimizer })
+        let named = network.weights.learned()?;
+        let learned = named.iter().map(|(_, tensor)| tensor.shallow_clone()).collect();
+        let optimizer = Optimizer::new(rule, named)?;
+        Ok(Self { network, optimizer, learned })
     }
 
     /// Learns from one batch at the given learning rate. The loss, a scalar, stays on the device

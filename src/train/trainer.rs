@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use tch::{Kind, Tensor};
 
+use super::curves;
+use super::early_stopping::EarlyStopping;
 use super::history::{Epoch, Metrics};
 use super::schedule::Schedule;
 use super::step::Stepper;
@@ -29,18 +31,23 @@ pub struct Settings {
     pub validation: Vec<Sample>,
     /// Whole images of one size that are scored together at most.
     pub validation_batch_size: usize,
+    /// Ends the training before all epochs are done.
+    pub early_stopping: Option<EarlyStopping>,
     /// Describes the network in the artifact.
     pub config: Config,
     /// Where the artifact is written.
     pub model_folder: PathBuf,
+    /// Where what is not part of the model is written: the learning curves.
+    pub output_folder: PathBuf,
 }
 
-/// Trains for all epochs. After each one the network is scored on the validation images, the
+/// Trains for all epochs, or until early stopping ends it. After each one the network is scored on the validation images, the
 /// built-in's metric lines are printed, and when the mean IoU is the best so far the artifact is
 /// written. Returns the metrics of the model that was kept.
 pub fn train(mut stepper: Stepper, settings: &Settings) -> Result<Metrics> {
     let mut history = Vec::new();
     let mut best: Option<Metrics> = None;
+    let mut early_stopping = settings.early_stopping.clone();
     for number in 1..=settings.epochs {
         let (train_loss, train_throughput, learning_rate) =
             train_epoch(&mut stepper, settings, number)?;
@@ -57,7 +64,9 @@ pub fn train(mut stepper: Stepper, settings: &Settings) -> Result<Metrics> {
             learning_rate,
         };
         report(&epoch, settings.epochs);
+        let score = epoch.validation_miou;
         history.push(epoch);
+        curves::write(&settings.output_folder, &history)?;
         let better = best.as_ref().is_none_or(|best| metrics.miou > best.miou);
         if better {
             artifact::write(&settings.model_folder, &settings.config, &stepper.network)?;
@@ -65,6 +74,11 @@ pub fn train(mut stepper: Stepper, settings: &Settings) -> Result<Metrics> {
         let kept = if better { best.insert(metrics) } else { best.get_or_insert(metrics) };
         kept.epochs.clone_from(&history);
         artifact::write_json(&settings.model_folder.join(artifact::METRICS), kept)?;
+        let stop = early_stopping.as_mut().and_then(|rule| rule.observe(number, score));
+        if let Some(reason) = stop.filter(|_| number < settings.epochs) {
+            say(format_args!("stopping early after epoch {number}/{}: {reason}", settings.epochs));
+            break;
+        }
     }
     best.ok_or_else(|| Error::internal("no epoch was trained"))
 }

@@ -4,8 +4,8 @@
     pip install torch==2.10.0 torchvision==0.25.0 numpy
     python3 tests/golden/make_golden.py
 
-writes beside itself fcn.json, criterion.json, optimizers.json and keys_fcn_resnet50.txt. The Rust tests
-build the same weights, pictures, labels and gradients from the formulas below and compare, so that no
+writes beside itself fcn.json, deeplab.json, psp.json, criterion.json, optimizers.json, schedules.json and
+keys_ALGORITHM_resnet50.txt (the backbone's keys in fcn's only). The Rust tests build the same weights, pictures, labels and gradients from the formulas below and compare, so that no
 weight file has to be carried. Every formula is stated here once; arithmetic on hashes is mod 2^32.
 
 Hash
@@ -29,18 +29,21 @@ The halved bn2 and bn3 keep the residual sums from growing: without them ResNet-
 Picture of H x W: byte of (y, x, channel) = fmix32((y * W + x) * 3 + channel + 12345) >> 24, then in float32
     (byte / 255 - mean[channel]) / std[channel], mean 0.485 0.456 0.406, std 0.229 0.224 0.225; shape [1, 3, H, W].
 
-Networks: 4 classes, eval mode (aux is computed too), contiguous (NCHW), 2 threads. ResNet-50 and -101 are
+Networks (fcn.json): 4 classes, eval mode (aux is computed too), contiguous (NCHW), 2 threads. ResNet-50 and -101 are
 torchvision's fcn_resnet50 and fcn_resnet101 with aux_loss. torchvision's BasicBlock takes no dilation, so ResNet-18
 and -34 are its resnet18 and resnet34 with output stride 8 made the exact a-trous way:
     layer3: stride 1 everywhere; block 0: conv1 dilation 1, conv2 dilation 2; later blocks: both dilation 2
     layer4: stride 1 everywhere; block 0: conv1 dilation 2, conv2 dilation 4; later blocks: both dilation 4
     (padding = dilation; the downsampling 1x1 convolutions lose their stride), heads FCNHead(512, 4), aux FCNHead(256, 4).
 
-fcn.json, for each network, size and output, of the logits [1, 4, H, W]:
+deeplab.json: torchvision's deeplabv3_resnet50 and deeplabv3_resnet101 with aux_loss, and over the ResNet-18 above
+    DeepLabHead(512, 4). psp.json: pspnet.py's head, which stands beside this file, over the same three backbones.
+
+fcn.json, deeplab.json and psp.json, for each network, size and output, of the logits [1, 4, H, W]:
     max_abs, std (of all logits, unbiased off), class_sums (float64), argmax (pixels per class; ties to the lower class),
     close (pixels whose two best classes differ by less than 1e-4: the argmax may move by as many),
     noise (largest |float32 - float64| when the whole network runs in float64: what a tolerance must allow for),
-    samples: logit of flat index (k * 7919) mod (4 * H * W) for k = 0, 1, ..., 199.
+    samples: logit of flat index (k * 7919) mod (4 * H * W) for k = 0, 1, ..., 199 (49 in deeplab.json and psp.json).
 fcn.json "formula" holds a few values of the formulas themselves, to test an implementation of them.
 
 criterion.json: logits [2, 4, 5, 7] = 3 u("criterion.out", i), aux = 3 u("criterion.aux", i); labels [2, 5, 7]:
@@ -51,6 +54,9 @@ criterion.json: logits [2, 4, 5, 7] = 3 u("criterion.out", i), aux = 3 u("criter
 
 optimizers.json: 6 float32 parameters, u("param", i) at first; gradient i of step s is u("grad", s * 6 + i);
     lr of step s = base * (1 - s / 20) ^ 0.9 in float64; the parameters after each of 20 steps.
+
+schedules.json: the learning rate before each of 20 steps by torch.optim.lr_scheduler, from 0.05; with warm-up a
+    LinearLR from 0.01 of the rate over 5 steps comes first, and the schedule has the steps that are left.
 """
 
 import json
@@ -61,15 +67,20 @@ import numpy as np
 import torch
 import torchvision
 from torch import nn
-from torchvision.models import resnet18, resnet34
+from torchvision.models import resnet18, resnet34, resnet50, resnet101
 from torchvision.models._utils import IntermediateLayerGetter
-from torchvision.models.segmentation import fcn_resnet50, fcn_resnet101
+from torchvision.models.resnet import BasicBlock
+from torchvision.models.segmentation import deeplabv3_resnet50, deeplabv3_resnet101, fcn_resnet50, fcn_resnet101
+from torchvision.models.segmentation.deeplabv3 import DeepLabHead, DeepLabV3
 from torchvision.models.segmentation.fcn import FCN, FCNHead
+
+from pspnet import PSPHead, PSPNet
 
 HERE = pathlib.Path(__file__).resolve().parent
 CLASSES = 4
-SIZES = [(97, 131), (240, 240)]
-SAMPLES, SAMPLE_STRIDE = 200, 7919
+# Neither is a multiple of the output stride 8 in both sides; 37 x 53 is smaller than deeplab's dilations.
+SIZES = {"fcn": [(97, 131), (240, 240)], "deeplab": [(97, 131), (37, 53)], "psp": [(97, 131), (37, 53)]}
+SAMPLES, SAMPLE_STRIDE = {"fcn": 200, "deeplab": 50, "psp": 50}, 7919
 CLOSE = 1e-4
 
 
@@ -131,23 +142,39 @@ def picture(height, width):
     return ((image - mean) / std).unsqueeze(0)
 
 
-def basic_fcn(backbone):
-    """FCN over a ResNet of BasicBlocks with output stride 8; see the docstring."""
+def features(backbone):
+    """A ResNet of BasicBlocks with output stride 8 (see the docstring), or an untouched one, as a backbone."""
     for layer, first, rest in ((backbone.layer3, 1, 2), (backbone.layer4, 2, 4)):
         for index, block in enumerate(layer):
+            if not isinstance(block, BasicBlock):
+                continue
             for conv, dilation in ((block.conv1, first if index == 0 else rest), (block.conv2, rest)):
                 conv.stride, conv.dilation, conv.padding = (1, 1), (dilation, dilation), (dilation, dilation)
-        layer[0].downsample[0].stride = (1, 1)
-    features = IntermediateLayerGetter(backbone, {"layer4": "out", "layer3": "aux"})
-    return FCN(features, FCNHead(512, CLASSES), FCNHead(256, CLASSES))
+            if index == 0:
+                block.downsample[0].stride = (1, 1)
+    return IntermediateLayerGetter(backbone, {"layer4": "out", "layer3": "aux"})
 
 
-def networks():
+def bottlenecks(make):
+    return features(make(weights=None, replace_stride_with_dilation=[False, True, True]))
+
+
+def networks(algorithm):
     plain = {"weights": None, "weights_backbone": None, "num_classes": CLASSES, "aux_loss": True}
-    yield "resnet-18", basic_fcn(resnet18(weights=None))
-    yield "resnet-34", basic_fcn(resnet34(weights=None))
-    yield "resnet-50", fcn_resnet50(**plain)
-    yield "resnet-101", fcn_resnet101(**plain)
+    small = lambda make: features(make(weights=None))
+    if algorithm == "fcn":
+        yield "resnet-18", FCN(small(resnet18), FCNHead(512, CLASSES), FCNHead(256, CLASSES))
+        yield "resnet-34", FCN(small(resnet34), FCNHead(512, CLASSES), FCNHead(256, CLASSES))
+        yield "resnet-50", fcn_resnet50(**plain)
+        yield "resnet-101", fcn_resnet101(**plain)
+    elif algorithm == "deeplab":
+        yield "resnet-18", DeepLabV3(small(resnet18), DeepLabHead(512, CLASSES), FCNHead(256, CLASSES))
+        yield "resnet-50", deeplabv3_resnet50(**plain)
+        yield "resnet-101", deeplabv3_resnet101(**plain)
+    else:
+        yield "resnet-18", PSPNet(small(resnet18), PSPHead(512, CLASSES), FCNHead(256, CLASSES))
+        for name, make in (("resnet-50", resnet50), ("resnet-101", resnet101)):
+            yield name, PSPNet(bottlenecks(make), PSPHead(2048, CLASSES), FCNHead(1024, CLASSES))
 
 
 def digits(values):
@@ -155,12 +182,12 @@ def digits(values):
     return [float(f"{v:.9g}") for v in np.asarray(values, dtype=np.float64).ravel()]
 
 
-def describe(logits, precise):
+def describe(logits, precise, samples):
     _, classes, height, width = logits.shape
     total = classes * height * width
     best = logits.topk(2, dim=1).values
     flat = logits.flatten()
-    index = (torch.arange(SAMPLES) * SAMPLE_STRIDE) % total
+    index = (torch.arange(samples) * SAMPLE_STRIDE) % total
     return {
         "max_abs": float(f"{flat.abs().max().item():.9g}"),
         "std": float(f"{flat.double().std(correction=0).item():.9g}"),
@@ -172,16 +199,18 @@ def describe(logits, precise):
     }
 
 
-def fcn_golden():
+def network_golden(algorithm):
     cases = []
-    for name, model in networks():
+    for name, model in networks(algorithm):
         state = {key: weight(key, tuple(value.shape)) for key, value in model.state_dict().items()}
         model.load_state_dict(state)
         model.eval()
         if name == "resnet-50":
-            lines = [f"{key} {list(value.shape)}\n" for key, value in model.state_dict().items()]
-            (HERE / "keys_fcn_resnet50.txt").write_text("".join(lines))
-        for height, width in SIZES:
+            # The backbone's keys are the same for every head.
+            kept = [key for key in state if algorithm == "fcn" or not key.startswith("backbone.")]
+            lines = [f"{key} {list(state[key].shape)}\n" for key in kept]
+            (HERE / f"keys_{algorithm}_resnet50.txt").write_text("".join(lines))
+        for height, width in SIZES[algorithm]:
             image = picture(height, width)
             with torch.inference_mode():
                 outputs = model(image)
@@ -189,11 +218,16 @@ def fcn_golden():
                 model.float()
             case = {"backbone": name, "height": height, "width": width}
             for output in ("out", "aux"):
-                case[output] = describe(outputs[output], precise[output])
+                case[output] = describe(outputs[output], precise[output], SAMPLES[algorithm])
                 short = {k: v for k, v in case[output].items() if k != "samples"}
-                print(name, f"{height}x{width}", output, short)
+                print(algorithm, name, f"{height}x{width}", output, short)
             cases.append(case)
-    formula = {
+    golden = {"sample_stride": SAMPLE_STRIDE, "cases": cases}
+    return {"formula": formula_golden(), **golden} if algorithm == "fcn" else golden
+
+
+def formula_golden():
+    return {
         "fnv1a": {name: fnv1a(name) for name in ("", "param", "backbone.layer1.0.conv1.weight")},
         "fmix32": {str(x): int(fmix32([x])[0]) for x in (0, 1, 12345, 0xFFFFFFFF)},
         "u_param": u("param", 6).tolist(),
@@ -213,7 +247,6 @@ def fcn_golden():
             )
         },
     }
-    return {"formula": formula, "sample_stride": SAMPLE_STRIDE, "cases": cases}
 
 
 def criterion_golden():
@@ -261,9 +294,16 @@ def optimizer_run(make, base, steps=20, size=6):
 
 
 def optimizers_golden():
+    sgd, decay = {"momentum": 0.9, "weight_decay": 1e-2}, {"weight_decay": 1e-2}
     runs = [
-        ("sgd", torch.optim.SGD, 0.05, {"momentum": 0.9, "weight_decay": 1e-4}),
-        ("rmsprop", torch.optim.RMSprop, 0.01, {"alpha": 0.9, "momentum": 0.9, "eps": 1e-8}),
+        ("sgd", torch.optim.SGD, 0.05, {"momentum": 0.9, "weight_decay": 1e-4}, {}),
+        ("sgd", torch.optim.SGD, 0.05, sgd, {}),
+        ("nag", torch.optim.SGD, 0.05, sgd, {"nesterov": True}),
+        ("rmsprop", torch.optim.RMSprop, 0.01, {"alpha": 0.9, "momentum": 0.9}, {"eps": 1e-8}),
+        ("rmsprop", torch.optim.RMSprop, 0.01, {"alpha": 0.99, "momentum": 0.0}, {"eps": 1e-8}),
+        ("adam", torch.optim.Adam, 0.01, {}, {"betas": (0.9, 0.999), "eps": 1e-8}),
+        ("adamw", torch.optim.AdamW, 0.01, decay, {"betas": (0.9, 0.999), "eps": 1e-8}),
+        ("adagrad", torch.optim.Adagrad, 0.05, {}, {"eps": 1e-10}),
     ]
     return {
         "runs": [
@@ -271,9 +311,39 @@ def optimizers_golden():
                 "optimizer": name,
                 "learning_rate": base,
                 **settings,
-                "after": optimizer_run(lambda p: kind(p, lr=base, **settings), base),
+                "after": optimizer_run(lambda p: kind(p, lr=base, **settings, **fixed), base),
             }
-            for name, kind, base, settings in runs
+            for name, kind, base, settings, fixed in runs
+        ]
+    }
+
+
+def schedule_rates(kind, warmup, steps=20, base=0.05, factor=0.3, milestones=(6, 12, 17)):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=base)
+    lr = torch.optim.lr_scheduler
+    if kind == "poly":
+        main = lr.PolynomialLR(optimizer, total_iters=steps - warmup, power=0.9)
+    elif kind == "cosine":
+        main = lr.CosineAnnealingLR(optimizer, T_max=steps - warmup)
+    else:
+        main = lr.MultiStepLR(optimizer, milestones=[at - warmup for at in milestones], gamma=factor)
+    if warmup:
+        first = lr.LinearLR(optimizer, start_factor=0.01, total_iters=warmup)
+        main = lr.SequentialLR(optimizer, [first, main], milestones=[warmup])
+    rates = []
+    for _ in range(steps):
+        rates.append(float(f"{optimizer.param_groups[0]['lr']:.15g}"))
+        optimizer.step()
+        main.step()
+    return rates
+
+
+def schedules_golden():
+    return {
+        "runs": [
+            {"lr_scheduler": kind, "warmup": warmup, "rates": schedule_rates(kind, warmup)}
+            for kind in ("poly", "cosine", "step")
+            for warmup in (0, 5)
         ]
     }
 
@@ -295,7 +365,10 @@ def main():
     for name, golden in (
         ("optimizers.json", optimizers_golden()),
         ("criterion.json", criterion_golden()),
-        ("fcn.json", fcn_golden()),
+        ("schedules.json", schedules_golden()),
+        ("fcn.json", network_golden("fcn")),
+        ("deeplab.json", network_golden("deeplab")),
+        ("psp.json", network_golden("psp")),
     ):
         path = HERE / name
         path.write_text(text({"made_with": made_with, **golden}) + "\n")

@@ -1,8 +1,51 @@
-//! The ready files in `hyperparameters/`.
+//! The files in `hyperparameters/`: ready ones, and those generated from the table.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use maskmaker::sagemaker::Hyperparameters;
+use maskmaker::sagemaker::{Hyperparameters, hyperparameters};
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("hyperparameters").join(name)
+}
+
+#[test]
+fn page_and_schema_are_what_the_table_says_now() {
+    for (name, expected) in
+        [("README.md", hyperparameters::markdown()), ("schema.json", hyperparameters::schema())]
+    {
+        let found = std::fs::read_to_string(file(name)).unwrap();
+        assert!(found == expected, "hyperparameters/{name} is out of date: make hyperparameters");
+    }
+}
+
+#[test]
+fn the_program_prints_page_and_schema() {
+    for (format, expected) in
+        [("markdown", hyperparameters::markdown()), ("schema", hyperparameters::schema())]
+    {
+        let mut command = crate::job::maskmaker();
+        let output = command.args(["hyperparameters", "--format", format]).output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
+    }
+}
+
+#[test]
+fn the_schema_knows_every_hyperparameter_of_the_ready_files() {
+    let schema: serde_json::Value = serde_json::from_str(&hyperparameters::schema()).unwrap();
+    for name in ["demo.json", "8-gpu.json"] {
+        let text = std::fs::read_to_string(file(name)).unwrap();
+        let ready: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&text).unwrap();
+        for key in ready.keys() {
+            let property = &schema["properties"][key];
+            assert!(property["description"].is_string(), "{name}: {key}");
+            if let Some(words) = property["enum"].as_array() {
+                assert!(words.contains(&ready[key]), "{name}: {key}");
+            }
+        }
+    }
+    assert_eq!(schema["required"], serde_json::json!(["num_classes"]));
+}
 
 #[test]
 fn every_ready_file_is_accepted() {
@@ -10,12 +53,15 @@ fn every_ready_file_is_accepted() {
     let mut files = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "json") {
+        let name = path.file_name().unwrap().to_string_lossy();
+        let ready = name.ends_with(".json")
+            && !["schema.json", "metric-definitions.json"].contains(&name.as_ref());
+        if ready {
             Hyperparameters::read(&path).unwrap_or_else(|error| panic!("{error}"));
             files += 1;
         }
     }
-    assert!(files >= 3);
+    assert!(files >= 4);
 }
 
 #[test]

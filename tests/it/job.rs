@@ -85,7 +85,8 @@ impl Job {
         command.arg("--ml-root").arg(folder).args(arguments).status().unwrap().code()
     }
 
-    fn configure(&self) {
+    /// Writes `hyperparameters.json`.
+    pub(crate) fn configure(&self) {
         let config = self.path("input/config");
         fs::create_dir_all(&config).unwrap();
         let text = serde_json::to_string(&self.hyperparameters).unwrap();

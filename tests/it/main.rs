@@ -4,6 +4,8 @@
 mod golden;
 mod hyperparameters;
 mod job;
+mod matrix;
+mod metric_definitions;
 mod pictures;
 mod processes;
 mod serve;
