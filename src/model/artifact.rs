@@ -208,15 +208,20 @@ mod tests {
     }
 
     #[test]
-    fn classes_unlike_the_weights_name_both_sides() {
-        let (folder, _, _) = model(3);
-        let other = Config::new(FCN18, 4, None);
-        write_json(&folder.path().join(CONFIG), &other).unwrap();
-        let said = failure(folder.path());
-        assert!(
-            said.contains("weights are for 3 classes, config.json says num_classes 4"),
-            "{said}"
-        );
+    fn classes_unlike_the_weights_name_both_sides_whatever_the_head() {
+        for algorithm in [Algorithm::Fcn, Algorithm::Psp, Algorithm::Deeplab] {
+            let kind = (algorithm, Backbone::Resnet18);
+            let folder = tempfile::tempdir().unwrap();
+            let network = Network::random(kind, 3, 1, Device::Cpu).unwrap();
+            write(folder.path(), &Config::new(kind, 3, None), &network).unwrap();
+            assert!(Artifact::read(folder.path(), Device::Cpu).is_ok());
+            write_json(&folder.path().join(CONFIG), &Config::new(kind, 4, None)).unwrap();
+            let said = failure(folder.path());
+            assert!(
+                said.contains("weights are for 3 classes, config.json says num_classes 4"),
+                "{said}"
+            );
+        }
     }
 
     #[test]

@@ -5,8 +5,9 @@
     python3 tests/golden/make_golden.py
 
 writes beside itself fcn.json, deeplab.json, psp.json, criterion.json, optimizers.json, schedules.json and
-keys_ALGORITHM_resnet50.txt (the backbone's keys in fcn's only). The Rust tests build the same weights, pictures, labels and gradients from the formulas below and compare, so that no
-weight file has to be carried. Every formula is stated here once; arithmetic on hashes is mod 2^32.
+keys_ALGORITHM_resnet50.txt (the backbone's keys in fcn's only). The Rust tests build the same weights, pictures,
+labels and gradients from the formulas below and compare, so that no weight file has to be carried. Every formula is
+stated here once; arithmetic on hashes is mod 2^32.
 
 Hash
     fnv1a(name)  h = 0x811C9DC5; for each byte b of name: h = (h XOR b) * 0x01000193
