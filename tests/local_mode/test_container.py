@@ -94,7 +94,7 @@ def test_the_program_is_found_by_every_name():
         usage = docker("run", "--rm", "--entrypoint", name, IMAGE, "--help")
         assert usage.returncode == 0 and f"Usage: maskmaker {name}" in usage.stdout, usage.stdout
     # As a shell finds it, too.
-    found = docker("run", "--rm", "--entrypoint", "sh", IMAGE, "-c", "command -v maskmaker train serve")
+    found = docker("run", "--rm", "--entrypoint", "sh", IMAGE, "-c", "command -v maskmaker && command -v train && command -v serve")
     assert len(found.stdout.split()) == 3, found.stdout
 
 
