@@ -6,6 +6,9 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
+/// How names start that a killed process may leave behind.
+const PARTIAL: &str = ".partial-";
+
 /// Writes `bytes` to `path` under a temporary name in the same folder, syncs, and renames.
 /// Missing parent folders are made.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
@@ -14,14 +17,45 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = folder.unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(|e| failed(&e))?;
     let mut file = tempfile::Builder::new()
-        .prefix(".partial-")
+        .prefix(PARTIAL)
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .tempfile_in(folder)
         .map_err(|e| failed(&e))?;
     file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|e| failed(&e))?;
     file.persist(path).map_err(|e| failed(&e.error))?;
-    // The rename itself survives a power cut only once the folder is on disk too.
-    fs::File::open(folder).and_then(|f| f.sync_all()).map_err(|e| failed(&e))
+    sync_folder(folder).map_err(|e| failed(&e))
+}
+
+/// The same for content that `write` puts into a new file at the path it is given, piece by piece.
+pub fn write_atomically_with(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let failed = |cause: &std::io::Error| Error::io("write", path, cause);
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(|e| failed(&e))?;
+    let partial =
+        tempfile::Builder::new().prefix(PARTIAL).tempdir_in(folder).map_err(|e| failed(&e))?;
+    let file = partial.path().join("content");
+    write(&file)?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    fs::set_permissions(&file, mode)
+        .and_then(|()| fs::File::open(&file)?.sync_all())
+        .and_then(|()| fs::rename(&file, path))
+        .and_then(|()| sync_folder(folder))
+        .map_err(|e| failed(&e))
+}
+
+/// A rename survives a power cut only once the folder is on disk too.
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    fs::File::open(folder)?.sync_all()
+}
+
+/// Removes what a killed process left half written in `folder`; what cannot be removed stays.
+pub fn remove_partials(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
+            let path = entry.path();
+            let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        }
+    }
 }
 
 /// Reads a whole file, naming it when that fails.
@@ -41,6 +75,37 @@ mod tests {
         write_atomically(&path, b"two").unwrap();
         assert_eq!(read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn content_in_pieces_is_whole_or_absent_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        write_atomically_with(&path, |file| {
+            fs::write(file, b"whole").unwrap();
+            Ok(())
+        })
+        .unwrap();
+        let full = write_atomically_with(&path, |file| {
+            fs::write(file, b"ha").unwrap();
+            Err(Error::input("no space left"))
+        });
+        assert!(full.is_err());
+        assert_eq!(read(&path).unwrap(), b"whole");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("kept"), b"").unwrap();
+        fs::write(folder.path().join(".partial-x"), b"").unwrap();
+        fs::create_dir(folder.path().join(".partial-y")).unwrap();
+        remove_partials(folder.path());
+        let left: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["kept"]);
+        remove_partials(&folder.path().join("absent"));
     }
 
     #[test]

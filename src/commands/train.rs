@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tch::Device;
 
@@ -13,15 +14,17 @@ use crate::data::loader::Plan;
 use crate::data::{Sample, source};
 use crate::error::{Error, Problems, Result};
 use crate::model::network::graph;
-use crate::model::{Config, Network};
+use crate::model::{Config, Network, artifact};
 use crate::progress::Progress;
 use crate::sagemaker::channels::Split;
 use crate::sagemaker::cluster::Cluster;
-use crate::sagemaker::{Channels, Hyperparameters, MlRoot, failure};
+use crate::sagemaker::{Channels, Hyperparameters, MlRoot, Stop, failure};
+use crate::train::checkpoint::{Checkpoints, Restored};
 use crate::train::early_stopping::EarlyStopping;
+use crate::train::fingerprint::Fingerprint;
 use crate::train::optimizer::Rule;
 use crate::train::schedule::Schedule;
-use crate::train::{Settings, Stepper};
+use crate::train::{End, Settings, State, Stepper, Trainer};
 
 /// Trains by what lies under `root`. A failure is also written to `output/failure`.
 pub fn run(root: &MlRoot) -> Result<()> {
@@ -43,6 +46,7 @@ pub fn run(root: &MlRoot) -> Result<()> {
 }
 
 fn train(root: &MlRoot) -> Result<()> {
+    let stop = Stop::listen()?;
     // Everything that can be known to be wrong before the data are read, at once.
     let mut problems = Problems::new();
     problems.check(failure::clear(root));
@@ -50,6 +54,7 @@ fn train(root: &MlRoot) -> Result<()> {
     let channels = problems.check(Channels::read(root));
     problems.check(Cluster::read(root));
     problems.check(check_writable(&root.model(), "model"));
+    problems.check(check_writable(&root.checkpoints(), "checkpoints"));
     problems.check(check_writable(&root.output_data(), "output/data"));
     problems.into_result()?;
     let (Some(hyperparameters), Some(channels)) = (hyperparameters, channels) else {
@@ -60,9 +65,9 @@ fn train(root: &MlRoot) -> Result<()> {
     let mut problems = Problems::new();
     let given = hyperparameters.class_names.as_deref();
     let names = problems.check(class_names(given, channels.labels.as_deref(), classes)).flatten();
-    let (training, audit) = read_split(&channels.train, classes, &mut problems);
+    let (training, audit) = read_split(&channels.train, classes, &stop, &mut problems);
     audit.check_learnable(channels.train.name, &mut problems);
-    let (validation, _) = read_split(&channels.validation, classes, &mut problems);
+    let (validation, _) = read_split(&channels.validation, classes, &stop, &mut problems);
     let Hyperparameters { algorithm, backbone, seed, .. } = hyperparameters;
     if training.len() == 1 && graph(algorithm, backbone, classes).pools_to_one() {
         problems.push(format!(
@@ -76,12 +81,25 @@ fn train(root: &MlRoot) -> Result<()> {
     if hyperparameters.syncbn {
         note("syncbn is True: without effect, because this job trains on one device");
     }
+    let fingerprint = Fingerprint::of(&hyperparameters, &training, &validation)?;
+    let interval = Duration::from_secs(hyperparameters.checkpoint_interval);
+    let mut checkpoints = Checkpoints::open(&root.checkpoints(), interval, fingerprint)?;
     let mut settings = settings(root, &hyperparameters, training, validation);
     if let Some(names) = names {
         settings.config.class_names = names;
     }
-    let network = Network::random((algorithm, backbone), classes, seed, Device::Cpu)?;
-    let stepper = Stepper::new(network, Rule::of(&hyperparameters))?;
+    if stop.is_requested() {
+        say("asked to stop before the first step: nothing is written");
+        return Ok(());
+    }
+    let rule = Rule::of(&hyperparameters);
+    let restored = checkpoints.restore(&settings.config, rule, Device::Cpu)?;
+    let (stepper, state) = if let Some(restored) = restored {
+        go_on(restored, &settings)?
+    } else {
+        let network = Network::random((algorithm, backbone), classes, seed, Device::Cpu)?;
+        (Stepper::new(network, rule)?, State::new(settings.early_stopping.clone()))
+    };
     say(format_args!(
         "training {} with {} on {} images ({} steps of {} per epoch), validating on {}",
         algorithm.name(),
@@ -91,11 +109,37 @@ fn train(root: &MlRoot) -> Result<()> {
         settings.plan.batch_size.min(settings.plan.samples.len()),
         settings.validation.len()
     ));
-    let metrics = crate::train::train(stepper, &settings)?;
+    let trainer =
+        Trainer { stepper, state, settings: &settings, checkpoints: &mut checkpoints, stop: &stop };
+    let End::Finished(metrics) = trainer.run()? else { return Ok(()) };
     say(format_args!("scores of epoch {}, whose weights are kept:", metrics.best_epoch));
     say(format_args!("{}", metrics.table()));
     say(format_args!("model written to {}", root.model().display()));
     Ok(())
+}
+
+/// Puts back what a job like this one left: where it was, and the best model so far, because the model
+/// folder does not outlive an interruption.
+fn go_on(restored: Restored, settings: &Settings) -> Result<(Stepper, State)> {
+    let Restored { stepper, state, best } = restored;
+    if let (Some(metrics), Some(weights)) = (&state.best, best) {
+        let folder = &settings.model_folder;
+        artifact::write_again(folder, &settings.config, &weights)?;
+        artifact::write_json(&folder.join(artifact::METRICS), metrics)?;
+    }
+    if state.is_finished(settings.epochs) {
+        say(format_args!(
+            "the job was finished after epoch {}; its model is put back",
+            state.epoch
+        ));
+    } else {
+        let (epoch, step) = (state.epoch + 1, state.step);
+        say(format_args!(
+            "going on from the checkpoint at step {} (epoch {epoch} step {step})",
+            state.steps
+        ));
+    }
+    Ok((stepper, state))
 }
 
 fn settings(
@@ -131,13 +175,19 @@ fn settings(
 }
 
 /// Finds and audits the samples of a split.
-fn read_split(split: &Split, classes: usize, problems: &mut Problems) -> (Vec<Sample>, Audit) {
+fn read_split(
+    split: &Split,
+    classes: usize,
+    stop: &Stop,
+    problems: &mut Problems,
+) -> (Vec<Sample>, Audit) {
     let samples = source::pair(split, problems);
     let progress = Mutex::new(Progress::new(&format!("checking {}", split.name), samples.len()));
     let audit = audit(split.name, &samples, classes, problems, || {
         if let Ok(mut progress) = progress.lock() {
             progress.advance(1, || None);
         }
+        !stop.is_requested()
     });
     if let Ok(progress) = progress.lock() {
         progress.finish();

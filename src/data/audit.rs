@@ -2,6 +2,7 @@
 //! wrong with them is one report (design: 9).
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
@@ -74,19 +75,23 @@ impl Tally {
 }
 
 /// Reads every sample of a split and checks it: decodable, mask of the image's (upright) size, ids
-/// below `num_classes` or 255. `progress` is called once per sample, from any thread.
+/// below `num_classes` or 255. `progress` is called once per sample, from any
+/// thread, and says whether to go on; when it did not, what is found is of some samples only.
 pub fn audit(
     split: &str,
     samples: &[Sample],
     num_classes: usize,
     problems: &mut Problems,
-    progress: impl Fn() + Sync,
+    progress: impl Fn() -> bool + Sync,
 ) -> Audit {
+    let go_on = AtomicBool::new(true);
     let tally = samples
         .par_iter()
         .fold(Tally::default, |mut tally, sample| {
-            tally.look(sample, num_classes);
-            progress();
+            if go_on.load(Ordering::Relaxed) {
+                tally.look(sample, num_classes);
+                go_on.fetch_and(progress(), Ordering::Relaxed);
+            }
             tally
         })
         .reduce(Tally::default, Tally::join);

@@ -57,14 +57,15 @@ impl Plan {
         order
     }
 
-    /// Starts loading an epoch; the batches come in a fixed order whatever the thread count.
-    pub fn start(&self, epoch: u64) -> Result<Loader> {
+    /// Starts loading an epoch, counted from 0, at its batch `first`; the batches come in a fixed order
+    /// whatever the thread count.
+    pub fn start(&self, epoch: u64, first: usize) -> Result<Loader> {
         let (send, receive) = sync_channel(AHEAD);
         let plan = self.clone();
         thread::Builder::new()
             .name("loader".to_owned())
             .spawn(move || {
-                for indices in plan.order(epoch).chunks(plan.batch_size) {
+                for indices in plan.order(epoch).chunks(plan.batch_size).skip(first) {
                     let batch = plan.load(indices, epoch);
                     let failed = batch.is_err();
                     // The receiver is gone when training ended early.
@@ -76,7 +77,7 @@ impl Plan {
             .map_err(|cause| {
                 Error::internal(format!("cannot start the loader's thread: {cause}"))
             })?;
-        Ok(Loader { receive, left: self.batches() })
+        Ok(Loader { receive, left: self.batches().saturating_sub(first) })
     }
 
     fn load(&self, indices: &[usize], epoch: u64) -> Result<Batch> {
@@ -148,7 +149,7 @@ mod tests {
     fn a_short_last_batch_is_dropped_unless_it_is_the_only_one() {
         for (size, batches, images) in [(4, 1, 4), (5, 1, 5), (2, 3, 2), (100, 1, 6)] {
             let (_folder, plan) = plan(size);
-            let loaded: Vec<Batch> = plan.start(0).unwrap().map(Result::unwrap).collect();
+            let loaded: Vec<Batch> = plan.start(0, 0).unwrap().map(Result::unwrap).collect();
             assert_eq!(loaded.len(), batches);
             assert_eq!(loaded[0].dropout_seeds.len(), images);
             assert_eq!(loaded[0].pixels.len(), images * 32 * 32 * 3);
@@ -159,7 +160,7 @@ mod tests {
     fn an_epoch_is_the_same_each_time_and_unlike_the_next() {
         let (_folder, plan) = plan(3);
         let epoch = |number| -> Vec<Vec<u8>> {
-            plan.start(number).unwrap().map(|batch| batch.unwrap().pixels).collect()
+            plan.start(number, 0).unwrap().map(|batch| batch.unwrap().pixels).collect()
         };
         assert_eq!(epoch(0), epoch(0));
         assert_ne!(epoch(0), epoch(1));
@@ -170,7 +171,7 @@ mod tests {
         let (_folder, plan) = plan(3);
         let gone = &plan.samples[2].image;
         std::fs::remove_file(gone).unwrap();
-        let results: Vec<_> = plan.start(0).unwrap().collect();
+        let results: Vec<_> = plan.start(0, 0).unwrap().collect();
         let error = results.last().unwrap().as_ref().unwrap_err().to_string();
         assert!(error.contains(gone.to_str().unwrap()), "{error}");
     }
@@ -178,6 +179,6 @@ mod tests {
     #[test]
     fn a_loader_can_be_dropped_half_way() {
         let (_folder, plan) = plan(1);
-        assert!(plan.start(0).unwrap().next().unwrap().is_ok());
+        assert!(plan.start(0, 0).unwrap().next().unwrap().is_ok());
     }
 }

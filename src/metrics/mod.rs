@@ -1,7 +1,7 @@
 //! Confusion matrix and every score that follows from it: one definition, used wherever masks are
 //! compared.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The mask value that is never counted.
 pub const IGNORE: u8 = 255;
@@ -14,7 +14,7 @@ pub struct ConfusionMatrix {
 }
 
 /// Scores of one class; a score whose denominator is zero is absent.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassScores {
     /// Intersection over union: `TP / (TP + FP + FN)`.
     pub iou: Option<f64>,

@@ -124,7 +124,12 @@ impl Artifact {
 
 /// Writes weights and configuration; each file is whole or absent, the configuration last.
 pub fn write(folder: &Path, config: &Config, network: &Network) -> Result<()> {
-    write_atomically(&folder.join(WEIGHTS), &network.weights.to_safetensors()?)?;
+    write_again(folder, config, &network.weights.to_safetensors()?)
+}
+
+/// Writes a whole weights file that was read before, and the configuration.
+pub fn write_again(folder: &Path, config: &Config, weights: &[u8]) -> Result<()> {
+    write_atomically(&folder.join(WEIGHTS), weights)?;
     write_json(&folder.join(CONFIG), config)
 }
 

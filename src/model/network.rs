@@ -1,11 +1,12 @@
 //! A graph with its weights: bytes of images in, logits or class ids out.
 
 use image::{GrayImage, RgbImage};
+use safetensors::SafeTensors;
 use tch::{Device, Kind, Tensor};
 
 use super::forward::{Logits, Mode, forward};
 use super::graph::Graph;
-use super::weights::Weights;
+use super::weights::{Weights, open};
 use super::{Config, heads};
 use crate::error::{Error, Result};
 use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
@@ -46,8 +47,18 @@ impl Network {
 
     /// A network with the weights of a safetensors file.
     pub fn from_safetensors(config: &Config, bytes: &[u8], device: Device) -> Result<Self> {
+        Self::from_tensors(config, &open(bytes)?, "", device)
+    }
+
+    /// The same with the tensors of a file whose names start with `prefix`.
+    pub fn from_tensors(
+        config: &Config,
+        file: &SafeTensors<'_>,
+        prefix: &str,
+        device: Device,
+    ) -> Result<Self> {
         let graph = graph(config.algorithm, config.backbone, config.num_classes);
-        let weights = Weights::from_safetensors(bytes, graph.parameters(), device)?;
+        let weights = Weights::from_tensors(file, prefix, graph.parameters(), device)?;
         Self::new(graph, weights, device)
     }
 

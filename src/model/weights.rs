@@ -44,13 +44,21 @@ impl Weights {
         specs: Vec<ParameterSpec>,
         device: Device,
     ) -> Result<Self> {
-        let file = SafeTensors::deserialize(bytes)
-            .map_err(|cause| Error::input(format!("not a whole safetensors file: {cause}")))?;
+        Self::from_tensors(&open(bytes)?, "", specs, device)
+    }
+
+    /// The same from the tensors of a file whose names start with `prefix`.
+    pub fn from_tensors(
+        file: &SafeTensors<'_>,
+        prefix: &str,
+        specs: Vec<ParameterSpec>,
+        device: Device,
+    ) -> Result<Self> {
         let mut problems = Problems::new();
         let mut tensors = HashMap::new();
         let mut batches = 0;
         for spec in &specs {
-            let Ok(view) = file.tensor(&spec.name) else {
+            let Ok(view) = file.tensor(&format!("{prefix}{}", spec.name)) else {
                 problems.push(format!("tensor {} is missing", spec.name));
                 continue;
             };
@@ -62,8 +70,8 @@ impl Weights {
                 }
             }
         }
-        for name in file.names() {
-            if specs.iter().all(|spec| spec.name != *name) {
+        for name in file.names().into_iter().filter_map(|name| name.strip_prefix(prefix)) {
+            if specs.iter().all(|spec| spec.name != name) {
                 problems.push(format!("tensor {name} is not part of the network"));
             }
         }
@@ -91,6 +99,18 @@ impl Weights {
         safetensors::serialize(views, None).map_err(|e| unwritable(&e))
     }
 
+    /// Every tensor with its name, in the order of the network, as it is in memory.
+    pub fn named(&self) -> Result<Vec<(String, Tensor)>> {
+        let named = self.specs.iter().map(|spec| {
+            let tensor = match spec.role {
+                Role::Counter => Tensor::from(self.batches),
+                _ => self.tensor(&spec.name)?.f_detach()?,
+            };
+            Ok((spec.name.clone(), tensor))
+        });
+        named.collect()
+    }
+
     /// The tensor `<module>.<leaf>`.
     pub fn get(&self, module: &str, leaf: &str) -> Result<&Tensor> {
         self.tensor(&format!("{module}.{leaf}"))
@@ -112,6 +132,12 @@ impl Weights {
     pub fn count_batch(&mut self) {
         self.batches += 1;
     }
+}
+
+/// The tensors in the bytes of a safetensors file.
+pub fn open(bytes: &[u8]) -> Result<SafeTensors<'_>> {
+    SafeTensors::deserialize(bytes)
+        .map_err(|cause| Error::input(format!("not a whole safetensors file: {cause}")))
 }
 
 fn unwritable(cause: &safetensors::SafeTensorError) -> Error {
@@ -152,7 +178,7 @@ fn read(view: &TensorView<'_>, spec: &ParameterSpec) -> Result<Tensor> {
 }
 
 /// Little-endian bytes in the usual (not channels-last) order.
-fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {
+pub(crate) fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {
     let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
     let elements = tensor.numel();
     let mut bytes = vec![0; elements * tensor.kind().elt_size_in_bytes()];

@@ -1,4 +1,4 @@
-//! The `/opt/ml` contract: paths, hyperparameters, channels, cluster, failure file.
+//! The `/opt/ml` contract: paths, hyperparameters, channels, cluster, failure file, signals.
 //!
 //! Everything here goes from raw to validated (design: 1): files are read as strings, then checked
 //! together, and every problem is reported at once.
@@ -9,8 +9,10 @@ pub mod failure;
 pub mod hyperparameters;
 pub mod paths;
 mod raw;
+mod signals;
 pub mod table;
 
 pub use channels::Channels;
 pub use hyperparameters::Hyperparameters;
 pub use paths::MlRoot;
+pub use signals::Stop;

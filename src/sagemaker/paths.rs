@@ -52,6 +52,11 @@ impl MlRoot {
         self.0.join("output/data")
     }
 
+    /// `checkpoints`, which SageMaker copies to S3 and back when a job is interrupted.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.0.join("checkpoints")
+    }
+
     /// `output/failure`, whose first 1024 characters become the job's `FailureReason`.
     pub fn failure(&self) -> PathBuf {
         self.0.join("output/failure")

@@ -1,12 +1,12 @@
 //! What a training run reports: the history per epoch and the scores of the model it kept, as
 //! `metrics.json`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::metrics::{ClassScores, ConfusionMatrix};
 
 /// One epoch.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Epoch {
     /// Counted from 1.
     pub epoch: usize,
@@ -25,8 +25,28 @@ pub struct Epoch {
     pub learning_rate: f64,
 }
 
+impl Epoch {
+    /// The lines that the built-in's metric regexes match: each number stands bare before a space or
+    /// the line's end.
+    pub fn lines(&self, epochs: usize) -> String {
+        let number = self.epoch;
+        let score = |value: Option<f64>| value.map_or("nan".to_owned(), |v| format!("{v:.6}"));
+        format!(
+            "epoch {number}/{epochs} train loss: {:.6} train throughput: {:.2} learning rate {:.3e}\n\
+             epoch {number}/{epochs} validation mIOU: {} validation pixel_accuracy: {} validation \
+             throughput: {:.2}",
+            self.train_loss,
+            self.train_throughput,
+            self.learning_rate,
+            score(self.validation_miou),
+            score(self.validation_pixel_accuracy),
+            self.validation_throughput
+        )
+    }
+}
+
 /// A class of the kept model.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct NamedScores {
     /// Class id.
     pub id: usize,
@@ -38,7 +58,7 @@ pub struct NamedScores {
 }
 
 /// `metrics.json`.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     /// The epoch whose weights the artifact holds.
     pub best_epoch: usize,

@@ -1,13 +1,16 @@
-//! The epoch loop: train, validate, keep the best.
+//! The epoch loop: train, validate, keep the best, stop when asked.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
+use super::checkpoint::Checkpoints;
 use super::curves;
 use super::early_stopping::EarlyStopping;
 use super::history::{Epoch, Metrics};
 use super::schedule::Schedule;
+use super::state::State;
 use super::step::Stepper;
 use super::validate::validate;
 use crate::console::say;
@@ -17,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::metrics::ConfusionMatrix;
 use crate::model::{Config, artifact};
 use crate::progress::Progress;
+use crate::sagemaker::Stop;
 
 /// What the loop needs besides the network.
 #[derive(Debug)]
@@ -41,106 +45,179 @@ pub struct Settings {
     pub output_folder: PathBuf,
 }
 
-/// Trains for all epochs, or until early stopping ends it. After each one the network is scored on the validation images, the
-/// built-in's metric lines are printed, and when the mean IoU is the best so far the artifact is
-/// written. Returns the metrics of the model that was kept.
-pub fn train(mut stepper: Stepper, settings: &Settings) -> Result<Metrics> {
-    let mut history = Vec::new();
-    let mut best: Option<Metrics> = None;
-    let mut early_stopping = settings.early_stopping.clone();
-    for number in 1..=settings.epochs {
-        let (train_loss, train_throughput, learning_rate) =
-            train_epoch(&mut stepper, settings, number)?;
-        let (matrix, validation_throughput) = score(&stepper, settings, number)?;
-        let names = &settings.config.class_names;
-        let metrics = Metrics::new(number, &matrix, names);
+/// How a run ended.
+#[derive(Debug)]
+pub enum End {
+    /// All epochs are done, or early stopping ended them: the scores of the model that was kept.
+    Finished(Metrics),
+    /// It was asked to stop, and a checkpoint says where it was.
+    Stopped,
+}
+
+/// Whether to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Go {
+    On,
+    Stop,
+}
+
+/// A run at work.
+#[derive(Debug)]
+pub struct Trainer<'a> {
+    /// The network and its optimizer.
+    pub stepper: Stepper,
+    /// Where the run is.
+    pub state: State,
+    /// What to do.
+    pub settings: &'a Settings,
+    /// Where to go on from after an interruption.
+    pub checkpoints: &'a mut Checkpoints,
+    /// Whether someone asked to stop.
+    pub stop: &'a Stop,
+}
+
+impl Trainer<'_> {
+    /// Trains for the epochs that are left, or until early stopping ends it. After each one the
+    /// network is scored on the validation images, the built-in's metric lines are printed, and when
+    /// the mean IoU is the best so far the artifact is written.
+    pub fn run(mut self) -> Result<End> {
+        while !self.state.is_finished(self.settings.epochs) {
+            if self.learn()? == Go::Stop || self.score()? == Go::Stop {
+                return self.leave();
+            }
+            if self.checkpoints.is_due() {
+                self.write_checkpoint()?;
+            }
+        }
+        self.write_checkpoint()?;
+        let best = self.state.best.ok_or_else(|| Error::internal("no epoch was trained"))?;
+        Ok(End::Finished(best))
+    }
+
+    /// Learns from what is left of the epoch's batches.
+    fn learn(&mut self) -> Result<Go> {
+        let Settings { plan, schedule, epochs, .. } = self.settings;
+        let (batches, epoch) = (plan.batches(), self.state.epoch);
+        if self.state.step >= batches {
+            return Ok(Go::On);
+        }
+        let images = batches * plan.batch_size.min(plan.samples.len());
+        let mut progress = Progress::new(&format!("epoch {}/{epochs} training", epoch + 1), images);
+        progress.advance(self.state.step * images / batches, || None);
+        let mut loss = Tensor::from(self.state.loss).f_to_device(self.stepper.network.device())?;
+        let mut since = Instant::now();
+        for batch in plan.start(epoch as u64, self.state.step)? {
+            let batch = batch?;
+            let one = self.stepper.step(&batch, schedule.rate(self.state.steps))?;
+            loss = loss.f_add(&one)?;
+            self.state.step += 1;
+            self.state.steps += 1;
+            progress.advance(batch.dropout_seeds.len(), || one.f_double_value(&[]).ok());
+            let (stop, last) = (self.stop.is_requested(), self.state.step == batches);
+            let due = self.checkpoints.is_due();
+            if stop || last || due {
+                self.state.seconds += since.elapsed().as_secs_f64();
+                self.state.loss = finite(loss.f_double_value(&[])?, epoch + 1)?;
+                if due && !stop {
+                    self.write_checkpoint()?;
+                }
+                since = Instant::now();
+            }
+            if stop {
+                return Ok(Go::Stop);
+            }
+        }
+        Ok(Go::On)
+    }
+
+    /// Scores the network, keeps it if it is the best, and concludes the epoch.
+    fn score(&mut self) -> Result<Go> {
+        let Settings { validation, validation_batch_size, config, epochs, .. } = self.settings;
+        let number = self.state.epoch + 1;
+        let mut progress =
+            Progress::new(&format!("epoch {number}/{epochs} validation"), validation.len());
+        let sizes = (config.num_classes, *validation_batch_size);
+        let matrix = validate(&self.stepper.network, validation, sizes, |images| {
+            progress.advance(images, || None);
+            !self.stop.is_requested()
+        })?;
+        let Some(matrix) = matrix else { return Ok(Go::Stop) };
+        progress.finish();
+        self.conclude(&matrix, progress.speed())?;
+        Ok(Go::On)
+    }
+
+    fn conclude(&mut self, matrix: &ConfusionMatrix, validation_throughput: f64) -> Result<()> {
+        let Settings { plan, schedule, config, model_folder, output_folder, epochs, .. } =
+            self.settings;
+        let state = &mut self.state;
+        let number = state.epoch + 1;
+        let images = plan.batches() * plan.batch_size.min(plan.samples.len());
+        let metrics = Metrics::new(number, matrix, &config.class_names);
         let epoch = Epoch {
             epoch: number,
-            train_loss,
-            train_throughput,
+            train_loss: state.loss / plan.batches() as f64,
+            train_throughput: images as f64 / state.seconds.max(1e-9),
             validation_miou: metrics.miou,
             validation_pixel_accuracy: metrics.pixel_accuracy,
             validation_throughput,
-            learning_rate,
+            learning_rate: schedule.rate(state.steps.saturating_sub(1)),
         };
-        report(&epoch, settings.epochs);
-        let score = epoch.validation_miou;
-        history.push(epoch);
-        curves::write(&settings.output_folder, &history)?;
-        let better = best.as_ref().is_none_or(|best| metrics.miou > best.miou);
+        say(epoch.lines(*epochs));
+        state.history.push(epoch);
+        curves::write(output_folder, &state.history)?;
+        let better = state.best.as_ref().is_none_or(|best| metrics.miou > best.miou);
         if better {
-            artifact::write(&settings.model_folder, &settings.config, &stepper.network)?;
+            artifact::write(model_folder, config, &self.stepper.network)?;
         }
-        let kept = if better { best.insert(metrics) } else { best.get_or_insert(metrics) };
-        kept.epochs.clone_from(&history);
-        artifact::write_json(&settings.model_folder.join(artifact::METRICS), kept)?;
-        let stop = early_stopping.as_mut().and_then(|rule| rule.observe(number, score));
-        if let Some(reason) = stop.filter(|_| number < settings.epochs) {
-            say(format_args!("stopping early after epoch {number}/{}: {reason}", settings.epochs));
-            break;
+        let score = metrics.miou;
+        let kept =
+            if better { state.best.insert(metrics) } else { state.best.get_or_insert(metrics) };
+        kept.epochs.clone_from(&state.history);
+        artifact::write_json(&model_folder.join(artifact::METRICS), kept)?;
+        let reason = state.early_stopping.as_mut().and_then(|rule| rule.observe(number, score));
+        if let Some(reason) = reason.filter(|_| number < *epochs) {
+            say(format_args!("stopping early after epoch {number}/{epochs}: {reason}"));
+            state.stopped_early = true;
         }
+        (state.epoch, state.step, state.loss, state.seconds) = (number, 0, 0.0, 0.0);
+        Ok(())
     }
-    best.ok_or_else(|| Error::internal("no epoch was trained"))
+
+    /// Leaves everything such that the job can go on, and a model that can be used.
+    fn leave(mut self) -> Result<End> {
+        let Settings { model_folder, config, epochs, .. } = self.settings;
+        if self.state.best.is_none() {
+            // Better than nothing: no epoch has been scored yet.
+            artifact::write(model_folder, config, &self.stepper.network)?;
+        }
+        self.write_checkpoint()?;
+        let State { epoch, step, .. } = self.state;
+        let kept = match self.state.best_epoch() {
+            Some(best) => format!("the model of epoch {best}, the best so far,"),
+            None => "the model as it is, which was not validated yet,".to_owned(),
+        };
+        say(format_args!(
+            "asked to stop in epoch {}/{epochs} after step {step}: {kept} is in {}; the same job \
+             started again goes on from the checkpoint",
+            epoch + 1,
+            model_folder.display()
+        ));
+        Ok(End::Stopped)
+    }
+
+    fn write_checkpoint(&mut self) -> Result<()> {
+        let best = self.settings.model_folder.join(artifact::WEIGHTS);
+        self.checkpoints.write(&self.stepper, &self.state, &best)
+    }
 }
 
-/// Mean loss, images per second, and the last learning rate of an epoch.
-fn train_epoch(
-    stepper: &mut Stepper,
-    settings: &Settings,
-    number: usize,
-) -> Result<(f64, f64, f64)> {
-    let Settings { plan, schedule, epochs, .. } = settings;
-    let batches = plan.batches();
-    let images = batches * plan.batch_size.min(plan.samples.len());
-    let mut progress = Progress::new(&format!("epoch {number}/{epochs} training"), images);
-    let mut total = Tensor::f_zeros([], (Kind::Double, stepper.network.device()))?;
-    let mut rate = 0.0;
-    for (index, batch) in plan.start(number as u64 - 1)?.enumerate() {
-        let batch = batch?;
-        rate = schedule.rate((number - 1) * batches + index);
-        let loss = stepper.step(&batch, rate)?;
-        total = total.f_add(&loss)?;
-        progress.advance(batch.dropout_seeds.len(), || loss.f_double_value(&[]).ok());
+/// Weights that are not numbers must neither be kept nor served.
+fn finite(loss: f64, epoch: usize) -> Result<f64> {
+    if loss.is_finite() {
+        return Ok(loss);
     }
-    let loss = total.f_double_value(&[])? / batches as f64;
-    if !loss.is_finite() {
-        // Weights that are not numbers must neither be kept nor served.
-        return Err(Error::input(format!(
-            "the training loss became {loss} in epoch {number}: training diverged; lower \
-             learning_rate"
-        )));
-    }
-    progress.finish();
-    Ok((loss, progress.speed(), rate))
-}
-
-/// The confusion matrix on the validation images, and images per second.
-fn score(stepper: &Stepper, settings: &Settings, number: usize) -> Result<(ConfusionMatrix, f64)> {
-    let Settings { validation, validation_batch_size, config, epochs, .. } = settings;
-    let mut progress =
-        Progress::new(&format!("epoch {number}/{epochs} validation"), validation.len());
-    let sizes = (config.num_classes, *validation_batch_size);
-    let matrix = validate(&stepper.network, validation, sizes, |images| {
-        progress.advance(images, || None);
-    })?;
-    progress.finish();
-    Ok((matrix, progress.speed()))
-}
-
-/// The lines that the built-in's metric regexes match: each number stands bare before a space or
-/// the line's end.
-fn report(epoch: &Epoch, epochs: usize) {
-    let number = epoch.epoch;
-    let score = |value: Option<f64>| value.map_or("nan".to_owned(), |v| format!("{v:.6}"));
-    say(format_args!(
-        "epoch {number}/{epochs} train loss: {:.6} train throughput: {:.2} learning rate {:.3e}",
-        epoch.train_loss, epoch.train_throughput, epoch.learning_rate
-    ));
-    say(format_args!(
-        "epoch {number}/{epochs} validation mIOU: {} validation pixel_accuracy: {} validation \
-         throughput: {:.2}",
-        score(epoch.validation_miou),
-        score(epoch.validation_pixel_accuracy),
-        epoch.validation_throughput
-    ));
+    Err(Error::input(format!(
+        "the training loss became {loss} in epoch {epoch}: training diverged; lower learning_rate"
+    )))
 }

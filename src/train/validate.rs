@@ -16,13 +16,13 @@ const WINDOW: usize = 32;
 
 /// Scores `network` on every sample at the image's own size (see [`MAX_SIDE`]); images of one size
 /// are computed together, at most `batch_size` of them. `progress` is called with the number of
-/// images done.
+/// images done, and says whether to go on; without a result it did not.
 pub(super) fn validate(
     network: &Network,
     samples: &[Sample],
     (classes, batch_size): (usize, usize),
-    mut progress: impl FnMut(usize),
-) -> Result<ConfusionMatrix> {
+    mut progress: impl FnMut(usize) -> bool,
+) -> Result<Option<ConfusionMatrix>> {
     let mut matrix = ConfusionMatrix::new(classes);
     for window in samples.chunks(WINDOW.max(batch_size)) {
         let read = |sample: &Sample| -> Result<(RgbImage, GrayImage)> {
@@ -42,8 +42,10 @@ pub(super) fn validate(
             for ((_, mask), ids) in batch.iter().zip(masks) {
                 matrix.add(mask.as_raw(), restore(ids, mask.dimensions()).as_raw());
             }
-            progress(batch.len());
+            if !progress(batch.len()) {
+                return Ok(None);
+            }
         }
     }
-    Ok(matrix)
+    Ok(Some(matrix))
 }

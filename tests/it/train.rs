@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::job::{Job, names};
 use maskmaker::data::augment::Recipe;
@@ -9,11 +10,14 @@ use maskmaker::data::loader::Plan;
 use maskmaker::data::source::pair;
 use maskmaker::error::Problems;
 use maskmaker::model::{Config, Network};
+use maskmaker::sagemaker::Stop;
 use maskmaker::sagemaker::channels::Split;
 use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
+use maskmaker::train::checkpoint::Checkpoints;
+use maskmaker::train::fingerprint::Fingerprint;
 use maskmaker::train::optimizer::Rule;
 use maskmaker::train::schedule::{Curve, Schedule, Warmup};
-use maskmaker::train::{Settings, Stepper};
+use maskmaker::train::{Settings, State, Stepper, Trainer};
 use serde_json::Value;
 
 #[test]
@@ -155,10 +159,20 @@ fn training_that_diverges_is_an_error_and_keeps_no_model() {
         output_folder: job.path("output/data"),
     };
     let stepper = Stepper::new(network, Rule::Sgd { momentum: 0.9, weight_decay: 0.0 }).unwrap();
-    let error = maskmaker::train::train(stepper, &settings).unwrap_err();
+    let (interval, job_of) = (Duration::from_mins(5), Fingerprint::default());
+    let mut checkpoints = Checkpoints::open(&job.path("checkpoints"), interval, job_of).unwrap();
+    let trainer = Trainer {
+        stepper,
+        state: State::new(None),
+        settings: &settings,
+        checkpoints: &mut checkpoints,
+        stop: &Stop::default(),
+    };
+    let error = trainer.run().unwrap_err();
     assert!(error.to_string().contains("training diverged; lower learning_rate"), "{error}");
     assert_eq!(error.exit_code(), 3);
     assert!(!job.path("model").exists());
+    assert_eq!(names(&job.path("checkpoints")), [""; 0]);
 }
 
 #[test]

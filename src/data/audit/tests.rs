@@ -31,7 +31,7 @@ fn run(folder: &Path) -> Result<Audit> {
     };
     let mut problems = Problems::new();
     let samples = pair(&split, &mut problems);
-    let audit = audit("train", &samples, 4, &mut problems, || ());
+    let audit = audit("train", &samples, 4, &mut problems, || true);
     audit.check_learnable("train", &mut problems);
     problems.into_result().map(|()| audit)
 }

@@ -202,9 +202,9 @@ pub const TABLE: &[Setting] = &[
     },
     Setting {
         name: "checkpoint_interval",
-        allowed: Allowed::Integer(1, 86_400),
+        allowed: Allowed::Integer(0, 86_400),
         default: Default::Value("300"),
         ours: true,
-        about: "seconds between checkpoints",
+        about: "seconds between checkpoints; 0 writes one after every step",
     },
 ];

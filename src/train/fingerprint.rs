@@ -1,0 +1,120 @@
+//! What a checkpoint belongs to: everything that decides what the next step computes.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::data::Sample;
+use crate::error::{Error, Result};
+use crate::sagemaker::Hyperparameters;
+
+/// Settings that a resumed job may change: how far and how often.
+const FREE: [&str; 2] = ["epochs", "checkpoint_interval"];
+
+/// Settings and data of a job, as text by name. Paths and the number of ranks are not among them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fingerprint(BTreeMap<String, String>);
+
+impl Fingerprint {
+    /// The fingerprint of a job with these samples to train and to validate on.
+    pub fn of(
+        hyperparameters: &Hyperparameters,
+        training: &[Sample],
+        validation: &[Sample],
+    ) -> Result<Self> {
+        let settings = serde_json::to_value(hyperparameters)
+            .map_err(|cause| Error::internal(format!("hyperparameters: {cause}")))?;
+        let Value::Object(settings) = settings else {
+            return Err(Error::internal("hyperparameters are not an object"));
+        };
+        let text = |value: Value| match value {
+            Value::String(text) => text,
+            Value::Null => "unset".to_owned(),
+            other => other.to_string(),
+        };
+        let mut all: BTreeMap<String, String> = settings
+            .into_iter()
+            .filter(|(name, _)| !FREE.contains(&name.as_str()))
+            .map(|(name, value)| (name, text(value)))
+            .collect();
+        all.insert("training images".to_owned(), describe(training));
+        all.insert("validation images".to_owned(), describe(validation));
+        Ok(Self(all))
+    }
+
+    /// What differs from `saved`, for people.
+    pub fn differences(&self, saved: &Self) -> Vec<String> {
+        let names: std::collections::BTreeSet<&String> =
+            self.0.keys().chain(saved.0.keys()).collect();
+        let text = |of: &Self, name: &String| of.0.get(name).map_or("unset", |v| v).to_owned();
+        names
+            .into_iter()
+            .filter(|name| text(self, name) != text(saved, name))
+            .map(|name| format!("{name} was {}, is now {}", text(saved, name), text(self, name)))
+            .collect()
+    }
+}
+
+/// Count and names of samples: other data would make a resumed epoch a mixture.
+fn describe(samples: &[Sample]) -> String {
+    let mut names = crc32fast::Hasher::new();
+    for sample in samples {
+        names.update(sample.key.as_bytes());
+        names.update(&[0]);
+    }
+    format!("{} (checksum of their names {:08x})", samples.len(), names.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(changed: &[(&str, &str)]) -> Hyperparameters {
+        let mut raw = BTreeMap::from(
+            [("num_classes", "4"), ("use_pretrained_model", "False")]
+                .map(|(k, v)| (k.to_owned(), v.to_owned())),
+        );
+        raw.extend(changed.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        Hyperparameters::parse(&raw).unwrap()
+    }
+
+    fn samples(keys: &[&str]) -> Vec<Sample> {
+        let sample = |key: &&str| Sample {
+            key: (*key).to_owned(),
+            image: format!("/somewhere/{key}").into(),
+            mask: "/elsewhere".into(),
+        };
+        keys.iter().map(sample).collect()
+    }
+
+    #[test]
+    fn every_setting_that_differs_is_named_with_both_values() {
+        let data = samples(&["a", "b"]);
+        let saved = Fingerprint::of(&settings(&[]), &data, &data).unwrap();
+        let now = settings(&[("learning_rate", "0.01"), ("optimizer", "rmsprop")]);
+        let now = Fingerprint::of(&now, &samples(&["a", "c", "d"]), &data).unwrap();
+        let differences = now.differences(&saved);
+        assert_eq!(differences[0], "learning_rate was 0.001, is now 0.01");
+        assert_eq!(differences[1], "optimizer was sgd, is now rmsprop");
+        assert!(differences[2].starts_with("training images was 2 (checksum of their names "));
+        assert_eq!(differences.len(), 3);
+    }
+
+    #[test]
+    fn epochs_and_paths_may_differ() {
+        let data = samples(&["a", "b"]);
+        let saved = Fingerprint::of(&settings(&[]), &data, &data).unwrap();
+        let mut moved = data.clone();
+        moved[0].image = "/other/a".into();
+        let now = settings(&[("epochs", "99")]);
+        assert_eq!(Fingerprint::of(&now, &moved, &data).unwrap(), saved);
+    }
+
+    #[test]
+    fn names_that_only_run_together_differ() {
+        let data = samples(&["a"]);
+        let of = |keys: &[&str]| Fingerprint::of(&settings(&[]), &samples(keys), &data).unwrap();
+        assert_ne!(of(&["ab", "c"]), of(&["a", "bc"]));
+    }
+}
