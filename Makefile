@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools libtorch demo test lint fmt hyperparameters bench-train-step image-cpu test-image push
+.PHONY: help tools libtorch demo test lint fmt hyperparameters bench-train-step bench-recipe image-cpu test-image push
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ hyperparameters: libtorch ## Write hyperparameters/README.md and schema.json fro
 
 bench-train-step: libtorch ## Time a training step against PyTorch's, in turn
 	benches/train_step.sh
+
+bench-recipe: libtorch ## Train side by side with torchvision's reference recipe and compare the scores
+	benches/recipe.sh
 
 image-cpu: ## Build the image maskmaker:cpu (PRETRAINED=none leaves torchvision's backbones out); prints its size
 	scripts/image.sh build cpu
