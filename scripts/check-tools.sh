@@ -15,6 +15,9 @@ package() { # TOOL PACKAGE
 package gcc gcc
 package g++ g++
 package make make
+# turbojpeg-sys builds libjpeg-turbo from its sources; its fast code is assembled by nasm.
+package cmake cmake
+package nasm nasm
 package python3 python3
 if have python3 && ! python3 -m pip --version >/dev/null 2>&1; then
   missing+=("pip (python3 -m pip)"); packages+=(python3-pip)

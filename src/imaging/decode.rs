@@ -2,11 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use image::{DynamicImage, RgbImage};
+use image::RgbImage;
 
 use super::error::DecodeError;
-use super::sniff::{Format, format_of};
-use super::{jpeg_file, png_file};
+use super::picture::Picture;
 
 /// The longest side of a picture, in pixels, whatever [`Limits`] allows: a JPEG's header holds no
 /// larger number, and a PNG that is all length costs its decoder far more time than its pixels are
@@ -50,16 +49,7 @@ impl Limits {
 /// Bytes that are no JPEG or PNG, an image larger than `limits` or longer than [`MAX_SIDE`], and one
 /// that is cut off or damaged; a picture is never returned with missing parts painted grey.
 pub fn decode_upright(bytes: &[u8], limits: Limits) -> Result<RgbImage, DecodeError> {
-    let format = format_of(bytes)?;
-    guarded(|| {
-        let (image, orientation) = match format {
-            Format::Jpeg => jpeg_file::decode(bytes, limits)?,
-            Format::Png => png_file::decode(bytes, limits)?,
-        };
-        let mut image = DynamicImage::ImageRgb8(image);
-        image.apply_orientation(orientation);
-        Ok(image.into_rgb8())
-    })
+    Picture::open(bytes, limits)?.decode()
 }
 
 /// Runs a decoder on bytes from outside; a panic inside it becomes [`DecodeError::Broken`].

@@ -1,32 +1,151 @@
-//! JPEG: whole files only, in every colour space that the decoder knows.
+//! JPEG by libjpeg-turbo: whole or reduced, and never with what is damaged painted over.
 //!
-//! CMYK and YCCK follow Adobe's inverted convention with or without Adobe's marker, as in PIL.
+//! CMYK and YCCK, which it hands out unconverted, are left to the crate `image`; they follow Adobe's
+//! inverted convention with or without Adobe's marker, as in PIL.
 
 use std::io::Cursor;
 
 use image::codecs::jpeg::JpegDecoder;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, RgbImage};
+use turbojpeg::{Colorspace, Decompressor, PixelFormat, ScalingFactor};
 
 use super::decode::Limits;
 use super::error::DecodeError;
 
-/// The pixels as they are stored, and how to turn them upright.
-pub(super) fn decode(bytes: &[u8], limits: Limits) -> Result<(RgbImage, Orientation), DecodeError> {
-    let broken = |error: image::ImageError| {
-        DecodeError::Broken(format!("a JPEG that cannot be decoded: {error}"))
-    };
-    check_whole(bytes).map_err(DecodeError::Broken)?;
-    let mut decoder = JpegDecoder::new(Cursor::new(bytes)).map_err(broken)?;
-    let (width, height) = decoder.dimensions();
-    limits.check(width, height)?;
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let image = DynamicImage::from_decoder(decoder).map_err(broken)?;
-    Ok((image.into_rgb8(), orientation))
+/// Scans of a progressive JPEG; encoders write about ten, and each costs a pass over all pixels.
+const MAX_SCANS: u32 = 200;
+
+/// Warnings of libjpeg-turbo that touch no pixel: bytes of padding after the picture's data, unusual
+/// application markers. Its other warnings are about data that are missing or wrong.
+const HARMLESS: [&str; 4] =
+    ["extraneous bytes before marker", "Adobe color transform", "JFIF revision", "ICC marker"];
+
+/// What a JPEG's header tells.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Header {
+    /// Size in pixels as stored.
+    pub(super) width: u32,
+    pub(super) height: u32,
+    /// How to turn it upright.
+    pub(super) orientation: Orientation,
+    /// Whether [`decode_reduced`] can decode it.
+    pub(super) reducible: bool,
 }
 
-/// Walks the markers from the start of the image to its end. The decoder itself paints what is
-/// missing of a cut-off file grey and says nothing.
+/// Reads and checks the header.
+pub(super) fn header(bytes: &[u8], limits: Limits) -> Result<Header, DecodeError> {
+    let orientation = exif(bytes).and_then(Orientation::from_exif_chunk);
+    let orientation = orientation.unwrap_or(Orientation::NoTransforms);
+    let (width, height, reducible) = match Decompressor::new()
+        .and_then(|mut decompressor| decompressor.read_header(bytes))
+    {
+        Ok(header) => {
+            let known =
+                matches!(header.colorspace, Colorspace::YCbCr | Colorspace::Gray | Colorspace::RGB);
+            (header.width as u32, header.height as u32, known && !header.is_lossless)
+        }
+        Err(error) if is_harmless(&error) => {
+            let decoder = JpegDecoder::new(Cursor::new(bytes)).map_err(|e| broken(&e))?;
+            let (width, height) = decoder.dimensions();
+            (width, height, false)
+        }
+        Err(error) => return Err(damaged(&error)),
+    };
+    limits.check(width, height)?;
+    Ok(Header { width, height, orientation, reducible })
+}
+
+/// The pixels of a whole file as they are stored.
+pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<RgbImage, DecodeError> {
+    check_whole(bytes).map_err(DecodeError::Broken)?;
+    if !header.reducible {
+        let decoder = JpegDecoder::new(Cursor::new(bytes)).map_err(|e| broken(&e))?;
+        return Ok(DynamicImage::from_decoder(decoder).map_err(|e| broken(&e))?.into_rgb8());
+    }
+    let mut pixels = Vec::new();
+    let (width, height) = decode_reduced(bytes, header, 1, &mut pixels)?;
+    RgbImage::from_raw(width, height, pixels)
+        .ok_or_else(|| DecodeError::Broken("a JPEG with too few pixels".to_owned()))
+}
+
+/// Decodes a [`reducible`](Header::reducible) JPEG to a `divisor`-th (1, 2, 4 or 8) of its width and
+/// height, rounded up, into `pixels`; returns that size. The pixels cut off by the frequencies that
+/// are never transformed are those that an antialiasing filter would remove.
+pub(super) fn decode_reduced(
+    bytes: &[u8],
+    header: &Header,
+    divisor: usize,
+    pixels: &mut Vec<u8>,
+) -> Result<(u32, u32), DecodeError> {
+    let scale = ScalingFactor::new(1, divisor);
+    let (width, height) = (scale.scale(header.width as usize), scale.scale(header.height as usize));
+    // Every byte is written by the decoder: only growth is filled here.
+    pixels.resize(width * height * 3, 0);
+    let image = turbojpeg::Image {
+        pixels: pixels.as_mut_slice(),
+        width,
+        pitch: width * 3,
+        height,
+        format: PixelFormat::RGB,
+    };
+    let decompress = || {
+        let mut decompressor = Decompressor::new()?;
+        decompressor.set_scan_limit(MAX_SCANS)?;
+        decompressor.set_scaling_factor(scale)?;
+        decompressor.decompress(bytes, image)
+    };
+    match decompress() {
+        Err(error) if !is_harmless(&error) => Err(damaged(&error)),
+        _ => Ok((width as u32, height as u32)),
+    }
+}
+
+fn is_harmless(error: &turbojpeg::Error) -> bool {
+    let turbojpeg::Error::TurboJpegError(text) = error else { return false };
+    HARMLESS.iter().any(|harmless| text.contains(harmless))
+}
+
+fn damaged(error: &turbojpeg::Error) -> DecodeError {
+    let text = error.to_string();
+    // Without the names of library and function.
+    let text = text.rsplit("(): ").next().unwrap_or_default();
+    let text = text.trim_start_matches("TurboJPEG error: ");
+    DecodeError::Broken(format!("a JPEG that is damaged or of an unknown kind: {text}"))
+}
+
+fn broken(error: &image::ImageError) -> DecodeError {
+    DecodeError::Broken(format!("a JPEG that cannot be decoded: {error}"))
+}
+
+/// The EXIF data: the first application segment that says it is that.
+fn exif(bytes: &[u8]) -> Option<&[u8]> {
+    let mut at = 2; // past the start-of-image marker
+    loop {
+        at = next_marker(bytes, at)?;
+        let code = bytes[at];
+        at += 1;
+        match code {
+            0x01 | 0xd0..=0xd8 => {}
+            // The picture begins, or ends.
+            0xda | 0xd9 => return None,
+            _ => {
+                let length = bytes.get(at..at + 2)?;
+                let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
+                let segment = bytes.get(at + 2..at + length.max(2))?;
+                if code == 0xe1
+                    && let Some(exif) = segment.strip_prefix(b"Exif\0\0")
+                {
+                    return Some(exif);
+                }
+                at += length.max(2);
+            }
+        }
+    }
+}
+
+/// Walks the markers from the start of the image to its end: of a file that lacks its end, the
+/// decoder may only report something harmless that came before.
 ///
 /// Segments are skipped by their length, so that the end marker of a thumbnail inside the EXIF
 /// segment is not taken for the picture's; what follows the end marker does not matter.

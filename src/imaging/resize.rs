@@ -3,7 +3,7 @@
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
-use image::{GrayImage, Luma, RgbImage};
+use image::{GrayImage, RgbImage};
 
 /// A rectangle in source pixels; (0, 0) is the outer corner of the first pixel, so fractions are
 /// meaningful. What lies outside the source is cut away.
@@ -23,6 +23,17 @@ impl Region {
     /// A whole picture of `width` x `height` pixels.
     pub fn whole(width: u32, height: u32) -> Self {
         Self { left: 0.0, top: 0.0, width: f64::from(width), height: f64::from(height) }
+    }
+
+    /// The same part of the picture after its width and height were divided by `divisor`.
+    pub(super) fn divided(self, divisor: f64) -> Self {
+        let Self { left, top, width, height } = self;
+        Self {
+            left: left / divisor,
+            top: top / divisor,
+            width: width / divisor,
+            height: height / divisor,
+        }
     }
 
     /// The part of the region that lies on a source of this size, at least a thousandth of a
@@ -49,26 +60,34 @@ fn clamp_span(start: f64, length: f64, size: f64) -> (f64, f64) {
 /// antialiasing when it shrinks: the values of PIL's `resize(..., BILINEAR, box=...)`. Only the
 /// region is computed. A source without pixels gives black.
 pub fn resize_image(image: &RgbImage, region: Region, width: u32, height: u32) -> RgbImage {
-    let (width, height) = (width.max(1), height.max(1));
-    if image.is_empty() {
-        return RgbImage::new(width, height);
+    let source = (image.as_raw().as_slice(), image.dimensions());
+    resize_pixels(source, region, (width, height), &mut Resizer::new())
+}
+
+/// [`resize_image`] of pixels and their size, with buffers that are used again.
+pub(super) fn resize_pixels(
+    (pixels, (columns, rows)): (&[u8], (u32, u32)),
+    region: Region,
+    (width, height): (u32, u32),
+    resizer: &mut Resizer,
+) -> RgbImage {
+    let mut target = RgbImage::new(width.max(1), height.max(1));
+    if columns == 0 || rows == 0 {
+        return target;
     }
-    let region = region.clamped(image.width(), image.height());
+    let region = region.clamped(columns, rows);
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
         .crop(region.left, region.top, region.width, region.height);
-    let mut target = RgbImage::new(width, height);
     // The typed calls compile the resizer for this one pixel type, and not for all thirteen.
-    let source = TypedImageRef::<U8x3>::from_buffer(image.width(), image.height(), image.as_raw());
-    let view = TypedImage::<U8x3>::from_buffer(width, height, &mut target);
+    let source = TypedImageRef::<U8x3>::from_buffer(columns, rows, pixels);
+    let view = TypedImage::<U8x3>::from_buffer(width.max(1), height.max(1), &mut target);
     let resized = match (source, view) {
-        (Ok(source), Ok(mut view)) => {
-            Resizer::new().resize_typed(&source, &mut view, &options).is_ok()
-        }
+        (Ok(source), Ok(mut view)) => resizer.resize_typed(&source, &mut view, &options).is_ok(),
         _ => false,
     };
     // Fails only for a buffer that is too short or a region outside the source: neither is so here.
-    debug_assert!(resized, "{region:?} of {} x {}", image.width(), image.height());
+    debug_assert!(resized, "{region:?} of {columns} x {rows}");
     target
 }
 
@@ -87,13 +106,20 @@ pub fn resize_mask(ids: &GrayImage, region: Region, width: u32, height: u32) -> 
     };
     let columns = pick(region.left, region.width, width, ids.width());
     let rows = pick(region.top, region.height, height, ids.height());
-    GrayImage::from_fn(width, height, |x, y| {
-        Luma([ids.get_pixel(columns[x as usize], rows[y as usize]).0[0]])
-    })
+    let mut target = GrayImage::new(width, height);
+    let lines = target.chunks_exact_mut(width as usize).zip(rows);
+    for (to, row) in lines {
+        let from = &ids.as_raw()[row as usize * ids.width() as usize..][..ids.width() as usize];
+        for (to, &column) in to.iter_mut().zip(&columns) {
+            *to = from[column as usize];
+        }
+    }
+    target
 }
 
 #[cfg(test)]
 mod tests {
+    use image::Luma;
     use proptest::prelude::*;
 
     use super::*;
