@@ -3,10 +3,10 @@
 //! The recipe is the built-in algorithm's: the longer side is scaled to `base_size` times a number
 //! from 0.5 to 2, then a square of `crop_size` is cut at random. Only that square is ever resized.
 
-use image::{GrayImage, RgbImage};
+use image::GrayImage;
 use rand::{Rng, RngExt};
 
-use crate::imaging::{Region, resize_image, resize_mask};
+use crate::imaging::{DecodeError, Picture, Region, resize_mask};
 use crate::metrics::IGNORE;
 
 /// The settings of the recipe, in pixels.
@@ -55,40 +55,47 @@ impl Recipe {
         }
     }
 
-    /// Cuts the view out: pixels `[crop, crop, 3]` and class ids `[crop, crop]`.
-    pub fn cut(self, view: View, image: &RgbImage, mask: &GrayImage) -> (Vec<u8>, Vec<u8>) {
-        let View { region, width, height, mirrored } = view;
-        let image = resize_image(image, region, width, height);
-        let mask = resize_mask(mask, region, width, height);
-        let lay = |pixels: &[u8], channels, fill| {
-            self.lay(pixels, (width as usize, channels), fill, mirrored)
-        };
-        (lay(image.as_raw(), 3, 0), lay(mask.as_raw(), 1, IGNORE))
-    }
-
-    /// Lays rows of `width` pixels into the upper left of a square filled with `fill`.
-    fn lay(
+    /// Cuts the view out into `pixels`, `[crop, crop, 3]`, and its class ids into `ids`,
+    /// `[crop, crop]`.
+    pub fn cut(
         self,
-        pixels: &[u8],
-        (width, channels): (usize, usize),
-        fill: u8,
-        mirrored: bool,
-    ) -> Vec<u8> {
+        view: View,
+        (picture, mask): (&Picture<'_>, &GrayImage),
+        (pixels, ids): (&mut [u8], &mut [u8]),
+    ) -> Result<(), DecodeError> {
+        let View { region, width, height, mirrored } = view;
+        let image = picture.cut(region, width, height)?;
+        let mask = resize_mask(mask, region, width, height);
         let side = self.crop_size as usize;
-        let mut square = vec![fill; side * side * channels];
-        let rows =
-            square.chunks_exact_mut(side * channels).zip(pixels.chunks_exact(width * channels));
-        for (to, from) in rows {
-            if mirrored {
-                let reversed = from.chunks_exact(channels).rev();
-                for (to, from) in to.chunks_exact_mut(channels).zip(reversed) {
-                    to.copy_from_slice(from);
-                }
-            } else {
-                to[..from.len()].copy_from_slice(from);
+        let width = width as usize;
+        lay::<3>((image.as_raw(), width), (pixels, side), 0, mirrored);
+        lay::<1>((mask.as_raw(), width), (ids, side), IGNORE, mirrored);
+        Ok(())
+    }
+}
+
+/// Lays rows of `width` pixels of `N` bytes into the upper left of a square filled with `fill`.
+fn lay<const N: usize>(
+    (pixels, width): (&[u8], usize),
+    (square, side): (&mut [u8], usize),
+    fill: u8,
+    mirrored: bool,
+) {
+    let height = pixels.len() / (width * N);
+    let (filled, below) = square.split_at_mut(height * side * N);
+    below.fill(fill);
+    let rows = filled.chunks_exact_mut(side * N).zip(pixels.chunks_exact(width * N));
+    for (to, from) in rows {
+        let (to, right) = to.split_at_mut(from.len());
+        right.fill(fill);
+        if mirrored {
+            let reversed = from.as_chunks::<N>().0.iter().rev();
+            for (to, from) in to.as_chunks_mut::<N>().0.iter_mut().zip(reversed) {
+                *to = *from;
             }
+        } else {
+            to.copy_from_slice(from);
         }
-        square
     }
 }
 
@@ -96,7 +103,8 @@ impl Recipe {
 mod tests {
     use super::*;
     use crate::data::random::{Purpose, generator};
-    use image::{Luma, Rgb};
+    use crate::imaging::{Limits, encode_png};
+    use image::{Luma, Rgb, RgbImage};
     use proptest::prelude::*;
 
     /// An image whose red channel says its class, and the mask with the same classes.
@@ -117,9 +125,11 @@ mod tests {
             let recipe = Recipe { base_size, crop_size: crop * 8 };
             let (image, mask) = marked(width, height);
             let view = recipe.draw(width, height, &mut generator(1, Purpose::Augmentation, 0, sample));
-            let (pixels, ids) = recipe.cut(view, &image, &mask);
             let side = recipe.crop_size as usize;
-            prop_assert_eq!((pixels.len(), ids.len()), (side * side * 3, side * side));
+            // What an earlier batch left must not show through.
+            let (mut pixels, mut ids) = (vec![77; side * side * 3], vec![77; side * side]);
+            let picture = Picture::open(encode_png(&image), Limits::default()).unwrap();
+            recipe.cut(view, (&picture, &mask), (&mut pixels, &mut ids)).unwrap();
             let mut agree = 0;
             let mut counted = 0;
             for (pixel, &id) in pixels.chunks_exact(3).zip(&ids) {

@@ -8,5 +8,6 @@ pub mod random;
 pub mod sample;
 pub mod source;
 pub mod synthetic;
+mod waiting;
 
 pub use sample::Sample;

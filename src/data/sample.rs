@@ -7,7 +7,7 @@ use image::{GrayImage, RgbImage};
 
 use crate::error::Error;
 use crate::files;
-use crate::imaging::{Limits, MaskError, decode_mask, decode_upright};
+use crate::imaging::{DecodeError, Limits, MaskError, Picture, decode_mask};
 
 /// An image and its mask.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,10 +47,16 @@ impl From<Unusable> for Error {
 impl Sample {
     /// Decodes the upright image and its mask, which are of the same size.
     pub fn read(&self) -> Result<(RgbImage, GrayImage), Unusable> {
+        let (picture, mask) = self.open()?;
+        let image = picture.decode().map_err(|e| self.unreadable(&e))?;
+        Ok((image, mask))
+    }
+
+    /// Opens the image, which is of the size of the mask, and decodes the mask.
+    pub fn open(&self) -> Result<(Picture<'static>, GrayImage), Unusable> {
         let limits = Limits::default();
         let open = |path| files::read(path).map_err(|e| Unusable::Unreadable(e.to_string()));
-        let image = decode_upright(&open(&self.image)?, limits)
-            .map_err(|e| Unusable::Unreadable(format!("{}: {e}", self.image.display())))?;
+        let image = Picture::open(open(&self.image)?, limits).map_err(|e| self.unreadable(&e))?;
         let mask = decode_mask(&open(&self.mask)?, limits).map_err(|error| {
             let text = format!("{}: {error}", self.mask.display());
             match error {
@@ -72,5 +78,10 @@ impl Sample {
             )));
         }
         Ok((image, mask))
+    }
+
+    /// That the image cannot be decoded.
+    pub fn unreadable(&self, error: &DecodeError) -> Unusable {
+        Unusable::Unreadable(format!("{}: {error}", self.image.display()))
     }
 }

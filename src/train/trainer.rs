@@ -13,9 +13,9 @@ use super::schedule::Schedule;
 use super::state::State;
 use super::step::Stepper;
 use super::validate::validate;
-use crate::console::say;
+use crate::console::{note, say};
 use crate::data::Sample;
-use crate::data::loader::Plan;
+use crate::data::loader::{Loader, Plan, Position};
 use crate::error::{Error, Result};
 use crate::metrics::ConfusionMatrix;
 use crate::model::{Config, artifact};
@@ -81,8 +81,11 @@ impl Trainer<'_> {
     /// network is scored on the validation images, the built-in's metric lines are printed, and when
     /// the mean IoU is the best so far the artifact is written.
     pub fn run(mut self) -> Result<End> {
-        while !self.state.is_finished(self.settings.epochs) {
-            if self.learn()? == Go::Stop || self.score()? == Go::Stop {
+        let Settings { plan, epochs, .. } = self.settings;
+        let first = Position { epoch: self.state.epoch as u64, step: self.state.step };
+        let mut loader = plan.start(first, *epochs as u64)?;
+        while !self.state.is_finished(*epochs) {
+            if self.learn(&mut loader)? == Go::Stop || self.score()? == Go::Stop {
                 return self.leave();
             }
             if self.checkpoints.is_due() {
@@ -95,7 +98,7 @@ impl Trainer<'_> {
     }
 
     /// Learns from what is left of the epoch's batches.
-    fn learn(&mut self) -> Result<Go> {
+    fn learn(&mut self, loader: &mut Loader) -> Result<Go> {
         let Settings { plan, schedule, epochs, .. } = self.settings;
         let (batches, epoch) = (plan.batches(), self.state.epoch);
         if self.state.step >= batches {
@@ -106,7 +109,7 @@ impl Trainer<'_> {
         progress.advance(self.state.step * images / batches, || None);
         let mut loss = Tensor::from(self.state.loss).f_to_device(self.stepper.network.device())?;
         let mut since = Instant::now();
-        for batch in plan.start(epoch as u64, self.state.step)? {
+        for batch in loader.take(batches - self.state.step) {
             let batch = batch?;
             let one = self.stepper.step(&batch, schedule.rate(self.state.steps))?;
             loss = loss.f_add(&one)?;
@@ -126,6 +129,9 @@ impl Trainer<'_> {
             if stop {
                 return Ok(Go::Stop);
             }
+        }
+        if let Some(line) = loader.starvation() {
+            note(line);
         }
         Ok(Go::On)
     }
