@@ -2,7 +2,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools libtorch demo test lint fmt hyperparameters bench-train-step bench-recipe image-cpu test-image push
+.PHONY: help tools libtorch demo test lint fmt hyperparameters bench-train-step bench-recipe bench-loader bench-memory \
+  image-cpu test-image push
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +50,12 @@ bench-train-step: libtorch ## Time a training step against PyTorch's, in turn
 
 bench-recipe: libtorch ## Train side by side with torchvision's reference recipe and compare the scores
 	benches/recipe.sh
+
+bench-loader: libtorch ## Time loading training batches against torchvision's DataLoader, in turn
+	benches/loader.sh
+
+bench-memory: libtorch ## Hold the memory of a training job flat over 1,000 steps
+	benches/memory.sh
 
 image-cpu: ## Build the image maskmaker:cpu (PRETRAINED=none leaves torchvision's backbones out); prints its size
 	scripts/image.sh build cpu

@@ -1,0 +1,143 @@
+//! Loads training batches as `loader.py` does with torchvision's `DataLoader`: `base_size` 520,
+//! `crop_size` 240, batches of 16, to normalised float tensors. Prints a JSON line with the images, the
+//! wall-clock seconds and the processor seconds (all threads). `loader.sh` runs both in turn.
+//!
+//! `--decoders` instead times what decodes a JPEG: the crate `image`, and ours at each reduction.
+#![allow(clippy::print_stdout)]
+
+use std::hint::black_box;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use clap::Parser;
+use maskmaker::data::augment::Recipe;
+use maskmaker::data::loader::{Plan, Position};
+use maskmaker::data::source;
+use maskmaker::error::{Error, Problems, Result};
+use maskmaker::imaging::{Limits, Picture, Region};
+use maskmaker::sagemaker::channels::Split;
+use tch::{Kind, Tensor};
+
+#[derive(Parser)]
+struct Arguments {
+    /// Holds `train` and `train_annotation`.
+    data: PathBuf,
+    /// Batches that are timed.
+    #[arg(long, default_value_t = 20)]
+    batches: usize,
+    #[arg(long, default_value_t = 2)]
+    warmup: usize,
+    #[arg(long, default_value_t = 16)]
+    batch_size: usize,
+    /// Threads that decode; all cores without it.
+    #[arg(long)]
+    threads: Option<usize>,
+    #[arg(long)]
+    decoders: bool,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    // The mean and deviation are taken by the training thread; libtorch is to use it alone.
+    tch::set_num_threads(1);
+    if let Some(threads) = arguments.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+        pool.map_err(|e| Error::internal(e.to_string()))?;
+    }
+    let split = Split {
+        name: "train",
+        images: arguments.data.join("train"),
+        masks: arguments.data.join("train_annotation"),
+    };
+    let mut problems = Problems::new();
+    let samples = source::pair(&split, &mut problems);
+    problems.into_result()?;
+    let plan = Plan {
+        samples: Arc::new(samples),
+        recipe: Recipe { base_size: 520, crop_size: 240 },
+        batch_size: arguments.batch_size,
+        seed: 1,
+    };
+    if arguments.decoders { time_decoders(&plan) } else { time_batches(&plan, &arguments) }
+}
+
+fn time_batches(plan: &Plan, arguments: &Arguments) -> Result<()> {
+    // One value for each byte of a row: libtorch's loops over three channels are slow. (In training the
+    // device does this, see `Network::logits`; here it stands for ToTensor and Normalize.)
+    let row =
+        |values: &[f32; 3]| Tensor::from_slice(&values.repeat(plan.recipe.crop_size as usize));
+    let (mean, deviation) = (row(&[0.485, 0.456, 0.406]), row(&[0.229, 0.224, 0.225]));
+    let mut started = (Instant::now(), 0.0);
+    let mut images = 0;
+    let loader = plan.start(Position { epoch: 0, step: 0 }, 1 << 30)?;
+    for (index, batch) in loader.take(arguments.warmup + arguments.batches).enumerate() {
+        if index == arguments.warmup {
+            started = (Instant::now(), processor_seconds()?);
+        }
+        let batch = batch?;
+        let (count, side) = (batch.dropout_seeds.len() as i64, i64::from(batch.crop_size));
+        let size = [count, side, side * 3];
+        let pixels = Tensor::f_from_data_size(&batch.pixels, &size, Kind::Uint8)?;
+        let ids = Tensor::f_from_data_size(&batch.ids, &[count, side, side], Kind::Uint8)?;
+        let mut pixels = pixels.f_to_kind(Kind::Float)?.f_div_scalar_(255.0)?;
+        let pixels = pixels.f_sub_(&mean)?.f_div_(&deviation)?;
+        drop(black_box((pixels, ids.f_to_kind(Kind::Int64)?)));
+        if index >= arguments.warmup {
+            images += count;
+        }
+    }
+    let (wall, processor) = (started.0.elapsed().as_secs_f64(), processor_seconds()? - started.1);
+    println!("{{\"images\": {images}, \"wall\": {wall:.4}, \"processor\": {processor:.4}}}");
+    Ok(())
+}
+
+/// User and system time of all threads of this process.
+fn processor_seconds() -> Result<f64> {
+    let read = |path| std::fs::read_to_string(path).map_err(|e| Error::internal(e.to_string()));
+    let mut nanoseconds = 0.0;
+    for task in std::fs::read_dir("/proc/self/task").map_err(|e| Error::internal(e.to_string()))? {
+        let path = task.map_err(|e| Error::internal(e.to_string()))?.path().join("schedstat");
+        // The first number: nanoseconds on a processor.
+        let text = read(path)?;
+        nanoseconds += text.split(' ').next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0);
+    }
+    Ok(nanoseconds / 1e9)
+}
+
+/// Prints the best of five rounds, in milliseconds per image, for every decoder.
+fn time_decoders(plan: &Plan) -> Result<()> {
+    let files: Vec<Vec<u8>> = plan
+        .samples
+        .iter()
+        .take(16)
+        .map(|sample| std::fs::read(&sample.image).map_err(|e| Error::internal(e.to_string())))
+        .collect::<Result<_>>()?;
+    let time = |name: &str, decode: &dyn Fn(&[u8]) -> bool| {
+        let round = || {
+            let start = Instant::now();
+            assert!(files.iter().all(|file| decode(file)), "{name}");
+            start.elapsed().as_secs_f64() * 1e3 / files.len() as f64
+        };
+        let best = (0..5).map(|_| round()).fold(f64::INFINITY, f64::min);
+        println!("{name:34} {best:8.3} ms");
+    };
+    time("crate image, whole", &|file| image::load_from_memory(file).is_ok());
+    time("ours, whole", &|file| {
+        Picture::open(file, Limits::default()).and_then(Picture::decode).is_ok()
+    });
+    for divisor in [2, 4, 8] {
+        time(&format!("ours, 1/{divisor}"), &|file| {
+            let Ok(picture) = Picture::open(file, Limits::default()) else { return false };
+            let (width, height) = picture.dimensions();
+            // A region of few pixels: what is timed is the decoding.
+            let region = Region {
+                width: f64::from(divisor),
+                height: f64::from(divisor),
+                ..Region::whole(width, height)
+            };
+            picture.cut(region, 1, 1).is_ok()
+        });
+    }
+    Ok(())
+}
