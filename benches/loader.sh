@@ -5,7 +5,7 @@
 # over the rounds, and the ratios of the medians; then what decoding a JPEG costs. Exits with 1 if maskmaker is, at the
 # first size, less than 3 times as fast as the PIL recipe or 1.5 times as fast as the tensor transforms.
 # --workers  of the DataLoader; 0, the default, loads in the process itself, which costs the least processor time
-# MASKMAKER_BENCH_PYTHON  a python with torch 2.10.0, torchvision 0.25.0, numpy and pillow; without it .venv is made with them
+# MASKMAKER_BENCH_PYTHON  see benches/python.sh
 # MASKMAKER_BENCH_DATA    where the pictures are made and kept (default target/bench-loader)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -22,13 +22,7 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 
-python=${MASKMAKER_BENCH_PYTHON:-.venv/bin/python}
-if [ -z "${MASKMAKER_BENCH_PYTHON:-}" ] && ! "$python" -c 'import torch, torchvision, numpy, PIL' 2>/dev/null; then
-  echo "making .venv with torch 2.10.0 and torchvision 0.25.0 (several GB)" >&2
-  python3 -m venv .venv || { echo "python3 -m venv failed (Debian, Ubuntu: apt-get install -y python3-venv)" >&2; exit 1; }
-  .venv/bin/pip install -q torch==2.10.0 torchvision==0.25.0 numpy pillow
-fi
-"$python" -c 'import torch, torchvision, numpy, PIL' || { echo "$python lacks torch, torchvision, numpy or pillow" >&2; exit 1; }
+. benches/python.sh
 
 cargo build --release --locked --example loader
 ours=${CARGO_TARGET_DIR:-target}/release/examples/loader

@@ -2,7 +2,7 @@
 # Trains side by side with torchvision's reference recipe: same data, same initial weights, same settings, several seeds.
 #   benches/recipe.sh [--seeds 3] [--epochs 12] [--rate 0.02] [--images 160]
 # Prints each seed's best mean IoU of both, the means and the spreads; exits with 1 if maskmaker's mean is more than 0.02 below.
-# MASKMAKER_BENCH_PYTHON  a python with torch 2.10.0, torchvision 0.25.0, safetensors, numpy and pillow; without it .venv is made
+# MASKMAKER_BENCH_PYTHON  see benches/python.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,12 +19,8 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 
-python=${MASKMAKER_BENCH_PYTHON:-.venv/bin/python}
-if [ -z "${MASKMAKER_BENCH_PYTHON:-}" ] && ! "$python" -c 'import torch, torchvision, safetensors' 2>/dev/null; then
-  echo "making .venv with torch 2.10.0 and torchvision 0.25.0 (several GB)" >&2
-  python3 -m venv .venv || { echo "python3 -m venv failed (Debian, Ubuntu: apt-get install -y python3-venv)" >&2; exit 1; }
-  .venv/bin/pip install -q torch==2.10.0 torchvision==0.25.0 safetensors numpy pillow
-fi
+. benches/python.sh
+
 cargo build --release --locked --bin maskmaker --example initial_weights
 target=${CARGO_TARGET_DIR:-target}/release
 

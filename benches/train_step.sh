@@ -2,7 +2,7 @@
 # Times a training step of maskmaker and of PyTorch in turn (A B A B ...), so that a busy machine disturbs both alike.
 #   benches/train_step.sh [--rounds 5] [--steps 3] [--warmup 1] [--threads all]
 # Prints the median step of each, the ratio of the medians (below 1: maskmaker is faster) and every round's ratio; exits with 1 if the ratio is above 1.05.
-# MASKMAKER_BENCH_PYTHON  a python with torch 2.10.0 and torchvision 0.25.0; without it .venv is made with them
+# MASKMAKER_BENCH_PYTHON  see benches/python.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,22 +18,7 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 
-python=${MASKMAKER_BENCH_PYTHON:-.venv/bin/python}
-if [ -z "${MASKMAKER_BENCH_PYTHON:-}" ] && ! "$python" -c 'import torch, torchvision' 2>/dev/null; then
-  echo "making .venv with torch 2.10.0 and torchvision 0.25.0 (several GB)" >&2
-  python3 -m venv .venv || { echo "python3 -m venv failed (Debian, Ubuntu: apt-get install -y python3-venv)" >&2; exit 1; }
-  .venv/bin/pip install -q torch==2.10.0 torchvision==0.25.0 numpy pillow
-fi
-"$python" - <<'P'
-import sys
-try:
-    import torch, torchvision
-except ImportError as error:
-    sys.exit(f"{sys.executable}: {error}")
-found = torch.__version__.split("+")[0], torchvision.__version__.split("+")[0]
-if found != ("2.10.0", "0.25.0"):
-    sys.exit(f"the peer is torch 2.10.0 with torchvision 0.25.0, this python has {found[0]} and {found[1]}")
-P
+. benches/python.sh
 
 cargo build --release --locked --example train_step
 ours=${CARGO_TARGET_DIR:-target}/release/examples/train_step
