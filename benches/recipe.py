@@ -6,7 +6,7 @@ loss at half weight and its learning rate tenfold, random resize by 0.5 to 2, ho
 that is ignored, normalisation, batches of 8, the last short one dropped. As in the built-in algorithm, and so in
 maskmaker, the longer side is what is scaled to base_size. Scores are those of whole validation images at their own size.
 
-    recipe.py DATA WEIGHTS.safetensors --epochs 12 --rate 0.02 --base 128 --crop 96 --seed 1
+    recipe.py DATA WEIGHTS.safetensors --epochs 8 --rate 0.02 --base 128 --crop 96 --seed 1
 
 Prints one line of JSON: the mean IoU of every epoch. Needs torch, torchvision, safetensors, numpy and pillow.
 """

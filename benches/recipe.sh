@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Trains side by side with torchvision's reference recipe: same data, same initial weights, same settings, several seeds.
-#   benches/recipe.sh [--seeds 3] [--epochs 12] [--rate 0.02] [--images 160]
+#   benches/recipe.sh [--seeds 3] [--epochs 8] [--rate 0.02] [--images 160]
 # Prints each seed's best mean IoU of both, the means and the spreads; exits with 1 if maskmaker's mean is more than 0.02 below.
 # MASKMAKER_BENCH_PYTHON  see benches/python.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-seeds=3 epochs=12 rate=0.02 images=160
+seeds=3 epochs=8 rate=0.02 images=160
 size=128 base=128 crop=96
 while [ $# -gt 0 ]; do
   case $1 in
