@@ -118,6 +118,33 @@ def test_a_bad_hyperparameter_fails_the_job_with_its_reason(ml_root):
     assert reason.splitlines()[0] in run.stdout
 
 
+def test_docker_stop_ends_a_training_job_well_and_the_next_one_goes_on(ml_root):
+    """As the first process of its container, a program without a handler would not even notice SIGTERM."""
+    ml_root.configure({"epochs": 40})
+    name = f"maskmaker-test-{uuid.uuid4().hex[:12]}"
+    run = docker("run", "-d", "--name", name, "-v", f"{ml_root.folder}:/opt/ml", "-v", f"{ml_root.data}:/opt/ml/input/data:ro",
+                 IMAGE, "train")
+    assert run.returncode == 0, run.stdout
+    try:
+        end = time.monotonic() + 300
+        while "epoch 1/40 validation mIOU: " not in docker("logs", name).stdout:
+            assert time.monotonic() < end, docker("logs", name).stdout
+            time.sleep(0.2)
+        # SageMaker's own patience.
+        docker("stop", "-t", 120, name)
+        log, code = docker("logs", name).stdout, int(docker("inspect", "--format", "{{.State.ExitCode}}", name).stdout)
+    finally:
+        docker("rm", "-f", name)
+    assert code == 0 and "asked to stop in epoch " in log, log
+    assert (ml_root.folder / "model/model.safetensors").stat().st_size > 1e6
+    assert list((ml_root.folder / "checkpoints").glob("checkpoint-*.safetensors"))
+
+    epochs = int(log.split("asked to stop in epoch ")[1].split("/")[0])
+    ml_root.configure({"epochs": epochs})
+    run = ml_root.train()
+    assert run.returncode == 0 and "going on from the checkpoint at step " in run.stdout, run.stdout
+
+
 def test_serves_read_only_as_any_user(model, validation, tmp_path):
     expected = jobs.predicted(model, validation, tmp_path)
     options = ["--read-only", "--tmpfs", "/tmp", "--user", "12345", "--cap-drop", "ALL"]
