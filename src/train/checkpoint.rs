@@ -51,6 +51,8 @@ pub struct Checkpoints {
     interval: Duration,
     fingerprint: Fingerprint,
     written: Instant,
+    /// Epoch and step of the newest.
+    position: Option<(usize, usize)>,
     /// Files that the newest checkpoints need, newest last.
     kept: Vec<[Option<String>; 2]>,
 }
@@ -73,12 +75,13 @@ impl Checkpoints {
         fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
         files::remove_partials(folder);
         let folder = folder.to_owned();
-        Ok(Self { folder, interval, fingerprint, written: Instant::now(), kept: Vec::new() })
+        let (written, position, kept) = (Instant::now(), None, Vec::new());
+        Ok(Self { folder, interval, fingerprint, written, position, kept })
     }
 
-    /// Whether the last one is an interval old.
-    pub fn is_due(&self) -> bool {
-        self.written.elapsed() >= self.interval
+    /// Whether the last one is an interval old, and there was progress since.
+    pub fn is_due(&self, state: &State) -> bool {
+        self.written.elapsed() >= self.interval && self.position != Some(state.position())
     }
 
     /// Writes a checkpoint and removes the one before the last. `model` is the artifact with the best
@@ -99,6 +102,7 @@ impl Checkpoints {
         self.kept.push([Some(name), best]);
         self.prune();
         self.written = Instant::now();
+        self.position = Some(state.position());
         say(format_args!(
             "checkpoint at step {} (epoch {} step {}), written in {:.1} s",
             state.steps,

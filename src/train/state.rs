@@ -39,6 +39,11 @@ impl State {
         self.stopped_early || self.epoch >= epochs
     }
 
+    /// Epochs that are done, and batches of the next one.
+    pub fn position(&self) -> (usize, usize) {
+        (self.epoch, self.step)
+    }
+
     /// The epoch with the best score, counted from 1.
     pub fn best_epoch(&self) -> Option<usize> {
         self.best.as_ref().map(|best| best.best_epoch)

@@ -88,7 +88,7 @@ impl Trainer<'_> {
             if self.learn(&mut loader)? == Go::Stop || self.score()? == Go::Stop {
                 return self.leave();
             }
-            if self.checkpoints.is_due() {
+            if self.checkpoints.is_due(&self.state) {
                 self.write_checkpoint()?;
             }
         }
@@ -117,7 +117,7 @@ impl Trainer<'_> {
             self.state.steps += 1;
             progress.advance(batch.dropout_seeds.len(), || one.f_double_value(&[]).ok());
             let (stop, last) = (self.stop.is_requested(), self.state.step == batches);
-            let due = self.checkpoints.is_due();
+            let due = self.checkpoints.is_due(&self.state);
             if stop || last || due {
                 self.state.seconds += since.elapsed().as_secs_f64();
                 self.state.loss = finite(loss.f_double_value(&[])?, epoch + 1)?;
@@ -143,10 +143,18 @@ impl Trainer<'_> {
         let mut progress =
             Progress::new(&format!("epoch {number}/{epochs} validation"), validation.len());
         let sizes = (config.num_classes, *validation_batch_size);
+        let best = self.settings.model_folder.join(artifact::WEIGHTS);
+        let mut written = Ok(());
         let matrix = validate(&self.stepper.network, validation, sizes, |images| {
             progress.advance(images, || None);
-            !self.stop.is_requested()
+            // A validation may take longer than an interval: what was learned before it must not be
+            // at stake for so long.
+            if self.checkpoints.is_due(&self.state) {
+                written = self.checkpoints.write(&self.stepper, &self.state, &best);
+            }
+            written.is_ok() && !self.stop.is_requested()
         })?;
+        written?;
         let Some(matrix) = matrix else { return Ok(Go::Stop) };
         progress.finish();
         self.conclude(&matrix, progress.speed())?;
