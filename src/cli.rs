@@ -47,7 +47,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Train on the channels under the root and write the model
-    Train,
+    Train(Train),
     /// Serve the model under the root: GET /ping, POST /invocations
     Serve(Serve),
     /// Write masks and overlays of images
@@ -60,6 +60,14 @@ enum Command {
         #[arg(long, default_value = "markdown")]
         format: Format,
     },
+}
+
+#[derive(Debug, Args)]
+struct Train {
+    /// Weights for use_pretrained_model, before the channel `pretrained` and those of the image: a
+    /// .pth or .safetensors file, or a folder with one named after the backbone
+    #[arg(long, env = "MASKMAKER_PRETRAINED", value_name = "PATH")]
+    pretrained: Option<OsString>,
 }
 
 /// How hyperparameters are described.
@@ -179,7 +187,7 @@ struct Sample {
 pub fn main() -> ExitCode {
     let cli = Cli::parse_from(arguments(env::args_os()));
     let root = MlRoot::new(&cli.ml_root);
-    let is_training = matches!(cli.command, Command::Train);
+    let is_training = matches!(cli.command, Command::Train(_));
     let bug = note_panics();
     let result = panic::catch_unwind(panic::AssertUnwindSafe(|| dispatch(cli.command, &root)));
     let result = result.unwrap_or_else(|_| {
@@ -231,7 +239,11 @@ fn note_panics() -> Arc<Mutex<String>> {
 
 fn dispatch(command: Command, root: &MlRoot) -> Result<()> {
     match command {
-        Command::Train => commands::train::run(root),
+        Command::Train(Train { pretrained }) => {
+            // An empty variable is as good as none.
+            let pretrained = pretrained.filter(|path| !path.is_empty()).map(PathBuf::from);
+            commands::train::run(root, pretrained)
+        }
         Command::Serve(serve) => {
             serve.check()?;
             commands::serve::run(root, &serve.settings(), serve.inference.options())
@@ -271,9 +283,9 @@ mod tests {
             let given = words.iter().map(OsString::from);
             Cli::parse_from(arguments(given)).command
         };
-        assert!(matches!(parsed(&["/usr/local/bin/train"]), Command::Train));
+        assert!(matches!(parsed(&["/usr/local/bin/train"]), Command::Train(_)));
         assert!(matches!(parsed(&["serve", "--port", "0"]), Command::Serve(_)));
-        assert!(matches!(parsed(&["/usr/local/bin/maskmaker", "train"]), Command::Train));
+        assert!(matches!(parsed(&["/usr/local/bin/maskmaker", "train"]), Command::Train(_)));
     }
 
     #[test]

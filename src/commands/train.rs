@@ -1,6 +1,6 @@
 //! `maskmaker train`: channels in, model artifact out, by the container contract.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,8 +13,9 @@ use crate::data::class_names::class_names;
 use crate::data::loader::Plan;
 use crate::data::{Sample, source};
 use crate::error::{Error, Problems, Result};
+use crate::model::initial::{Initial, Places, Wanted};
 use crate::model::network::graph;
-use crate::model::{Config, Network, artifact};
+use crate::model::{Config, artifact};
 use crate::progress::Progress;
 use crate::sagemaker::channels::Split;
 use crate::sagemaker::cluster::Cluster;
@@ -26,8 +27,9 @@ use crate::train::optimizer::Rule;
 use crate::train::schedule::Schedule;
 use crate::train::{End, Settings, State, Stepper, Trainer};
 
-/// Trains by what lies under `root`. A failure is also written to `output/failure`.
-pub fn run(root: &MlRoot) -> Result<()> {
+/// Trains by what lies under `root`; `pretrained` says where weights for a pretrained backbone lie. A
+/// failure is also written to `output/failure`.
+pub fn run(root: &MlRoot, pretrained: Option<PathBuf>) -> Result<()> {
     if !root.path().is_dir() {
         // A mistyped root gets no folders of ours.
         return Err(Error::input(format!(
@@ -36,7 +38,7 @@ pub fn run(root: &MlRoot) -> Result<()> {
             root.path().display()
         )));
     }
-    let result = train(root);
+    let result = train(root, pretrained);
     if let Err(error) = &result
         && let Err(unwritten) = failure::write(root, error)
     {
@@ -45,7 +47,7 @@ pub fn run(root: &MlRoot) -> Result<()> {
     result
 }
 
-fn train(root: &MlRoot) -> Result<()> {
+fn train(root: &MlRoot, pretrained: Option<PathBuf>) -> Result<()> {
     let stop = Stop::listen()?;
     // Everything that can be known to be wrong before the data are read, at once.
     let mut problems = Problems::new();
@@ -62,13 +64,14 @@ fn train(root: &MlRoot) -> Result<()> {
     };
 
     let classes = hyperparameters.num_classes;
+    let Hyperparameters { algorithm, backbone, seed, .. } = hyperparameters;
     let mut problems = Problems::new();
+    let initial = problems.check(initial_weights(&hyperparameters, &channels, pretrained));
     let given = hyperparameters.class_names.as_deref();
     let names = problems.check(class_names(given, channels.labels.as_deref(), classes)).flatten();
     let (training, audit) = read_split(&channels.train, classes, &stop, &mut problems);
     audit.check_learnable(channels.train.name, &mut problems);
     let (validation, _) = read_split(&channels.validation, classes, &stop, &mut problems);
-    let Hyperparameters { algorithm, backbone, seed, .. } = hyperparameters;
     if training.len() == 1 && graph(algorithm, backbone, classes).pools_to_one() {
         problems.push(format!(
             "channel train holds 1 image, but algorithm {} pools an image to a single value per \
@@ -81,11 +84,16 @@ fn train(root: &MlRoot) -> Result<()> {
     if hyperparameters.syncbn {
         note("syncbn is True: without effect, because this job trains on one device");
     }
-    let fingerprint = Fingerprint::of(&hyperparameters, &training, &validation)?;
+    let initial = initial.ok_or_else(|| Error::internal("a check failed without a problem"))?;
+    let mut fingerprint = Fingerprint::of(&hyperparameters, &training, &validation)?;
+    if let Some(checksum) = initial.checksum() {
+        fingerprint = fingerprint.starting_from(checksum);
+    }
     let interval = Duration::from_secs(hyperparameters.checkpoint_interval);
     let mut checkpoints = Checkpoints::open(&root.checkpoints(), interval, fingerprint)?;
     let mut settings = settings(root, &hyperparameters, training, validation);
-    if let Some(names) = names {
+    // A model that is trained on keeps its classes' names unless the job gives others.
+    if let Some(names) = names.or_else(|| initial.class_names().map(<[_]>::to_vec)) {
         settings.config.class_names = names;
     }
     if stop.is_requested() {
@@ -97,7 +105,8 @@ fn train(root: &MlRoot) -> Result<()> {
     let (stepper, state) = if let Some(restored) = restored {
         go_on(restored, &settings)?
     } else {
-        let network = Network::random((algorithm, backbone), classes, seed, Device::Cpu)?;
+        let (network, from) = initial.network(seed, Device::Cpu)?;
+        say(from);
         (Stepper::new(network, rule)?, State::new(settings.early_stopping.clone()))
     };
     say(format_args!(
@@ -116,6 +125,31 @@ fn train(root: &MlRoot) -> Result<()> {
     say(format_args!("{}", metrics.table()));
     say(format_args!("model written to {}", root.model().display()));
     Ok(())
+}
+
+/// Finds the weights to start from: the `model` channel's, pretrained ones, or random ones.
+fn initial_weights(
+    hyperparameters: &Hyperparameters,
+    channels: &Channels,
+    given: Option<PathBuf>,
+) -> Result<Initial> {
+    // Where the image keeps them, seen from the program itself: ../pretrained.
+    let program = std::env::current_exe().ok();
+    let image = program.as_deref().and_then(|program| program.parent()?.parent());
+    let image = image.map(|folder| folder.join("pretrained"));
+    let places = Places { given, channel: channels.pretrained.clone(), image };
+    let Hyperparameters { algorithm, backbone, num_classes, use_pretrained_model, .. } =
+        *hyperparameters;
+    if channels.model.is_some() && use_pretrained_model {
+        note("the model channel wins: use_pretrained_model is True, but without effect");
+    }
+    Initial::find(&Wanted {
+        kind: (algorithm, backbone),
+        classes: num_classes,
+        pretrained: use_pretrained_model,
+        model_channel: channels.model.as_deref(),
+        places: &places,
+    })
 }
 
 /// Puts back what a job like this one left: where it was, and the best model so far, because the model

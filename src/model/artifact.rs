@@ -65,7 +65,7 @@ impl Config {
         }
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
         // The version first: a newer file may differ in everything else.
         #[derive(Deserialize)]
         struct Version {
@@ -142,7 +142,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 }
 
 /// A `num_classes` unlike the weights' gets its own words, not a list of shapes.
-fn check_classes(config: &Config, bytes: &[u8]) -> Result<()> {
+pub(super) fn check_classes(config: &Config, bytes: &[u8]) -> Result<()> {
     let Ok(file) = safetensors::SafeTensors::deserialize(bytes) else { return Ok(()) };
     let graph = graph(config.algorithm, config.backbone, config.num_classes);
     let weight = graph.classifier().map(|conv| format!("{}.weight", conv.name));

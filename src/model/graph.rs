@@ -149,7 +149,15 @@ impl Graph {
 
     /// The convolution whose outputs are the classes' logits.
     pub fn classifier(&self) -> Option<&Conv> {
-        let mut value = self.out;
+        self.last_conv(self.out)
+    }
+
+    /// The convolutions of both heads whose outputs are logits.
+    pub fn class_layers(&self) -> impl Iterator<Item = &Conv> {
+        [self.out, self.aux].into_iter().filter_map(|value| self.last_conv(value))
+    }
+
+    fn last_conv(&self, mut value: Value) -> Option<&Conv> {
         loop {
             let node = self.nodes.get(value)?;
             if let Op::Conv(conv) = &node.op {

@@ -6,9 +6,12 @@ pub mod artifact;
 pub mod forward;
 pub mod graph;
 mod heads;
+pub mod initial;
 pub mod network;
+pub mod pth;
 mod resnet;
 pub mod size;
+pub mod state_dict;
 pub mod weights;
 
 pub use artifact::{Artifact, Config};

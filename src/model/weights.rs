@@ -128,6 +128,27 @@ impl Weights {
             .collect()
     }
 
+    /// Gives a tensor that is not a counter other elements: 32-bit floats in its shape.
+    pub fn replace(&mut self, name: &str, elements: &Tensor) -> Result<()> {
+        let spec = self.specs.iter().find(|spec| spec.name == name);
+        let (Some(spec), Some(own)) = (spec, self.tensors.get(name)) else {
+            return Err(Error::internal(format!("no tensor named {name}")));
+        };
+        if elements.size() != spec.shape || elements.kind() != Kind::Float {
+            return Err(Error::internal(format!(
+                "elements for {name} are of another shape or type"
+            )));
+        }
+        let placed = place(elements, spec, own.device())?;
+        self.tensors.insert(name.to_owned(), placed);
+        Ok(())
+    }
+
+    /// Sets the count of training passes.
+    pub fn set_batches(&mut self, batches: i64) {
+        self.batches = batches;
+    }
+
     /// Counts a training pass.
     pub fn count_batch(&mut self) {
         self.batches += 1;

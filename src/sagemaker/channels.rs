@@ -14,6 +14,12 @@ const REQUIRED: [&str; 4] = ["train", "train_annotation", "validation", "validat
 /// classes' names too.
 const LABEL_MAP: &str = "label_map";
 
+/// The channel of SageMaker's incremental training: a model to go on from.
+const MODEL: &str = "model";
+
+/// Ours: weights for `use_pretrained_model`.
+const PRETRAINED: &str = "pretrained";
+
 /// The file with the classes' names in the `label_map` channel.
 const LABELS: &str = "labels.json";
 
@@ -37,6 +43,10 @@ pub struct Channels {
     pub validation: Split,
     /// `labels.json` in the `label_map` channel: the classes' names.
     pub labels: Option<PathBuf>,
+    /// The folder of the `model` channel: a model to go on from.
+    pub model: Option<PathBuf>,
+    /// The folder of the `pretrained` channel: weights for a backbone.
+    pub pretrained: Option<PathBuf>,
 }
 
 /// What `inputdataconfig.json` says of one channel; every field is optional in practice.
@@ -66,14 +76,18 @@ impl Channels {
                 problems.push(missing(required, &folder, &present));
             }
         }
-        // To ignore a channel would train another model than the one asked for.
         let has = |channel| present.iter().any(|name| name == channel);
-        if has("model") {
-            problems.push(
-                "channel model is not supported by this version; remove it and train from scratch \
-                 without it",
-            );
-        }
+        let mut optional = |channel| {
+            let folder = has(channel).then(|| root.channel(channel))?;
+            if !folder.is_dir() {
+                problems.push(format!(
+                    "channel {channel} is described, but there is no folder {}",
+                    folder.display()
+                ));
+            }
+            Some(folder)
+        };
+        let (model, pretrained) = (optional(MODEL), optional(PRETRAINED));
         let labels = has(LABEL_MAP).then(|| problems.check(labels(&root.channel(LABEL_MAP))));
         problems.into_result()?;
         let split = |name: &'static str, annotation| Split {
@@ -85,6 +99,8 @@ impl Channels {
             train: split("train", "train_annotation"),
             validation: split("validation", "validation_annotation"),
             labels: labels.flatten(),
+            model,
+            pretrained,
         })
     }
 }
@@ -196,11 +212,21 @@ mod tests {
     }
 
     #[test]
-    fn channels_that_would_change_the_model_are_not_ignored() {
-        for (folder, config) in [("model", None), ("x", Some(r#"{"model": {}}"#))] {
-            let (_folder, root) = root(&[&REQUIRED[..], &[folder]].concat(), config);
-            let text = Channels::read(&root).unwrap_err().to_string();
-            assert!(text.contains("is not supported by this version; remove it"), "{text}");
+    fn channels_with_weights_are_found_and_one_without_a_folder_is_named() {
+        for channel in ["model", "pretrained"] {
+            let (_folder, found) = root(&[&REQUIRED[..], &[channel]].concat(), None);
+            let channels = Channels::read(&found).unwrap();
+            let folder = Some(found.channel(channel));
+            let (expected, other) = if channel == "model" {
+                (channels.model, channels.pretrained)
+            } else {
+                (channels.pretrained, channels.model)
+            };
+            assert_eq!((expected, other), (folder, None));
+            let config = format!(r#"{{"{channel}": {{}}}}"#);
+            let (_folder, described) = root(&REQUIRED, Some(&config));
+            let text = Channels::read(&described).unwrap_err().to_string();
+            assert!(text.contains(&format!("channel {channel} is described, but")), "{text}");
         }
     }
 

@@ -125,13 +125,6 @@ impl Hyperparameters {
 
 /// What one value says about another, as far as both are right by themselves.
 fn check_together(values: &Values, problems: &mut Problems) {
-    if values.boolean("use_pretrained_model").unwrap_or(false) {
-        problems.push(
-            "use_pretrained_model is True (its default), but this version cannot be given \
-             pretrained weights yet, and training from random weights without being asked would \
-             waste the job; set use_pretrained_model to False to train from scratch",
-        );
-    }
     let word = |name| values.word(name).unwrap_or_default();
     if word("lr_scheduler") == "step" && values.integers("lr_scheduler_step").is_empty() {
         problems.push(

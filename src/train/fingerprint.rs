@@ -43,6 +43,13 @@ impl Fingerprint {
         Ok(Self(all))
     }
 
+    /// The same for a job that starts from weights that it was given; `weights` tells them from others.
+    #[must_use]
+    pub fn starting_from(mut self, weights: String) -> Self {
+        self.0.insert("initial weights".to_owned(), weights);
+        self
+    }
+
     /// What differs from `saved`, for people.
     pub fn differences(&self, saved: &Self) -> Vec<String> {
         let names: std::collections::BTreeSet<&String> =
@@ -99,6 +106,18 @@ mod tests {
         assert_eq!(differences[1], "optimizer was sgd, is now rmsprop");
         assert!(differences[2].starts_with("training images was 2 (checksum of their names "));
         assert_eq!(differences.len(), 3);
+    }
+
+    #[test]
+    fn other_initial_weights_are_a_difference_and_random_ones_are_the_seeds() {
+        let data = samples(&["a"]);
+        let random = || Fingerprint::of(&settings(&[]), &data, &data).unwrap();
+        let given = |weights: &str| random().starting_from(weights.to_owned());
+        assert_eq!(given("pretrained (1)").differences(&given("pretrained (1)")).len(), 0);
+        let said = given("pretrained (2)").differences(&given("pretrained (1)"));
+        assert_eq!(said, ["initial weights was pretrained (1), is now pretrained (2)"]);
+        let said = random().differences(&given("pretrained (1)"));
+        assert_eq!(said, ["initial weights was pretrained (1), is now unset"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod checkpoints;
 mod golden;
 mod hyperparameters;
+mod initial_weights;
 mod job;
 mod matrix;
 mod metric_definitions;

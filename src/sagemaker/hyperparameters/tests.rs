@@ -162,7 +162,7 @@ fn unknown_keys_name_the_nearest_known_one_and_all_problems_come_at_once() {
     let found = problems(&[
         ("learning-rate", "1"),
         ("epochs", "-1"),
-        ("use_pretrained_model", "True"),
+        ("use_pretrained_model", "perhaps"),
         ("class_names", "a,b"),
     ]);
     assert_eq!(found.len(), 4, "{found:?}");
@@ -193,15 +193,11 @@ fn the_built_ins_defaults_given_explicitly_are_no_problem() {
 }
 
 #[test]
-fn pretrained_weights_are_never_silently_random() {
-    for asked in [raw(&[("use_pretrained_model", "True")]), {
-        let mut without = raw(&[]);
-        without.remove("use_pretrained_model");
-        without
-    }] {
-        let error = Hyperparameters::parse(&asked).unwrap_err().to_string();
-        assert!(error.contains("set use_pretrained_model to False"), "{error}");
-    }
+fn pretrained_weights_are_wanted_unless_switched_off() {
+    let mut without = raw(&[]);
+    without.remove("use_pretrained_model");
+    assert!(Hyperparameters::parse(&without).unwrap().use_pretrained_model);
+    assert!(!Hyperparameters::parse(&raw(&[])).unwrap().use_pretrained_model);
 }
 
 #[test]

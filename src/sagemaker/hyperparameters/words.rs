@@ -13,6 +13,9 @@ macro_rules! words {
         }
 
         impl $name {
+            /// Every value, in the order of the documentation.
+            pub const ALL: [Self; [$($word),+].len()] = [$(Self::$variant),+];
+
             /// The word that stands for it in hyperparameters and in `config.json`.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$variant => $word),+ }

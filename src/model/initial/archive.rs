@@ -1,0 +1,252 @@
+//! `model.tar.gz`, read as a stream: nothing is unpacked to disk, so that no path, link or device in
+//! an archive can do anything, and all that is counted has a limit.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use flate2::read::MultiGzDecoder;
+
+use super::model_channel::{Found, WANTED};
+use crate::error::{Error, Result};
+
+/// Entries of an archive; ours have three.
+const MAX_ENTRIES: usize = 10_000;
+
+/// Bytes behind the compression, skipped files included.
+const MAX_BYTES: u64 = 8 << 30;
+
+/// Names that are kept for messages.
+const MAX_NAMES: usize = 1000;
+
+/// Reads the wanted files and the names of all.
+pub(super) fn read(path: &Path) -> Result<Found> {
+    let file = File::open(path).map_err(|cause| Error::io("read", path, &cause))?;
+    read_stream(BufReader::new(file), MAX_BYTES)
+}
+
+fn read_stream(compressed: impl Read, limit: u64) -> Result<Found> {
+    let mut stream = Limited { inner: MultiGzDecoder::new(compressed), left: limit, over: false };
+    let found = entries(&mut stream);
+    // Up to the end, where the checksum is: it tells a damaged file.
+    let rest = io::copy(&mut stream, &mut io::sink());
+    if stream.over {
+        return Err(Error::input(format!(
+            "the archive unpacks to more than {limit} bytes, more than a model needs; pack \
+             config.json and model.safetensors alone"
+        )));
+    }
+    let found = found?;
+    rest.map_err(|cause| damaged(&cause))?;
+    Ok(found)
+}
+
+fn entries(stream: impl Read) -> Result<Found> {
+    let mut archive = tar::Archive::new(stream);
+    let mut found = Found::default();
+    // Raw: long names and other extensions are entries of their own, which are skipped; the names
+    // that are wanted are short.
+    let entries = archive.entries().map_err(|cause| damaged(&cause))?.raw(true);
+    for (count, entry) in entries.enumerate() {
+        let mut entry = entry.map_err(|cause| damaged(&cause))?;
+        if count >= MAX_ENTRIES {
+            return Err(Error::input(format!(
+                "the archive has more than {MAX_ENTRIES} entries; pack config.json and \
+                 model.safetensors alone"
+            )));
+        }
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let name = name.trim_start_matches("./").to_owned();
+        let kind = entry.header().entry_type();
+        if let Some(index) = WANTED.iter().position(|(wanted, _)| *wanted == name) {
+            let limit = WANTED[index].1;
+            if !kind.is_file() {
+                return Err(Error::input(format!(
+                    "{name} in the archive is not a file but a link or the like; pack the file itself"
+                )));
+            }
+            if entry.size() > limit {
+                return Err(Error::input(format!(
+                    "{name} in the archive has {} bytes; allowed are {limit}",
+                    entry.size()
+                )));
+            }
+            let mut bytes = Vec::new();
+            entry.read_to_end(&mut bytes).map_err(|cause| damaged(&cause))?;
+            if bytes.len() as u64 != entry.size() {
+                return Err(Error::input(format!("{name} in the archive is cut short")));
+            }
+            if found.wanted[index].replace(bytes).is_some() {
+                return Err(Error::input(format!("the archive holds {name} twice; pack it once")));
+            }
+        }
+        if found.names.len() < MAX_NAMES && !name.is_empty() && !kind.is_pax_local_extensions() {
+            found.names.push(name);
+        }
+    }
+    Ok(found)
+}
+
+fn damaged(cause: &io::Error) -> Error {
+    let what = match cause.kind() {
+        io::ErrorKind::UnexpectedEof => "it is cut short; copy it again".to_owned(),
+        io::ErrorKind::InvalidInput if cause.to_string().contains("gzip") => {
+            "it is not compressed by gzip; pack it with tar -czf".to_owned()
+        }
+        _ => format!("{cause}; copy it again"),
+    };
+    Error::input(format!("not a whole .tar.gz: {what}"))
+}
+
+/// A stream that ends with an error after so many bytes.
+struct Limited<R> {
+    inner: R,
+    left: u64,
+    over: bool,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        let Some(left) = self.left.checked_sub(count as u64) else {
+            self.over = true;
+            return Err(io::Error::other("too long"));
+        };
+        self.left = left;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use tar::{EntryType, Header};
+
+    use super::*;
+
+    fn entry(name: &str, kind: EntryType, bytes: &[u8]) -> Vec<u8> {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(bytes.len() as u64);
+        // As it is: the crate's own setters refuse what a hostile archive holds.
+        header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.as_gnu_mut().unwrap().linkname[..7].copy_from_slice(b"/target");
+        header.set_cksum();
+        let padding = vec![0; bytes.len().next_multiple_of(512) - bytes.len()];
+        [&header.as_bytes()[..], bytes, &padding].concat()
+    }
+
+    fn packed(entries: &[Vec<u8>]) -> Vec<u8> {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(&entries.concat()).unwrap();
+        gzip.write_all(&[0; 1024]).unwrap();
+        gzip.finish().unwrap()
+    }
+
+    fn file(name: &str, bytes: &[u8]) -> Vec<u8> {
+        entry(name, EntryType::Regular, bytes)
+    }
+
+    fn unpacked(bytes: &[u8]) -> Result<Found> {
+        read_stream(bytes, 1 << 20)
+    }
+
+    fn failure(entries: &[Vec<u8>]) -> String {
+        unpacked(&packed(entries)).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn wanted_files_are_read_whatever_lies_around_them() {
+        for before in ["", "./"] {
+            let found = unpacked(&packed(&[
+                entry("pax", EntryType::XHeader, b"18 mtime=1.500000\n"),
+                file(&format!("{before}metrics.json"), b"{}"),
+                file(&format!("{before}model.safetensors"), b"weights"),
+                entry(".", EntryType::Directory, b""),
+                file(&format!("{before}config.json"), b"config"),
+            ]))
+            .unwrap();
+            let [config, weights] = found.wanted;
+            assert_eq!(config.unwrap(), b"config");
+            assert_eq!(weights.unwrap(), b"weights");
+            assert!(found.names.contains(&"metrics.json".to_owned()), "{:?}", found.names);
+        }
+    }
+
+    #[test]
+    fn paths_that_lead_elsewhere_are_names_like_any_other() {
+        let found = unpacked(&packed(&[
+            file("../config.json", b"x"),
+            file("/config.json", b"x"),
+            file("a/../config.json", b"x"),
+        ]))
+        .unwrap();
+        assert!(found.wanted.iter().all(Option::is_none));
+        assert_eq!(found.names.len(), 3);
+    }
+
+    #[test]
+    fn links_and_doubles_in_the_place_of_a_wanted_file_are_named() {
+        for kind in [EntryType::Symlink, EntryType::Link, EntryType::Fifo, EntryType::Char] {
+            let said = failure(&[entry("config.json", kind, b"")]);
+            assert!(said.contains("config.json in the archive is not a file"), "{said}");
+        }
+        let twice = [file("config.json", b"a"), file("config.json", b"b")];
+        assert!(failure(&twice).contains("config.json twice"));
+    }
+
+    #[test]
+    fn what_unpacks_to_too_much_is_refused() {
+        let zeros = vec![0; 2 << 20];
+        for name in ["model.safetensors", "padding", "config.json"] {
+            let bytes = packed(&[file(name, &zeros)]);
+            assert!(bytes.len() < zeros.len() / 100, "it is small as a file");
+            let said = unpacked(&bytes).unwrap_err().to_string();
+            assert!(said.contains("unpacks to more than 1048576 bytes"), "{said}");
+        }
+        let large = packed(&[file("config.json", &zeros)]);
+        let said = read_stream(&large[..], 8 << 20).unwrap_err().to_string();
+        assert!(said.contains("config.json in the archive has 2097152 bytes"), "{said}");
+        let many: Vec<_> = (0..=MAX_ENTRIES).map(|_| file("x", b"")).collect();
+        let said = read_stream(&packed(&many)[..], MAX_BYTES).unwrap_err().to_string();
+        assert!(said.contains("more than 10000 entries"), "{said}");
+    }
+
+    #[test]
+    fn damaged_archives_are_told_apart_from_other_files() {
+        let weights: Vec<u8> =
+            (0..5000_u32).flat_map(|i| i.wrapping_mul(77_777).to_le_bytes()).collect();
+        let whole = packed(&[file("config.json", b"{}"), file("model.safetensors", &weights)]);
+        for length in [0, 5, whole.len() / 2, whole.len() - 1] {
+            let said = unpacked(&whole[..length]).unwrap_err().to_string();
+            assert!(said.contains("it is cut short; copy it again"), "{length}: {said}");
+        }
+        let mut changed = whole.clone();
+        let place = changed.len() - 6;
+        changed[place] ^= 1;
+        let said = unpacked(&changed).unwrap_err().to_string();
+        assert!(said.contains("not a whole .tar.gz"), "{said}");
+        let said = unpacked(&file("config.json", b"{}")).unwrap_err().to_string();
+        assert!(said.contains("it is not compressed by gzip"), "{said}");
+        // An entry whose header promises more than there is.
+        let mut short = file("config.json", &[7; 600]);
+        short.truncate(700);
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(&short).unwrap();
+        assert!(unpacked(&gzip.finish().unwrap()).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_archives_never_panic(bytes: Vec<u8>, header in proptest::array::uniform32(0_u8..)) {
+            let _ = unpacked(&bytes);
+            let _ = unpacked(&packed(&[bytes]));
+            let mut changed = file("config.json", b"{}");
+            changed[100..132].copy_from_slice(&header);
+            let _ = unpacked(&packed(&[changed]));
+        }
+    }
+}

@@ -1,0 +1,282 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use tch::{Kind, Tensor};
+
+use super::*;
+use crate::model::artifact;
+use crate::model::weights::bytes_of;
+
+const FCN18: (Algorithm, Backbone) = (Algorithm::Fcn, Backbone::Resnet18);
+const DEEPLAB18: (Algorithm, Backbone) = (Algorithm::Deeplab, Backbone::Resnet18);
+
+type Named = Vec<(String, Tensor)>;
+
+fn network(kind: (Algorithm, Backbone), classes: usize) -> Network {
+    Network::random(kind, classes, 7, Device::Cpu).unwrap()
+}
+
+/// The tensors of a random network under changed names; those without a name are left out.
+fn tensors(
+    kind: (Algorithm, Backbone),
+    classes: usize,
+    rename: impl Fn(&str) -> Option<String>,
+) -> Named {
+    let named = network(kind, classes).weights.named().unwrap();
+    named.into_iter().filter_map(|(name, tensor)| Some((rename(&name)?, tensor))).collect()
+}
+
+/// As torchvision names a ResNet, ImageNet's classes included.
+fn resnet18() -> Named {
+    let mut named = tensors(FCN18, 2, |name| name.strip_prefix("backbone.").map(str::to_owned));
+    named.push(("fc.weight".to_owned(), Tensor::zeros([1000, 512], (Kind::Float, Device::Cpu))));
+    named
+}
+
+fn file(named: &Named) -> Vec<u8> {
+    let dtype = |tensor: &Tensor| match tensor.kind() {
+        Kind::Int64 => Dtype::I64,
+        Kind::Int => Dtype::I32,
+        Kind::Half => Dtype::F16,
+        Kind::Double => Dtype::F64,
+        _ => Dtype::F32,
+    };
+    let pieces: Vec<_> = named
+        .iter()
+        .map(|(name, tensor)| (name, dtype(tensor), tensor.size(), bytes_of(tensor).unwrap()))
+        .collect();
+    let views = pieces.iter().map(|(name, dtype, shape, bytes)| {
+        let shape = shape.iter().map(|&side| side as usize).collect();
+        (name.as_str(), TensorView::new(*dtype, shape, bytes).unwrap())
+    });
+    safetensors::serialize(views, None).unwrap()
+}
+
+fn change(named: &mut Named, name: &str, change: impl Fn(&Tensor) -> Tensor) {
+    let (_, tensor) = named.iter_mut().find(|(own, _)| own == name).unwrap();
+    *tensor = change(tensor);
+}
+
+/// A file in a folder of its own, and what a job starts from when it is given.
+fn start(kind: (Algorithm, Backbone), classes: usize, bytes: &[u8]) -> Result<(Network, String)> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weights.pth");
+    std::fs::write(&path, bytes).unwrap();
+    let places = Places { given: Some(path), ..Places::default() };
+    let wanted = Wanted { kind, classes, pretrained: true, model_channel: None, places: &places };
+    Initial::find(&wanted)?.network(1, Device::Cpu)
+}
+
+fn failure(kind: (Algorithm, Backbone), bytes: &[u8]) -> String {
+    start(kind, 4, bytes).unwrap_err().to_string()
+}
+
+/// Whether a tensor of the network is that of the network with `classes` that files are made from.
+fn taken(network: &Network, like: &Network, name: &str) -> bool {
+    let (module, leaf) = name.rsplit_once('.').unwrap();
+    network.weights.get(module, leaf).unwrap().equal(like.weights.get(module, leaf).unwrap())
+}
+
+#[test]
+fn a_resnet_of_torchvision_becomes_the_backbone_and_the_heads_stay_random() {
+    let (started, said) = start(FCN18, 4, &file(&resnet18())).unwrap();
+    assert!(
+        said.ends_with(
+            "weights.pth: 100 tensors of resnet-18; initialised at random: classifier (not in the \
+             file), aux_classifier (not in the file)"
+        ),
+        "{said}"
+    );
+    let like = network(FCN18, 4);
+    assert!(taken(&started, &like, "backbone.layer4.1.bn2.weight"));
+    assert!(taken(&started, &like, "backbone.conv1.weight"));
+    assert!(!taken(&started, &like, "classifier.0.weight"));
+    let random = Network::random(FCN18, 4, 1, Device::Cpu).unwrap();
+    assert!(taken(&started, &random, "classifier.0.weight"), "as the seed has it");
+}
+
+#[test]
+fn names_of_parallel_training_other_float_types_and_old_files_are_fine() {
+    let mut named = resnet18();
+    named.retain(|(name, _)| !name.ends_with("num_batches_tracked"));
+    for (name, _) in &mut named {
+        name.insert_str(0, "module.");
+    }
+    change(&mut named, "module.conv1.weight", |tensor| tensor.to_kind(Kind::Half));
+    change(&mut named, "module.bn1.weight", |tensor| tensor.to_kind(Kind::Double));
+    let (started, _) = start(FCN18, 4, &file(&named)).unwrap();
+    let conv = started.weights.get("backbone.conv1", "weight").unwrap();
+    let like = network(FCN18, 4);
+    let exact = like.weights.get("backbone.conv1", "weight").unwrap();
+    assert_eq!(conv.kind(), Kind::Float);
+    assert!(conv.equal(&exact.to_kind(Kind::Half).to_kind(Kind::Float)));
+    assert!(taken(&started, &like, "backbone.bn1.weight"));
+}
+
+#[test]
+fn of_a_whole_network_all_is_taken_but_a_layer_for_other_classes() {
+    let all = |name: &str| Some(name.to_owned());
+    let (started, said) = start(FCN18, 4, &file(&tensors(FCN18, 21, all))).unwrap();
+    assert!(
+        said.contains(
+            "100 tensors of resnet-18 and 10 of the heads; initialised at random: the last layer of \
+             classifier (of 21 classes), the last layer of aux_classifier (of 21 classes)"
+        ),
+        "{said}"
+    );
+    assert!(taken(&started, &network(FCN18, 21), "classifier.0.weight"));
+
+    let (started, said) = start(DEEPLAB18, 4, &file(&tensors(DEEPLAB18, 4, all))).unwrap();
+    assert!(!said.contains("at random"), "{said}");
+    assert!(taken(&started, &network(DEEPLAB18, 4), "classifier.4.bias"));
+
+    // Without an auxiliary head, as torchvision leaves it out unless asked.
+    let main = |name: &str| (!name.starts_with("aux_")).then(|| name.to_owned());
+    let (_, said) = start(FCN18, 4, &file(&tensors(FCN18, 4, main))).unwrap();
+    assert!(said.ends_with("initialised at random: aux_classifier (not in the file)"), "{said}");
+}
+
+#[test]
+fn a_head_of_another_algorithm_starts_at_random_and_its_tensors_are_named() {
+    let all = |name: &str| Some(name.to_owned());
+    let (started, said) = start(FCN18, 4, &file(&tensors(DEEPLAB18, 4, all))).unwrap();
+    assert!(
+        said.contains("classifier (of another algorithm: tensor classifier.0.weight is missing")
+    );
+    assert!(said.contains("tensor classifier.0.convs.0.0.weight is not part of it"), "{said}");
+    assert!(taken(&started, &network(DEEPLAB18, 4), "aux_classifier.4.bias"), "FCN's in both");
+}
+
+#[test]
+fn weights_of_another_backbone_name_both() {
+    for (held, asked) in [
+        (Backbone::Resnet18, Backbone::Resnet50),
+        (Backbone::Resnet34, Backbone::Resnet18),
+        (Backbone::Resnet18, Backbone::Resnet34),
+    ] {
+        let kind = (Algorithm::Fcn, held);
+        let named = tensors(kind, 2, |name| name.strip_prefix("backbone.").map(str::to_owned));
+        let said = failure((Algorithm::Fcn, asked), &file(&named));
+        let (held, asked) = (held.name(), asked.name());
+        let expected =
+            format!("are for backbone {held}, the job's backbone is {asked}; set backbone");
+        assert!(said.contains(&expected), "{said}");
+    }
+}
+
+#[test]
+fn every_tensor_that_does_not_fit_is_named() {
+    let mut named = resnet18();
+    change(&mut named, "conv1.weight", |_| {
+        Tensor::zeros([64, 1, 7, 7], (Kind::Float, Device::Cpu))
+    });
+    change(&mut named, "bn1.weight", |_| Tensor::zeros([64], (Kind::Int, Device::Cpu)));
+    named.retain(|(name, _)| name != "bn1.bias");
+    named.push(("layer9.weight".to_owned(), Tensor::from(1_f32)));
+    let said = failure(FCN18, &file(&named));
+    for part in [
+        "weights.pth: tensor conv1.weight has shape [64, 1, 7, 7]; the network needs [64, 3, 7, 7]",
+        "tensor bn1.weight holds I32; weights are F32, F64, F16 or BF16",
+        "tensor bn1.bias is missing",
+        "tensor layer9.weight is not part of resnet-18",
+        "(and 3 more problems",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+
+    let mut named = resnet18();
+    for name in ["conv1.weight", "layer4.1.bn2.running_var"] {
+        change(&mut named, name, |tensor| tensor / 0.0);
+    }
+    let said = failure(FCN18, &file(&named));
+    assert!(said.contains("tensor conv1.weight holds values that are infinite"), "{said}");
+    assert!(said.contains("tensor layer4.1.bn2.running_var holds values"), "{said}");
+}
+
+#[test]
+fn other_files_are_told_what_they_are() {
+    for (bytes, what) in [
+        (&b"version https://git-lfs.github.com/spec/v1\n"[..], "`git lfs pull` fetches"),
+        (b"", "it is empty"),
+        (b"<!DOCTYPE html>", "neither a safetensors file nor one of Python's torch.save"),
+    ] {
+        let said = failure(FCN18, bytes);
+        assert!(said.contains(what) && said.contains("weights.pth: "), "{said}");
+    }
+}
+
+fn model_folder(kind: (Algorithm, Backbone), classes: usize) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let names = (0..classes).map(|id| format!("name {id}")).collect();
+    let config = Config::new(kind, classes, Some(names));
+    artifact::write(folder.path(), &config, &network(kind, classes)).unwrap();
+    folder
+}
+
+fn go_on(folder: &Path, kind: (Algorithm, Backbone), classes: usize) -> Result<Initial> {
+    let places = Places::default();
+    let model_channel = Some(folder);
+    Initial::find(&Wanted { kind, classes, pretrained: true, model_channel, places: &places })
+}
+
+#[test]
+fn a_model_that_was_trained_before_is_taken_whole() {
+    let folder = model_folder(FCN18, 3);
+    let initial = go_on(folder.path(), FCN18, 3).unwrap();
+    assert_eq!(initial.class_names().unwrap()[2], "name 2");
+    assert!(initial.checksum().unwrap().starts_with("model channel (checksum "));
+    let (started, said) = initial.network(1, Device::Cpu).unwrap();
+    assert!(said.starts_with("starting from ") && said.contains(": all "), "{said}");
+    assert!(taken(&started, &network(FCN18, 3), "aux_classifier.4.weight"));
+}
+
+#[test]
+fn a_model_of_another_network_names_both_sides_of_every_difference() {
+    let folder = model_folder(DEEPLAB18, 3);
+    let said =
+        go_on(folder.path(), (Algorithm::Fcn, Backbone::Resnet50), 4).unwrap_err().to_string();
+    for part in [
+        "the model has algorithm deeplab, the job's algorithm is fcn; set algorithm to deeplab",
+        "the model has backbone resnet-18, the job's backbone is resnet-50",
+        "the model has num_classes 3, the job's num_classes is 4",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
+fn a_channel_without_our_model_says_what_it_holds() {
+    for (names, what) in [
+        (&[][..], "found: nothing"),
+        (&["weights.bin"][..], "found: weights.bin"),
+        (&["config.json", "model.tar.gz"], "model.tar.gz and an unpacked model beside it"),
+        (&["model_algo-1", "hyperparams.json"], "a model of Amazon's built-in algorithm"),
+        (&["model_best.params"], "whose weights only MXNet can read; remove the channel"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            std::fs::write(folder.path().join(name), "x").unwrap();
+        }
+        let said = go_on(folder.path(), FCN18, 3).unwrap_err().to_string();
+        assert!(said.contains(what), "{said}");
+    }
+    let pipe = PathBuf::from("/dev/zero");
+    assert!(read(&pipe).unwrap_err().to_string().contains("is not a regular file"));
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_files_are_an_error_not_a_panic(bytes: Vec<u8>, names: BTreeMap<String, Vec<u8>>) {
+        prop_assert!(StateDict::open(&bytes).is_err());
+        let whole: Vec<_> = names.iter().map(|(name, bytes)| {
+            (name, TensorView::new(Dtype::U8, vec![bytes.len()], bytes).unwrap())
+        }).collect();
+        let bytes = safetensors::serialize(whole, None).unwrap();
+        if let Ok(file) = StateDict::open(&bytes) {
+            prop_assert!(Plan::new(FCN18, 3, &file).is_err());
+        }
+    }
+}

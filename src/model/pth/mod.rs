@@ -1,0 +1,84 @@
+//! `.pth` files: what Python's `torch.save(model.state_dict(), path)` writes, since PyTorch 1.6 a zip
+//! archive and before that a sequence of pickles and raw storages.
+//!
+//! A pickle is a program, and Python runs whatever it names. Here a small [`machine`] builds data
+//! from it and knows by name the few callables that a state dict needs; everything else is refused.
+//! Any bytes are a value or an error: nothing panics, no depth is followed on the call stack, and no
+//! allocation is larger than a small multiple of the file.
+
+mod global;
+mod legacy;
+mod machine;
+mod opcode;
+mod state_dict;
+mod value;
+mod view;
+mod zip;
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use safetensors::Dtype;
+
+use crate::error::{Error, Result};
+use value::Tensor;
+
+/// What helps when a file holds more than weights.
+pub(super) const ADVICE: &str = "in Python, torch.save(model.state_dict(), PATH) or safetensors.torch.save_file writes a file that \
+     holds weights alone";
+
+/// The state dict of a file: names, types and shapes are read, the elements stay where they are.
+#[derive(Debug)]
+pub struct Pth<'a> {
+    tensors: Vec<(&'a str, Tensor<'a>)>,
+    storages: HashMap<String, &'a [u8]>,
+    /// Bytes of the file; no tensor has more elements.
+    length: usize,
+}
+
+impl<'a> Pth<'a> {
+    /// Reads the names, types and shapes in the bytes of a file.
+    pub fn open(bytes: &'a [u8]) -> Result<Self> {
+        let (tensors, storages) = if bytes.starts_with(b"PK\x03\x04") {
+            zip::read(bytes)?
+        } else if bytes.first() == Some(&opcode::PROTO) {
+            legacy::read(bytes)?
+        } else {
+            return Err(Error::input(
+                "not a file of torch.save: it starts neither as a zip archive nor as a pickle",
+            ));
+        };
+        let pth = Self { tensors, storages, length: bytes.len() };
+        for (name, tensor) in &pth.tensors {
+            pth.check(tensor).map_err(|error| error.within(format!("tensor {name}")))?;
+        }
+        Ok(pth)
+    }
+
+    /// Name, type and shape of every tensor, in the order of the file.
+    pub fn tensors(&self) -> impl Iterator<Item = (&'a str, Dtype, &[usize])> {
+        self.tensors.iter().map(|(name, tensor)| (*name, tensor.storage.dtype, &tensor.shape[..]))
+    }
+
+    /// The elements of a tensor in row-major order, little-endian; none when there is no such tensor.
+    pub fn bytes(&self, name: &str) -> Option<Result<Cow<'a, [u8]>>> {
+        let (_, tensor) = self.tensors.iter().find(|(own, _)| *own == name)?;
+        Some(self.check(tensor).and_then(|data| view::contiguous(tensor, data)))
+    }
+
+    /// The bytes of a tensor's storage, after checking that the tensor lies within.
+    fn check(&self, tensor: &Tensor<'a>) -> Result<&'a [u8]> {
+        let key = tensor.storage.key;
+        let data = self.storages.get(key).copied().ok_or_else(|| {
+            Error::input(format!("its storage {key:?} is not in the file; is the file whole?"))
+        })?;
+        view::check(tensor, data, self.length)?;
+        Ok(data)
+    }
+}
+
+/// Tensors by name, and the bytes of storages by key.
+type Contents<'a> = (Vec<(&'a str, Tensor<'a>)>, HashMap<String, &'a [u8]>);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
+use super::Pth;
+
+/// Files of `tests/golden/make_weights.py`.
+fn fixture(name: &str) -> Vec<u8> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights");
+    std::fs::read(folder.join(name)).unwrap()
+}
+
+/// Everything in a file: type, shape and checksum by name.
+fn contents(bytes: &[u8]) -> BTreeMap<String, (String, Vec<usize>, u32)> {
+    let pth = Pth::open(bytes).unwrap();
+    pth.tensors()
+        .map(|(name, dtype, shape)| {
+            let elements = pth.bytes(name).unwrap().unwrap();
+            let about = (format!("{dtype:?}"), shape.to_vec(), crc32fast::hash(&elements));
+            (name.to_owned(), about)
+        })
+        .collect()
+}
+
+fn failure(bytes: &[u8]) -> String {
+    Pth::open(bytes).unwrap_err().to_string()
+}
+
+#[test]
+fn every_tensor_of_every_form_is_what_pytorch_says() {
+    let golden = include_str!("../../../tests/golden/weights.json");
+    let golden: BTreeMap<String, (String, Vec<usize>, f64, u32)> =
+        serde_json::from_str(golden).unwrap();
+    let expected: BTreeMap<_, _> = golden
+        .into_iter()
+        .map(|(name, (dtype, shape, _, checksum))| (name, (dtype, shape, checksum)))
+        .collect();
+    assert_eq!(expected.len(), 22);
+    for name in [
+        "zip.pth",
+        "legacy.pth",
+        "wrapped.pth",
+        "wrapped_legacy.pth",
+        "protocol_4.pth",
+        "without_checksums.pth",
+    ] {
+        assert_eq!(contents(&fixture(name)), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_file_that_wants_to_run_something_is_refused_by_its_name() {
+    for (name, wish) in [
+        ("harmful.pth", "the file wants to run posix.system"),
+        ("harmful_legacy.pth", "the file wants to run posix.system"),
+        ("module.pth", "the file wants to run torch.nn.modules.linear.Linear"),
+    ] {
+        let said = failure(&fixture(name));
+        assert!(said.contains(wish) && said.contains("model.state_dict()"), "{name}: {said}");
+    }
+}
+
+#[test]
+fn what_holds_no_weights_is_told_apart() {
+    for (name, what) in [
+        ("list.pth", "no dict of tensors"),
+        ("no_tensors.pth", "a dict without tensors (found: epoch)"),
+        ("torchscript.pth", "a TorchScript program"),
+    ] {
+        let said = failure(&fixture(name));
+        assert!(said.contains(what) && said.contains("model.state_dict()"), "{name}: {said}");
+    }
+    assert!(failure(b"hello").contains("not a file of torch.save"));
+    assert!(failure(b"").contains("not a file of torch.save"));
+    assert!(failure(b"\x80\x02K\x01.").contains("its magic number is missing"));
+}
+
+#[test]
+fn a_cut_file_is_an_error_wherever_it_is_cut() {
+    for name in ["zip.pth", "legacy.pth", "wrapped_legacy.pth"] {
+        let bytes = fixture(name);
+        for length in 0..bytes.len() {
+            assert!(Pth::open(&bytes[..length]).is_err(), "{name} cut at {length}");
+        }
+    }
+}
+
+/// The start of a legacy file, then one pickle.
+fn legacy(pickle: &[u8]) -> Vec<u8> {
+    let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+    let protocol = b"\x80\x02M\xe9\x03.";
+    [magic, &protocol[..], b"\x80\x02}.", pickle].concat()
+}
+
+/// A pickle of `{"x": tensor}` with a float storage, the rest as given.
+fn tensor(offset: &[u8], shape: &[u8], strides: &[u8]) -> Vec<u8> {
+    let storage = b"((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0aX\x03\0\0\0cpuK\x02tQ";
+    let start = b"\x80\x02}X\x01\0\0\0xctorch._utils\n_rebuild_tensor_v2\n";
+    let end = b"\x89}tRs.";
+    let file = legacy(&[start, &storage[..], offset, shape, strides, end].concat());
+    // The keys of the storages, and the one storage: 2 elements.
+    [&file[..], b"\x80\x02]X\x01\0\0\0aa.", &2_u64.to_le_bytes(), &[0; 8]].concat()
+}
+
+#[test]
+fn tensors_outside_their_storage_are_refused() {
+    assert_eq!(contents(&tensor(b"K\0", b"K\x02\x85", b"K\x01\x85")).len(), 1);
+    let huge = b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85";
+    for (offset, shape, strides, what) in [
+        (&b"K\x01"[..], &b"K\x02\x85"[..], &b"K\x01\x85"[..], "reaches past its storage"),
+        (b"K\0", b"K\x02\x85", b"K\x02\x85", "reaches past its storage"),
+        (b"K\0", b"K\x02\x85", &huge[..], "reaches past its storage"),
+        (b"K\0", &huge[..], b"K\0\x85", "more elements than the file has bytes"),
+        (b"J\xff\xff\xff\xff", b"K\x01\x85", b"K\x01\x85", "not numbers from 0"),
+        (b"K\0", b"K\x01\x85", b")", "not numbers from 0"),
+    ] {
+        let said = failure(&tensor(offset, shape, strides));
+        assert!(said.contains(what), "{said}");
+    }
+}
+
+#[test]
+fn a_short_pickle_cannot_make_the_machine_hold_much_or_go_deep() {
+    // A list in a list in a list ..., and a dict that holds itself.
+    let deep = [&b"]"[..].repeat(500_000), &b"a".repeat(499_999)[..], b"."].concat();
+    assert!(failure(&legacy(&deep)).contains("no dict of tensors"));
+    assert!(failure(&legacy(b"}q\0X\x05\0\0\0modelh\0s.")).contains("a dict without tensors"));
+    assert!(failure(&legacy(&b"N".repeat(3_000_000))).contains("more than 2000000 opcodes"));
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
+        let _ = Pth::open(&bytes);
+        let _ = Pth::open(&legacy(&bytes));
+        let _ = Pth::open(&[&b"PK\x03\x04"[..], &bytes].concat());
+    }
+
+    #[test]
+    fn changed_files_are_an_error_or_tensors_of_bounded_size(
+        which in 0..4_usize,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut bytes =
+            fixture(["zip.pth", "legacy.pth", "wrapped.pth", "protocol_4.pth"][which]);
+        for (place, byte) in &changes {
+            let place = place.index(bytes.len());
+            bytes[place] = *byte;
+        }
+        if let Ok(pth) = Pth::open(&bytes) {
+            let names: Vec<_> = pth.tensors().map(|(name, ..)| name.to_owned()).collect();
+            for name in names {
+                if let Some(Ok(elements)) = pth.bytes(&name) {
+                    prop_assert!(elements.len() <= 8 * bytes.len());
+                }
+            }
+        }
+    }
+}

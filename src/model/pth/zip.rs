@@ -1,0 +1,70 @@
+//! The format since PyTorch 1.6: a zip archive with the pickle as `NAME/data.pkl` and each storage as
+//! `NAME/data/KEY`, not compressed.
+
+use std::collections::HashMap;
+
+use rawzip::{CompressionMethod, ZipArchive};
+
+use super::machine::Machine;
+use super::{ADVICE, Contents, state_dict};
+use crate::error::{Error, Result};
+
+const PICKLE: &str = "data.pkl";
+
+/// Reads names and finds storages. Checksums are not looked at: PyTorch can be told to leave them
+/// out (`torch.serialization.set_crc32_options`) and does not look at them itself.
+pub(super) fn read(bytes: &[u8]) -> Result<Contents<'_>> {
+    let entries = entries(bytes)?;
+    let mut pickles = entries.keys().filter_map(|name| name.strip_suffix(PICKLE));
+    let (Some(root), None) = (pickles.next(), pickles.next()) else {
+        return Err(Error::input(format!(
+            "the archive is not one of torch.save: it must hold one {PICKLE}; {ADVICE}"
+        )));
+    };
+    let entry = |name: &str| entries.get(&format!("{root}{name}")).copied();
+    if entry("byteorder").is_some_and(|order| order != b"little") {
+        return Err(Error::input(
+            "the file was written on a big-endian machine; load it in Python on another one and \
+             save it again",
+        ));
+    }
+    let mut machine = Machine::new(entry(PICKLE).unwrap_or_default());
+    let top = machine.load()?;
+    let tensors = state_dict::tensors(&machine.arena, top)?;
+    let folder = format!("{root}data/");
+    let key = |name: &str| name.strip_prefix(&*folder).map(str::to_owned);
+    let storages = entries.iter().filter_map(|(name, data)| Some((key(name)?, *data))).collect();
+    Ok((tensors, storages))
+}
+
+/// The contents of the archive's files by name.
+fn entries(bytes: &[u8]) -> Result<HashMap<String, &[u8]>> {
+    let damaged = |cause: rawzip::Error| {
+        Error::input(format!("not a whole zip archive ({cause}); copy the file again"))
+    };
+    let archive = ZipArchive::from_slice(bytes).map_err(damaged)?;
+    let mut records = archive.entries();
+    let mut entries = HashMap::new();
+    while let Some(record) = records.next_entry().map_err(damaged)? {
+        let name = String::from_utf8_lossy(record.file_path().as_bytes()).into_owned();
+        if name.contains("/code/__torch__") {
+            return Err(Error::input(format!(
+                "the file is a TorchScript program, not weights; {ADVICE}"
+            )));
+        }
+        if record.compression_method() != CompressionMethod::STORE {
+            return Err(Error::input(format!(
+                "{name} in the archive is compressed, which torch.save never does; {ADVICE}"
+            )));
+        }
+        let entry = archive.get_entry(record.wayfinder()).map_err(damaged)?;
+        let (start, end) = entry.compressed_data_range();
+        let data = bytes.get(start as usize..end as usize);
+        let data =
+            data.ok_or_else(|| Error::input(format!("{name} in the archive is cut short")))?;
+        if entries.insert(name.clone(), data).is_some() {
+            return Err(Error::input(format!("the archive holds {name} twice; it is damaged")));
+        }
+    }
+    Ok(entries)
+}
