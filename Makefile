@@ -2,8 +2,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools libtorch demo test lint fmt hyperparameters bench-train-step bench-recipe bench-loader bench-memory \
-  image-cpu test-image push
+.PHONY: help tools libtorch demo test lint fmt hyperparameters fuzz check-weights bench-train-step bench-recipe \
+  bench-loader bench-memory image-cpu test-image push
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,12 @@ hyperparameters: libtorch ## Write hyperparameters/README.md and schema.json fro
 	cargo build --locked
 	target/debug/maskmaker hyperparameters --format markdown >hyperparameters/README.md
 	target/debug/maskmaker hyperparameters --format schema >hyperparameters/schema.json
+
+fuzz: libtorch ## Fuzz the readers of foreign files (TARGET=all RUNS=10000000), with the stable compiler
+	fuzz/run.sh $(or $(TARGET),all) $(or $(RUNS),10000000)
+
+check-weights: libtorch ## Compare weights files of torchvision's whole networks, as read here, with PyTorch
+	$${MASKMAKER_BENCH_PYTHON:-python3} tests/golden/check_weights.py
 
 bench-train-step: libtorch ## Time a training step against PyTorch's, in turn
 	benches/train_step.sh

@@ -103,6 +103,8 @@ fn train(root: &MlRoot, pretrained: Option<PathBuf>) -> Result<()> {
     let rule = Rule::of(&hyperparameters);
     let restored = checkpoints.restore(&settings.config, rule, Device::Cpu)?;
     let (stepper, state) = if let Some(restored) = restored {
+        // As large as the model itself, and not needed.
+        drop(initial);
         go_on(restored, &settings)?
     } else {
         let (network, from) = initial.network(seed, Device::Cpu)?;

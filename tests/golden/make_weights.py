@@ -57,6 +57,20 @@ def state_dict():
     return state
 
 
+def training():
+    """What torchvision's references/segmentation/train.py saves beside the weights."""
+    weight = torch.nn.Parameter(torch.ones(4))
+    optimizer = torch.optim.SGD([{"params": [weight]}], lr=0.02, momentum=0.9, weight_decay=1e-4)
+    main = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=20, power=0.9)
+    warmup = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=0.1, total_iters=5)
+    scheduler = torch.optim.lr_scheduler.SequentialLR(optimizer, schedulers=[warmup, main], milestones=[5])
+    weight.sum().backward()
+    optimizer.step()
+    scheduler.step()
+    return {"optimizer": optimizer.state_dict(), "lr_scheduler": scheduler.state_dict(),
+            "scaler": torch.amp.GradScaler("cpu").state_dict()}
+
+
 class Harmful:
     def __reduce__(self):
         import os
@@ -67,8 +81,8 @@ def main():
     OUT.mkdir(exist_ok=True)
     state = state_dict()
     legacy = {"_use_new_zipfile_serialization": False}
-    wrapped = {"model": state, "optimizer": {"state": {0: {"momentum_buffer": torch.randn(4), "step": 3}}, "lr": 1e-3},
-               "epoch": 3, "args": argparse.Namespace(model="fcn_resnet50", lr=0.02, amp=False, device="cpu")}
+    wrapped = {"model": state, **training(), "epoch": 3,
+               "args": argparse.Namespace(model="fcn_resnet50", lr=0.02, amp=False, device="cpu", resume=None)}
     torch.save(state, OUT / "zip.pth")
     torch.save(state, OUT / "legacy.pth", **legacy)
     torch.save(wrapped, OUT / "wrapped.pth")

@@ -80,7 +80,7 @@ fn entries(stream: impl Read) -> Result<Found> {
                 return Err(Error::input(format!("the archive holds {name} twice; pack it once")));
             }
         }
-        if found.names.len() < MAX_NAMES && !name.is_empty() && !kind.is_pax_local_extensions() {
+        if found.names.len() < MAX_NAMES && kind.is_file() {
             found.names.push(name);
         }
     }

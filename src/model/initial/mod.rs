@@ -95,14 +95,14 @@ impl Initial {
 
     /// The network with these weights, and a sentence on where they come from. What the file does not
     /// hold is random, fixed by `seed`.
-    pub fn network(&self, seed: u64, device: Device) -> Result<(Network, String)> {
+    pub fn network(self, seed: u64, device: Device) -> Result<(Network, String)> {
         let (kind, classes) = (self.kind, self.classes);
         let random = || Network::random(kind, classes, seed, device);
-        match &self.source {
+        match self.source {
             Source::Random => Ok((random()?, "starting from random weights".to_owned())),
             Source::Pretrained { path, bytes } => {
                 let named = |error: Error| error.within(path.display());
-                let file = StateDict::open(bytes).map_err(named)?;
+                let file = StateDict::open(&bytes).map_err(named)?;
                 let plan = Plan::new(kind, classes, &file).map_err(named)?;
                 let mut network = random()?;
                 plan.load(&file, &mut network.weights).map_err(named)?;

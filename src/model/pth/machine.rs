@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 
 /// Opcodes in one file, more than any weights need: a network of 1,000 tensors takes 30,000, and what
 /// the machine holds grows by less than 200 bytes with each.
-const MAX_OPCODES: usize = 2_000_000;
+const MAX_OPCODES: usize = 500_000;
 
 /// `torch.serialization.MAGIC_NUMBER`, little-endian.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
