@@ -95,9 +95,13 @@ impl Plan {
         };
         let unknown = file.entries().iter().filter(unknown);
         problems.extend(unknown.map(|entry| format!("tensor {} is not part of it", entry.name)));
-        if !problems.is_empty() {
-            let problems = problems.join(", ");
-            self.random.push(format!("{head} (of another algorithm: {problems})"));
+        if let Some(first) = problems.first() {
+            // All of them would be a page.
+            let more = match problems.len() - 1 {
+                0 => String::new(),
+                more => format!(", and {more} more do not fit"),
+            };
+            self.random.push(format!("{head} (of another algorithm: {first}{more})"));
             return;
         }
         if let Some(classes) = other_classes {
