@@ -5,6 +5,7 @@ pub mod augment;
 pub mod class_names;
 pub mod loader;
 pub mod random;
+pub mod recordio;
 pub mod sample;
 pub mod source;
 pub mod synthetic;
