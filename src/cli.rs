@@ -68,6 +68,10 @@ struct Train {
     /// .pth or .safetensors file, or a folder with one named after the backbone
     #[arg(long, env = "MASKMAKER_PRETRAINED", value_name = "PATH")]
     pretrained: Option<OsString>,
+    /// Longest time that a channel in Pipe mode may bring nothing
+    #[arg(long, env = "MASKMAKER_PIPE_TIMEOUT", default_value_t = 600, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=432_000))]
+    pipe_timeout: u64,
 }
 
 /// How hyperparameters are described.
@@ -239,10 +243,10 @@ fn note_panics() -> Arc<Mutex<String>> {
 
 fn dispatch(command: Command, root: &MlRoot) -> Result<()> {
     match command {
-        Command::Train(Train { pretrained }) => {
+        Command::Train(Train { pretrained, pipe_timeout }) => {
             // An empty variable is as good as none.
             let pretrained = pretrained.filter(|path| !path.is_empty()).map(PathBuf::from);
-            commands::train::run(root, pretrained)
+            commands::train::run(root, pretrained, Duration::from_secs(pipe_timeout))
         }
         Command::Serve(serve) => {
             serve.check()?;

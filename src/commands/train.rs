@@ -1,23 +1,24 @@
 //! `maskmaker train`: channels in, model artifact out, by the container contract.
 
+mod inputs;
+
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tch::Device;
 
+use self::inputs::Inputs;
 use crate::console::{note, say};
-use crate::data::audit::{Audit, audit, describe};
+use crate::data::Sample;
 use crate::data::augment::Recipe;
 use crate::data::class_names::class_names;
+use crate::data::fifo::Patience;
 use crate::data::loader::Plan;
-use crate::data::{Sample, source};
 use crate::error::{Error, Problems, Result};
 use crate::model::initial::{Initial, Places, Wanted};
 use crate::model::network::graph;
 use crate::model::{Config, artifact};
-use crate::progress::Progress;
-use crate::sagemaker::channels::Split;
 use crate::sagemaker::cluster::Cluster;
 use crate::sagemaker::{Channels, Hyperparameters, MlRoot, Stop, failure};
 use crate::train::checkpoint::{Checkpoints, Restored};
@@ -27,9 +28,9 @@ use crate::train::optimizer::Rule;
 use crate::train::schedule::Schedule;
 use crate::train::{End, Settings, State, Stepper, Trainer};
 
-/// Trains by what lies under `root`; `pretrained` says where weights for a pretrained backbone lie. A
-/// failure is also written to `output/failure`.
-pub fn run(root: &MlRoot, pretrained: Option<PathBuf>) -> Result<()> {
+/// Trains by what lies under `root`; `pretrained` says where weights for a pretrained backbone lie, and
+/// a stream may bring nothing for `pipe_timeout`. A failure is also written to `output/failure`.
+pub fn run(root: &MlRoot, pretrained: Option<PathBuf>, pipe_timeout: Duration) -> Result<()> {
     if !root.path().is_dir() {
         // A mistyped root gets no folders of ours.
         return Err(Error::input(format!(
@@ -38,7 +39,7 @@ pub fn run(root: &MlRoot, pretrained: Option<PathBuf>) -> Result<()> {
             root.path().display()
         )));
     }
-    let result = train(root, pretrained);
+    let result = train(root, pretrained, pipe_timeout);
     if let Err(error) = &result
         && let Err(unwritten) = failure::write(root, error)
     {
@@ -47,7 +48,7 @@ pub fn run(root: &MlRoot, pretrained: Option<PathBuf>) -> Result<()> {
     result
 }
 
-fn train(root: &MlRoot, pretrained: Option<PathBuf>) -> Result<()> {
+fn train(root: &MlRoot, pretrained: Option<PathBuf>, pipe_timeout: Duration) -> Result<()> {
     let stop = Stop::listen()?;
     // Everything that can be known to be wrong before the data are read, at once.
     let mut problems = Problems::new();
@@ -68,10 +69,12 @@ fn train(root: &MlRoot, pretrained: Option<PathBuf>) -> Result<()> {
     let mut problems = Problems::new();
     let initial = problems.check(initial_weights(&hyperparameters, &channels, pretrained));
     let given = hyperparameters.class_names.as_deref();
-    let names = problems.check(class_names(given, channels.labels.as_deref(), classes)).flatten();
-    let (training, audit) = read_split(&channels.train, classes, &stop, &mut problems);
-    audit.check_learnable(channels.train.name, &mut problems);
-    let (validation, _) = read_split(&channels.validation, classes, &stop, &mut problems);
+    let labels = channels.label_map.labels.as_deref();
+    let names = problems.check(class_names(given, labels, classes)).flatten();
+    let patience = Patience { idle: pipe_timeout, stop: &stop };
+    let inputs = Inputs::read(&channels, &hyperparameters, patience, &mut problems);
+    // The spool lives as long as the training.
+    let Inputs { training, validation, _spool } = inputs;
     if training.len() == 1 && graph(algorithm, backbone, classes).pools_to_one() {
         problems.push(format!(
             "channel train holds 1 image, but algorithm {} pools an image to a single value per \
@@ -81,6 +84,10 @@ fn train(root: &MlRoot, pretrained: Option<PathBuf>) -> Result<()> {
         ));
     }
     problems.into_result()?;
+    if stop.is_requested() {
+        say("asked to stop before the first step: nothing is written");
+        return Ok(());
+    }
     if hyperparameters.syncbn {
         note("syncbn is True: without effect, because this job trains on one device");
     }
@@ -95,10 +102,6 @@ fn train(root: &MlRoot, pretrained: Option<PathBuf>) -> Result<()> {
     // A model that is trained on keeps its classes' names unless the job gives others.
     if let Some(names) = names.or_else(|| initial.class_names().map(<[_]>::to_vec)) {
         settings.config.class_names = names;
-    }
-    if stop.is_requested() {
-        say("asked to stop before the first step: nothing is written");
-        return Ok(());
     }
     let rule = Rule::of(&hyperparameters);
     let restored = checkpoints.restore(&settings.config, rule, Device::Cpu)?;
@@ -208,33 +211,6 @@ fn settings(
         model_folder: root.model(),
         output_folder: root.output_data(),
     }
-}
-
-/// Finds and audits the samples of a split.
-fn read_split(
-    split: &Split,
-    classes: usize,
-    stop: &Stop,
-    problems: &mut Problems,
-) -> (Vec<Sample>, Audit) {
-    let samples = source::pair(split, problems);
-    let progress = Mutex::new(Progress::new(&format!("checking {}", split.name), samples.len()));
-    let audit = audit(split.name, &samples, classes, problems, || {
-        if let Ok(mut progress) = progress.lock() {
-            progress.advance(1, || None);
-        }
-        !stop.is_requested()
-    });
-    if let Ok(progress) = progress.lock() {
-        progress.finish();
-    }
-    say(format_args!(
-        "{}: {} images, mask pixels per class: {}",
-        split.name,
-        samples.len(),
-        describe(&audit.pixels)
-    ));
-    (samples, audit)
 }
 
 /// Whether a folder can be written into, asked before hours are spent on what goes there.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
+use super::label_map::LabelMap;
 use super::sample::{Sample, Unusable};
 use super::source::{count, examples};
 use crate::error::Problems;
@@ -29,13 +30,14 @@ struct Tally {
     unreadable: Vec<String>,
     pictures: Vec<String>,
     sizes: Vec<String>,
+    unmapped: Vec<String>,
 }
 
 impl Default for Tally {
     fn default() -> Self {
         let pixels = Box::new([0; 256]);
-        let [beyond, unreadable, pictures, sizes] = Default::default();
-        Self { pixels, beyond, unreadable, pictures, sizes }
+        let [beyond, unreadable, pictures, sizes, unmapped] = Default::default();
+        Self { pixels, beyond, unreadable, pictures, sizes, unmapped }
     }
 }
 
@@ -55,6 +57,7 @@ impl Tally {
             Err(Unusable::Unreadable(text)) => self.unreadable.push(text),
             Err(Unusable::NotAMask(text)) => self.pictures.push(text),
             Err(Unusable::Sizes(text)) => self.sizes.push(text),
+            Err(Unusable::NotMapped(text)) => self.unmapped.push(text),
         }
     }
 
@@ -70,12 +73,13 @@ impl Tally {
         self.unreadable.extend(other.unreadable);
         self.pictures.extend(other.pictures);
         self.sizes.extend(other.sizes);
+        self.unmapped.extend(other.unmapped);
         self
     }
 }
 
-/// Reads every sample of a split and checks it: decodable, mask of the image's (upright) size, ids
-/// below `num_classes` or 255. `progress` is called once per sample, from any
+/// Reads every sample of a split and checks it: decodable, mask of the image's (upright) size, ids,
+/// after its label map, below `num_classes` or 255. `progress` is called once per sample, from any
 /// thread, and says whether to go on; when it did not, what is found is of some samples only.
 pub fn audit(
     split: &str,
@@ -95,7 +99,9 @@ pub fn audit(
             tally
         })
         .reduce(Tally::default, Tally::join);
-    let Tally { pixels: total, beyond, unreadable, pictures, sizes } = tally;
+    let Tally { pixels: total, beyond, unreadable, pictures, sizes, unmapped } = tally;
+    // One map for all of a split.
+    let label_map = samples.first().and_then(|sample| sample.label_map.as_deref());
     list(problems, &unreadable, |n| {
         format!("channels {split} and {split}_annotation: {} cannot be read", count(n, "file"))
     });
@@ -111,8 +117,17 @@ pub fn audit(
     list(problems, &sizes, |n| {
         format!("channel {split}_annotation: {} not as large as the image", are(n, "mask"))
     });
+    list(problems, &unmapped, |n| {
+        let advice = label_map.map_or(String::new(), LabelMap::advice);
+        let (has, it) = (if n == 1 { "has" } else { "have" }, count(n, "mask"));
+        format!("channel {split}_annotation: {it} {has} values without a class; {advice}; found")
+    });
     if !beyond.is_empty() {
-        problems.push(beyond_classes(split, num_classes, &beyond, &total));
+        let mut problem = beyond_classes(split, num_classes, &beyond, &total);
+        if let Some(map) = label_map {
+            problem = format!("{problem}; the values are those after the label map ({map})");
+        }
+        problems.push(problem);
     }
     Audit { pixels: total }
 }
@@ -126,7 +141,8 @@ impl Audit {
             problems.push(format!(
                 "channel {split}_annotation: the masks hold only the values 0 and 255 ({}). These \
                  look like binary masks, but 255 means \"ignored\", so there is no foreground to \
-                 learn; write the foreground as 1",
+                 learn; write the foreground as 1, or say so in channel label_map with \
+                 {split}_label_map.json: {{\"map\": {{\"0\": 0, \"1\": 255}}}}",
                 describe(&self.pixels)
             ));
         } else if found(ignored..256) && !found(0..ignored) {

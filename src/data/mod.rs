@@ -3,7 +3,10 @@
 pub mod audit;
 pub mod augment;
 pub mod class_names;
+pub mod fifo;
+pub mod label_map;
 pub mod loader;
+pub mod pipe;
 pub mod random;
 pub mod recordio;
 pub mod sample;

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use image::{GrayImage, RgbImage};
 
+use super::label_map::LabelMap;
 use crate::error::Error;
 use crate::files;
 use crate::imaging::{DecodeError, Limits, MaskError, Picture, decode_mask};
@@ -18,6 +20,8 @@ pub struct Sample {
     pub image: PathBuf,
     /// The mask file.
     pub mask: PathBuf,
+    /// What the mask's values stand for, unless they are the class ids themselves.
+    pub label_map: Option<Arc<LabelMap>>,
 }
 
 /// Why a sample cannot be used; each text names the file.
@@ -27,13 +31,18 @@ pub enum Unusable {
     Unreadable(String),
     /// The mask is a picture, not class ids.
     NotAMask(String),
+    /// The mask has values of which the label map does not say what they are.
+    NotMapped(String),
     /// Upright image and mask differ in size.
     Sizes(String),
 }
 
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Unreadable(text) | Self::NotAMask(text) | Self::Sizes(text)) = self;
+        let (Self::Unreadable(text)
+        | Self::NotAMask(text)
+        | Self::NotMapped(text)
+        | Self::Sizes(text)) = self;
         f.write_str(text)
     }
 }
@@ -52,12 +61,13 @@ impl Sample {
         Ok((image, mask))
     }
 
-    /// Opens the image, which is of the size of the mask, and decodes the mask.
+    /// Opens the image, which is of the size of the mask, and decodes the mask to class
+    /// ids.
     pub fn open(&self) -> Result<(Picture<'static>, GrayImage), Unusable> {
         let limits = Limits::default();
         let open = |path| files::read(path).map_err(|e| Unusable::Unreadable(e.to_string()));
         let image = Picture::open(open(&self.image)?, limits).map_err(|e| self.unreadable(&e))?;
-        let mask = decode_mask(&open(&self.mask)?, limits).map_err(|error| {
+        let mut mask = decode_mask(&open(&self.mask)?, limits).map_err(|error| {
             let text = format!("{}: {error}", self.mask.display());
             match error {
                 MaskError::Decode(_) => Unusable::Unreadable(text),
@@ -77,11 +87,26 @@ impl Sample {
                 self.mask.display()
             )));
         }
+        if let Some(label_map) = &self.label_map {
+            label_map.apply(mask.as_mut()).map_err(|unknown| {
+                Unusable::NotMapped(format!("{}: {}", self.mask.display(), pixels(&unknown)))
+            })?;
+        }
         Ok((image, mask))
     }
 
     /// That the image cannot be decoded.
     pub fn unreadable(&self, error: &DecodeError) -> Unusable {
         Unusable::Unreadable(format!("{}: {error}", self.image.display()))
+    }
+}
+
+/// `value 7 in 120 pixels, value 9 in 1`, the first few.
+fn pixels(unknown: &std::collections::BTreeMap<u8, u64>) -> String {
+    let shown: Vec<String> =
+        unknown.iter().take(4).map(|(value, n)| format!("value {value} in {n} pixels")).collect();
+    match unknown.len().saturating_sub(shown.len()) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} further values", shown.join(", ")),
     }
 }

@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use self::label_map::LABEL_MAP;
+pub use self::label_map::LabelMapChannel;
 use super::{MlRoot, raw};
-use crate::error::{Error, Problems, Result, did_you_mean};
+use crate::error::{Problems, Result, did_you_mean};
+
+mod label_map;
 
 /// The channels that a training job must have, in the built-in's names.
 const REQUIRED: [&str; 4] = ["train", "train_annotation", "validation", "validation_annotation"];
-
-/// The channel of the built-in that maps the values of masks to classes. Here it may hold the
-/// classes' names too.
-const LABEL_MAP: &str = "label_map";
 
 /// The channel of SageMaker's incremental training: a model to go on from.
 const MODEL: &str = "model";
@@ -20,8 +20,10 @@ const MODEL: &str = "model";
 /// Ours: weights for `use_pretrained_model`.
 const PRETRAINED: &str = "pretrained";
 
-/// The file with the classes' names in the `label_map` channel.
-const LABELS: &str = "labels.json";
+/// What a channel in Pipe mode needs, for messages.
+const PIPE: &str = "Pipe mode takes augmented manifests: channels train and validation with \
+                    S3DataType AugmentedManifestFile, RecordWrapperType RecordIO and AttributeNames \
+                    for the image and the annotation, such as [\"source-ref\", \"labels-ref\"]";
 
 /// One split: a folder of images and a folder of masks with the same stems.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,15 +36,39 @@ pub struct Split {
     pub masks: PathBuf,
 }
 
-/// The folders that a training job reads.
+/// Where the samples of a split come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// Two channels that are folders.
+    Folders(Split),
+    /// One channel in Pipe mode: images and annotations in turn.
+    Pipe {
+        /// The channel.
+        name: &'static str,
+        /// The FIFO of the first epoch, which may not exist yet.
+        fifo: PathBuf,
+    },
+}
+
+impl Source {
+    /// The channel with the images.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Folders(split) => split.name,
+            Self::Pipe { name, .. } => name,
+        }
+    }
+}
+
+/// What a training job reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Channels {
-    /// `train` and `train_annotation`.
-    pub train: Split,
-    /// `validation` and `validation_annotation`.
-    pub validation: Split,
-    /// `labels.json` in the `label_map` channel: the classes' names.
-    pub labels: Option<PathBuf>,
+    /// `train` and, unless it is a stream, `train_annotation`.
+    pub train: Source,
+    /// `validation` and, unless it is a stream, `validation_annotation`.
+    pub validation: Source,
+    /// The `label_map` channel, without any files when it is not there.
+    pub label_map: LabelMapChannel,
     /// The folder of the `model` channel: a model to go on from.
     pub model: Option<PathBuf>,
     /// The folder of the `pretrained` channel: weights for a backbone.
@@ -54,6 +80,16 @@ pub struct Channels {
 #[serde(rename_all = "PascalCase", default)]
 struct Described {
     training_input_mode: Option<String>,
+    record_wrapper_type: Option<String>,
+}
+
+/// How a channel is handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// A folder, copied or mounted.
+    Folder,
+    /// FIFOs, one per epoch.
+    Pipe,
 }
 
 impl Channels {
@@ -62,8 +98,11 @@ impl Channels {
     pub fn read(root: &MlRoot) -> Result<Self> {
         let mut problems = Problems::new();
         let described = problems.check(raw::object(&root.input_data_config())).flatten();
+        let mut pipes = Vec::new();
         for (channel, description) in described.iter().flatten() {
-            problems.check(check_mode(channel, description));
+            if mode(channel, description, &mut problems) == Mode::Pipe {
+                pipes.push(channel.as_str());
+            }
         }
         let mut present: Vec<String> =
             described.iter().flat_map(|map| map.keys().cloned()).collect();
@@ -72,7 +111,16 @@ impl Channels {
         present.dedup();
         for required in REQUIRED {
             let folder = root.channel(required);
-            if !folder.is_dir() {
+            let stream = pipes.iter().find(|pipe| required.starts_with(*pipe));
+            if let Some(stream) = stream {
+                // The annotations are in the stream.
+                if required != *stream && present.iter().any(|name| name == required) {
+                    problems.push(format!(
+                        "channel {stream} is in Pipe mode and channel {required} is there too; {PIPE}, \
+                         and no {required}: remove it, or set the input mode of both to File"
+                    ));
+                }
+            } else if !folder.is_dir() {
                 problems.push(missing(required, &folder, &present));
             }
         }
@@ -88,63 +136,61 @@ impl Channels {
             Some(folder)
         };
         let (model, pretrained) = (optional(MODEL), optional(PRETRAINED));
-        let labels = has(LABEL_MAP).then(|| problems.check(labels(&root.channel(LABEL_MAP))));
+        let label_map = has(LABEL_MAP).then(|| LabelMapChannel::read(&root.channel(LABEL_MAP)));
+        let label_map = label_map.and_then(|read| problems.check(read)).unwrap_or_default();
         problems.into_result()?;
-        let split = |name: &'static str, annotation| Split {
-            name,
-            images: root.channel(name),
-            masks: root.channel(annotation),
+        let source = |name: &'static str, annotation| {
+            if pipes.contains(&name) {
+                return Source::Pipe { name, fifo: root.fifo(name, 0) };
+            }
+            Source::Folders(Split {
+                name,
+                images: root.channel(name),
+                masks: root.channel(annotation),
+            })
         };
         Ok(Self {
-            train: split("train", "train_annotation"),
-            validation: split("validation", "validation_annotation"),
-            labels: labels.flatten(),
+            train: source("train", "train_annotation"),
+            validation: source("validation", "validation_annotation"),
+            label_map,
             model,
             pretrained,
         })
     }
 }
 
-/// The path of `labels.json`, which must be all that the `label_map` channel holds.
-fn labels(folder: &Path) -> Result<PathBuf> {
-    let failed = |cause: &std::io::Error| Error::io("list", folder, cause);
-    let mut others = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|e| failed(&e))? {
-        let name = entry.map_err(|e| failed(&e))?.file_name().to_string_lossy().into_owned();
-        // Hidden files are what storage and file managers leave.
-        if name != LABELS && !name.starts_with('.') {
-            others.push(name);
-        }
-    }
-    others.sort();
-    if !others.is_empty() {
-        return Err(Error::input(format!(
-            "channel label_map holds {}; this version reads only {LABELS} there, the classes' \
-             names, and does not map the values of masks: remove the rest and write the class ids \
-             into the masks themselves",
-            others.join(", ")
-        )));
-    }
-    let path = folder.join(LABELS);
-    if path.is_file() {
-        return Ok(path);
-    }
-    Err(Error::input(format!(
-        "channel label_map holds no {LABELS}; put it there, for example [\"background\", \"road\"], \
-         or remove the channel"
-    )))
-}
-
-fn check_mode(channel: &str, description: &serde_json::Value) -> Result<()> {
-    let described = Described::deserialize(description).map_err(|cause| {
-        Error::input(format!("inputdataconfig.json: channel {channel}: {cause}"))
-    })?;
+/// The mode of a channel; `ContentType` is taken as it is.
+fn mode(channel: &str, description: &serde_json::Value, problems: &mut Problems) -> Mode {
+    let mut wrong = |what: String| {
+        problems.push(format!("inputdataconfig.json: channel {channel} {what}"));
+    };
+    let described = Described::deserialize(description).unwrap_or_else(|cause| {
+        wrong(format!("cannot be read: {cause}"));
+        Described::default()
+    });
     match described.training_input_mode.as_deref() {
-        None | Some("File" | "FastFile") => Ok(()),
-        Some(mode) => Err(Error::input(format!(
-            "inputdataconfig.json: channel {channel} has TrainingInputMode {mode:?}; this version \
-             reads File and FastFile"
-        ))),
+        None | Some("File" | "FastFile") => Mode::Folder,
+        Some("Pipe") if !["train", "validation"].contains(&channel) => {
+            wrong(format!(
+                "has TrainingInputMode Pipe, which only train and validation can have; {PIPE}. Set \
+                 the InputMode of {channel} to File, or remove it"
+            ));
+            Mode::Folder
+        }
+        Some("Pipe") => {
+            let wrapper = described.record_wrapper_type.as_deref().unwrap_or("None");
+            if wrapper != "RecordIO" {
+                wrong(format!(
+                    "has TrainingInputMode Pipe and RecordWrapperType {wrapper}; without RecordIO \
+                     nothing says where an image ends: set RecordWrapperType to RecordIO. {PIPE}"
+                ));
+            }
+            Mode::Pipe
+        }
+        Some(mode) => {
+            wrong(format!("has TrainingInputMode {mode:?}; allowed: File, FastFile, Pipe"));
+            Mode::Folder
+        }
     }
 }
 
@@ -196,7 +242,8 @@ mod tests {
         {
             let (_folder, root) = root(&REQUIRED, config);
             let channels = Channels::read(&root).unwrap();
-            assert_eq!(channels.train.masks, root.channel("train_annotation"));
+            let Source::Folders(train) = channels.train else { panic!("{:?}", channels.train) };
+            assert_eq!(train.masks, root.channel("train_annotation"));
         }
     }
 
@@ -231,20 +278,15 @@ mod tests {
     }
 
     #[test]
-    fn a_label_map_channel_may_hold_the_classes_names_and_nothing_else() {
-        let (_folder, root) = root(&[&REQUIRED[..], &["label_map"]].concat(), None);
+    fn a_label_map_channel_that_is_described_must_be_there() {
+        let (_folder, root) = root(&REQUIRED, Some(r#"{"label_map": {}}"#));
         let text = || Channels::read(&root).unwrap_err().to_string();
-        assert!(text().contains("label_map holds no labels.json; put it there"), "{}", text());
+        assert!(text().contains("cannot list") && text().contains("label_map"), "{}", text());
+        fs::create_dir(root.channel("label_map")).unwrap();
+        assert!(text().contains("channel label_map is empty"), "{}", text());
         let path = root.channel("label_map").join("labels.json");
         fs::write(&path, "[]").unwrap();
-        fs::write(path.with_file_name(".DS_Store"), "").unwrap();
-        assert_eq!(Channels::read(&root).unwrap().labels, Some(path.clone()));
-        fs::write(path.with_file_name("train_label_map.json"), "{}").unwrap();
-        assert!(text().contains("label_map holds train_label_map.json; this version reads only"));
-        // Described, but without a folder.
-        fs::remove_dir_all(root.channel("label_map")).unwrap();
-        fs::write(root.input_data_config(), r#"{"label_map": {}}"#).unwrap();
-        assert!(text().contains("label_map"), "{}", text());
+        assert_eq!(Channels::read(&root).unwrap().label_map.labels, Some(path));
     }
 
     proptest::proptest! {
@@ -257,12 +299,66 @@ mod tests {
         }
     }
 
+    const STREAM: &str = r#"{"TrainingInputMode": "Pipe", "RecordWrapperType": "RecordIO",
+        "ContentType": "application/x-recordio", "S3DistributionType": "FullyReplicated"}"#;
+
     #[test]
-    fn pipe_mode_and_broken_files_are_refused_by_name() {
-        let (_folder, pipe) = root(&REQUIRED, Some(r#"{"train": {"TrainingInputMode": "Pipe"}}"#));
-        let text = Channels::read(&pipe).unwrap_err().to_string();
-        assert!(text.contains("channel train has TrainingInputMode \"Pipe\""), "{text}");
-        for broken in ["", "[]", "{", r#"{"train": 3}"#] {
+    fn channels_in_pipe_mode_need_no_folder_and_the_other_split_may_be_folders() {
+        let both = format!(r#"{{"train": {STREAM}, "validation": {STREAM}}}"#);
+        let (_folder, streams) = root(&[], Some(&both));
+        let channels = Channels::read(&streams).unwrap();
+        let fifo = streams.data().join("validation_0");
+        assert_eq!(channels.validation, Source::Pipe { name: "validation", fifo });
+        let one = format!(r#"{{"train": {STREAM}}}"#);
+        let (_folder, mixed) = root(&REQUIRED[2..], Some(&one));
+        let channels = Channels::read(&mixed).unwrap();
+        assert_eq!(channels.train, Source::Pipe { name: "train", fifo: mixed.fifo("train", 0) });
+        assert!(matches!(channels.validation, Source::Folders(_)));
+    }
+
+    #[test]
+    fn what_pipe_mode_cannot_have_is_told_with_what_it_needs() {
+        let bare = STREAM.replace("\"RecordIO\"", "\"None\"");
+        let without = r#"{"TrainingInputMode": "Pipe"}"#;
+        for (channels, config, said) in [
+            (&REQUIRED[2..], format!(r#"{{"train": {bare}}}"#), "Pipe and RecordWrapperType None"),
+            (
+                &REQUIRED[2..],
+                format!(r#"{{"train": {without}}}"#),
+                "set RecordWrapperType to RecordIO",
+            ),
+            (
+                &REQUIRED[1..],
+                format!(r#"{{"train": {STREAM}}}"#),
+                "channel train_annotation is there too",
+            ),
+            (
+                &REQUIRED[..],
+                format!(r#"{{"train_annotation": {STREAM}}}"#),
+                "channel train_annotation has TrainingInputMode Pipe, which only train and",
+            ),
+            (
+                &REQUIRED[..],
+                format!(r#"{{"label_map": {STREAM}}}"#),
+                "Set the InputMode of label_map to",
+            ),
+            (
+                &REQUIRED[..],
+                r#"{"train": {"TrainingInputMode": "x"}}"#.to_owned(),
+                "File, FastFile, Pipe",
+            ),
+            (&[], format!(r#"{{"train": {STREAM}}}"#), "channel validation is missing"),
+        ] {
+            let (_folder, root) = root(channels, Some(&config));
+            let text = Channels::read(&root).unwrap_err().to_string();
+            assert!(text.contains(said), "{text}");
+            assert!(!text.contains("channel train is missing"), "{text}");
+        }
+    }
+
+    #[test]
+    fn broken_files_are_refused_by_name() {
+        for broken in ["", "[]", "{", r#"{"train": 3}"#, r#"{"train": {"TrainingInputMode": 1}}"#] {
             let (_folder, root) = root(&REQUIRED, Some(broken));
             let text = Channels::read(&root).unwrap_err().to_string();
             assert!(text.contains("inputdataconfig.json"), "{text}");

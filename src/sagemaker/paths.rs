@@ -42,6 +42,11 @@ impl MlRoot {
         self.data().join(name)
     }
 
+    /// `input/data/<channel>_<epoch>`: the FIFO of a channel in Pipe mode, with epochs from 0.
+    pub fn fifo(&self, channel: &str, epoch: usize) -> PathBuf {
+        self.data().join(format!("{channel}_{epoch}"))
+    }
+
     /// `model`: what is here at the end becomes `model.tar.gz`, and what `serve` reads.
     pub fn model(&self) -> PathBuf {
         self.0.join("model")

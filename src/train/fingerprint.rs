@@ -40,6 +40,12 @@ impl Fingerprint {
             .collect();
         all.insert("training images".to_owned(), describe(training));
         all.insert("validation images".to_owned(), describe(validation));
+        for (name, samples) in [("training", training), ("validation", validation)] {
+            // One map for all of a split.
+            if let Some(map) = samples.first().and_then(|sample| sample.label_map.as_ref()) {
+                all.insert(format!("{name} label map"), map.to_string());
+            }
+        }
         Ok(Self(all))
     }
 
@@ -76,6 +82,8 @@ fn describe(samples: &[Sample]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::label_map::LabelMap;
+    use std::sync::Arc;
 
     fn settings(changed: &[(&str, &str)]) -> Hyperparameters {
         let mut raw = BTreeMap::from(
@@ -91,6 +99,7 @@ mod tests {
             key: (*key).to_owned(),
             image: format!("/somewhere/{key}").into(),
             mask: "/elsewhere".into(),
+            label_map: None,
         };
         keys.iter().map(sample).collect()
     }
@@ -128,6 +137,24 @@ mod tests {
         moved[0].image = "/other/a".into();
         let now = settings(&[("epochs", "99")]);
         assert_eq!(Fingerprint::of(&now, &moved, &data).unwrap(), saved);
+    }
+
+    #[test]
+    fn another_label_map_is_another_job() {
+        let data = samples(&["a"]);
+        let mapped = |scale: &str| {
+            let mut data = data.clone();
+            let map = LabelMap::parse(format!("{{\"scale\": {scale}}}").as_bytes(), 4).unwrap();
+            data[0].label_map = map.map(Arc::new);
+            Fingerprint::of(&settings(&[]), &data, &samples(&["a"])).unwrap()
+        };
+        let none = Fingerprint::of(&settings(&[]), &data, &data).unwrap();
+        assert_eq!(mapped("1"), none, "a scale of 1 changes nothing");
+        assert_eq!(
+            mapped("3").differences(&none),
+            ["training label map was unset, is now class = pixel value / 3, rounded down"]
+        );
+        assert_ne!(mapped("3"), mapped("4"));
     }
 
     #[test]

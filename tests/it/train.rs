@@ -176,16 +176,6 @@ fn training_that_diverges_is_an_error_and_keeps_no_model() {
 }
 
 #[test]
-fn channels_that_this_version_lacks_are_not_ignored() {
-    let job = Job::new();
-    let label_map = job.path("input/data/label_map");
-    fs::create_dir(&label_map).unwrap();
-    fs::write(label_map.join("train_label_map.json"), "{}").unwrap();
-    let reason = job.failure();
-    assert!(reason.contains("channel label_map holds train_label_map.json"), "{reason}");
-}
-
-#[test]
 fn class_names_come_from_labels_json_too() {
     let job = Job::new();
     let label_map = job.path("input/data/label_map");

@@ -1,0 +1,147 @@
+//! Reading a FIFO of SageMaker's Pipe mode without ever waiting for good.
+//!
+//! A plain read of a FIFO blocks until a writer comes, and a writer that hangs hangs the reader. So it is
+//! opened without blocking and polled in slices, between which a request to stop and the patience with
+//! the writer are looked at.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+
+use crate::console::note;
+use crate::sagemaker::Stop;
+
+/// The longest that a request to stop goes unnoticed.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// Time between lines that say what is waited for.
+const REPORT: Duration = Duration::from_secs(30);
+
+/// How long a stream may bring nothing, and who may end the waiting.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience<'a> {
+    /// The longest time without a byte.
+    pub idle: Duration,
+    /// Whether someone asked the job to stop.
+    pub stop: &'a Stop,
+}
+
+/// A FIFO that may not exist yet.
+#[derive(Debug)]
+pub struct Fifo<'a> {
+    path: PathBuf,
+    file: Option<File>,
+    patience: Patience<'a>,
+    /// When the last byte came, or reading began.
+    since: Instant,
+    reported: Instant,
+    bytes: u64,
+}
+
+impl<'a> Fifo<'a> {
+    /// Reads from `path` as soon as it is there and has a writer.
+    pub fn new(path: PathBuf, patience: Patience<'a>) -> Self {
+        let now = Instant::now();
+        Self { path, file: None, patience, since: now, reported: now, bytes: 0 }
+    }
+
+    /// Bytes read so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Opens it if it exists.
+    fn open(&mut self) -> io::Result<Option<&File>> {
+        if self.file.is_none() {
+            let mut options = OpenOptions::new();
+            options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
+            match options.open(&self.path) {
+                Ok(file) if file.metadata()?.is_dir() => {
+                    return Err(io::Error::other("it is a folder, not a FIFO"));
+                }
+                Ok(file) => self.file = Some(file),
+                Err(cause) if cause.kind() == ErrorKind::NotFound => {}
+                Err(cause) => return Err(cause),
+            }
+        }
+        Ok(self.file.as_ref())
+    }
+
+    /// Whether to wait on.
+    fn wait(&mut self) -> io::Result<()> {
+        if self.patience.stop.is_requested() {
+            return Err(io::Error::other("the job was asked to stop"));
+        }
+        let (waited, limit) = (self.since.elapsed(), self.patience.idle);
+        if waited >= limit {
+            return Err(io::Error::new(
+                ErrorKind::TimedOut,
+                format!(
+                    "{} for {} s; look at the job's role and at the manifest's S3 URIs, or set \
+                     MASKMAKER_PIPE_TIMEOUT to more seconds",
+                    self.missing(),
+                    limit.as_secs()
+                ),
+            ));
+        }
+        if waited >= REPORT && self.reported.elapsed() >= REPORT {
+            self.reported = Instant::now();
+            note(format_args!(
+                "waiting for {}: {} for {} s; the job fails after {} s",
+                self.path.display(),
+                self.missing(),
+                waited.as_secs(),
+                limit.as_secs()
+            ));
+        }
+        Ok(())
+    }
+
+    /// What is waited for.
+    fn missing(&self) -> String {
+        match (&self.file, self.bytes) {
+            (None, _) => "it did not exist".to_owned(),
+            (_, 0) => "nothing was written to it".to_owned(),
+            (_, bytes) => format!("nothing was written to it after {bytes} bytes"),
+        }
+    }
+}
+
+impl Read for Fifo<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            self.wait()?;
+            let Some(mut file) = self.open()? else {
+                thread::sleep(SLICE);
+                continue;
+            };
+            // As long as no writer ever came there is no event. Without asking, a read would say that the
+            // stream has ended.
+            let slice = Timespec { tv_sec: 0, tv_nsec: i64::from(SLICE.subsec_nanos()) };
+            match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&slice)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+                Ok(_) => {}
+                Err(cause) => return Err(cause.into()),
+            }
+            match file.read(buffer) {
+                Ok(got) => {
+                    self.since = Instant::now();
+                    self.bytes += got as u64;
+                    return Ok(got);
+                }
+                Err(cause)
+                    if matches!(cause.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(cause) => return Err(cause),
+            }
+        }
+    }
+}
