@@ -72,7 +72,7 @@ fn train(root: &MlRoot, pretrained: Option<PathBuf>, pipe_timeout: Duration) -> 
     let labels = channels.label_map.labels.as_deref();
     let names = problems.check(class_names(given, labels, classes)).flatten();
     let patience = Patience { idle: pipe_timeout, stop: &stop };
-    let inputs = Inputs::read(&channels, &hyperparameters, patience, &mut problems);
+    let inputs = Inputs::read(root.path(), &channels, &hyperparameters, patience, &mut problems);
     // The spool lives as long as the training.
     let Inputs { training, validation, _spool } = inputs;
     if training.len() == 1 && graph(algorithm, backbone, classes).pools_to_one() {

@@ -6,6 +6,7 @@ pub mod class_names;
 pub mod fifo;
 pub mod label_map;
 pub mod loader;
+pub mod manifest;
 pub mod pipe;
 pub mod random;
 pub mod recordio;

@@ -48,6 +48,13 @@ pub enum Source {
         /// The FIFO of the first epoch, which may not exist yet.
         fifo: PathBuf,
     },
+    /// One channel that holds a manifest with references to images and annotations.
+    Manifest {
+        /// The channel.
+        name: &'static str,
+        /// The manifest.
+        file: PathBuf,
+    },
 }
 
 impl Source {
@@ -55,7 +62,7 @@ impl Source {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Folders(split) => split.name,
-            Self::Pipe { name, .. } => name,
+            Self::Pipe { name, .. } | Self::Manifest { name, .. } => name,
         }
     }
 }
@@ -109,6 +116,13 @@ impl Channels {
         present.extend(folders(&root.data()));
         present.sort();
         present.dedup();
+        // A manifest names the annotations too.
+        let mut manifests = Vec::new();
+        for (name, annotation) in [(REQUIRED[0], REQUIRED[1]), (REQUIRED[2], REQUIRED[3])] {
+            if !pipes.contains(&name) && !present.iter().any(|found| found == annotation) {
+                manifests.extend(manifest(name, &root.channel(name), &mut problems));
+            }
+        }
         for required in REQUIRED {
             let folder = root.channel(required);
             let stream = pipes.iter().find(|pipe| required.starts_with(*pipe));
@@ -120,7 +134,9 @@ impl Channels {
                          and no {required}: remove it, or set the input mode of both to File"
                     ));
                 }
-            } else if !folder.is_dir() {
+            } else if !folder.is_dir()
+                && !manifests.iter().any(|(name, _)| required.starts_with(name))
+            {
                 problems.push(missing(required, &folder, &present));
             }
         }
@@ -142,6 +158,9 @@ impl Channels {
         let source = |name: &'static str, annotation| {
             if pipes.contains(&name) {
                 return Source::Pipe { name, fifo: root.fifo(name, 0) };
+            }
+            if let Some((_, file)) = manifests.iter().find(|(manifest, _)| *manifest == name) {
+                return Source::Manifest { name, file: file.clone() };
             }
             Source::Folders(Split {
                 name,
@@ -192,6 +211,29 @@ fn mode(channel: &str, description: &serde_json::Value, problems: &mut Problems)
             Mode::Folder
         }
     }
+}
+
+/// The manifest of a channel whose folder holds one.
+fn manifest(
+    name: &'static str,
+    folder: &Path,
+    problems: &mut Problems,
+) -> Option<(&'static str, PathBuf)> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_manifest = |path: &PathBuf| {
+        let extension = path.extension().and_then(|extension| extension.to_str());
+        matches!(extension, Some("manifest" | "jsonl")) && path.is_file()
+    };
+    let mut found: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_manifest).collect();
+    found.sort();
+    if let [first, second, ..] = &found[..] {
+        problems.push(format!(
+            "channel {name} holds several manifests, such as {} and {}; keep one",
+            first.display(),
+            second.display()
+        ));
+    }
+    found.into_iter().next().map(|file| (name, file))
 }
 
 fn missing(required: &str, folder: &Path, present: &[String]) -> String {
@@ -354,6 +396,25 @@ mod tests {
             assert!(text.contains(said), "{text}");
             assert!(!text.contains("channel train is missing"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_channel_with_a_manifest_needs_no_annotation_channel() {
+        let (_folder, root) = root(&["train", "validation", "validation_annotation"], None);
+        let file = root.channel("train").join("output.manifest");
+        assert!(
+            Channels::read(&root).unwrap_err().to_string().contains("train_annotation is missing")
+        );
+        fs::write(&file, "").unwrap();
+        let channels = Channels::read(&root).unwrap();
+        assert_eq!(channels.train, Source::Manifest { name: "train", file: file.clone() });
+        assert!(matches!(channels.validation, Source::Folders(_)));
+        fs::write(file.with_extension("jsonl"), "").unwrap();
+        let text = Channels::read(&root).unwrap_err().to_string();
+        assert!(text.contains("channel train holds several manifests, such as "), "{text}");
+        // With annotations beside it, the channels are folders.
+        fs::create_dir(root.channel("train_annotation")).unwrap();
+        assert!(matches!(Channels::read(&root).unwrap().train, Source::Folders(_)));
     }
 
     #[test]

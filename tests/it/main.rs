@@ -7,6 +7,7 @@ mod hyperparameters;
 mod initial_weights;
 mod job;
 mod label_map;
+mod manifest;
 mod matrix;
 mod metric_definitions;
 mod pictures;

@@ -10,7 +10,7 @@ use crate::data::audit::{Audit, audit, describe};
 use crate::data::fifo::Patience;
 use crate::data::label_map::LabelMap;
 use crate::data::pipe::{RESERVE, Spool};
-use crate::data::{Sample, source};
+use crate::data::{Sample, manifest, source};
 use crate::error::{Error, Problems, Result};
 use crate::progress::Progress;
 use crate::sagemaker::channels::{LabelMapChannel, Source};
@@ -29,6 +29,7 @@ impl Inputs {
     /// Reads and audits both splits. They may be incomplete when there are problems, or when someone
     /// asked the job to stop.
     pub(super) fn read(
+        root: &Path,
         channels: &Channels,
         hyperparameters: &Hyperparameters,
         patience: Patience<'_>,
@@ -41,6 +42,7 @@ impl Inputs {
             |source: &Source, label_map: Option<Arc<LabelMap>>, problems: &mut Problems| {
                 let mut samples = match source {
                     Source::Folders(split) => source::pair(split, problems),
+                    Source::Manifest { file, .. } => manifest::read(file, root, problems),
                     // Reading a stream takes minutes: not when the job is known to fail.
                     Source::Pipe { .. } if !problems.is_empty() => Vec::new(),
                     Source::Pipe { name, fifo } => {

@@ -1,0 +1,253 @@
+//! Augmented manifests as files: one JSON object per line, which names an image and its annotation.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Component, Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::Sample;
+use super::source::{count, examples};
+use crate::error::{Error, Problems, Result};
+
+/// The attribute of the image.
+const IMAGE: &str = "source-ref";
+
+/// Bytes that a line may have: Ground Truth's metadata are a few thousand.
+const MAX_LINE: u64 = 1 << 20;
+
+/// The samples of the manifest `file`, in its order. References are paths: relative to the manifest's
+/// folder, or absolute; either way below `root`. Every line is checked, and what is wrong is told with the
+/// number of the line.
+pub fn read(file: &Path, root: &Path, problems: &mut Problems) -> Vec<Sample> {
+    let mut reader = Reader { file, root, annotation: None };
+    let mut wrong = Vec::new();
+    let samples = reader.lines(&mut wrong);
+    if !wrong.is_empty() {
+        problems.push(format!(
+            "{}: {} cannot be used: {}",
+            file.display(),
+            count(wrong.len(), "line"),
+            examples(&wrong)
+        ));
+    }
+    let samples = problems.check(samples).unwrap_or_default();
+    if samples.is_empty() && wrong.is_empty() {
+        problems.push(format!("{} holds no lines; {}", file.display(), form()));
+    }
+    samples
+}
+
+fn form() -> String {
+    format!(
+        "expected are lines like {{\"{IMAGE}\": \"images/a.jpg\", \"labels-ref\": \"masks/a.png\"}}"
+    )
+}
+
+struct Reader<'a> {
+    file: &'a Path,
+    root: &'a Path,
+    /// The attribute of the annotation, which the first line decides.
+    annotation: Option<String>,
+}
+
+impl Reader<'_> {
+    fn lines(&mut self, wrong: &mut Vec<String>) -> Result<Vec<Sample>> {
+        let failed = |cause: &std::io::Error| Error::io("read", self.file, cause);
+        let mut input = BufReader::new(File::open(self.file).map_err(|e| failed(&e))?);
+        let mut samples = Vec::new();
+        let mut line = Vec::new();
+        for number in 1_u64.. {
+            line.clear();
+            let limited = &mut std::io::Read::take(&mut input, MAX_LINE);
+            if limited.read_until(b'\n', &mut line).map_err(|e| Error::io("read", self.file, &e))?
+                == 0
+            {
+                break;
+            }
+            if line.len() as u64 == MAX_LINE {
+                // What follows is the middle of a line.
+                wrong.push(format!("line {number} has {MAX_LINE} bytes or more"));
+                break;
+            }
+            // Some editors begin a file with a byte order mark.
+            let text = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&line).trim_ascii();
+            if text.is_empty() {
+                continue;
+            }
+            match self.sample(text, number) {
+                Ok(sample) => samples.push(sample),
+                Err(what) => wrong.push(format!("line {number} {what}")),
+            }
+        }
+        Ok(samples)
+    }
+
+    fn sample(&mut self, line: &[u8], number: u64) -> Result<Sample, String> {
+        let object: Map<String, Value> =
+            serde_json::from_slice(line).map_err(|cause| format!("is no JSON object: {cause}"))?;
+        let attribute = self.annotation(&object)?;
+        let (reference, image) = self.path(&object, IMAGE)?;
+        let (_, mask) = self.path(&object, &attribute)?;
+        self.annotation.get_or_insert(attribute);
+        // The same image may come twice.
+        let key = format!("line {number} ({reference})");
+        Ok(Sample { key, image, mask, label_map: None })
+    }
+
+    /// The attribute of the annotation: the only other one that ends in `-ref`.
+    fn annotation(&self, object: &Map<String, Value>) -> Result<String, String> {
+        if let Some(attribute) = &self.annotation {
+            return Ok(attribute.clone());
+        }
+        let others = object.keys().map(String::as_str);
+        let others: Vec<&str> =
+            others.filter(|key| key.ends_with("-ref") && *key != IMAGE).collect();
+        match others[..] {
+            [one] => Ok(one.to_owned()),
+            [] => Err(format!("has no annotation: no attribute but {IMAGE} ends in -ref")),
+            _ => Err(format!(
+                "has several annotations, {}; which one is meant cannot be known: keep one",
+                others.join(" and ")
+            )),
+        }
+    }
+
+    /// The file that an attribute refers to.
+    fn path(
+        &self,
+        object: &Map<String, Value>,
+        attribute: &str,
+    ) -> Result<(String, PathBuf), String> {
+        let reference = match object.get(attribute) {
+            Some(Value::String(reference)) if !reference.is_empty() => reference,
+            Some(other) => return Err(format!("has {attribute} {other}; allowed: a path")),
+            None => return Err(format!("has no {attribute}")),
+        };
+        if reference.contains("://") {
+            return Err(format!(
+                "has {attribute} {reference}; this version reads paths and no URIs in a manifest: \
+                 use Pipe mode, in which SageMaker fetches the objects, or write paths relative to \
+                 the manifest"
+            ));
+        }
+        let folder = self.file.parent().unwrap_or(self.root);
+        let path = normal(&folder.join(reference));
+        if !path.starts_with(normal(self.root)) {
+            return Err(format!(
+                "has {attribute} {reference}, which is outside of {}",
+                self.root.display()
+            ));
+        }
+        if path.is_file() {
+            Ok((reference.clone(), path))
+        } else {
+            Err(format!("has {attribute} {reference}, but there is no file {}", path.display()))
+        }
+    }
+}
+
+/// The path without `.` and `..`, as written: links are followed only when a file is read.
+fn normal(path: &Path) -> PathBuf {
+    let mut normal = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::ParentDir => {
+                normal.pop();
+            }
+            Component::CurDir => {}
+            other => normal.push(other),
+        }
+    }
+    normal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The samples of a manifest in `input/data/train` of a root with two images and two masks.
+    fn samples(text: &[u8]) -> (tempfile::TempDir, Vec<Sample>, Vec<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let train = folder.path().join("input/data/train");
+        for name in ["images/a.jpg", "images/b.jpg", "masks/a.png", "masks/b.png"] {
+            std::fs::create_dir_all(train.join(name).parent().unwrap()).unwrap();
+            std::fs::write(train.join(name), "x").unwrap();
+        }
+        let absolute = train.join("masks/b.png");
+        let text = match std::str::from_utf8(text) {
+            Ok(text) => text.replace("ABSOLUTE", absolute.to_str().unwrap()).into_bytes(),
+            Err(_) => text.to_vec(),
+        };
+        std::fs::write(train.join("train.manifest"), text).unwrap();
+        let mut problems = Problems::new();
+        let samples = read(&train.join("train.manifest"), folder.path(), &mut problems);
+        let problems = problems.into_result().err().map_or(Vec::new(), |e| e.problems().to_vec());
+        (folder, samples, problems)
+    }
+
+    #[test]
+    fn lines_keep_their_order_and_metadata_and_blank_lines_do_no_harm() {
+        let (folder, samples, problems) = samples(
+            br#"{"source-ref": "images/b.jpg", "x-ref": "ABSOLUTE", "x-ref-metadata": {"a": 1}}
+
+            {"source-ref": "./images/a.jpg", "x-ref": "../train/masks/a.png", "other": "s3://x"}"#,
+        );
+        assert_eq!(problems, [""; 0]);
+        let keys: Vec<_> = samples.iter().map(|sample| sample.key.as_str()).collect();
+        assert_eq!(keys, ["line 1 (images/b.jpg)", "line 3 (./images/a.jpg)"]);
+        let masks = folder.path().join("input/data/train/masks");
+        assert_eq!(samples[0].mask, masks.join("b.png"));
+        assert_eq!(samples[1].mask, masks.join("a.png"));
+    }
+
+    #[test]
+    fn every_line_that_cannot_be_used_is_named_by_number() {
+        let good = r#"{"source-ref": "images/a.jpg", "x-ref": "masks/a.png"}"#;
+        for (line, said) in [
+            ("{", "line 2 is no JSON object: EOF"),
+            ("[]", "line 2 is no JSON object"),
+            (r#"{"x-ref": "masks/a.png"}"#, "line 2 has no source-ref"),
+            (r#"{"source-ref": "images/a.jpg"}"#, "line 2 has no x-ref"),
+            (
+                r#"{"source-ref": 3, "x-ref": "masks/a.png"}"#,
+                "line 2 has source-ref 3; allowed: a path",
+            ),
+            (
+                r#"{"source-ref": "s3://b/a.jpg", "x-ref": "masks/a.png"}"#,
+                "use Pipe mode, in which",
+            ),
+            (r#"{"source-ref": "images/c.jpg", "x-ref": "masks/a.png"}"#, "but there is no file /"),
+            (
+                r#"{"source-ref": "../../../../etc/passwd", "x-ref": "masks/a.png"}"#,
+                "is outside of /",
+            ),
+            (r#"{"source-ref": "/etc/passwd", "x-ref": "masks/a.png"}"#, "is outside of /"),
+        ] {
+            let (_folder, found, problems) = samples(format!("{good}\n{line}\n{good}").as_bytes());
+            assert_eq!((found.len(), problems.len()), (2, 1), "{problems:?}");
+            assert!(problems[0].contains("train.manifest: 1 line cannot be used: line 2 "));
+            assert!(problems[0].contains(said), "{said}: {problems:?}");
+        }
+        let several =
+            r#"{"source-ref": "images/a.jpg", "x-ref": "masks/a.png", "y-ref": "masks/b.png"}"#;
+        let (_folder, _, problems) = samples(several.as_bytes());
+        assert!(problems[0].contains("line 1 has several annotations, x-ref and y-ref"));
+        let (_folder, _, problems) = samples(b"\n");
+        assert!(problems[0].contains("holds no lines; expected are lines like {\"source-ref\""));
+        let long = vec![b' '; MAX_LINE as usize + 9];
+        assert!(samples(&long).2[0].contains("line 1 has 1048576 bytes or more"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_lines_never_panic_nor_leave_the_root(bytes: Vec<u8>, reference in "[a-z./~]{0,12}") {
+            samples(&bytes);
+            let line = serde_json::json!({"source-ref": reference, "x-ref": "masks/a.png"});
+            let (folder, found, _) = samples(line.to_string().as_bytes());
+            for sample in found {
+                proptest::prop_assert!(sample.image.starts_with(folder.path()));
+            }
+        }
+    }
+}
