@@ -34,6 +34,8 @@ test: libtorch ## Formatting, clippy, every test, documentation
 lint: libtorch ## Formatting, clippy, and the dependencies' licences, sources and advisories
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	@cargo metadata --manifest-path fuzz/Cargo.toml --locked --format-version 1 >/dev/null \
+	  || { echo "fuzz/Cargo.lock is behind Cargo.toml: cargo metadata --manifest-path fuzz/Cargo.toml >/dev/null"; exit 1; }
 	@cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked
 	cargo deny --locked check
 
