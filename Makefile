@@ -19,9 +19,10 @@ demo: libtorch ## Make a data set, train, serve, segment a picture, show the sco
 	scripts/demo.sh
 
 # The order is that of what fails soonest. nextest does not run documentation tests, so cargo does.
-test: libtorch ## Formatting, clippy, every test, documentation
+test: libtorch ## Formatting, clippy, documentation, every test
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 	@if cargo nextest --version >/dev/null 2>&1; then \
 	  echo "cargo nextest run --locked && cargo test --doc --locked"; \
 	  cargo nextest run --locked && cargo test --doc --locked; \
@@ -29,7 +30,6 @@ test: libtorch ## Formatting, clippy, every test, documentation
 	  echo "cargo test --locked   (cargo-nextest would run them side by side: cargo install cargo-nextest --locked)"; \
 	  cargo test --locked; \
 	fi
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 
 lint: libtorch ## Formatting, clippy, and the dependencies' licences, sources and advisories
 	cargo fmt --check

@@ -1,7 +1,7 @@
 //! `.pth` files: what Python's `torch.save(model.state_dict(), path)` writes, since PyTorch 1.6 a zip
 //! archive and before that a sequence of pickles and raw storages.
 //!
-//! A pickle is a program, and Python runs whatever it names. Here a small [`machine`] builds data
+//! A pickle is a program, and Python runs whatever it names. Here a small `machine` builds data
 //! from it and knows by name the few callables that a state dict needs; everything else is refused.
 //! Any bytes are a value or an error: nothing panics, no depth is followed on the call stack, and no
 //! allocation is larger than a small multiple of the file.
