@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One training step in PyTorch: the peer that benches/train_step.rs is measured against.
 
-torchvision's fcn_resnet50 with aux head, 4 classes, float32, batch 4 of 240 x 240, eager, with the criterion and the
+torchvision's fcn_resnet50 with aux head, 4 classes, batch 4 of 240 x 240, eager, with the criterion and the
 optimizer of torchvision's references/segmentation. Prints one JSON line per timed step: {"step": i, "seconds": s}.
 A step is what train_one_epoch does between two batches: forward, loss, zero_grad, backward, optimizer step, loss read.
 """
@@ -29,6 +29,7 @@ def arguments():
         default="channels_last",
         help="channels_last is the faster of the two on CPUs, so it is the fair peer",
     )
+    parser.add_argument("--precision", choices=("fp32", "bf16", "fp16"), default="fp32", help="by torch.autocast")
     return parser.parse_args()
 
 
@@ -48,12 +49,16 @@ def main():
     image = torch.randn(BATCH, 3, SIDE, SIDE).contiguous(memory_format=layout)
     target = torch.randint(0, CLASSES, (BATCH, SIDE, SIDE))
     target[torch.rand(target.shape) < 0.05] = IGNORED
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[args.precision]
+    scaler = torch.amp.GradScaler("cpu", enabled=args.precision == "fp16")
     for step in range(-args.warmup, args.steps):
         start = time.perf_counter()
-        loss = criterion(model(image), target)
+        with torch.autocast("cpu", dtype=dtype, enabled=args.precision != "fp32"):
+            loss = criterion(model(image), target)
         optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
         loss.item()
         seconds = time.perf_counter() - start
         if step >= 0:

@@ -1,5 +1,5 @@
 //! Times our training step as `train_step.py` times torchvision's: fcn with resnet-50, 4 classes,
-//! auxiliary head, batch 4, 240x240, f32, channels last, SGD with momentum. Prints a JSON line per
+//! auxiliary head, batch 4, 240x240, channels last, SGD with momentum. Prints a JSON line per
 //! step. `train_step.sh` runs both in turn.
 #![allow(clippy::print_stdout)]
 
@@ -9,9 +9,10 @@ use clap::Parser;
 use maskmaker::data::loader::Batch;
 use maskmaker::error::Result;
 use maskmaker::model::Network;
+use maskmaker::model::precision::Compute;
 use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
-use maskmaker::train::Stepper;
 use maskmaker::train::optimizer::Rule;
+use maskmaker::train::{Learning, Stepper};
 
 #[derive(Parser)]
 struct Arguments {
@@ -21,6 +22,9 @@ struct Arguments {
     warmup: usize,
     #[arg(long)]
     threads: Option<i32>,
+    /// fp32, bf16 or fp16.
+    #[arg(long, default_value = "fp32")]
+    precision: String,
 }
 
 fn main() -> Result<()> {
@@ -30,10 +34,15 @@ fn main() -> Result<()> {
     if let Some(threads) = arguments.threads {
         tch::set_num_threads(threads);
     }
+    let compute = match arguments.precision.as_str() {
+        "bf16" => Compute::Bf16,
+        "fp16" => Compute::Fp16,
+        _ => Compute::Fp32,
+    };
     let network = (Algorithm::Fcn, Backbone::Resnet50);
     let network = Network::random(network, 4, 1, tch::Device::Cpu)?;
     let rule = Rule::Sgd { momentum: 0.9, weight_decay: 1e-4 };
-    let mut stepper = Stepper::new(network, rule)?;
+    let mut stepper = Stepper::new(network, Learning { compute, ..Learning::new(rule) })?;
     let pixels = IMAGES * SIDE * SIDE;
     let batch = Batch {
         pixels: (0..pixels * 3).map(|i| (i * 7919 % 251) as u8).collect(),

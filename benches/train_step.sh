@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
 # Times a training step of maskmaker and of PyTorch in turn (A B A B ...), so that a busy machine disturbs both alike.
-#   benches/train_step.sh [--rounds 5] [--steps 3] [--warmup 1] [--threads all]
+#   benches/train_step.sh [--rounds 5] [--steps 3] [--warmup 1] [--threads all] [--precision fp32|bf16|fp16]
 # Prints the median step of each, the ratio of the medians (below 1: maskmaker is faster) and every round's ratio; exits with 1 if the ratio is above 1.05.
 # MASKMAKER_BENCH_PYTHON  see benches/python.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-rounds=5 steps=3 warmup=1 threads=$(nproc)
+rounds=5 steps=3 warmup=1 threads=$(nproc) precision=fp32
 while [ $# -gt 0 ]; do
   case $1 in
     --rounds) rounds=$2 ;;
     --steps) steps=$2 ;;
     --warmup) warmup=$2 ;;
     --threads) threads=$2 ;;
+    --precision) precision=$2 ;;
     *) sed -n '2,5s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
   shift 2
@@ -25,8 +26,8 @@ ours=${CARGO_TARGET_DIR:-target}/release/examples/train_step
 
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-flags=(--steps "$steps" --warmup "$warmup" --threads "$threads")
-echo "$rounds rounds of $steps steps after $warmup to warm up, $threads threads" >&2
+flags=(--steps "$steps" --warmup "$warmup" --threads "$threads" --precision "$precision")
+echo "$rounds rounds of $steps steps after $warmup to warm up, $threads threads, $precision" >&2
 for ((round = 1; round <= rounds; round++)); do
   echo "round $round of $rounds, load $(cut -d' ' -f1 /proc/loadavg)" >&2
   "$ours" "${flags[@]}" > "$out/ours.$round"

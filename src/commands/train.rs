@@ -18,15 +18,15 @@ use crate::data::loader::Plan;
 use crate::error::{Error, Problems, Result};
 use crate::model::initial::{Initial, Places, Wanted};
 use crate::model::network::graph;
+use crate::model::precision::Compute;
 use crate::model::{Config, artifact};
 use crate::sagemaker::cluster::Cluster;
 use crate::sagemaker::{Channels, Hyperparameters, MlRoot, Stop, failure};
 use crate::train::checkpoint::{Checkpoints, Restored};
 use crate::train::early_stopping::EarlyStopping;
 use crate::train::fingerprint::Fingerprint;
-use crate::train::optimizer::Rule;
 use crate::train::schedule::Schedule;
-use crate::train::{End, Settings, State, Stepper, Trainer};
+use crate::train::{End, Learning, Settings, State, Stepper, Trainer};
 
 /// Trains by what lies under `root`; `pretrained` says where weights for a pretrained backbone lie, and
 /// a stream may bring nothing for `pipe_timeout`. A failure is also written to `output/failure`.
@@ -74,7 +74,7 @@ fn train(root: &MlRoot, pretrained: Option<PathBuf>, pipe_timeout: Duration) -> 
     let patience = Patience { idle: pipe_timeout, stop: &stop };
     let inputs = Inputs::read(root.path(), &channels, &hyperparameters, patience, &mut problems);
     // The spool lives as long as the training.
-    let Inputs { training, validation, _spool } = inputs;
+    let Inputs { training, validation, pixels, _spool } = inputs;
     if training.len() == 1 && graph(algorithm, backbone, classes).pools_to_one() {
         problems.push(format!(
             "channel train holds 1 image, but algorithm {} pools an image to a single value per \
@@ -96,6 +96,7 @@ fn train(root: &MlRoot, pretrained: Option<PathBuf>, pipe_timeout: Duration) -> 
     if let Some(checksum) = initial.checksum() {
         fingerprint = fingerprint.starting_from(checksum);
     }
+    let device = Device::Cpu;
     let interval = Duration::from_secs(hyperparameters.checkpoint_interval);
     let mut checkpoints = Checkpoints::open(&root.checkpoints(), interval, fingerprint)?;
     let mut settings = settings(root, &hyperparameters, training, validation);
@@ -103,21 +104,27 @@ fn train(root: &MlRoot, pretrained: Option<PathBuf>, pipe_timeout: Duration) -> 
     if let Some(names) = names.or_else(|| initial.class_names().map(<[_]>::to_vec)) {
         settings.config.class_names = names;
     }
-    let rule = Rule::of(&hyperparameters);
-    let restored = checkpoints.restore(&settings.config, rule, Device::Cpu)?;
+    let learning = Learning::of(&hyperparameters, &pixels, device);
+    if learning.compute == Compute::Fp16 && device == Device::Cpu {
+        note(
+            "warning: precision fp16 is slow on processors, which have no convolutions for it; bf16 or auto is faster",
+        );
+    }
+    let restored = checkpoints.restore(&settings.config, &learning, device)?;
     let (stepper, state) = if let Some(restored) = restored {
         // As large as the model itself, and not needed.
         drop(initial);
         go_on(restored, &settings)?
     } else {
-        let (network, from) = initial.network(seed, Device::Cpu)?;
+        let (network, from) = initial.network(seed, device)?;
         say(from);
-        (Stepper::new(network, rule)?, State::new(settings.early_stopping.clone()))
+        (Stepper::new(network, learning)?, State::new(settings.early_stopping.clone()))
     };
     say(format_args!(
-        "training {} with {} on {} images ({} steps of {} per epoch), validating on {}",
+        "training {} with {} in {} on {} images ({} steps of {} per epoch), validating on {}",
         algorithm.name(),
         backbone.name(),
+        stepper.network.compute.name(),
         settings.plan.samples.len(),
         settings.plan.batches(),
         settings.plan.batch_size.min(settings.plan.samples.len()),
@@ -191,7 +198,7 @@ fn settings(
     let plan = Plan {
         samples: Arc::new(training),
         recipe: Recipe { base_size: h.base_size, crop_size: h.crop_size },
-        batch_size: h.mini_batch_size,
+        batch_size: h.mini_batch_size * h.gradient_accumulation_steps,
         seed: h.seed,
     };
     Settings {

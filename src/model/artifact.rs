@@ -43,6 +43,20 @@ pub struct Config {
     pub mean: [f32; 3],
     /// What they are divided by then.
     pub deviation: [f32; 3],
+    /// How far bfloat16 can be trusted with these weights, if that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bf16: Option<Bf16Agreement>,
+}
+
+/// How often the most likely class in bfloat16 is another than in 32 bits, on validation images.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Bf16Agreement {
+    /// Share of the pixels whose class differs, 0 to 1.
+    pub differing: f64,
+    /// Images that were compared.
+    pub images: usize,
+    /// Their pixels.
+    pub pixels: u64,
 }
 
 impl Config {
@@ -62,6 +76,7 @@ impl Config {
                 .unwrap_or_else(|| (0..num_classes).map(|id| format!("class {id}")).collect()),
             mean: MEAN,
             deviation: DEVIATION,
+            bf16: None,
         }
     }
 

@@ -39,6 +39,9 @@ pub fn forward(graph: &Graph, weights: &Weights, input: &Tensor, mode: Mode<'_>)
         Mode::Evaluate { aux: true } | Mode::Train { .. } => vec![graph.out, graph.aux],
     };
     let last_uses = graph.last_uses(&wanted);
+    // Logits are resized and compared in 32 bits whatever the format before them.
+    let class_layers: Vec<&str> = graph.class_layers().map(|conv| conv.name.as_str()).collect();
+    let is_class_layer = |conv: &Conv| class_layers.contains(&conv.name.as_str());
     let mut values: Vec<Option<Tensor>> = Vec::with_capacity(graph.nodes.len());
     for (index, node) in graph.nodes.iter().enumerate() {
         if last_uses[index].is_none() {
@@ -55,6 +58,9 @@ pub fn forward(graph: &Graph, weights: &Weights, input: &Tensor, mode: Mode<'_>)
         };
         let value = match &node.op {
             Op::Input => input.shallow_clone(),
+            Op::Conv(conv) if is_class_layer(conv) => {
+                convolve(conv, weights, get(0)?)?.f_to_kind(Kind::Float)?
+            }
             Op::Conv(conv) => convolve(conv, weights, get(0)?)?,
             Op::BatchNorm { name, .. } => normalise(name, weights, get(0)?, mode)?,
             Op::Relu if free(0) => get(0)?.shallow_clone().f_relu_()?,
@@ -97,10 +103,12 @@ fn broken(index: Value) -> Error {
 }
 
 fn convolve(conv: &Conv, weights: &Weights, input: &Tensor) -> Result<Tensor> {
-    let weight = weights.get(&conv.name, "weight")?;
-    let bias = if conv.bias { Some(weights.get(&conv.name, "bias")?) } else { None };
+    // Weights are kept in 32 bits and computed with in the format of the input.
+    let part = |leaf| Ok::<_, Error>(weights.get(&conv.name, leaf)?.f_to_kind(input.kind())?);
+    let weight = part("weight")?;
+    let bias = if conv.bias { Some(part("bias")?) } else { None };
     let (stride, padding, dilation) = ([conv.stride; 2], [conv.padding(); 2], [conv.dilation; 2]);
-    Ok(input.f_conv2d(weight, bias, stride, padding, dilation, 1)?)
+    Ok(input.f_conv2d(&weight, bias.as_ref(), stride, padding, dilation, 1)?)
 }
 
 fn normalise(name: &str, weights: &Weights, input: &Tensor, mode: Mode<'_>) -> Result<Tensor> {

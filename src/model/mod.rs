@@ -8,6 +8,7 @@ pub mod graph;
 mod heads;
 pub mod initial;
 pub mod network;
+pub mod precision;
 pub mod pth;
 mod resnet;
 pub mod size;

@@ -6,6 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::forward::{Logits, Mode, forward};
 use super::graph::Graph;
+use super::precision::Compute;
 use super::weights::{Weights, open};
 use super::{Config, heads};
 use crate::error::{Error, Result};
@@ -22,6 +23,8 @@ pub struct Network {
     graph: Graph,
     /// Its tensors.
     pub weights: Weights,
+    /// The number format of its computations.
+    pub compute: Compute,
     device: Device,
     mean: Tensor,
     deviation: Tensor,
@@ -65,7 +68,19 @@ impl Network {
     fn new(graph: Graph, weights: Weights, device: Device) -> Result<Self> {
         let on_device = |values: &[f32]| Tensor::f_from_slice(values)?.f_to_device(device);
         let (mean, deviation) = (on_device(&MEAN)?, on_device(&DEVIATION)?);
-        Ok(Self { graph, weights, device, mean, deviation })
+        Ok(Self { graph, weights, compute: Compute::default(), device, mean, deviation })
+    }
+
+    /// A copy with weights of its own in 32 bits, of which nothing is learned.
+    pub fn copy(&self) -> Result<Self> {
+        let weights = self.weights.copy(Kind::Float)?;
+        Ok(Self { compute: self.compute, ..Self::new(self.graph.clone(), weights, self.device)? })
+    }
+
+    /// A copy to compute many images with in this format, whose weights need not be converted for each.
+    pub fn frozen(&self, compute: Compute) -> Result<Self> {
+        let weights = self.weights.copy(compute.kind())?;
+        Ok(Self { compute, ..Self::new(self.graph.clone(), weights, self.device)? })
     }
 
     /// The device that holds the weights.
@@ -81,6 +96,7 @@ impl Network {
         let mut scaled = images.f_div_scalar_(255.0)?;
         let mut centred = scaled.f_sub_(&self.mean)?;
         let input = centred.f_div_(&self.deviation)?.f_permute([0, 3, 1, 2])?;
+        let input = input.f_to_kind(self.compute.kind())?;
         forward(&self.graph, &self.weights, &input, mode)
     }
 

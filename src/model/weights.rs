@@ -79,6 +79,34 @@ impl Weights {
         Ok(Self { specs, tensors, batches })
     }
 
+    /// The same in memory of its own, of which nothing is learned; the convolutions' in this format.
+    pub fn copy(&self, convolutions: Kind) -> Result<Self> {
+        let copy = |(name, tensor): (&String, &Tensor)| {
+            let convolution = tensor.dim() == 4;
+            let kind = if convolution { convolutions } else { Kind::Float };
+            let mut own = tensor.f_detach()?.f_to_kind(kind)?;
+            if own.data_ptr() == tensor.data_ptr() {
+                own = own.f_empty_like()?;
+                own.f_copy_(&tensor.f_detach()?)?;
+            }
+            Ok((name.clone(), own))
+        };
+        let tensors: Result<_> = self.tensors.iter().map(copy).collect();
+        Ok(Self { specs: self.specs.clone(), tensors: tensors?, batches: self.batches })
+    }
+
+    /// Moves every tensor by `share`, 0 to 1, of its way to `other`'s, and takes its count of passes.
+    pub fn move_towards(&mut self, other: &Self, share: f64) -> Result<()> {
+        tch::no_grad(|| -> Result<()> {
+            for (name, own) in &mut self.tensors {
+                let _ = own.f_lerp_(other.tensor(name)?, share)?;
+            }
+            Ok(())
+        })?;
+        self.batches = other.batches;
+        Ok(())
+    }
+
     /// The file's bytes; they depend on the weights alone (design: 14).
     pub fn to_safetensors(&self) -> Result<Vec<u8>> {
         let mut contents = Vec::with_capacity(self.specs.len());

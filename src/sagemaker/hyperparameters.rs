@@ -2,11 +2,13 @@
 
 mod document;
 mod known;
+mod loss;
 mod words;
 
 pub use document::{markdown, schema};
 pub use known::TABLE;
-pub use words::{Algorithm, Backbone, LrScheduler, Optimizer};
+pub use loss::{ClassWeights, Loss};
+pub use words::{Algorithm, Backbone, LossTerm, LrScheduler, Optimizer, Precision};
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -57,6 +59,15 @@ pub struct Hyperparameters {
     pub warmup_factor: f64,
     /// Seconds.
     pub checkpoint_interval: u64,
+    pub precision: Precision,
+    pub loss: Loss,
+    pub focal_gamma: f64,
+    pub class_weights: Option<ClassWeights>,
+    pub gradient_accumulation_steps: usize,
+    /// 0 leaves gradients as they are.
+    pub gradient_clip_norm: f64,
+    /// 0 is without an average.
+    pub ema_decay: f64,
 }
 
 impl Hyperparameters {
@@ -76,7 +87,10 @@ impl Hyperparameters {
     pub fn parse(raw: &BTreeMap<String, String>) -> Result<Self> {
         let (values, mut problems) = table::check(TABLE, raw, unknown);
         check_together(&values, &mut problems);
+        let loss = problems.check(Loss::parse(values.text("loss").unwrap_or_default()));
+        let class_weights = class_weights(&values, loss.as_ref(), &mut problems);
         problems.into_result()?;
+        let loss = loss.ok_or_else(|| Error::internal("a check failed without a problem"))?;
         let size = |name| values.integer(name).map(|value| value as usize);
         let optimizer = Optimizer::from_word(values.word("optimizer")?)?;
         let decoupled = optimizer == Optimizer::Adamw && !raw.contains_key("weight_decay");
@@ -119,6 +133,13 @@ impl Hyperparameters {
             warmup_epochs: values.number("warmup_epochs")?,
             warmup_factor: values.number("warmup_factor")?,
             checkpoint_interval: values.integer("checkpoint_interval")?,
+            precision: Precision::from_word(values.word("precision")?)?,
+            loss,
+            focal_gamma: values.number("focal_gamma")?,
+            class_weights,
+            gradient_accumulation_steps: size("gradient_accumulation_steps")?,
+            gradient_clip_norm: values.number("gradient_clip_norm")?,
+            ema_decay: values.number("ema_decay")?,
         })
     }
 }
@@ -163,6 +184,23 @@ fn check_together(values: &Values, problems: &mut Problems) {
             problems.push("class_names has an empty or unprintable name; separate by commas");
         }
     }
+}
+
+/// The weights of the classes, as far as the settings beside them are right.
+fn class_weights(
+    values: &Values,
+    loss: Option<&Loss>,
+    problems: &mut Problems,
+) -> Option<ClassWeights> {
+    let text = values.text("class_weights")?;
+    if loss.is_some_and(|loss| !loss.holds(LossTerm::CrossEntropy)) {
+        problems.push(
+            "class_weights is given, but loss has no cross_entropy, the only part that they weigh; \
+             leave class_weights out, or add cross_entropy to loss",
+        );
+    }
+    let classes = values.integer("num_classes").ok()?;
+    problems.check(ClassWeights::parse(text, classes as usize))
 }
 
 fn names(list: &str) -> Vec<String> {

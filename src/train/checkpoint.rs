@@ -1,8 +1,8 @@
 //! Checkpoints: all that a job needs to go on where it was, so that the result is bit for bit that of
 //! a job never stopped (CPU, same thread count).
 //!
-//! The folder holds the newest two `checkpoint-STEP.safetensors`: the tensors `model.*` and
-//! `optimizer.*`, and [`State`] and [`Fingerprint`] as JSON in the metadata. The weights with the best
+//! The folder holds the newest two `checkpoint-STEP.safetensors`: the tensors `model.*`, `optimizer.*`
+//! and, where weights are averaged, `ema.*`; and [`State`] and [`Fingerprint`] as JSON in the metadata. The weights with the best
 //! score lie beside them once, as `best-EPOCH.safetensors`, because SageMaker keeps this folder when a
 //! job is interrupted, and not the model's.
 
@@ -18,8 +18,10 @@ use safetensors::{SafeTensorError, View};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use super::ema::Ema;
 use super::fingerprint::Fingerprint;
-use super::optimizer::Rule;
+use super::learning::Learning;
+use super::loss_scale::LossScale;
 use super::state::State;
 use super::step::Stepper;
 use crate::console::{note, say};
@@ -35,6 +37,7 @@ const KEPT: usize = 2;
 /// Names in a checkpoint's tensors and metadata.
 const MODEL: &str = "model.";
 const OPTIMIZER: &str = "optimizer.";
+const EMA: &str = "ema.";
 const ABOUT: &str = "maskmaker";
 
 /// The metadata of a checkpoint.
@@ -42,6 +45,7 @@ const ABOUT: &str = "maskmaker";
 struct About {
     fingerprint: Fingerprint,
     state: State,
+    loss_scale: Option<LossScale>,
 }
 
 /// A folder of checkpoints of one job.
@@ -96,7 +100,11 @@ impl Checkpoints {
             }
         }
         let name = format!("{CHECKPOINT}{:010}{EXTENSION}", state.steps);
-        let about = About { fingerprint: self.fingerprint.clone(), state: state.clone() };
+        let about = About {
+            fingerprint: self.fingerprint.clone(),
+            state: state.clone(),
+            loss_scale: stepper.loss_scale.clone(),
+        };
         write(&self.folder.join(&name), stepper, &about)?;
         self.kept.retain(|[kept, _]| kept.as_ref() != Some(&name));
         self.kept.push([Some(name), best]);
@@ -130,13 +138,13 @@ impl Checkpoints {
     pub fn restore(
         &mut self,
         config: &Config,
-        rule: Rule,
+        learning: &Learning,
         device: Device,
     ) -> Result<Option<Restored>> {
         let mut unreadable = Vec::new();
         for name in names(&self.folder, CHECKPOINT).into_iter().rev() {
             let path = self.folder.join(&name);
-            match self.read(&path, config, rule, device) {
+            match self.read(&path, config, learning, device) {
                 Ok((restored, best)) => {
                     for problem in unreadable {
                         note(format_args!("warning: {problem}; going on with an older checkpoint"));
@@ -166,12 +174,12 @@ impl Checkpoints {
         &self,
         path: &Path,
         config: &Config,
-        rule: Rule,
+        learning: &Learning,
         device: Device,
     ) -> Result<(Restored, Option<String>), Unusable> {
         let bytes = files::read(path)?;
         let file = weights::open(&bytes)?;
-        let About { fingerprint, state } = about(&bytes)?;
+        let About { fingerprint, state, loss_scale } = about(&bytes)?;
         let differences = self.fingerprint.differences(&fingerprint);
         if !differences.is_empty() {
             return Err(Unusable::Other(Error::input(format!(
@@ -182,8 +190,16 @@ impl Checkpoints {
             ))));
         }
         let network = Network::from_tensors(config, &file, MODEL, device)?;
-        let mut stepper = Stepper::new(network, rule)?;
+        let mut stepper = Stepper::new(network, learning.clone())?;
         stepper.optimizer.load_state(tensors(&file, OPTIMIZER)?)?;
+        if let Some(decay) = learning.ema_decay {
+            let average = Network::from_tensors(config, &file, EMA, device)?;
+            stepper.ema = Some(Ema::going_on(decay, average, &stepper.network)?);
+        }
+        // `auto` may be another format on this machine than it was on the last.
+        if stepper.loss_scale.is_some() && loss_scale.is_some() {
+            stepper.loss_scale = loss_scale;
+        }
         let best = state.best_epoch().map(|epoch| format!("{BEST}{epoch:06}{EXTENSION}"));
         let best_bytes = best.as_ref().map(|best| files::read(&self.folder.join(best)));
         let best_bytes = best_bytes.transpose()?;
@@ -231,8 +247,11 @@ fn write(path: &Path, stepper: &Stepper, about: &About) -> Result<()> {
             (format!("{prefix}{name}"), Piece { shape: shape(&tensor), tensor, failed })
         })
     };
+    let ema = stepper.ema.as_ref().map(|ema| ema.network.weights.named()).transpose()?;
+    let ema = ema.unwrap_or_default();
     let pieces: Vec<_> = prefixed(MODEL, stepper.network.weights.named()?)
         .chain(prefixed(OPTIMIZER, stepper.optimizer.state()))
+        .chain(prefixed(EMA, ema))
         .collect();
     files::write_atomically_with(path, |file| {
         let about = HashMap::from([(ABOUT.to_owned(), about)]);
@@ -310,6 +329,7 @@ fn tensors(file: &SafeTensors<'_>, prefix: &str) -> Result<Vec<(String, Tensor)>
 mod tests {
     use super::*;
     use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
+    use crate::train::optimizer::Rule;
 
     proptest::proptest! {
         #[test]
@@ -321,9 +341,9 @@ mod tests {
             let mut checkpoints =
                 Checkpoints::open(folder.path(), interval, fingerprint).unwrap();
             let kind = (Algorithm::Fcn, Backbone::Resnet18);
-            let rule = Rule::Adagrad;
+            let learning = Learning::new(Rule::Adagrad);
             let config = Config::new(kind, 4, None);
-            let error = checkpoints.restore(&config, rule, Device::Cpu).unwrap_err().to_string();
+            let error = checkpoints.restore(&config, &learning, Device::Cpu).unwrap_err().to_string();
             proptest::prop_assert!(error.contains(&name), "{}", error);
             proptest::prop_assert!(error.contains("empty the folder to start"), "{}", error);
         }

@@ -1,11 +1,16 @@
 //! Training: criterion, optimizers, schedules and the epoch loop.
 
+mod agreement;
 pub mod checkpoint;
 pub mod criterion;
 mod curves;
 pub mod early_stopping;
+mod ema;
 pub mod fingerprint;
+mod gradients;
 pub mod history;
+mod learning;
+mod loss_scale;
 pub mod optimizer;
 pub mod schedule;
 mod state;
@@ -13,6 +18,7 @@ mod step;
 mod trainer;
 mod validate;
 
+pub use learning::Learning;
 pub use state::State;
 pub use step::Stepper;
 pub use trainer::{End, Settings, Trainer};

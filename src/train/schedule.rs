@@ -66,7 +66,8 @@ impl Schedule {
                  and the images are counted"
             ));
         }
-        let per_epoch = stated.map_or(batches, |stated| (stated / h.mini_batch_size).max(1));
+        let batch_size = h.mini_batch_size * h.gradient_accumulation_steps;
+        let per_epoch = stated.map_or(batches, |stated| (stated / batch_size).max(1));
         let curve = match h.lr_scheduler {
             LrScheduler::Poly => Curve::Poly,
             LrScheduler::Cosine => Curve::Cosine,

@@ -23,6 +23,7 @@ pub(super) fn validate(
     (classes, batch_size): (usize, usize),
     mut progress: impl FnMut(usize) -> bool,
 ) -> Result<Option<ConfusionMatrix>> {
+    let frozen = network.frozen(network.compute)?;
     let mut matrix = ConfusionMatrix::new(classes);
     for window in samples.chunks(WINDOW.max(batch_size)) {
         let read = |sample: &Sample| -> Result<(RgbImage, GrayImage)> {
@@ -38,7 +39,7 @@ pub(super) fn validate(
             let images: Vec<&RgbImage> = batch.iter().map(|(image, _)| image).collect();
             let advice = ": lower validation_mini_batch_size, or take a larger instance";
             let masks =
-                network.classes(&images).map_err(|error| error.when_out_of_memory(advice))?;
+                frozen.classes(&images).map_err(|error| error.when_out_of_memory(advice))?;
             for ((_, mask), ids) in batch.iter().zip(masks) {
                 matrix.add(mask.as_raw(), restore(ids, mask.dimensions()).as_raw());
             }

@@ -103,6 +103,32 @@ fn a_job_killed_at_twenty_steps_ends_with_the_weights_of_one_never_stopped() {
 }
 
 #[test]
+fn an_average_a_loss_scale_and_accumulated_gradients_go_on_bit_for_bit_too() {
+    let job = || {
+        let settings = [
+            ("precision", "fp16"),
+            ("ema_decay", "0.9"),
+            ("gradient_clip_norm", "1"),
+            ("loss", "cross_entropy,dice"),
+            ("mini_batch_size", "1"),
+            ("gradient_accumulation_steps", "2"),
+        ];
+        settings.iter().fold(job(2), |job, (name, value)| job.with(name, value))
+    };
+    let (undisturbed, disturbed) = (job(), job());
+    undisturbed.train();
+    disturbed.configure();
+    let mut running = Running::start(&disturbed);
+    running.read_until(|line| line.contains("checkpoint at step 2 ").then_some(())).unwrap();
+    running.signal("-KILL");
+    running.wait();
+    let (log, code) = Running::start(&disturbed).wait();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("going on from the checkpoint at step"), "{log}");
+    assert!(model(&disturbed) == model(&undisturbed), "the weights are the same bit for bit");
+}
+
+#[test]
 fn a_signal_leaves_a_checkpoint_and_a_model_and_the_job_goes_on_from_there() {
     let undisturbed = job(3);
     undisturbed.train();

@@ -6,8 +6,8 @@ use maskmaker::model::forward::{Logits, Mode};
 use maskmaker::model::graph::ParameterSpec;
 use maskmaker::model::network::graph;
 use maskmaker::model::{Config, Network};
-use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
-use maskmaker::train::criterion::criterion;
+use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone, Loss};
+use maskmaker::train::criterion::Criterion;
 use maskmaker::train::optimizer::{Optimizer, Rule};
 use maskmaker::train::schedule::{Curve, Schedule, Warmup};
 use safetensors::tensor::{Dtype, TensorView};
@@ -274,7 +274,7 @@ fn the_criterion_and_its_gradients_equal_pytorchs() {
     let ids: Vec<u8> = hashes("criterion.labels").take(70).map(label).collect();
     let ids = Tensor::from_slice(&ids).reshape([2, 5, 7]);
     let both = Logits { out: out.shallow_clone(), aux: Some(aux.shallow_clone()) };
-    let loss = criterion(&both, &ids).unwrap();
+    let loss = Criterion::default().whole(&both, &ids).unwrap();
     let expected = golden["loss"].as_f64().unwrap();
     assert!((loss.double_value(&[]) - expected).abs() < 1e-6 * expected);
     loss.backward();
@@ -287,11 +287,44 @@ fn the_criterion_and_its_gradients_equal_pytorchs() {
     }
 }
 
+/// `make_losses.py` wrote the numbers.
+#[test]
+fn every_loss_and_its_gradients_equal_pytorchs_and_segmentation_models() {
+    let golden = golden("losses.json");
+    let values: Vec<f32> = units("criterion.out").take(280).map(|u| (3.0 * u) as f32).collect();
+    let label = |hash: u32| if (hash >> 24) % 5 == 4 { IGNORE } else { ((hash >> 24) % 5) as u8 };
+    let all: Vec<u8> = hashes("criterion.labels").take(70).map(label).collect();
+    let absent: Vec<u8> = all.iter().map(|&id| if id == 2 { 1 } else { id }).collect();
+    for (labels, ids) in [("all", all), ("class 2 absent", absent)] {
+        let ids = Tensor::from_slice(&ids).reshape([2, 5, 7]);
+        for (name, expected) in golden[labels].as_object().unwrap() {
+            let mut words = name.split(' ');
+            let criterion = Criterion {
+                loss: Loss::parse(words.next().unwrap()).unwrap(),
+                class_weights: name.ends_with("weighted").then(|| floats(&golden["class_weights"])),
+                focal_gamma: words.next_back().and_then(|word| word.parse().ok()).unwrap_or(2.0),
+            };
+            let out = Tensor::from_slice(&values).reshape([2, 4, 5, 7]).set_requires_grad(true);
+            let logits = Logits { out: out.shallow_clone(), aux: None };
+            let loss = criterion.whole(&logits, &ids).unwrap();
+            loss.backward();
+            let (got, wanted) = (loss.double_value(&[]), expected["loss"].as_f64().unwrap());
+            assert!((got - wanted).abs() <= 1e-6 * wanted, "{labels}, {name}: {got} {wanted}");
+            let got = Vec::<f32>::try_from(out.grad().flatten(0, -1)).unwrap();
+            for (k, expected) in floats(&expected["gradients"]).iter().enumerate() {
+                let got = f64::from(got[k * 23 % 280]);
+                assert!((got - expected).abs() < 1e-6, "{labels}, {name} {k}: {got} {expected}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_batch_without_a_counted_pixel_costs_nothing_and_is_no_nan() {
     let out = Tensor::ones([1, 2, 3, 3], (Kind::Float, Device::Cpu)).set_requires_grad(true);
     let ids = Tensor::full([1, 3, 3], i64::from(IGNORE), (Kind::Uint8, Device::Cpu));
-    let loss = criterion(&Logits { out: out.shallow_clone(), aux: None }, &ids).unwrap();
+    let loss =
+        Criterion::default().whole(&Logits { out: out.shallow_clone(), aux: None }, &ids).unwrap();
     loss.backward();
     assert!(loss.double_value(&[]).abs() < f64::EPSILON);
     assert!(out.grad().abs().max().double_value(&[]).abs() < f64::EPSILON);

@@ -37,6 +37,16 @@ const LEARNING: &[&str] = &[
     "optimizer=rmsprop gamma1=1 gamma2=1 learning_rate=0.0001 lr_scheduler_factor=0.1",
 ];
 
+/// Losses, number formats, and what is done to gradients and weights.
+const BEYOND: &[&str] = &[
+    "precision=bf16 loss=cross_entropy=1,dice=0.5 class_weights=auto mini_batch_size=2",
+    "precision=fp16 loss=focal focal_gamma=0 gradient_clip_norm=1 ema_decay=0.999",
+    "precision=fp32 loss=lovasz=1000 gradient_accumulation_steps=3 mini_batch_size=2",
+    "precision=auto loss=dice=0.000001,focal=3 focal_gamma=10 ema_decay=0 algorithm=psp \
+     gradient_accumulation_steps=1024 mini_batch_size=2",
+    "precision=bf16 algorithm=deeplab mini_batch_size=3 class_weights=0,0,1000,0.5",
+];
+
 /// Everything else.
 const RUNNING: &[&str] = &[
     "early_stopping=True early_stopping_min_epochs=0 early_stopping_patience=0 \
@@ -78,6 +88,11 @@ fn every_optimizer_and_schedule_trains_at_the_ends_of_its_ranges() {
 }
 
 #[test]
+fn every_loss_and_number_format_trains() {
+    trains(BEYOND);
+}
+
+#[test]
 fn every_other_value_trains() {
     trains(RUNNING);
 }
@@ -85,7 +100,7 @@ fn every_other_value_trains() {
 /// A value that is added to the table without a job here is noticed.
 #[test]
 fn the_jobs_cover_every_word_and_every_setting() {
-    let rows = [NETWORKS, LEARNING, RUNNING].concat();
+    let rows = [NETWORKS, LEARNING, BEYOND, RUNNING].concat();
     let tried: BTreeSet<(&str, String)> = rows
         .iter()
         .flat_map(|row| values(row))

@@ -17,7 +17,7 @@ use maskmaker::train::checkpoint::Checkpoints;
 use maskmaker::train::fingerprint::Fingerprint;
 use maskmaker::train::optimizer::Rule;
 use maskmaker::train::schedule::{Curve, Schedule, Warmup};
-use maskmaker::train::{Settings, State, Stepper, Trainer};
+use maskmaker::train::{Learning, Settings, State, Stepper, Trainer};
 use serde_json::Value;
 
 #[test]
@@ -158,7 +158,9 @@ fn training_that_diverges_is_an_error_and_keeps_no_model() {
         model_folder: job.path("model"),
         output_folder: job.path("output/data"),
     };
-    let stepper = Stepper::new(network, Rule::Sgd { momentum: 0.9, weight_decay: 0.0 }).unwrap();
+    let stepper =
+        Stepper::new(network, Learning::new(Rule::Sgd { momentum: 0.9, weight_decay: 0.0 }))
+            .unwrap();
     let (interval, job_of) = (Duration::from_mins(5), Fingerprint::default());
     let mut checkpoints = Checkpoints::open(&job.path("checkpoints"), interval, job_of).unwrap();
     let trainer = Trainer {

@@ -21,6 +21,8 @@ use crate::sagemaker::{Channels, Hyperparameters};
 pub(super) struct Inputs {
     pub(super) training: Vec<Sample>,
     pub(super) validation: Vec<Sample>,
+    /// Training pixels of each class.
+    pub(super) pixels: Vec<u64>,
     /// Where the images of streams lie; they go when it is dropped.
     pub(super) _spool: Option<TempDir>,
 }
@@ -71,7 +73,8 @@ impl Inputs {
                 training.len()
             ));
         }
-        Self { training, validation, _spool: spool }
+        let pixels = audit.pixels[..classes].to_vec();
+        Self { training, validation, pixels, _spool: spool }
     }
 }
 

@@ -88,6 +88,11 @@ fn every_out_of_range_value_is_refused_with_key_value_and_range() {
         ("warmup_epochs", "-1", "a number from 0 to 1000000"),
         ("warmup_factor", "2", share),
         ("checkpoint_interval", "86401", "a whole number from 0 to 86400"),
+        ("precision", "fp64", "auto, fp32, bf16, fp16"),
+        ("focal_gamma", "-1", "a number from 0 to 10"),
+        ("gradient_accumulation_steps", "0", "a whole number from 1 to 1024"),
+        ("gradient_clip_norm", "-1", "a number from 0 to 1000000"),
+        ("ema_decay", "1", "a number from 0 to 0.999999"),
     ] {
         assert_eq!(problems(&[(key, value)]), [format!("{key} is {value:?}; allowed: {allowed}")]);
     }
@@ -127,6 +132,12 @@ fn settings_that_do_not_go_together_are_refused_with_the_fix() {
         (
             &[("warmup_epochs", "2.5"), ("epochs", "2")],
             "warmup_epochs is 2.5, epochs is 2; the warm-up must end before",
+        ),
+        (&[("loss", "dise")], "(did you mean \"dice\"?)"),
+        (&[("class_weights", "1,2")], "class_weights has 2 numbers for num_classes 4"),
+        (
+            &[("class_weights", "auto"), ("loss", "dice,lovasz")],
+            "class_weights is given, but loss has no cross_entropy",
         ),
     ] {
         let found = problems(pairs);

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
+/// An enumeration of words, with what reads and writes them.
 macro_rules! words {
     ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
         $(#[$about])*
@@ -81,5 +82,31 @@ words! {
         Cosine = "cosine",
         /// Multiplied by a factor at given epochs.
         Step = "step",
+    }
+}
+words! {
+    /// The number format in which the network is computed; weights are kept in 32 bits.
+    Precision {
+        /// The fastest that trains as well on the device: see `model::precision`.
+        Auto = "auto",
+        /// 32-bit floats.
+        Fp32 = "fp32",
+        /// bfloat16: the range of 32-bit floats with 8 bits of precision.
+        Bf16 = "bf16",
+        /// IEEE half precision, with loss scaling.
+        Fp16 = "fp16",
+    }
+}
+words! {
+    /// A part of the training loss.
+    LossTerm {
+        /// Cross entropy.
+        CrossEntropy = "cross_entropy",
+        /// 1 - Dice score, over the batch.
+        Dice = "dice",
+        /// One-against-all focal loss.
+        Focal = "focal",
+        /// Lovász-Softmax, a surrogate of the mean IoU.
+        Lovasz = "lovasz",
     }
 }

@@ -49,6 +49,11 @@ impl Optimizer {
         })
     }
 
+    /// Steps taken.
+    pub fn steps(&self) -> i64 {
+        self.steps
+    }
+
     /// Everything that the next step depends on besides the parameters, in a fixed order: `step`,
     /// a count, and then for each parameter what PyTorch keeps for it, named
     /// `<parameter>.<PyTorch's name>`, for example `classifier.0.weight.momentum_buffer`. The

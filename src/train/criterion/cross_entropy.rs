@@ -1,0 +1,31 @@
+//! Cross entropy: `torch.nn.CrossEntropyLoss(weight, ignore_index=255)`.
+
+use tch::{Reduction, Tensor};
+
+use super::Target;
+use crate::error::Result;
+use crate::metrics::IGNORE;
+
+/// The sum over pixels of `weight[class] * -log p(class)`, divided by the sum of the counted pixels'
+/// weights in the whole batch.
+pub(super) fn loss(
+    logits: &Tensor,
+    target: &Target<'_>,
+    weights: Option<&[f64]>,
+) -> Result<Tensor> {
+    let counted = match weights {
+        None => target.whole.counted(),
+        Some(weights) => {
+            let pixels = weights.iter().zip(target.whole.pixels.iter());
+            let sum: f64 = pixels.map(|(weight, &n)| weight * n as f64).sum();
+            // Nothing but classes of weight 0: their losses are 0 too.
+            if sum > 0.0 { sum } else { 1.0 }
+        }
+    };
+    let weights = weights.map(|weights| -> Result<Tensor> {
+        Ok(Tensor::f_from_slice(weights)?.f_to_kind(logits.kind())?.f_to_device(logits.device())?)
+    });
+    let (sum, ignored) = (Reduction::Sum, i64::from(IGNORE));
+    let loss = logits.f_cross_entropy_loss(target.ids, weights.transpose()?, sum, ignored, 0.0)?;
+    Ok(loss.f_div_scalar(counted)?)
+}

@@ -1,0 +1,25 @@
+//! Focal loss, each class against all others: `segmentation_models_pytorch.losses.FocalLoss(
+//! "multiclass", gamma=gamma, ignore_index=255)` (Lin et al. 2017, without alpha).
+
+use tch::{Kind, Reduction, Tensor};
+
+use super::Target;
+use crate::error::Result;
+
+/// The mean over classes and the batch's counted pixels of `-(1 - p)^gamma log p`, where `p` is the
+/// probability by the logistic function that the class is rightly there or rightly not there.
+pub(super) fn loss(logits: &Tensor, target: &Target<'_>, gamma: f64) -> Result<Tensor> {
+    let truth = target.one_hot(logits)?;
+    let none = None::<Tensor>;
+    let entropy = logits.f_binary_cross_entropy_with_logits(
+        &truth,
+        none.as_ref(),
+        none.as_ref(),
+        Reduction::None,
+    )?;
+    // 1 - p, which is -expm1(-entropy). PyTorch's power has no derivative at 0 for gamma below 1.
+    let wrong = entropy.f_neg()?.f_expm1()?.f_neg()?.f_clamp_min(f64::EPSILON)?;
+    let loss = wrong.f_pow_tensor_scalar(gamma)?.f_mul(&entropy)?;
+    let loss = loss.f_mul(&target.mask(logits.kind())?)?.f_sum(None::<Kind>)?;
+    Ok(loss.f_div_scalar(target.whole.counted() * logits.size()[1] as f64)?)
+}

@@ -1,0 +1,112 @@
+use tch::Device;
+
+use super::*;
+
+const SHAPE: [i64; 4] = [2, 3, 4, 5];
+
+/// Logits in 64 bits, so that differences say something, and class ids with ignored pixels.
+fn example() -> (Tensor, Tensor) {
+    let count = SHAPE.iter().product::<i64>();
+    let logits = (Tensor::arange(count, (Kind::Double, Device::Cpu)) * 1.7).sin() * 2.0;
+    let ids: Vec<u8> = (0..40).map(|i| [0, 1, 1, 255, 2, 0, 1][i * 5 % 7]).collect();
+    let ids = Tensor::f_from_data_size(&ids, &[2, 4, 5], Kind::Uint8).unwrap();
+    (logits.reshape(SHAPE), ids)
+}
+
+fn criteria() -> Vec<Criterion> {
+    let of = |loss: &str, gamma, weights: Option<&[f64]>| Criterion {
+        loss: Loss::parse(loss).unwrap(),
+        class_weights: weights.map(<[f64]>::to_vec),
+        focal_gamma: gamma,
+    };
+    vec![
+        of("cross_entropy", 2.0, None),
+        of("cross_entropy", 2.0, Some(&[0.5, 2.0, 0.0])),
+        of("dice", 2.0, None),
+        of("focal", 2.0, None),
+        of("focal", 0.5, None),
+        of("lovasz", 2.0, None),
+        of("cross_entropy=0.3,dice=2,focal=1.5,lovasz=0.1", 1.0, Some(&[1.0, 2.0, 3.0])),
+    ]
+}
+
+fn only(out: &Tensor) -> Logits {
+    Logits { out: out.shallow_clone(), aux: None }
+}
+
+#[test]
+fn gradients_are_those_of_finite_differences() {
+    let (values, ids) = example();
+    for criterion in criteria() {
+        let logits = values.copy().set_requires_grad(true);
+        let loss = criterion.whole(&only(&logits), &ids).unwrap();
+        let gradient = Tensor::run_backward(&[&loss], &[&logits], false, false).remove(0);
+        let gradient = Vec::<f64>::try_from(gradient.flatten(0, -1)).unwrap();
+        let at = |index: i64, step: f64| {
+            let moved = values.copy();
+            let mut element = moved.view(-1).get(index);
+            let _ = element.g_add_scalar_(step);
+            criterion.whole(&only(&moved), &ids).unwrap().double_value(&[])
+        };
+        let mut largest = 0.0f64;
+        for (index, exact) in gradient.iter().enumerate() {
+            let step = 1e-5;
+            let difference = (at(index as i64, step) - at(index as i64, -step)) / (2.0 * step);
+            assert!(
+                (difference - exact).abs() < 1e-7,
+                "{criterion:?} {index}: {difference} {exact}"
+            );
+            largest = largest.max(exact.abs());
+        }
+        assert!(largest > 1e-3, "{criterion:?} has no gradient");
+    }
+}
+
+#[test]
+fn means_over_pixels_do_not_depend_on_how_a_batch_is_split() {
+    let (logits, ids) = example();
+    let bytes = |ids: &Tensor| Vec::<u8>::try_from(ids.flatten(0, -1)).unwrap();
+    let whole = Counts::of(2, &bytes(&ids));
+    for criterion in criteria() {
+        let terms = criterion.loss.terms();
+        let mean =
+            |&(term, _): &(LossTerm, f64)| matches!(term, LossTerm::CrossEntropy | LossTerm::Focal);
+        if !terms.iter().all(mean) {
+            continue;
+        }
+        let all = criterion.whole(&only(&logits), &ids).unwrap().double_value(&[]);
+        let parts: f64 = (0..2)
+            .map(|image| {
+                let (out, ids) = (logits.narrow(0, image, 1), ids.narrow(0, image, 1));
+                let counts = Counts::of(1, &bytes(&ids));
+                criterion.loss(&only(&out), &ids, &counts, &whole).unwrap().double_value(&[])
+            })
+            .sum();
+        assert!((all - parts).abs() < 1e-12, "{criterion:?}: {all} {parts}");
+    }
+}
+
+#[test]
+fn the_auxiliary_head_counts_half() {
+    let (logits, ids) = example();
+    for criterion in criteria() {
+        let alone = criterion.whole(&only(&logits), &ids).unwrap().double_value(&[]);
+        let both = Logits { out: logits.shallow_clone(), aux: Some(logits.shallow_clone()) };
+        let both = criterion.whole(&both, &ids).unwrap().double_value(&[]);
+        assert!((both - 1.5 * alone).abs() < 1e-12, "{criterion:?}");
+    }
+}
+
+#[test]
+fn a_batch_without_a_counted_pixel_has_loss_and_gradients_0() {
+    let (values, ids) = example();
+    let ids = ids.full_like(255);
+    for criterion in criteria() {
+        let logits = values.copy().set_requires_grad(true);
+        let loss = criterion.whole(&only(&logits), &ids).unwrap();
+        assert!(loss.double_value(&[]).abs() < f64::MIN_POSITIVE, "{criterion:?}");
+        let gradient = Tensor::run_backward(&[&loss], &[&logits], false, false).remove(0);
+        let largest = gradient.abs().max().double_value(&[]);
+        assert!(largest < f64::MIN_POSITIVE, "{criterion:?}: {largest}");
+    }
+}

@@ -1,0 +1,66 @@
+//! An exponential moving average of weights, which scores better than the weights of any one step.
+
+use crate::error::Result;
+use crate::model::Network;
+
+/// The average. BatchNorm's statistics are averaged like weights.
+#[derive(Debug)]
+pub struct Ema {
+    /// The network with averaged weights.
+    pub network: Network,
+    decay: f64,
+}
+
+impl Ema {
+    /// An average that starts at the network's weights.
+    pub fn new(decay: f64, network: &Network) -> Result<Self> {
+        Ok(Self { network: network.copy()?, decay })
+    }
+
+    /// An average that goes on from another's weights.
+    pub fn going_on(decay: f64, mut network: Network, like: &Network) -> Result<Self> {
+        network.compute = like.compute;
+        Self::new(decay, &network)
+    }
+
+    /// Takes in the weights after update `updates`, counted from 1.
+    pub fn update(&mut self, network: &Network, updates: i64) -> Result<()> {
+        let decay = decay_after(self.decay, updates);
+        self.network.weights.move_towards(&network.weights, 1.0 - decay)
+    }
+}
+
+/// The decay rises to its value, so that the first weights do not stay in the average of a short job
+/// (TensorFlow's `ExponentialMovingAverage` with `num_updates`).
+fn decay_after(decay: f64, updates: i64) -> f64 {
+    let updates = updates as f64;
+    decay.min((1.0 + updates) / (10.0 + updates))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
+    use tch::{Device, Tensor};
+
+    #[test]
+    fn the_average_is_that_of_the_formula_and_leaves_the_weights_alone() {
+        let kind = (Algorithm::Fcn, Backbone::Resnet18);
+        let mut network = Network::random(kind, 2, 1, Device::Cpu).unwrap();
+        let mut ema = Ema::new(0.5, &network).unwrap();
+        let name = "classifier.4.bias";
+        let read = |network: &Network| {
+            Vec::<f32>::try_from(network.weights.get("classifier.4", "bias").unwrap()).unwrap()
+        };
+        let mut expected = f64::from(read(&network)[0]);
+        for update in 1..=20 {
+            let weight = f64::from(update as f32);
+            network.weights.replace(name, &Tensor::from_slice(&[weight as f32; 2])).unwrap();
+            ema.update(&network, update).unwrap();
+            let decay = 0.5f64.min((1.0 + weight) / (10.0 + weight));
+            expected = decay * expected + (1.0 - decay) * weight;
+            assert!((f64::from(read(&ema.network)[0]) - expected).abs() < 1e-4, "{update}");
+            assert_eq!(read(&network), [weight as f32; 2]);
+        }
+    }
+}
