@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help tools libtorch demo test lint fmt hyperparameters fuzz check-weights bench-train-step bench-recipe \
-  bench-loader bench-memory image-cpu test-image push
+  bench-precision bench-loader bench-memory image-cpu test-image push
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,11 +53,15 @@ fuzz: libtorch ## Fuzz the readers of foreign files (TARGET=all RUNS=10000000), 
 check-weights: libtorch ## Compare weights files of torchvision's whole networks, as read here, with PyTorch
 	$${MASKMAKER_BENCH_PYTHON:-python3} tests/golden/check_weights.py
 
-bench-train-step: libtorch ## Time a training step against PyTorch's, in turn
+bench-train-step: libtorch ## Time a training step in fp32 and in bf16 against PyTorch's, in turn
 	benches/train_step.sh
+	benches/train_step.sh --precision bf16
 
 bench-recipe: libtorch ## Train side by side with torchvision's reference recipe and compare the scores
 	benches/recipe.sh
+
+bench-precision: libtorch ## Train in fp32 and in bf16: scores and speed
+	benches/precision.sh
 
 bench-loader: libtorch ## Time loading training batches against torchvision's DataLoader, in turn
 	benches/loader.sh

@@ -34,7 +34,7 @@ for ((seed = 1; seed <= seeds; seed++)); do
   cat >"$root/input/config/hyperparameters.json" <<J
 {"backbone": "resnet-18", "algorithm": "fcn", "use_pretrained_model": "False", "num_classes": "4", "epochs": "$epochs",
  "optimizer": "sgd", "learning_rate": "$rate", "momentum": "0.9", "weight_decay": "0.0001", "lr_scheduler": "poly",
- "mini_batch_size": "8", "base_size": "$base", "crop_size": "$crop", "seed": "$seed"}
+ "mini_batch_size": "8", "base_size": "$base", "crop_size": "$crop", "seed": "$seed", "precision": "fp32"}
 J
   echo "seed $seed: maskmaker" >&2
   "$target/maskmaker" --ml-root "$root" train >"$root/log" 2>&1 || { cat "$root/log" >&2; exit 1; }

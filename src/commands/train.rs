@@ -26,7 +26,7 @@ use crate::train::checkpoint::{Checkpoints, Restored};
 use crate::train::early_stopping::EarlyStopping;
 use crate::train::fingerprint::Fingerprint;
 use crate::train::schedule::Schedule;
-use crate::train::{End, Learning, Settings, State, Stepper, Trainer};
+use crate::train::{Board, End, Learning, Settings, State, Stepper, Trainer};
 
 /// Trains by what lies under `root`; `pretrained` says where weights for a pretrained backbone lie, and
 /// a stream may bring nothing for `pipe_timeout`. A failure is also written to `output/failure`.
@@ -130,8 +130,14 @@ fn train(root: &MlRoot, pretrained: Option<PathBuf>, pipe_timeout: Duration) -> 
         settings.plan.batch_size.min(settings.plan.samples.len()),
         settings.validation.len()
     ));
-    let trainer =
-        Trainer { stepper, state, settings: &settings, checkpoints: &mut checkpoints, stop: &stop };
+    let trainer = Trainer {
+        board: Board::open(&root.tensorboard(), &hyperparameters, state.steps),
+        stepper,
+        state,
+        settings: &settings,
+        checkpoints: &mut checkpoints,
+        stop: &stop,
+    };
     let End::Finished(metrics) = trainer.run()? else { return Ok(()) };
     say(format_args!("scores of epoch {}, whose weights are kept:", metrics.best_epoch));
     say(format_args!("{}", metrics.table()));

@@ -177,6 +177,12 @@ pub struct Loader {
 }
 
 impl Loader {
+    /// The share of the time since [`starvation`](Self::starvation) was last asked that the training
+    /// thread waited for data, 0 to 1.
+    pub fn waiting_share(&self) -> Option<f64> {
+        self.waiting.share(Instant::now())
+    }
+
     /// What to say if the training thread waited for data for much of the time since this was last
     /// asked, and what to do about it; to be asked at the end of each epoch's training, before its
     /// validation.

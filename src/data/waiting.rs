@@ -34,6 +34,12 @@ impl Waiting {
         }
     }
 
+    /// The share of the time since the last report that was spent waiting, 0 to 1.
+    pub(super) fn share(&self, now: Instant) -> Option<f64> {
+        let total = now - self.since?;
+        Some(self.waited.as_secs_f64() / total.as_secs_f64().max(1e-9))
+    }
+
     /// A line if much of the time since the last report was spent waiting.
     pub(super) fn report(&mut self, now: Instant) -> Option<String> {
         let waited = std::mem::take(&mut self.waited);

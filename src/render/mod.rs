@@ -2,10 +2,12 @@
 
 mod axis;
 mod chart;
+mod heatmap;
 mod legend;
 mod overlay;
 mod stroke;
 mod text;
 
 pub use chart::{Panel, Series, chart};
+pub use heatmap::confusion_matrix;
 pub use overlay::overlay;

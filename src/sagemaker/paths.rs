@@ -57,6 +57,11 @@ impl MlRoot {
         self.0.join("output/data")
     }
 
+    /// `output/tensorboard`, where SageMaker expects event files.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.0.join("output/tensorboard")
+    }
+
     /// `checkpoints`, which SageMaker copies to S3 and back when a job is interrupted.
     pub fn checkpoints(&self) -> PathBuf {
         self.0.join("checkpoints")

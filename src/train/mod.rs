@@ -15,10 +15,12 @@ pub mod optimizer;
 pub mod schedule;
 mod state;
 mod step;
+mod tensorboard;
 mod trainer;
 mod validate;
 
 pub use learning::Learning;
 pub use state::State;
 pub use step::Stepper;
+pub use tensorboard::Board;
 pub use trainer::{End, Settings, Trainer};

@@ -13,6 +13,7 @@ use super::history::{Epoch, Metrics};
 use super::schedule::Schedule;
 use super::state::State;
 use super::step::Stepper;
+use super::tensorboard::Board;
 use super::validate::validate;
 use crate::console::{note, say};
 use crate::data::Sample;
@@ -21,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::metrics::ConfusionMatrix;
 use crate::model::{Artifact, Config, artifact};
 use crate::progress::Progress;
+use crate::render::confusion_matrix;
 use crate::sagemaker::Stop;
 
 /// What the loop needs besides the network.
@@ -75,6 +77,8 @@ pub struct Trainer<'a> {
     pub checkpoints: &'a mut Checkpoints,
     /// Whether someone asked to stop.
     pub stop: &'a Stop,
+    /// What `TensorBoard` is told.
+    pub board: Board,
 }
 
 impl Trainer<'_> {
@@ -82,6 +86,15 @@ impl Trainer<'_> {
     /// network is scored on the validation images, the built-in's metric lines are printed, and when
     /// the mean IoU is the best so far the artifact is written.
     pub fn run(mut self) -> Result<End> {
+        let end = self.train();
+        // One that was stopped has not ended.
+        if !matches!(end, Ok(End::Stopped)) {
+            self.board.end(self.state.steps, end.is_ok());
+        }
+        end
+    }
+
+    fn train(&mut self) -> Result<End> {
         let Settings { plan, epochs, .. } = self.settings;
         let first = Position { epoch: self.state.epoch as u64, step: self.state.step };
         let mut loader = plan.start(first, *epochs as u64)?;
@@ -95,7 +108,8 @@ impl Trainer<'_> {
         }
         self.write_checkpoint()?;
         self.measure_bf16()?;
-        let best = self.state.best.ok_or_else(|| Error::internal("no epoch was trained"))?;
+        let best = self.state.best.take();
+        let best = best.ok_or_else(|| Error::internal("no epoch was trained"))?;
         Ok(End::Finished(best))
     }
 
@@ -131,7 +145,9 @@ impl Trainer<'_> {
         let mut since = Instant::now();
         for batch in loader.take(batches - self.state.step) {
             let batch = batch?;
-            let one = self.stepper.step(&batch, schedule.rate(self.state.steps))?;
+            let rate = schedule.rate(self.state.steps);
+            let one = self.stepper.step(&batch, rate)?;
+            self.board.step(self.state.steps, rate, &one)?;
             loss = loss.f_add(&one)?;
             self.state.step += 1;
             self.state.steps += 1;
@@ -150,6 +166,7 @@ impl Trainer<'_> {
                 return Ok(Go::Stop);
             }
         }
+        self.board.waiting = loader.waiting_share();
         if let Some(line) = loader.starvation() {
             note(line);
         }
@@ -198,6 +215,11 @@ impl Trainer<'_> {
             learning_rate: schedule.rate(state.steps.saturating_sub(1)),
         };
         say(epoch.lines(*epochs));
+        self.board.epoch(state.steps, &epoch, &metrics)?;
+        if self.board.is_open() {
+            let picture = confusion_matrix(&metrics.confusion_matrix, &config.class_names);
+            self.board.picture(state.steps, "confusion_matrix", &picture);
+        }
         state.history.push(epoch);
         curves::write(output_folder, &state.history)?;
         let better = state.best.as_ref().is_none_or(|best| metrics.miou > best.miou);
@@ -219,7 +241,7 @@ impl Trainer<'_> {
     }
 
     /// Leaves everything such that the job can go on, and a model that can be used.
-    fn leave(mut self) -> Result<End> {
+    fn leave(&mut self) -> Result<End> {
         let Settings { model_folder, config, epochs, .. } = self.settings;
         if self.state.best.is_none() {
             // Better than nothing: no epoch has been scored yet.

@@ -17,7 +17,7 @@ use maskmaker::train::checkpoint::Checkpoints;
 use maskmaker::train::fingerprint::Fingerprint;
 use maskmaker::train::optimizer::Rule;
 use maskmaker::train::schedule::{Curve, Schedule, Warmup};
-use maskmaker::train::{Learning, Settings, State, Stepper, Trainer};
+use maskmaker::train::{Board, Learning, Settings, State, Stepper, Trainer};
 use serde_json::Value;
 
 #[test]
@@ -169,6 +169,7 @@ fn training_that_diverges_is_an_error_and_keeps_no_model() {
         settings: &settings,
         checkpoints: &mut checkpoints,
         stop: &Stop::default(),
+        board: Board::none(),
     };
     let error = trainer.run().unwrap_err();
     assert!(error.to_string().contains("training diverged; lower learning_rate"), "{error}");

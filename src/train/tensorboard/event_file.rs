@@ -1,0 +1,98 @@
+//! An event file: `TFRecord`s of [`Event`]s, appended as they come.
+//!
+//! A record is the length of its data (u64), the masked CRC32C of the length, the data, and the masked
+//! CRC32C of the data, numbers in little-endian bytes (`tensorflow/core/lib/io/record_writer.cc`). A
+//! reader takes a record that is cut, as a killed job leaves it, for the end of the file.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prost::Message;
+
+use super::message::{Event, SessionLog, Summary, Value, What};
+use crate::error::{Error, Result};
+
+/// What every event file begins with.
+const VERSION: &str = "brain.Event:2";
+/// `SessionLog`'s status of a start.
+const START: i32 = 1;
+
+/// A file that is being written.
+#[derive(Debug)]
+pub(super) struct EventFile {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl EventFile {
+    /// A new file in `folder`, which is made if absent. Readers forget what other files of the folder
+    /// say from `step` on: a job that goes on from a checkpoint repeats it.
+    pub(super) fn create(folder: &Path, step: usize) -> Result<Self> {
+        std::fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
+        // Readers take the files of a folder in the order of their names.
+        let name = format!("events.out.tfevents.{:010.0}.{}", seconds(), process::id());
+        let path = folder.join(name);
+        let file = File::create(&path).map_err(|cause| Error::io("create", &path, &cause))?;
+        let mut file = Self { path, file: BufWriter::new(file) };
+        file.event(0, What::FileVersion(VERSION.to_owned()))?;
+        if step > 0 {
+            file.event(step, What::SessionLog(SessionLog { status: START }))?;
+        }
+        Ok(file)
+    }
+
+    /// Appends values of one step.
+    pub(super) fn values(&mut self, step: usize, value: Vec<Value>) -> Result<()> {
+        self.event(step, What::Summary(Summary { value }))
+    }
+
+    fn event(&mut self, step: usize, what: What) -> Result<()> {
+        let event = Event { wall_time: seconds(), step: step as i64, what: Some(what) };
+        record(&mut self.file, &event.encode_to_vec())
+            .map_err(|cause| Error::io("write", &self.path, &cause))
+    }
+
+    /// Hands on what was appended, so that a reader sees it.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        self.file.flush().map_err(|cause| Error::io("write", &self.path, &cause))
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn seconds() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+}
+
+fn record(file: &mut impl Write, data: &[u8]) -> std::io::Result<()> {
+    let length = (data.len() as u64).to_le_bytes();
+    file.write_all(&length)?;
+    file.write_all(&masked(&length).to_le_bytes())?;
+    file.write_all(data)?;
+    file.write_all(&masked(data).to_le_bytes())
+}
+
+/// The checksum turned and shifted, because one of data that hold checksums of their own is weak.
+fn masked(data: &[u8]) -> u32 {
+    crc32c::crc32c(data).rotate_right(15).wrapping_add(0xA282_EAD8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_framed_as_tensorflow_frames_it() {
+        let mut bytes = Vec::new();
+        record(&mut bytes, b"maskmaker").unwrap();
+        assert_eq!(bytes.len(), 8 + 4 + 9 + 4);
+        assert_eq!(bytes[..8], 9u64.to_le_bytes());
+        assert_eq!(&bytes[12..21], b"maskmaker");
+        // CRC32C of "123456789", the checksum's check value (RFC 3720, appendix B.4, has more).
+        assert_eq!(crc32c::crc32c(b"123456789"), 0xE306_9283);
+        let turned = 0xE306_9283u32.rotate_right(15).wrapping_add(0xA282_EAD8);
+        assert_eq!(masked(b"123456789"), turned);
+    }
+}
