@@ -2,12 +2,13 @@
 """torchvision's DataLoader at the built-in algorithm's defaults: the peer that benches/loader.rs is measured against.
 
   loader.py make DIR WIDTH HEIGHT COUNT    write a data set of pictures with the spectrum of photographs
-  loader.py time DIR pil|tensor [...]      load batches, print {"images": n, "wall": seconds, "processor": seconds}
+  loader.py time DIR pil|tensor|all [...]  load batches, print {"images": n, "wall": seconds, "processor": seconds}
 
 Both recipes scale the longer side to 520 times 0.5 to 2, mirror, pad with black and 255, cut 240 x 240, and normalise.
 pil     torchvision's references/segmentation: PIL decodes and scales, then tensors
 tensor  torchvision.io decodes JPEG to a tensor, transforms.v2 scale it; palette masks are still read by PIL, since
         torchvision.io expands palettes to colours
+all     the same with every augmentation that maskmaker has, by transforms.v2 at maskmaker's default strengths, on the crop
 Processor seconds are user and system time of the process and its workers. Needs torch, torchvision, numpy, pillow.
 """
 
@@ -17,6 +18,7 @@ import os
 import random
 import resource
 import time
+import warnings
 
 import numpy as np
 from PIL import Image
@@ -63,6 +65,7 @@ def data_set(folder, recipe):
     from torchvision.io import ImageReadMode, decode_jpeg, read_file
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms import functional as F1
+    from torchvision.transforms import v2
     from torchvision.transforms.v2 import functional as F2
 
     mean, deviation = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -86,22 +89,45 @@ def data_set(folder, recipe):
         image = F1.normalize(F1.convert_image_dtype(F1.pil_to_tensor(image), torch.float), mean, deviation)
         return image, torch.as_tensor(np.array(mask), dtype=torch.int64)
 
-    def tensor(image, mask):
+    def tensor(image, mask, augment=None):
         image = decode_jpeg(read_file(image), mode=ImageReadMode.RGB)
         mask = tv_tensors.Mask(torch.from_numpy(np.array(Image.open(mask)))[None])
         size = scaled_size(image.shape[2], image.shape[1])
         image, mask = F2.resize(image, size, antialias=True), F2.resize(mask, size)
-        if random.random() < 0.5:
+        if not augment and random.random() < 0.5:
             image, mask = F2.horizontal_flip(image), F2.horizontal_flip(mask)
         right, below = max(0, CROP - size[1]), max(0, CROP - size[0])
         if right or below:
             image, mask = F2.pad(image, [0, 0, right, below], fill=0), F2.pad(mask, [0, 0, right, below], fill=255)
         top, left = corner(max(size[0], CROP), max(size[1], CROP))
         image, mask = F2.crop(image, top, left, CROP, CROP), F2.crop(mask, top, left, CROP, CROP)
+        if augment:
+            image, mask = augment(image, mask)
         image = F2.normalize(F2.to_dtype(image, torch.float, scale=True), mean, deviation)
         return image, torch.as_tensor(mask[0], dtype=torch.int64)
 
-    transform = {"pil": pil, "tensor": tensor}[recipe]
+    warnings.filterwarnings("ignore", "RandomErasing")  # It leaves the mask, as is meant here.
+    outside = {tv_tensors.Image: 0, tv_tensors.Mask: 255}
+    flips = [v2.RandomHorizontalFlip(), v2.RandomVerticalFlip()]
+    warps = [
+        v2.RandomRotation(10, InterpolationMode.BILINEAR, fill=outside),
+        v2.RandomPerspective(0.3, 0.5, InterpolationMode.BILINEAR, fill=outside),
+    ]
+    colours = [
+        v2.ColorJitter(0.3, 0.3, 0.3, 0.075),
+        v2.RandomApply([v2.GaussianBlur(13, (0.01, 2.0))], 0.5),
+        v2.RandomApply([v2.Compose([v2.ToDtype({tv_tensors.Image: torch.float, "others": None}, scale=True),
+                                    v2.GaussianNoise(sigma=0.025),
+                                    v2.ToDtype({tv_tensors.Image: torch.uint8, "others": None}, scale=True)])], 0.5),
+        v2.RandomApply([v2.JPEG((30, 100))], 0.5),
+        v2.RandomErasing(0.5, scale=(0.01, 0.04)),
+    ]
+    augment = v2.Compose(flips + warps + colours)
+
+    def every(image, mask):
+        return tensor(image, mask, lambda image, mask: augment(tv_tensors.Image(image), tv_tensors.Mask(mask)))
+
+    transform = {"pil": pil, "tensor": tensor, "all": every}[recipe]
 
     class Folder(torch.utils.data.Dataset):
         def __len__(self):
@@ -150,7 +176,7 @@ def main():
     maker.set_defaults(run=lambda a: make(a.folder, a.width, a.height, a.count))
     timer = commands.add_parser("time")
     timer.add_argument("data")
-    timer.add_argument("recipe", choices=("pil", "tensor"))
+    timer.add_argument("recipe", choices=("pil", "tensor", "all"))
     timer.add_argument("--batches", type=int, default=20)
     timer.add_argument("--warmup", type=int, default=5)
     timer.add_argument("--batch-size", type=int, default=16)

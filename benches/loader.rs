@@ -17,6 +17,7 @@ use maskmaker::data::source;
 use maskmaker::error::{Error, Problems, Result};
 use maskmaker::imaging::{Limits, Picture, Region};
 use maskmaker::sagemaker::channels::Split;
+use maskmaker::sagemaker::hyperparameters::Augmentations;
 use tch::{Kind, Tensor};
 
 #[derive(Parser)]
@@ -35,6 +36,9 @@ struct Arguments {
     threads: Option<usize>,
     #[arg(long)]
     decoders: bool,
+    /// As the hyperparameter.
+    #[arg(long, default_value = "hflip")]
+    augmentations: String,
 }
 
 fn main() -> Result<()> {
@@ -55,7 +59,11 @@ fn main() -> Result<()> {
     problems.into_result()?;
     let plan = Plan {
         samples: Arc::new(samples),
-        recipe: Recipe { base_size: 520, crop_size: 240 },
+        recipe: Recipe {
+            base_size: 520,
+            crop_size: 240,
+            augmentations: Augmentations::parse(&arguments.augmentations)?,
+        },
         batch_size: arguments.batch_size,
         seed: 1,
     };

@@ -15,6 +15,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands;
+use crate::commands::augment_preview::Wanted;
 use crate::console::{note, say};
 use crate::data::synthetic::SampleData;
 use crate::error::{Error, Result};
@@ -52,6 +53,8 @@ enum Command {
     Serve(Serve),
     /// Write masks and overlays of images
     Predict(Predict),
+    /// Draw what the network will see of the training images
+    AugmentPreview(AugmentPreview),
     /// Write a small data set for trying things
     SampleData(Sample),
     /// Print every hyperparameter of train with its range and default
@@ -173,6 +176,25 @@ struct Predict {
 }
 
 #[derive(Debug, Args)]
+struct AugmentPreview {
+    /// The PNG to write [default: output/data/augment-preview.png below the root]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Training images, spread over all of them
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=20))]
+    samples: u32,
+    /// Crops of each: those of the first epochs
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=10))]
+    epochs: u32,
+    /// In place of the hyperparameter, to try others
+    #[arg(long, value_name = "LIST")]
+    augmentations: Option<String>,
+    /// Leave out the classes that are painted over the pictures
+    #[arg(long)]
+    plain: bool,
+}
+
+#[derive(Debug, Args)]
 struct Sample {
     /// Folder that gets train, train_annotation, validation and validation_annotation
     folder: PathBuf,
@@ -256,6 +278,11 @@ fn dispatch(command: Command, root: &MlRoot) -> Result<()> {
             let Predict { model, images, output, inference } = predict;
             let limits = Limits { max_pixels: inference.max_pixels };
             commands::predict::run(&model, &images, output.as_deref(), limits, inference.options())
+        }
+        Command::AugmentPreview(preview) => {
+            let AugmentPreview { output, samples, epochs, augmentations, plain } = preview;
+            let wanted = Wanted { samples: samples as usize, epochs, augmentations, plain };
+            commands::augment_preview::run(root, output, &wanted)
         }
         Command::SampleData(Sample { folder, images, size, seed }) => {
             commands::sample_data::run(&folder, &SampleData { images, size, seed })

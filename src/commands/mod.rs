@@ -1,5 +1,6 @@
 //! One file per subcommand; each wires rooms together.
 
+pub mod augment_preview;
 pub mod predict;
 pub mod sample_data;
 pub mod serve;

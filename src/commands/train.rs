@@ -1,6 +1,6 @@
 //! `maskmaker train`: channels in, model artifact out, by the container contract.
 
-mod inputs;
+pub(super) mod inputs;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -203,7 +203,7 @@ fn settings(
     let h = hyperparameters;
     let plan = Plan {
         samples: Arc::new(training),
-        recipe: Recipe { base_size: h.base_size, crop_size: h.crop_size },
+        recipe: recipe(h),
         batch_size: h.mini_batch_size * h.gradient_accumulation_steps,
         seed: h.seed,
     };
@@ -224,6 +224,12 @@ fn settings(
         model_folder: root.model(),
         output_folder: root.output_data(),
     }
+}
+
+/// What is done to the training images.
+pub(super) fn recipe(hyperparameters: &Hyperparameters) -> Recipe {
+    let Hyperparameters { base_size, crop_size, augmentations, .. } = *hyperparameters;
+    Recipe { base_size, crop_size, augmentations }
 }
 
 /// Whether a folder can be written into, asked before hours are spent on what goes there.

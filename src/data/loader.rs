@@ -6,12 +6,13 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Instant;
 
+use image::{GrayImage, RgbImage};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
 use super::augment::Recipe;
-use super::random::{Purpose, generator};
+use super::random::{Counters, Purpose, generator};
 use super::sample::{Sample, Unusable};
 use super::waiting::Waiting;
 use crate::error::{Error, Result};
@@ -40,7 +41,7 @@ pub struct Batch {
 pub struct Plan {
     /// The training samples, in a fixed order.
     pub samples: Arc<Vec<Sample>>,
-    /// Scale and crop.
+    /// Scale, crop and augmentations.
     pub recipe: Recipe,
     /// Images per batch.
     pub batch_size: usize,
@@ -141,6 +142,14 @@ impl Plan {
         Ok(Batch { pixels, ids, dropout_seeds, crop_size: self.recipe.crop_size })
     }
 
+    /// What the network sees of a sample in an epoch, both from 0: pixels and class ids.
+    pub fn crop(&self, index: usize, epoch: u64) -> Result<(RgbImage, GrayImage)> {
+        let side = self.recipe.crop_size;
+        let (mut pixels, mut ids) = (RgbImage::new(side, side), GrayImage::new(side, side));
+        self.cut(index, epoch, &mut pixels, &mut ids)?;
+        Ok((pixels, ids))
+    }
+
     /// One sample of an epoch.
     fn cut(
         &self,
@@ -152,11 +161,9 @@ impl Plan {
         let sample = &self.samples[index];
         // Whatever fails, the audit read it before; it changed since.
         let (picture, mask) = sample.open()?;
-        let (width, height) = picture.dimensions();
-        let mut random = generator(self.seed, Purpose::Augmentation, epoch, index as u64);
-        let view = self.recipe.draw(width, height, &mut random);
+        let counters = Counters { seed: self.seed, epoch, sample: index as u64 };
         self.recipe
-            .cut(view, (&picture, &mask), (pixels, ids))
+            .apply(counters, (&picture, &mask), (pixels, ids))
             .map_err(|error| sample.unreadable(&error))
     }
 }
@@ -212,6 +219,7 @@ impl Iterator for Loader {
 mod tests {
     use super::*;
     use crate::data::synthetic::SampleData;
+    use crate::sagemaker::hyperparameters::Augmentations;
 
     fn plan(batch_size: usize) -> (tempfile::TempDir, Plan) {
         let folder = tempfile::tempdir().unwrap();
@@ -223,7 +231,8 @@ mod tests {
         };
         let samples =
             Arc::new(crate::data::source::pair(&split, &mut crate::error::Problems::new()));
-        let recipe = Recipe { base_size: 48, crop_size: 32 };
+        let recipe =
+            Recipe { base_size: 48, crop_size: 32, augmentations: Augmentations::default() };
         (folder, Plan { samples, recipe, batch_size, seed: 1 })
     }
 
@@ -259,7 +268,8 @@ mod tests {
     #[test]
     fn batches_do_not_depend_on_where_loading_started() {
         for batch_size in [1, 2, 3, 4] {
-            let (_folder, plan) = plan(batch_size);
+            let (_folder, mut plan) = plan(batch_size);
+            plan.recipe.augmentations = Augmentations::all();
             let (epochs, batches) = (3, plan.batches());
             let all = seen(&plan, 0, 0, epochs);
             assert_eq!(all.len(), 3 * batches);
@@ -274,13 +284,26 @@ mod tests {
 
     #[test]
     fn batches_do_not_depend_on_the_number_of_threads() {
-        let (_folder, plan) = plan(3);
+        let (_folder, mut plan) = plan(3);
+        plan.recipe.augmentations = Augmentations::all();
         let order = plan.order(2);
         let with = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             pool.install(|| plan.load(&order, 2).unwrap().pixels)
         };
         assert_eq!(with(1), with(5));
+    }
+
+    #[test]
+    fn a_crop_by_itself_is_that_of_the_batch() {
+        let (_folder, mut plan) = plan(6);
+        plan.recipe.augmentations = Augmentations::all();
+        let batch = plan.load(&plan.order(2), 2).unwrap();
+        for (place, index) in plan.order(2).into_iter().enumerate() {
+            let (pixels, ids) = plan.crop(index, 2).unwrap();
+            assert!(pixels.as_raw()[..] == batch.pixels[place * 32 * 32 * 3..][..32 * 32 * 3]);
+            assert!(ids.as_raw()[..] == batch.ids[place * 32 * 32..][..32 * 32]);
+        }
     }
 
     #[test]

@@ -1,18 +1,59 @@
 //! Counted randomness: every draw belongs to a named purpose, an epoch and a sample, so that it
 //! depends on neither thread count nor where a run was resumed (design: 4).
 
+use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// What numbers are drawn for; draws for different purposes are unrelated.
+/// What numbers are drawn for; draws for different purposes are unrelated. The numbers are part of
+/// what a seed means, and never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// The order of samples in an epoch.
-    Order,
-    /// Scale, crop and flip of a sample.
-    Augmentation,
+    Order = 0,
+    /// Scale, crop and mirroring of a sample.
+    Augmentation = 1,
     /// Dropout masks of a sample.
-    Dropout,
+    Dropout = 2,
+    /// Whether a sample is upside down.
+    Vflip = 16,
+    /// The angle of a sample.
+    Rotate = 17,
+    /// The corners of a sample.
+    Perspective = 18,
+    /// The colours of a sample.
+    ColorJitter = 19,
+    /// The blur of a sample.
+    Blur = 20,
+    /// The noise of a sample.
+    Noise = 21,
+    /// The compression of a sample.
+    Jpeg = 22,
+    /// The holes of a sample.
+    Cutout = 23,
+}
+
+/// Which sample of which epoch is seen, under which seed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counters {
+    /// Another seed gives other draws.
+    pub seed: u64,
+    /// Epochs, from 0.
+    pub epoch: u64,
+    /// Samples in their fixed order, from 0.
+    pub sample: u64,
+}
+
+impl Counters {
+    /// The generator for one purpose.
+    pub fn generator(self, purpose: Purpose) -> ChaCha8Rng {
+        generator(self.seed, purpose, self.epoch, self.sample)
+    }
+}
+
+/// Whether something of this probability happens: never at 0, always at 1.
+pub fn happens(probability: f64, random: &mut impl Rng) -> bool {
+    f64::from(random.next_u32()) / 4_294_967_296.0 >= 1.0 - probability
 }
 
 /// The generator for one purpose, epoch and sample: ChaCha's seed holds the four numbers as they
@@ -23,4 +64,22 @@ pub fn generator(seed: u64, purpose: Purpose, epoch: u64, sample: u64) -> ChaCha
         slot.copy_from_slice(&number.to_le_bytes());
     }
     ChaCha8Rng::from_seed(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::RngExt;
+
+    #[test]
+    fn a_probability_of_a_half_is_the_draw_of_a_boolean_and_0_and_1_are_certain() {
+        let random = |sample| generator(7, Purpose::Augmentation, 0, sample);
+        for sample in 0..200 {
+            assert_eq!(happens(0.5, &mut random(sample)), random(sample).random::<bool>());
+            assert!(!happens(0.0, &mut random(sample)));
+            assert!(happens(1.0, &mut random(sample)));
+        }
+        let often = (0..1000).filter(|&sample| happens(0.2, &mut random(sample))).count();
+        assert!((150..250).contains(&often), "{often}");
+    }
 }

@@ -12,6 +12,7 @@ mod jpeg_file;
 mod mask;
 mod picture;
 mod png_file;
+mod recompress;
 mod resize;
 mod sniff;
 
@@ -20,4 +21,5 @@ pub use encode::{encode_jpeg, encode_mask, encode_png};
 pub use error::{DecodeError, MaskError};
 pub use mask::decode_mask;
 pub use picture::Picture;
+pub use recompress::recompress;
 pub use resize::{Region, resize_image, resize_mask};

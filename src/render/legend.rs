@@ -5,13 +5,13 @@ use image::{GrayImage, Rgb, RgbImage};
 use super::text::{LETTER, fill, write};
 use crate::colours::class_colour;
 
-const PAPER: Rgb<u8> = Rgb([250, 250, 250]);
-const INK: Rgb<u8> = Rgb([25, 25, 25]);
+pub(super) const PAPER: Rgb<u8> = Rgb([250, 250, 250]);
+pub(super) const INK: Rgb<u8> = Rgb([25, 25, 25]);
 /// Longer names are cut; a legend wider than the picture helps nobody.
 const LONGEST_NAME: usize = 24;
 /// Class id of ignored pixels. The rooms of the ground floor know nothing of each other, and so the
 /// one of `metrics` is not used here.
-const IGNORED: u8 = 255;
+pub(super) const IGNORED: u8 = 255;
 /// Dots of a letter that are always readable, and those beyond which larger ones help nobody.
 const LEAST_SCALE: u32 = 2;
 const MOST_SCALE: u32 = 16;

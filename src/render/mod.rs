@@ -5,9 +5,11 @@ mod chart;
 mod heatmap;
 mod legend;
 mod overlay;
+mod sheet;
 mod stroke;
 mod text;
 
 pub use chart::{Panel, Series, chart};
 pub use heatmap::confusion_matrix;
-pub use overlay::overlay;
+pub use overlay::{overlay, painted};
+pub use sheet::{Row, cell, contact_sheet};

@@ -27,7 +27,19 @@ pub fn overlay(image: &RgbImage, ids: &GrayImage, class_names: &[String]) -> Rgb
     if image.is_empty() || ids.is_empty() {
         return image.clone();
     }
-    let image = &*shrunken(image);
+    legend::add(&paint(&shrunken(image), ids, false), ids, class_names)
+}
+
+/// `image` with the classes of `ids` painted over it as by [`overlay`], without a legend. Ignored pixels are
+/// striped in their colour: they are no class like the others.
+pub fn painted(image: &RgbImage, ids: &GrayImage) -> RgbImage {
+    if image.is_empty() || ids.is_empty() {
+        return image.clone();
+    }
+    paint(&shrunken(image), ids, true)
+}
+
+fn paint(image: &RgbImage, ids: &GrayImage, stripes: bool) -> RgbImage {
     let (width, height) = image.dimensions();
     let stretch = |at: u32, size: u32, count: u32| {
         let at = (2 * u64::from(at) + 1) * u64::from(count) / (2 * u64::from(size));
@@ -39,10 +51,10 @@ pub fn overlay(image: &RgbImage, ids: &GrayImage, class_names: &[String]) -> Rgb
     };
     // Outlines are as thick as they need to be seen when the whole picture is.
     let thick = (width.max(height) / 400).max(1);
-    let painted = RgbImage::from_fn(width, height, |x, y| {
+    RgbImage::from_fn(width, height, |x, y| {
         let own = id(x, y);
         let pixel = *image.get_pixel(x, y);
-        if own == 0 {
+        if own == 0 || (stripes && own == legend::IGNORED && !is_striped(x, y, thick)) {
             return pixel;
         }
         let near = |at: u32, size: u32| [at.saturating_sub(thick), (at + thick).min(size - 1)];
@@ -53,8 +65,12 @@ pub fn overlay(image: &RgbImage, ids: &GrayImage, class_names: &[String]) -> Rgb
         Rgb(std::array::from_fn(|c| {
             (f32::from(pixel.0[c]) * (1.0 - cover) + f32::from(colour[c]) * cover).round() as u8
         }))
-    });
-    legend::add(&painted, ids, class_names)
+    })
+}
+
+/// Whether a stripe of the ignored covers a pixel: between the stripes one sees what is beneath.
+fn is_striped(x: u32, y: u32, thick: u32) -> bool {
+    ((x + y) / (2 * thick)).is_multiple_of(3)
 }
 
 /// `image` if its sides allow that, or a copy whose longer side is [`LONGEST_SIDE`].
@@ -81,6 +97,19 @@ mod tests {
         assert!(result.width() >= 40 && result.height() > 30);
         assert_eq!(result.get_pixel(5, 5).0, [100, 100, 100]);
         assert_eq!(result.get_pixel(20, 5).0, [128, 0, 0]);
+        assert_eq!(result.get_pixel(30, 5).0, [114, 50, 50]);
+    }
+
+    #[test]
+    fn ignored_pixels_are_striped_and_told_from_classes() {
+        let image = RgbImage::from_pixel(40, 30, Rgb([100, 100, 100]));
+        let ids = GrayImage::from_fn(40, 30, |x, _| image::Luma([if x < 20 { 255 } else { 1 }]));
+        let result = painted(&image, &ids);
+        assert_eq!(result.dimensions(), (40, 30));
+        let left: Vec<_> = (0..12).map(|x| result.get_pixel(x, 5).0).collect();
+        let bare = left.iter().filter(|pixel| **pixel == [100; 3]).count();
+        assert_eq!(bare, 8, "two thirds show what is beneath: {left:?}");
+        assert!(left.contains(&[162, 162, 146]));
         assert_eq!(result.get_pixel(30, 5).0, [114, 50, 50]);
     }
 

@@ -1,10 +1,12 @@
 //! `hyperparameters.json`: the built-in algorithm's names, ranges and defaults, and a few of our own.
 
+mod augmentations;
 mod document;
 mod known;
 mod loss;
 mod words;
 
+pub use augmentations::{Augmentation, Augmentations};
 pub use document::{markdown, schema};
 pub use known::TABLE;
 pub use loss::{ClassWeights, Loss};
@@ -68,6 +70,7 @@ pub struct Hyperparameters {
     pub gradient_clip_norm: f64,
     /// 0 is without an average.
     pub ema_decay: f64,
+    pub augmentations: Augmentations,
 }
 
 impl Hyperparameters {
@@ -89,6 +92,8 @@ impl Hyperparameters {
         check_together(&values, &mut problems);
         let loss = problems.check(Loss::parse(values.text("loss").unwrap_or_default()));
         let class_weights = class_weights(&values, loss.as_ref(), &mut problems);
+        let augmentations = values.text("augmentations").unwrap_or(Augmentations::DEFAULT);
+        let augmentations = problems.check(Augmentations::parse(augmentations));
         problems.into_result()?;
         let loss = loss.ok_or_else(|| Error::internal("a check failed without a problem"))?;
         let size = |name| values.integer(name).map(|value| value as usize);
@@ -140,6 +145,7 @@ impl Hyperparameters {
             gradient_accumulation_steps: size("gradient_accumulation_steps")?,
             gradient_clip_norm: values.number("gradient_clip_norm")?,
             ema_decay: values.number("ema_decay")?,
+            augmentations: augmentations.unwrap_or_default(),
         })
     }
 }

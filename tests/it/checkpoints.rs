@@ -239,3 +239,23 @@ fn a_full_disk_is_an_error_that_leaves_the_last_good_checkpoint() {
     let log = job.train().stdout;
     assert!(log.contains("going on from the checkpoint at step 3 "), "{log}");
 }
+
+#[test]
+fn a_job_with_every_augmentation_goes_on_in_the_middle_of_an_epoch() {
+    let all = "hflip,vflip,rotate=45,perspective,color_jitter,blur,noise,jpeg,cutout";
+    let undisturbed = job(2).with("augmentations", all);
+    undisturbed.train();
+
+    let disturbed = job(2).with("augmentations", all);
+    disturbed.configure();
+    let mut running = Running::start(&disturbed);
+    running.read_until(|line| step(line).filter(|&step| step == 2)).unwrap();
+    running.signal("-KILL");
+    assert_eq!(running.wait().1, None);
+    let log = disturbed.train().stdout;
+    assert!(log.contains("going on from the checkpoint at step "), "{log}");
+    assert!(model(&disturbed) == model(&undisturbed), "the weights are the same bit for bit");
+
+    let other = disturbed.with("augmentations", "none");
+    assert!(other.failure().contains("augmentations was hflip=0.5,vflip=0.5,rotate=45,"));
+}

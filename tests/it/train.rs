@@ -12,7 +12,7 @@ use maskmaker::error::Problems;
 use maskmaker::model::{Config, Network};
 use maskmaker::sagemaker::Stop;
 use maskmaker::sagemaker::channels::Split;
-use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
+use maskmaker::sagemaker::hyperparameters::{Algorithm, Augmentations, Backbone};
 use maskmaker::train::checkpoint::Checkpoints;
 use maskmaker::train::fingerprint::Fingerprint;
 use maskmaker::train::optimizer::Rule;
@@ -147,7 +147,11 @@ fn training_that_diverges_is_an_error_and_keeps_no_model() {
         schedule: Schedule { curve: Curve::Poly, initial: 0.1, steps: 1, warmup: Warmup::NONE },
         plan: Plan {
             samples: Arc::new(data("train")),
-            recipe: Recipe { base_size: 64, crop_size: 32 },
+            recipe: Recipe {
+                base_size: 64,
+                crop_size: 32,
+                augmentations: Augmentations::default(),
+            },
             batch_size: 3,
             seed: 0,
         },

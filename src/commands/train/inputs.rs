@@ -18,19 +18,19 @@ use crate::sagemaker::{Channels, Hyperparameters};
 
 /// The samples of a job.
 #[derive(Debug)]
-pub(super) struct Inputs {
-    pub(super) training: Vec<Sample>,
-    pub(super) validation: Vec<Sample>,
-    /// Training pixels of each class.
-    pub(super) pixels: Vec<u64>,
+pub(in crate::commands) struct Inputs {
+    pub(in crate::commands) training: Vec<Sample>,
+    pub(in crate::commands) validation: Vec<Sample>,
+    /// Training pixels of each class, once they were looked at.
+    pub(in crate::commands) pixels: Vec<u64>,
     /// Where the images of streams lie; they go when it is dropped.
-    pub(super) _spool: Option<TempDir>,
+    pub(in crate::commands) _spool: Option<TempDir>,
 }
 
 impl Inputs {
     /// Reads and audits both splits. They may be incomplete when there are problems, or when someone
     /// asked the job to stop.
-    pub(super) fn read(
+    pub(in crate::commands) fn read(
         root: &Path,
         channels: &Channels,
         hyperparameters: &Hyperparameters,
@@ -40,27 +40,15 @@ impl Inputs {
         let classes = hyperparameters.num_classes;
         let [train_map, validation_map] = label_maps(&channels.label_map, classes, problems);
         let mut spool = None;
-        let mut find =
+        let mut read =
             |source: &Source, label_map: Option<Arc<LabelMap>>, problems: &mut Problems| {
-                let mut samples = match source {
-                    Source::Folders(split) => source::pair(split, problems),
-                    Source::Manifest { file, .. } => manifest::read(file, root, problems),
-                    // Reading a stream takes minutes: not when the job is known to fail.
-                    Source::Pipe { .. } if !problems.is_empty() => Vec::new(),
-                    Source::Pipe { name, fifo } => {
-                        let samples = stream(name, fifo, patience, &mut spool);
-                        problems.check(samples).unwrap_or_default()
-                    }
-                };
-                for sample in &mut samples {
-                    sample.label_map.clone_from(&label_map);
-                }
+                let samples = find(source, (root, label_map), patience, &mut spool, problems);
                 let audit = check(source.name(), &samples, classes, patience, problems);
                 (samples, audit)
             };
-        let (training, audit) = find(&channels.train, train_map, problems);
+        let (training, audit) = read(&channels.train, train_map, problems);
         audit.check_learnable(channels.train.name(), problems);
-        let (validation, _) = find(&channels.validation, validation_map, problems);
+        let (validation, _) = read(&channels.validation, validation_map, problems);
         if let (Source::Pipe { fifo, .. }, Some(expected)) =
             (&channels.train, hyperparameters.num_training_samples)
             && expected != training.len()
@@ -76,6 +64,43 @@ impl Inputs {
         let pixels = audit.pixels[..classes].to_vec();
         Self { training, validation, pixels, _spool: spool }
     }
+
+    /// The training samples alone, which are not looked at yet.
+    pub(in crate::commands) fn of_training(
+        root: &Path,
+        channels: &Channels,
+        classes: usize,
+        patience: Patience<'_>,
+        problems: &mut Problems,
+    ) -> Self {
+        let [map, _] = label_maps(&channels.label_map, classes, problems);
+        let mut spool = None;
+        let training = find(&channels.train, (root, map), patience, &mut spool, problems);
+        Self { training, validation: Vec::new(), pixels: Vec::new(), _spool: spool }
+    }
+}
+
+/// The samples of a split, with its label map.
+fn find(
+    source: &Source,
+    (root, label_map): (&Path, Option<Arc<LabelMap>>),
+    patience: Patience<'_>,
+    spool: &mut Option<TempDir>,
+    problems: &mut Problems,
+) -> Vec<Sample> {
+    let mut samples = match source {
+        Source::Folders(split) => source::pair(split, problems),
+        Source::Manifest { file, .. } => manifest::read(file, root, problems),
+        // Reading a stream takes minutes: not when the job is known to fail.
+        Source::Pipe { .. } if !problems.is_empty() => Vec::new(),
+        Source::Pipe { name, fifo } => {
+            problems.check(stream(name, fifo, patience, spool)).unwrap_or_default()
+        }
+    };
+    for sample in &mut samples {
+        sample.label_map.clone_from(&label_map);
+    }
+    samples
 }
 
 /// Reads a stream into a folder of its own below `spool`, which is made when it is first needed.

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
+use super::augmentations;
 use super::known::TABLE;
 use crate::sagemaker::table::{Allowed, Default, Setting};
 
@@ -53,7 +54,7 @@ pub fn markdown() -> String {
             let _ = writeln!(page, "| `{name}` | {allowed} | {default} | {about} |");
         }
     }
-    page + TOGETHER
+    page + &augmentations::markdown() + TOGETHER
 }
 
 /// The JSON schema of `hyperparameters.json`, with a final newline.
@@ -100,6 +101,7 @@ fn property(setting: &Setting) -> Value {
                 text("^[0-9.]+([eE][-+]?[0-9]+)?$"),
             ]})
         }
+        Allowed::Text if setting.name == "augmentations" => text(&augmentations::pattern()),
         Allowed::Text => json!({"type": "string"}),
     };
     let rule = with(rule, "description", format!("{about}; allowed: {allowed}").into());

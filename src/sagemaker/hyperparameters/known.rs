@@ -1,5 +1,6 @@
 //! The table of every hyperparameter.
 
+use super::augmentations::Augmentations;
 use crate::sagemaker::table::{Allowed, Default, Setting};
 
 /// Every hyperparameter, in the order in which they are documented: the built-in's, then ours.
@@ -255,5 +256,12 @@ pub const TABLE: &[Setting] = &[
         default: Default::Value("0"),
         ours: true,
         about: "decay of an exponential moving average of the weights, which is then what is scored and kept, for example 0.999; rises to it as (1 + updates) / (10 + updates); 0 is without",
+    },
+    Setting {
+        name: "augmentations",
+        allowed: Allowed::Text,
+        default: Default::Value(Augmentations::DEFAULT),
+        ours: true,
+        about: "comma list of what is done to training crops at random beside scale and crop, each with an optional strength, as in hflip,rotate=10,blur; or none; the words are listed under Augmentations",
     },
 ];

@@ -1,0 +1,137 @@
+//! Plane projective maps: what flips, rotations and perspective are made of, folded into one.
+
+/// A 3x3 matrix over homogeneous coordinates.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Homography([[f64; 3]; 3]);
+
+/// Where a point goes, and how far it moves there per unit of x and of y here.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spot {
+    pub(super) x: f64,
+    pub(super) y: f64,
+    pub(super) per_x: [f64; 2],
+    pub(super) per_y: [f64; 2],
+}
+
+impl Homography {
+    /// `x * scale[0] + shift[0]`, and the same for y.
+    pub(super) fn axes(scale: [f64; 2], shift: [f64; 2]) -> Self {
+        Self([[scale[0], 0.0, shift[0]], [0.0, scale[1], shift[1]], [0.0, 0.0, 1.0]])
+    }
+
+    /// Turned by `degrees` about `middle`; clockwise on a screen, where y points down.
+    pub(super) fn rotation(degrees: f64, middle: [f64; 2]) -> Self {
+        let (sin, cos) = degrees.to_radians().sin_cos();
+        let turn = Self([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]);
+        let [x, y] = middle;
+        Self::axes([1.0; 2], [-x, -y]).then(turn).then(Self::axes([1.0; 2], [x, y]))
+    }
+
+    /// The unit square's corners (0, 0), (1, 0), (1, 1), (0, 1) to those of a convex quadrilateral:
+    /// P. Heckbert, "Fundamentals of Texture Mapping and Image Warping", 1989, section 2.2.3.
+    pub(super) fn square_to(corners: [[f64; 2]; 4]) -> Self {
+        let [p0, p1, p2, p3] = corners;
+        let minus = |a: [f64; 2], b: [f64; 2]| [a[0] - b[0], a[1] - b[1]];
+        let cross = |a: [f64; 2], b: [f64; 2]| a[0] * b[1] - a[1] * b[0];
+        let (d1, d2) = (minus(p1, p2), minus(p3, p2));
+        let sum = minus(minus(p0, p1), minus(p3, p2));
+        let (g, h) = (cross(sum, d2) / cross(d1, d2), cross(d1, sum) / cross(d1, d2));
+        let row = |i: usize| [p1[i] - p0[i] + g * p1[i], p3[i] - p0[i] + h * p3[i], p0[i]];
+        Self([row(0), row(1), [g, h, 1.0]])
+    }
+
+    /// First this map, then `next`.
+    pub(super) fn then(self, next: Self) -> Self {
+        let (a, b) = (next.0, self.0);
+        Self(std::array::from_fn(|i| {
+            std::array::from_fn(|j| (0..3).map(|k| a[i][k] * b[k][j]).sum())
+        }))
+    }
+
+    /// The way back, up to a factor; the map must not fold the plane to a line.
+    pub(super) fn inverse(self) -> Self {
+        let m = self.0;
+        let minor = |i: usize, j: usize| {
+            let (a, b) = ((i + 1) % 3, (i + 2) % 3);
+            let (c, d) = ((j + 1) % 3, (j + 2) % 3);
+            m[a][c] * m[b][d] - m[a][d] * m[b][c]
+        };
+        Self(std::array::from_fn(|i| std::array::from_fn(|j| minor(j, i))))
+    }
+
+    /// The same map with a sign such that points on the side of the horizon where (`x`, `y`) is are in
+    /// front of it.
+    pub(super) fn facing(self, x: f64, y: f64) -> Self {
+        let [g, h, i] = self.0[2];
+        let sign = (g * x + h * y + i).signum();
+        Self(self.0.map(|row| row.map(|value| value * sign)))
+    }
+
+    /// Where a point goes; nowhere on the horizon and behind it.
+    #[inline]
+    pub(super) fn at(&self, x: f64, y: f64) -> Option<Spot> {
+        let [[a, b, c], [d, e, f], [g, h, i]] = self.0;
+        let depth = g * x + h * y + i;
+        if depth <= 1e-9 * i.abs() {
+            return None;
+        }
+        let inverse = 1.0 / depth;
+        let (u, v) = ((a * x + b * y + c) * inverse, (d * x + e * y + f) * inverse);
+        let per_x = [(a - g * u) * inverse, (d - g * v) * inverse];
+        let per_y = [(b - h * u) * inverse, (e - h * v) * inverse];
+        Some(Spot { x: u, y: v, per_x, per_y })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn near(map: &Homography, from: [f64; 2], to: [f64; 2]) {
+        let spot = map.at(from[0], from[1]).unwrap();
+        assert!((spot.x - to[0]).abs() < 1e-9 && (spot.y - to[1]).abs() < 1e-9, "{spot:?} {to:?}");
+    }
+
+    #[test]
+    fn corners_go_to_corners_and_come_back() {
+        let corners = [[1.0, 2.0], [9.0, 1.0], [8.0, 7.0], [0.5, 9.0]];
+        let map = Homography::square_to(corners);
+        let back = map.inverse().facing(5.0, 5.0);
+        for (from, to) in [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]].into_iter().zip(corners)
+        {
+            near(&map, from, to);
+            near(&back, to, from);
+        }
+    }
+
+    #[test]
+    fn maps_follow_each_other_in_order() {
+        let quarter = Homography::rotation(90.0, [2.0, 1.0]);
+        near(&quarter, [3.0, 1.0], [2.0, 2.0]);
+        let doubled = quarter.then(Homography::axes([2.0, 2.0], [1.0, 0.0]));
+        near(&doubled, [3.0, 1.0], [5.0, 4.0]);
+    }
+
+    proptest! {
+        #[test]
+        fn slopes_are_those_of_the_map(
+            inward in prop::array::uniform4(prop::array::uniform2(0.0..0.3_f64)),
+            (x, y) in (0.0..1.0_f64, 0.0..1.0_f64),
+        ) {
+            let [a, b, c, d] = inward;
+            let map = Homography::square_to([
+                a, [1.0 - b[0], b[1]], [1.0 - c[0], 1.0 - c[1]], [d[0], 1.0 - d[1]],
+            ]);
+            let spot = map.at(x, y).unwrap();
+            let step = 1e-6;
+            let (right, below) = (map.at(x + step, y).unwrap(), map.at(x, y + step).unwrap());
+            for (slope, moved, here) in [
+                (spot.per_x[0], right.x, spot.x), (spot.per_x[1], right.y, spot.y),
+                (spot.per_y[0], below.x, spot.x), (spot.per_y[1], below.y, spot.y),
+            ] {
+                prop_assert!((slope - (moved - here) / step).abs() < 1e-3);
+            }
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What fills a crop before it is laid into the batch.
+
+use image::{GrayImage, RgbImage};
+
+use crate::metrics::IGNORE;
+
+/// Pixels and class ids of the same size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Patch {
+    pub(super) image: RgbImage,
+    pub(super) ids: GrayImage,
+    /// Which pixels come from outside the picture; empty when none does. Until [`black_out`] they
+    /// hold what lies nearest inside, so that blur and compression have no edge to smear.
+    ///
+    /// [`black_out`]: Self::black_out
+    pub(super) outside: Vec<bool>,
+}
+
+impl Patch {
+    /// The pixels that come from the picture.
+    pub(super) fn inside(&self) -> impl Iterator<Item = &[u8; 3]> {
+        let pixels = self.image.as_raw().as_chunks::<3>().0.iter();
+        // Without a list everything is inside.
+        let outside = self.outside.iter().copied().chain(std::iter::repeat(false));
+        pixels.zip(outside).filter(|(_, outside)| !outside).map(|(pixel, _)| pixel)
+    }
+
+    /// Makes black what comes from outside the picture.
+    pub(super) fn black_out(&mut self) {
+        let pixels = self.image.as_chunks_mut::<3>().0.iter_mut();
+        for (pixel, _) in pixels.zip(&self.outside).filter(|(_, outside)| **outside) {
+            *pixel = [0; 3];
+        }
+    }
+
+    /// Lays the patch into the upper left of a square crop; the rest is black and ignored.
+    pub(super) fn lay(
+        &self,
+        (pixels, ids): (&mut [u8], &mut [u8]),
+        side: u32,
+        (mirrored, upside_down): (bool, bool),
+    ) {
+        let (width, side) = (self.image.width() as usize, side as usize);
+        lay::<3>((self.image.as_raw(), width), (pixels, side), 0, (mirrored, upside_down));
+        lay::<1>((self.ids.as_raw(), width), (ids, side), IGNORE, (mirrored, upside_down));
+    }
+}
+
+/// Lays rows of `width` pixels of `N` bytes into the upper left of a square filled with `fill`.
+fn lay<const N: usize>(
+    (pixels, width): (&[u8], usize),
+    (square, side): (&mut [u8], usize),
+    fill: u8,
+    (mirrored, upside_down): (bool, bool),
+) {
+    let height = pixels.len() / (width * N);
+    let (filled, below) = square.split_at_mut(height * side * N);
+    below.fill(fill);
+    for (row, to) in filled.chunks_exact_mut(side * N).enumerate() {
+        let row = if upside_down { height - 1 - row } else { row };
+        let from = &pixels[row * width * N..][..width * N];
+        let (to, right) = to.split_at_mut(from.len());
+        right.fill(fill);
+        if mirrored {
+            let reversed = from.as_chunks::<N>().0.iter().rev();
+            for (to, from) in to.as_chunks_mut::<N>().0.iter_mut().zip(reversed) {
+                *to = *from;
+            }
+        } else {
+            to.copy_from_slice(from);
+        }
+    }
+}
