@@ -42,12 +42,8 @@ impl Change {
         match self {
             Self::Brightness(share) => blend(patch, share, 0.0),
             Self::Contrast(share) => {
-                let (mut sum, mut count) = (0.0_f64, 0_u64);
-                for pixel in patch.inside() {
-                    sum += f64::from(grey(*pixel));
-                    count += 1;
-                }
-                blend(patch, share, (sum / count.max(1) as f64) as f32);
+                let grey: f32 = patch.mean_inside().iter().zip(GREY).map(|(a, b)| a * b).sum();
+                blend(patch, share, grey);
             }
             Self::Saturation(share) => each(patch, |pixel| {
                 let grey = grey(pixel) * (1.0 - share);
@@ -91,18 +87,21 @@ fn turned(pixel: [u8; 3], turn: f32) -> [u8; 3] {
         return pixel;
     }
     // In sixths of the circle, from red.
-    let hue = if red >= most {
-        (green - blue) / range
+    let (sixth, side) = if red >= most {
+        (0.0, green - blue)
     } else if green >= most {
-        2.0 + (blue - red) / range
+        (2.0, blue - red)
     } else {
-        4.0 + (red - green) / range
+        (4.0, red - green)
     };
-    let hue = hue + 6.0 * turn;
+    let hue = sixth + side / range + 6.0 * turn;
     // How far each channel is from the lightest: https://en.wikipedia.org/wiki/HSL_and_HSV#HSV_to_RGB_alternative
     [5.0, 3.0, 1.0].map(|offset: f32| {
+        // From -3 to 13, as a turn is half a circle at most. Not by floor, which is a call on plain x86-64.
         let sixth = hue + offset;
-        let sixth = sixth - 6.0 * (sixth * (1.0 / 6.0)).floor();
+        let sixth = if sixth < 0.0 { sixth + 6.0 } else { sixth };
+        let sixth = if sixth >= 12.0 { sixth - 6.0 } else { sixth };
+        let sixth = if sixth >= 6.0 { sixth - 6.0 } else { sixth };
         to_byte(most - range * sixth.min(4.0 - sixth).clamp(0.0, 1.0))
     })
 }

@@ -17,12 +17,27 @@ pub(super) struct Patch {
 }
 
 impl Patch {
-    /// The pixels that come from the picture.
-    pub(super) fn inside(&self) -> impl Iterator<Item = &[u8; 3]> {
-        let pixels = self.image.as_raw().as_chunks::<3>().0.iter();
-        // Without a list everything is inside.
-        let outside = self.outside.iter().copied().chain(std::iter::repeat(false));
-        pixels.zip(outside).filter(|(_, outside)| !outside).map(|(pixel, _)| pixel)
+    /// The mean of each channel over the pixels that come from the picture; 0 if none does.
+    pub(super) fn mean_inside(&self) -> [f32; 3] {
+        let pixels = self.image.as_raw().as_chunks::<3>().0;
+        let (mut sum, mut count) = ([0_u64; 3], pixels.len() as u64);
+        let mut add = |pixel: &[u8; 3], times: u64| {
+            for (sum, value) in sum.iter_mut().zip(pixel) {
+                *sum += u64::from(*value) * times;
+            }
+        };
+        if self.outside.is_empty() {
+            for pixel in pixels {
+                add(pixel, 1);
+            }
+        } else {
+            count = 0;
+            for (pixel, outside) in pixels.iter().zip(&self.outside) {
+                add(pixel, u64::from(!outside));
+                count += u64::from(!outside);
+            }
+        }
+        sum.map(|sum| (sum as f64 / count.max(1) as f64) as f32)
     }
 
     /// Makes black what comes from outside the picture.
