@@ -7,7 +7,7 @@ use std::time::Duration;
 use image::{GrayImage, RgbImage};
 
 use super::train::inputs::Inputs;
-use super::train::recipe;
+use super::train::{known_names, recipe};
 use crate::console::say;
 use crate::data::Sample;
 use crate::data::class_names::class_names;
@@ -59,8 +59,9 @@ pub fn run(root: &MlRoot, output: Option<PathBuf>, wanted: &Wanted) -> Result<()
     let names = problems.check(class_names(given, labels, classes)).flatten();
     let patience = Patience { idle: PATIENCE, stop: &stop };
     // The spool lives as long as the files in it are read.
-    let Inputs { training, _spool, .. } =
-        Inputs::of_training(root.path(), &channels, classes, patience, &mut problems);
+    let known = known_names(names.as_deref(), given.is_some(), None, classes);
+    let Inputs { training, class_names: found, _spool, .. } =
+        Inputs::of_training(root.path(), &channels, classes, known, patience, &mut problems);
     problems.into_result()?;
     let plan = Plan {
         samples: Arc::new(training),
@@ -68,7 +69,7 @@ pub fn run(root: &MlRoot, output: Option<PathBuf>, wanted: &Wanted) -> Result<()
         batch_size: hyperparameters.mini_batch_size,
         seed: hyperparameters.seed,
     };
-    let sheet = draw(&plan, &names.unwrap_or_default(), wanted)?;
+    let sheet = draw(&plan, &names.or(found).unwrap_or_default(), wanted)?;
     let output = output.unwrap_or_else(|| root.output_data().join("augment-preview.png"));
     write_atomically(&output, &encode_png(&sheet))?;
     say(format_args!("augmentations {} -> {}", plan.recipe.augmentations, output.display()));

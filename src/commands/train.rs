@@ -13,6 +13,7 @@ use crate::console::{note, say};
 use crate::data::Sample;
 use crate::data::augment::Recipe;
 use crate::data::class_names::class_names;
+use crate::data::color_map::Known;
 use crate::data::fifo::Patience;
 use crate::data::loader::Plan;
 use crate::error::{Error, Problems, Result};
@@ -72,9 +73,11 @@ fn train(root: &MlRoot, pretrained: Option<PathBuf>, pipe_timeout: Duration) -> 
     let labels = channels.label_map.labels.as_deref();
     let names = problems.check(class_names(given, labels, classes)).flatten();
     let patience = Patience { idle: pipe_timeout, stop: &stop };
-    let inputs = Inputs::read(root.path(), &channels, &hyperparameters, patience, &mut problems);
+    let known = known_names(names.as_deref(), given.is_some(), initial.as_ref(), classes);
+    let inputs =
+        Inputs::read(root.path(), &channels, &hyperparameters, known, patience, &mut problems);
     // The spool lives as long as the training.
-    let Inputs { training, validation, pixels, _spool } = inputs;
+    let Inputs { training, validation, class_names: found, pixels, _spool } = inputs;
     if training.len() == 1 && graph(algorithm, backbone, classes).pools_to_one() {
         problems.push(format!(
             "channel train holds 1 image, but algorithm {} pools an image to a single value per \
@@ -101,7 +104,8 @@ fn train(root: &MlRoot, pretrained: Option<PathBuf>, pipe_timeout: Duration) -> 
     let mut checkpoints = Checkpoints::open(&root.checkpoints(), interval, fingerprint)?;
     let mut settings = settings(root, &hyperparameters, training, validation);
     // A model that is trained on keeps its classes' names unless the job gives others.
-    if let Some(names) = names.or_else(|| initial.class_names().map(<[_]>::to_vec)) {
+    let names = names.or(found).or_else(|| initial.class_names().map(<[_]>::to_vec));
+    if let Some(names) = names {
         settings.config.class_names = names;
     }
     let learning = Learning::of(&hyperparameters, &pixels, device);
@@ -143,6 +147,24 @@ fn train(root: &MlRoot, pretrained: Option<PathBuf>, pipe_timeout: Duration) -> 
     say(format_args!("{}", metrics.table()));
     say(format_args!("model written to {}", root.model().display()));
     Ok(())
+}
+
+/// The names that colour maps must keep to: those that the job gives, else those of the model that it goes on
+/// from, whose classes keep their ids.
+pub(super) fn known_names<'a>(
+    names: Option<&'a [String]>,
+    by_hyperparameter: bool,
+    initial: Option<&'a Initial>,
+    classes: usize,
+) -> Option<Known<'a>> {
+    if let Some(names) = names {
+        let source = if by_hyperparameter { "class_names" } else { "labels.json" };
+        return Some(Known { names, source });
+    }
+    let names = initial?.class_names()?;
+    // A model that was trained without names has made-up ones.
+    let is_named = names != Config::nameless(classes);
+    is_named.then_some(Known { names, source: "the model in channel model" })
 }
 
 /// Finds the weights to start from: the `model` channel's, pretrained ones, or random ones.

@@ -2,10 +2,12 @@
 //! wrong with them is one report (design: 9).
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
+use super::color_map::NEAR;
 use super::label_map::LabelMap;
 use super::sample::{Sample, Unusable};
 use super::source::{count, examples};
@@ -20,6 +22,45 @@ pub type Histogram = [u64; 256];
 pub struct Audit {
     /// Pixels per mask value over the whole split.
     pub pixels: Box<Histogram>,
+    /// Samples whose masks have colours that are only near those of their classes, and in how many pixels.
+    pub snapped: Vec<(String, u64)>,
+}
+
+/// What messages call the two halves of a split.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// `train`
+    pub split: &'static str,
+    /// Images and annotations: `channels train and train_annotation`.
+    pub both: String,
+    /// The annotations: `channel train_annotation`.
+    pub masks: String,
+}
+
+impl Subject {
+    /// A split of two channels that are folders.
+    pub fn folders(split: &'static str) -> Self {
+        let masks = format!("channel {split}_annotation");
+        Self { split, both: format!("channels {split} and {split}_annotation"), masks }
+    }
+
+    /// A stream: `channel train, annotations in train_0`.
+    pub fn stream(split: &'static str, fifo: &Path) -> Self {
+        let fifo = name(fifo);
+        let masks = format!("channel {split}, annotations in {fifo}");
+        Self { split, both: format!("channel {split}, {fifo}"), masks }
+    }
+
+    /// A manifest: `channel train, labels-ref in train.manifest`.
+    pub fn manifest(split: &'static str, file: &Path, attribute: Option<&str>) -> Self {
+        let (file, attribute) = (name(file), attribute.unwrap_or("annotations"));
+        let masks = format!("channel {split}, {attribute} in {file}");
+        Self { split, both: format!("channel {split}, {file}"), masks }
+    }
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).display().to_string()
 }
 
 /// What was found in some samples, in their order.
@@ -31,20 +72,24 @@ struct Tally {
     pictures: Vec<String>,
     sizes: Vec<String>,
     unmapped: Vec<String>,
+    snapped: Vec<(String, u64)>,
 }
 
 impl Default for Tally {
     fn default() -> Self {
         let pixels = Box::new([0; 256]);
         let [beyond, unreadable, pictures, sizes, unmapped] = Default::default();
-        Self { pixels, beyond, unreadable, pictures, sizes, unmapped }
+        Self { pixels, beyond, unreadable, pictures, sizes, unmapped, snapped: Vec::new() }
     }
 }
 
 impl Tally {
     fn look(&mut self, sample: &Sample, num_classes: usize) {
-        match sample.read() {
-            Ok((_, mask)) => {
+        match sample.read_counting() {
+            Ok((_, mask, snapped)) => {
+                if snapped > 0 {
+                    self.snapped.push((sample.key.clone(), snapped));
+                }
                 let mut pixels: Histogram = [0; 256];
                 for &id in mask.as_raw() {
                     pixels[usize::from(id)] += 1;
@@ -74,6 +119,7 @@ impl Tally {
         self.pictures.extend(other.pictures);
         self.sizes.extend(other.sizes);
         self.unmapped.extend(other.unmapped);
+        self.snapped.extend(other.snapped);
         self
     }
 }
@@ -82,7 +128,7 @@ impl Tally {
 /// after its label map, below `num_classes` or 255. `progress` is called once per sample, from any
 /// thread, and says whether to go on; when it did not, what is found is of some samples only.
 pub fn audit(
-    split: &str,
+    subject: &Subject,
     samples: &[Sample],
     num_classes: usize,
     problems: &mut Problems,
@@ -99,12 +145,11 @@ pub fn audit(
             tally
         })
         .reduce(Tally::default, Tally::join);
-    let Tally { pixels: total, beyond, unreadable, pictures, sizes, unmapped } = tally;
+    let Tally { pixels: total, beyond, unreadable, pictures, sizes, unmapped, snapped } = tally;
+    let Subject { split, both, masks } = subject;
     // One map for all of a split.
     let label_map = samples.first().and_then(|sample| sample.label_map.as_deref());
-    list(problems, &unreadable, |n| {
-        format!("channels {split} and {split}_annotation: {} cannot be read", count(n, "file"))
-    });
+    list(problems, &unreadable, |n| format!("{both}: {} cannot be read", count(n, "file")));
     let all = pictures.len() == samples.len();
     list(problems, &pictures, |n| {
         let advice = if all {
@@ -112,34 +157,56 @@ pub fn audit(
         } else {
             String::new()
         };
-        format!("channel {split}_annotation: {} not of class ids{advice}", are(n, "mask"))
+        format!("{masks}: {} not of class ids{advice}", are(n, "mask"))
     });
-    list(problems, &sizes, |n| {
-        format!("channel {split}_annotation: {} not as large as the image", are(n, "mask"))
-    });
+    list(problems, &sizes, |n| format!("{masks}: {} not as large as the image", are(n, "mask")));
     list(problems, &unmapped, |n| {
-        let advice = label_map.map_or(String::new(), LabelMap::advice);
         let (has, it) = (if n == 1 { "has" } else { "have" }, count(n, "mask"));
-        format!("channel {split}_annotation: {it} {has} values without a class; {advice}; found")
+        match label_map.map(LabelMap::advice) {
+            Some(advice) => format!("{masks}: {it} {has} values without a class; {advice}; found"),
+            None => format!(
+                "{masks}: {it} {has} colours without a class: a colour counts as the nearest of the \
+                 line's internal-color-map if it is within {NEAR} of it, and half as far as from any \
+                 other; write masks in exactly those colours, and resize them without smoothing (nearest \
+                 neighbour); found"
+            ),
+        }
     });
     if !beyond.is_empty() {
-        let mut problem = beyond_classes(split, num_classes, &beyond, &total);
+        let mut problem = beyond_classes(masks, num_classes, &beyond, &total);
         if let Some(map) = label_map {
             problem = format!("{problem}; the values are those after the label map ({map})");
         }
         problems.push(problem);
     }
-    Audit { pixels: total }
+    Audit { pixels: total, snapped }
 }
 
 impl Audit {
+    /// What to say about colours that are only near those of their classes, if there are any.
+    pub fn snapped(&self, subject: &Subject) -> Option<String> {
+        let shown: Vec<String> =
+            self.snapped.iter().map(|(key, pixels)| format!("{key} ({pixels})")).collect();
+        let pixels: u64 = self.snapped.iter().map(|(_, pixels)| pixels).sum();
+        (pixels > 0).then(|| {
+            format!(
+                "{}: {pixels} pixels in {} have a colour that is near one of their internal-color-map \
+                 and not the same; they count as that class: {}",
+                subject.masks,
+                count(shown.len(), "mask"),
+                examples(&shown)
+            )
+        })
+    }
+
     /// Whether the masks of the training split hold anything to learn.
-    pub fn check_learnable(&self, split: &str, problems: &mut Problems) {
+    pub fn check_learnable(&self, subject: &Subject, problems: &mut Problems) {
+        let Subject { split, masks, .. } = subject;
         let found = |values: std::ops::Range<usize>| self.pixels[values].iter().any(|&n| n > 0);
         let ignored = usize::from(IGNORE);
         if found(0..1) && found(ignored..256) && !found(1..ignored) {
             problems.push(format!(
-                "channel {split}_annotation: the masks hold only the values 0 and 255 ({}). These \
+                "{masks}: the masks hold only the values 0 and 255 ({}). These \
                  look like binary masks, but 255 means \"ignored\", so there is no foreground to \
                  learn; write the foreground as 1, or say so in channel label_map with \
                  {split}_label_map.json: {{\"map\": {{\"0\": 0, \"1\": 255}}}}",
@@ -147,7 +214,7 @@ impl Audit {
             ));
         } else if found(ignored..256) && !found(0..ignored) {
             problems.push(format!(
-                "channel {split}_annotation: every pixel is {IGNORE} (ignored); there is nothing \
+                "{masks}: every pixel is {IGNORE} (ignored); there is nothing \
                  to learn"
             ));
         }
@@ -166,7 +233,7 @@ fn are(number: usize, noun: &str) -> String {
     format!("{} {}", count(number, noun), if number == 1 { "is" } else { "are" })
 }
 
-fn beyond_classes(split: &str, classes: usize, keys: &[String], total: &Histogram) -> String {
+fn beyond_classes(masks: &str, classes: usize, keys: &[String], total: &Histogram) -> String {
     let all: u64 = total.iter().sum();
     let hint = if total[0] + total[255] >= all / 20 * 19 && total[255] > all / 50 {
         "; nearly all pixels are 0 or 255: if these are binary masks with smoothed edges, write \
@@ -175,7 +242,7 @@ fn beyond_classes(split: &str, classes: usize, keys: &[String], total: &Histogra
         ""
     };
     format!(
-        "channel {split}_annotation: {} class ids outside num_classes {classes}: allowed are 0 to \
+        "{masks}: {} class ids outside num_classes {classes}: allowed are 0 to \
          {} and {IGNORE} (ignored); pixels found per value: {}; in {}{hint}",
         match keys.len() {
             1 => "1 mask has".to_owned(),

@@ -7,6 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::Sample;
+use super::color_map::ColorMaps;
 use super::source::{count, examples};
 use crate::error::{Error, Problems, Result};
 
@@ -16,13 +17,30 @@ const IMAGE: &str = "source-ref";
 /// Bytes that a line may have: Ground Truth's metadata are a few thousand.
 const MAX_LINE: u64 = 1 << 20;
 
+/// Characters that a message has per line.
+const SHOWN: usize = 500;
+
 /// The samples of the manifest `file`, in its order. References are paths: relative to the manifest's
 /// folder, or absolute; either way below `root`. Every line is checked, and what is wrong is told with the
-/// number of the line.
-pub fn read(file: &Path, root: &Path, problems: &mut Problems) -> Vec<Sample> {
-    let mut reader = Reader { file, root, annotation: None };
+/// number of the line. The attribute of the annotations comes back too.
+pub fn read(file: &Path, root: &Path, problems: &mut Problems) -> (Vec<Sample>, Option<String>) {
+    let input = File::open(file).map_err(|cause| Error::io("read", file, &cause));
+    match problems.check(input) {
+        Some(input) => read_from(BufReader::new(input), file, root, problems),
+        None => (Vec::new(), None),
+    }
+}
+
+/// The same from `input`, whatever lies at `file`.
+pub fn read_from(
+    input: impl BufRead,
+    file: &Path,
+    root: &Path,
+    problems: &mut Problems,
+) -> (Vec<Sample>, Option<String>) {
+    let mut reader = Reader { file, root, annotation: None, color_maps: ColorMaps::default() };
     let mut wrong = Vec::new();
-    let samples = reader.lines(&mut wrong);
+    let samples = reader.lines(input, &mut wrong);
     if !wrong.is_empty() {
         problems.push(format!(
             "{}: {} cannot be used: {}",
@@ -35,7 +53,7 @@ pub fn read(file: &Path, root: &Path, problems: &mut Problems) -> Vec<Sample> {
     if samples.is_empty() && wrong.is_empty() {
         problems.push(format!("{} holds no lines; {}", file.display(), form()));
     }
-    samples
+    (samples, reader.annotation)
 }
 
 fn form() -> String {
@@ -49,12 +67,11 @@ struct Reader<'a> {
     root: &'a Path,
     /// The attribute of the annotation, which the first line decides.
     annotation: Option<String>,
+    color_maps: ColorMaps,
 }
 
 impl Reader<'_> {
-    fn lines(&mut self, wrong: &mut Vec<String>) -> Result<Vec<Sample>> {
-        let failed = |cause: &std::io::Error| Error::io("read", self.file, cause);
-        let mut input = BufReader::new(File::open(self.file).map_err(|e| failed(&e))?);
+    fn lines(&mut self, mut input: impl BufRead, wrong: &mut Vec<String>) -> Result<Vec<Sample>> {
         let mut samples = Vec::new();
         let mut line = Vec::new();
         for number in 1_u64.. {
@@ -77,7 +94,13 @@ impl Reader<'_> {
             }
             match self.sample(text, number) {
                 Ok(sample) => samples.push(sample),
-                Err(what) => wrong.push(format!("line {number} {what}")),
+                // Names and values are as long as whoever wrote them liked.
+                Err(what) => {
+                    wrong.push(format!(
+                        "line {number} {}",
+                        what.chars().take(SHOWN).collect::<String>()
+                    ));
+                }
             }
         }
         Ok(samples)
@@ -87,12 +110,13 @@ impl Reader<'_> {
         let object: Map<String, Value> =
             serde_json::from_slice(line).map_err(|cause| format!("is no JSON object: {cause}"))?;
         let attribute = self.annotation(&object)?;
+        let color_map = self.color_maps.of_line(&object, &attribute)?;
         let (reference, image) = self.path(&object, IMAGE)?;
         let (_, mask) = self.path(&object, &attribute)?;
         self.annotation.get_or_insert(attribute);
         // The same image may come twice.
         let key = format!("line {number} ({reference})");
-        Ok(Sample { key, image, mask, label_map: None })
+        Ok(Sample { key, image, mask, label_map: None, color_map })
     }
 
     /// The attribute of the annotation: the only other one that ends in `-ref`.
@@ -181,7 +205,7 @@ mod tests {
         };
         std::fs::write(train.join("train.manifest"), text).unwrap();
         let mut problems = Problems::new();
-        let samples = read(&train.join("train.manifest"), folder.path(), &mut problems);
+        let (samples, _) = read(&train.join("train.manifest"), folder.path(), &mut problems);
         let problems = problems.into_result().err().map_or(Vec::new(), |e| e.problems().to_vec());
         (folder, samples, problems)
     }
@@ -199,6 +223,22 @@ mod tests {
         let masks = folder.path().join("input/data/train/masks");
         assert_eq!(samples[0].mask, masks.join("b.png"));
         assert_eq!(samples[1].mask, masks.join("a.png"));
+    }
+
+    #[test]
+    fn colour_maps_come_with_their_line_and_wrong_ones_name_it() {
+        let line = |hex: &str| {
+            let map = serde_json::json!({"1": {"class-name": "road", "hex-color": hex}});
+            serde_json::json!({"source-ref": "images/a.jpg", "x-ref": "masks/a.png",
+                "x-ref-metadata": {"internal-color-map": map}})
+        };
+        let text = format!("{}\n{}\n{}", line("#010203"), line("#010203"), line("#01020g"));
+        let (_folder, found, problems) = samples(text.as_bytes());
+        let maps: Vec<_> = found.iter().map(|sample| sample.color_map.clone().unwrap()).collect();
+        assert!(maps.len() == 2 && std::sync::Arc::ptr_eq(&maps[0], &maps[1]), "it is kept once");
+        let said =
+            "line 3 has an internal-color-map in which \"1\" (road) has hex-color \"#01020g\"";
+        assert!(problems[0].contains(said), "{problems:?}");
     }
 
     #[test]
@@ -235,6 +275,8 @@ mod tests {
         assert!(problems[0].contains("line 1 has several annotations, x-ref and y-ref"));
         let (_folder, _, problems) = samples(b"\n");
         assert!(problems[0].contains("holds no lines; expected are lines like {\"source-ref\""));
+        let value = format!(r#"{{"source-ref": ["{}"], "x-ref": ""}}"#, "x".repeat(1 << 16));
+        assert!(samples(value.as_bytes()).2[0].len() < 1000, "a long value is cut");
         let long = vec![b' '; MAX_LINE as usize + 9];
         assert!(samples(&long).2[0].contains("line 1 has 1048576 bytes or more"));
     }

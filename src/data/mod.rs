@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod augment;
 pub mod class_names;
+pub mod color_map;
 pub mod fifo;
 pub mod label_map;
 pub mod loader;

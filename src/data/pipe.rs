@@ -1,4 +1,5 @@
-//! Augmented manifests in Pipe mode: a stream of images and annotations in turn, kept on disk.
+//! Augmented manifests in Pipe mode: a stream of images and annotations in turn, kept on disk; after each
+//! annotation its metadata may come, if the job asks for them.
 //!
 //! The stream of the first epoch is read once, to its end, and trained from like a folder: so it is
 //! audited like one, its order is that of the manifest in every epoch's shuffle, and a step needs no
@@ -6,8 +7,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Sample;
+use super::color_map::{ColorMap, ColorMaps};
 use super::fifo::{Fifo, Patience};
 use super::recordio::{MAX_RECORD, RecordError, Records};
 use crate::console::say;
@@ -20,7 +23,8 @@ pub const RESERVE: u64 = 1 << 30;
 const SHOWN: usize = 60;
 
 const ORDER: &str = "AttributeNames must name the image and then the annotation, as in \
-                     [\"source-ref\", \"labels-ref\"], and every line of the manifest must have both";
+                     [\"source-ref\", \"labels-ref\"], and after them, for masks whose classes are told \
+                     by colours, \"labels-ref-metadata\"; every line of the manifest must have all of them";
 
 /// Where the records of a stream are kept.
 #[derive(Debug)]
@@ -55,9 +59,13 @@ impl Spool {
 
     fn pairs(&self, records: &mut Records<&mut Fifo<'_>>) -> Result<Vec<Sample>> {
         let mut samples = Vec::new();
-        while let Some(image) = next(records)? {
+        let mut color_maps = ColorMaps::default();
+        let mut ahead = next(records)?;
+        while let Some(image) = ahead.take() {
             check_image(&image, records.count())?;
             let (number, image_file) = (records.count(), self.keep(&image, records.count())?);
+            let mut content = crc32fast::Hasher::new_with_initial(crc32fast::hash(&image));
+            drop(image);
             let mask = next(records)?.ok_or_else(|| {
                 Error::input(format!(
                     "the stream ends after record {number}, an image without its annotation; {ORDER}"
@@ -65,12 +73,26 @@ impl Spool {
             })?;
             check_mask(&mask, records.count())?;
             let mask_file = self.keep(&mask, records.count())?;
+            content.update(&mask);
+            drop(mask);
             // A checkpoint knows the samples by their keys. With a shuffled manifest the same number is
             // another image the next time, hence the checksum.
-            let mut content = crc32fast::Hasher::new_with_initial(crc32fast::hash(&image));
-            content.update(&mask);
             let key = format!("record-{number:08}-{:08x}", content.finalize());
-            samples.push(Sample { key, image: image_file, mask: mask_file, label_map: None });
+            ahead = next(records)?;
+            let mut color_map = None;
+            // No image is text, so it is seen whether AttributeNames has the metadata too.
+            if let Some(record) = ahead.take_if(|record| is_metadata(record)) {
+                color_map = metadata(&record, &mut color_maps)
+                    .map_err(|what| Error::input(format!("record {} {what}", records.count())))?;
+                ahead = next(records)?;
+            }
+            samples.push(Sample {
+                key,
+                image: image_file,
+                mask: mask_file,
+                label_map: None,
+                color_map,
+            });
         }
         if samples.is_empty() {
             return Err(Error::input("the stream holds no records; is the manifest empty?"));
@@ -108,6 +130,17 @@ fn next(records: &mut Records<&mut Fifo<'_>>) -> Result<Option<Vec<u8>>> {
             Error::input(format!("record {}: cannot be read: {cause}", records.count() + 1))
         }
     })
+}
+
+/// Whether a record is the JSON of an annotation's metadata.
+fn is_metadata(record: &[u8]) -> bool {
+    record.trim_ascii_start().starts_with(b"{") && text(record).is_some()
+}
+
+fn metadata(record: &[u8], maps: &mut ColorMaps) -> Result<Option<Arc<ColorMap>>, String> {
+    let metadata = serde_json::from_slice(record)
+        .map_err(|cause| format!("begins like JSON, but cannot be read: {cause}"))?;
+    maps.of_metadata(&metadata)
 }
 
 fn check_image(record: &[u8], number: u64) -> Result<()> {

@@ -28,7 +28,9 @@ pub fn pair(split: &Split, problems: &mut Problems) -> Vec<Sample> {
     let mut lonely = Vec::new();
     for (key, image) in images {
         match masks.remove(&key) {
-            Some(mask) => samples.push(Sample { key, image, mask, label_map: None }),
+            Some(mask) => {
+                samples.push(Sample { key, image, mask, label_map: None, color_map: None });
+            }
             None => lonely.push(key),
         }
     }

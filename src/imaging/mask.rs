@@ -23,7 +23,7 @@ pub fn decode_mask(bytes: &[u8], limits: Limits) -> Result<GrayImage, MaskError>
         let what = "a JPEG photograph: its lossy values cannot be class ids";
         return Err(MaskError::NotClassIds(what.to_owned()));
     }
-    let png = guarded(|| png_file::read(bytes, limits, Transformations::IDENTITY))?;
+    let png = guarded(|| png_file::read(bytes, limits, |_| Transformations::IDENTITY))?;
     let ids = match (png.color, png.depth) {
         (ColorType::Grayscale | ColorType::Indexed, BitDepth::Eight) => png.samples,
         (ColorType::Grayscale | ColorType::Indexed, BitDepth::Sixteen) => narrow(&png.samples)?,
@@ -53,7 +53,7 @@ fn narrow(samples: &[u8]) -> Result<Vec<u8>, MaskError> {
 }
 
 /// Samples of 1, 2 or 4 bits, the leftmost in the high bits, rows padded to whole bytes.
-fn unpack(png: &Png, depth: BitDepth) -> Vec<u8> {
+pub(super) fn unpack(png: &Png, depth: BitDepth) -> Vec<u8> {
     let bits = depth as usize;
     let width = png.width as usize;
     let sample = |row: &[u8], x: usize| {

@@ -3,6 +3,7 @@
 //! Bytes come from users and from the network: every function here either returns an image whose
 //! size was checked before a pixel was decoded, or says what the bytes were instead.
 
+mod color_mask;
 mod decode;
 mod encode;
 mod error;
@@ -16,6 +17,7 @@ mod recompress;
 mod resize;
 mod sniff;
 
+pub use color_mask::{ColorMask, ColorPixels, decode_color_mask};
 pub use decode::{Limits, MAX_SIDE, decode_upright};
 pub use encode::{encode_jpeg, encode_mask, encode_png};
 pub use error::{DecodeError, MaskError};

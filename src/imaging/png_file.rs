@@ -20,6 +20,8 @@ pub(super) struct Png {
     pub(super) depth: BitDepth,
     /// Rows from the top, each padded to whole bytes; 16-bit samples are big endian.
     pub(super) samples: Vec<u8>,
+    /// Red, green, blue, alpha by index; empty for other kinds.
+    pub(super) palette: Vec<[u8; 4]>,
     pub(super) orientation: Orientation,
 }
 
@@ -36,11 +38,11 @@ fn cut_off() -> DecodeError {
     DecodeError::Broken("a PNG that is cut off".to_owned())
 }
 
-/// Decodes the (first) image of a PNG.
+/// Decodes the (first) image of a PNG, whose samples are transformed as its kind calls for.
 pub(super) fn read(
     bytes: &[u8],
     limits: Limits,
-    transformations: Transformations,
+    transformations: impl FnOnce(ColorType) -> Transformations,
 ) -> Result<Png, DecodeError> {
     let room = limits.max_pixels.saturating_mul(8).saturating_add(SLACK);
     let room = png::Limits { bytes: usize::try_from(room).unwrap_or(usize::MAX) };
@@ -48,9 +50,10 @@ pub(super) fn read(
     // Compressed texts and profiles are of no use here, and could unpack to anything.
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
-    decoder.set_transformations(transformations);
-    let (width, height) = decoder.read_header_info().map_err(|e| broken(&e))?.size();
+    let header = decoder.read_header_info().map_err(|e| broken(&e))?;
+    let ((width, height), color) = (header.size(), header.color_type);
     limits.check(width, height)?;
+    decoder.set_transformations(transformations(color));
     let mut reader = decoder.read_info().map_err(|e| broken(&e))?;
     let size = reader.output_buffer_size();
     let size = size.ok_or_else(|| DecodeError::Broken("a PNG of impossible size".to_owned()))?;
@@ -73,13 +76,22 @@ pub(super) fn read(
         color: frame.color_type,
         depth: frame.bit_depth,
         samples,
+        palette: palette(reader.info()),
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
     })
 }
 
+/// The colours of a palette; alpha may be missing for the last ones, which are opaque.
+fn palette(info: &png::Info<'_>) -> Vec<[u8; 4]> {
+    let colors = info.palette.as_deref().unwrap_or_default().chunks_exact(3);
+    let alphas = info.trns.as_deref().unwrap_or_default();
+    let alpha = |index| alphas.get(index).copied().unwrap_or(u8::MAX);
+    colors.enumerate().map(|(i, color)| [color[0], color[1], color[2], alpha(i)]).collect()
+}
+
 /// The pixels as they are stored, in 8 bits, without alpha, and how to turn them upright.
 pub(super) fn decode(bytes: &[u8], limits: Limits) -> Result<(RgbImage, Orientation), DecodeError> {
-    let png = read(bytes, limits, Transformations::EXPAND | Transformations::STRIP_16)?;
+    let png = read(bytes, limits, |_| Transformations::EXPAND | Transformations::STRIP_16)?;
     let rgb: Vec<u8> = match png.color {
         ColorType::Rgb => png.samples,
         ColorType::Grayscale => png.samples.iter().flat_map(|&v| [v; 3]).collect(),

@@ -72,12 +72,16 @@ impl Config {
             algorithm,
             backbone,
             num_classes,
-            class_names: class_names
-                .unwrap_or_else(|| (0..num_classes).map(|id| format!("class {id}")).collect()),
+            class_names: class_names.unwrap_or_else(|| Self::nameless(num_classes)),
             mean: MEAN,
             deviation: DEVIATION,
             bf16: None,
         }
+    }
+
+    /// What classes without names are called.
+    pub fn nameless(num_classes: usize) -> Vec<String> {
+        (0..num_classes).map(|id| format!("class {id}")).collect()
     }
 
     pub(super) fn parse(bytes: &[u8]) -> Result<Self> {

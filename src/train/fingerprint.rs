@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::data::Sample;
+use crate::data::{Sample, color_map};
 use crate::error::{Error, Result};
 use crate::sagemaker::Hyperparameters;
 
@@ -44,6 +44,9 @@ impl Fingerprint {
             // One map for all of a split.
             if let Some(map) = samples.first().and_then(|sample| sample.label_map.as_ref()) {
                 all.insert(format!("{name} label map"), map.to_string());
+            }
+            if let Some(maps) = color_map::describe(samples) {
+                all.insert(format!("{name} colour maps"), maps);
             }
         }
         Ok(Self(all))
@@ -100,6 +103,7 @@ mod tests {
             image: format!("/somewhere/{key}").into(),
             mask: "/elsewhere".into(),
             label_map: None,
+            color_map: None,
         };
         keys.iter().map(sample).collect()
     }
@@ -155,6 +159,19 @@ mod tests {
             ["training label map was unset, is now class = pixel value / 3, rounded down"]
         );
         assert_ne!(mapped("3"), mapped("4"));
+    }
+
+    #[test]
+    fn other_colours_are_another_job() {
+        let painted = |hex: &str| {
+            let mut data = samples(&["a"]);
+            let map = serde_json::json!({"1": {"class-name": "road", "hex-color": hex}});
+            let metadata = serde_json::json!({"internal-color-map": map});
+            data[0].color_map = color_map::ColorMaps::default().of_metadata(&metadata).unwrap();
+            Fingerprint::of(&settings(&[]), &data, &samples(&["a"])).unwrap()
+        };
+        let said = painted("#000001").differences(&painted("#000002"));
+        assert!(said.len() == 1 && said[0].starts_with("training colour maps was of 1 line"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod augment_preview;
 mod checkpoints;
 mod golden;
+mod ground_truth;
 mod hyperparameters;
 mod initial_weights;
 mod job;

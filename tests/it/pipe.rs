@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::ground_truth::{folders, painted};
 use crate::job::{Job, Run, maskmaker, names};
 
 const MAGIC: [u8; 4] = 0xced7_230a_u32.to_le_bytes();
@@ -272,8 +273,57 @@ fn a_stream_is_audited_like_a_folder() {
     let run = train(&job, "60");
     assert_eq!(run.code, Some(3), "{}", run.stderr);
     assert!(
-        run.stderr.contains("1 file cannot be read: ") && run.stderr.contains("record-00000005")
+        run.stderr.contains("channel train, train_0: 1 file cannot be read: ")
+            && run.stderr.contains("record-00000005")
     );
+}
+
+#[test]
+fn metadata_in_the_stream_tell_the_classes_by_colour() {
+    let ids = folders();
+    ids.train();
+    let painted = painted();
+    let job = streams();
+    // What AttributeNames ["source-ref", "labels-ref", "labels-ref-metadata"] bring.
+    let stream = |split: &str| -> Vec<u8> {
+        let folder = painted.path("input/data").join(split);
+        let text = fs::read_to_string(folder.join("output.manifest")).unwrap();
+        let lines =
+            text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let object =
+            |name: &serde_json::Value| fs::read(folder.join(name.as_str().unwrap())).unwrap();
+        let records = lines.flat_map(|line| {
+            let metadata = line["labels-ref-metadata"].to_string();
+            let objects = [object(&line["source-ref"]), object(&line["labels-ref"])];
+            [record(&objects[0]), record(&objects[1]), record(metadata.as_bytes())]
+        });
+        records.collect::<Vec<_>>().concat()
+    };
+    let validation = stream("validation");
+    {
+        let _train = Feeder::of(fifo(&job, "train"), stream("train"));
+        let _validation = Feeder::of(fifo(&job, "validation"), validation.clone());
+        let run = train(&job, "60");
+        assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+        assert!(run.stdout.contains("0 background, 1 bush, 2 car, 3 road"), "{}", run.stdout);
+        assert!(model(&job) == model(&ids), "the weights are the same bit for bit");
+    }
+
+    let first = objects(&folders(), "train");
+    let without = [record(&first[0]), record(&first[1]), stream("train")].concat();
+    let broken =
+        [stream("train"), record(&first[0]), record(&first[1]), record(b"{\"a\": ")].concat();
+    for (bytes, said) in [
+        (without, "train: 1 line without an internal-color-map, while 6 have one"),
+        (broken, "record 21 begins like JSON, but cannot be read: EOF"),
+    ] {
+        let job = streams();
+        let _train = Feeder::of(fifo(&job, "train"), bytes);
+        let _validation = Feeder::of(fifo(&job, "validation"), validation.clone());
+        let run = train(&job, "60");
+        assert_eq!(run.code, Some(3), "{}", run.stderr);
+        assert!(run.stderr.contains(said), "{said}: {}", run.stderr);
+    }
 }
 
 #[test]

@@ -31,8 +31,8 @@ fn run(folder: &Path) -> Result<Audit> {
     };
     let mut problems = Problems::new();
     let samples = pair(&split, &mut problems);
-    let audit = audit("train", &samples, 4, &mut problems, || true);
-    audit.check_learnable("train", &mut problems);
+    let audit = audit(&Subject::folders("train"), &samples, 4, &mut problems, || true);
+    audit.check_learnable(&Subject::folders("train"), &mut problems);
     problems.into_result().map(|()| audit)
 }
 
@@ -60,6 +60,31 @@ fn ids_beyond_num_classes_come_with_a_histogram() {
          and 255 (ignored); pixels found per value: 0: 4, 1: 4, 4: 4, 7: 4; in b"
         ]
     );
+}
+
+#[test]
+fn messages_name_the_stream_or_the_manifests_attribute() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a", (4, 2), &[4, 7]);
+    let split = Split {
+        name: "train",
+        images: folder.path().join("train"),
+        masks: folder.path().join("train_annotation"),
+    };
+    let samples = pair(&split, &mut Problems::new());
+    let path = Path::new("/opt/ml/input/data/train_0");
+    for (subject, name) in [
+        (Subject::stream("train", path), "channel train, annotations in train_0: 1 mask has class"),
+        (
+            Subject::manifest("train", path, Some("x-ref")),
+            "channel train, x-ref in train_0: 1 mask",
+        ),
+    ] {
+        let mut problems = Problems::new();
+        audit(&subject, &samples, 4, &mut problems, || true);
+        let found = problems.into_result().unwrap_err();
+        assert!(found.to_string().starts_with(name), "{found}");
+    }
 }
 
 #[test]

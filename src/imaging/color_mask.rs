@@ -1,0 +1,169 @@
+//! Masks whose colours stand for classes: PNG files in colour, not class ids.
+
+use png::{BitDepth, ColorType, Transformations};
+
+use super::decode::{Limits, guarded};
+use super::error::{DecodeError, MaskError};
+use super::mask::unpack;
+use super::png_file;
+use super::sniff::{Format, format_of};
+
+/// A mask in colour, as stored: no EXIF orientation is applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColorMask {
+    /// Columns, in pixels.
+    pub width: u32,
+    /// Rows, in pixels.
+    pub height: u32,
+    /// The pixels by rows from the top.
+    pub pixels: ColorPixels,
+}
+
+/// The colours of pixels, 8 bits per sample; a higher one of 16 is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColorPixels {
+    /// One index per pixel, which may be past the end of the palette.
+    Palette {
+        /// Red, green, blue, alpha (0 is transparent).
+        colors: Vec<[u8; 4]>,
+        /// One per pixel.
+        indices: Vec<u8>,
+    },
+    /// Red, green, blue of each pixel.
+    Rgb(Vec<u8>),
+    /// Red, green, blue, alpha of each pixel.
+    Rgba(Vec<u8>),
+}
+
+/// Decodes a mask in colour: palette, RGB, or grayscale, each with transparency or without.
+///
+/// # Errors
+/// [`MaskError::Decode`] as [`decode_upright`](super::decode_upright); [`MaskError::NotClassIds`] for JPEG.
+pub fn decode_color_mask(bytes: &[u8], limits: Limits) -> Result<ColorMask, MaskError> {
+    if format_of(bytes)? == Format::Jpeg {
+        let what = "a JPEG photograph: its lossy values cannot say classes";
+        return Err(MaskError::NotClassIds(what.to_owned()));
+    }
+    let png = guarded(|| {
+        png_file::read(bytes, limits, |color| match color {
+            // Looked up once per colour and not once per pixel.
+            ColorType::Indexed => Transformations::IDENTITY,
+            _ => Transformations::EXPAND | Transformations::STRIP_16,
+        })
+    })?;
+    let pixels = match png.color {
+        ColorType::Indexed => {
+            let indices = match png.depth {
+                BitDepth::Eight | BitDepth::Sixteen => png.samples,
+                depth => unpack(&png, depth),
+            };
+            ColorPixels::Palette { colors: png.palette, indices }
+        }
+        ColorType::Grayscale => {
+            let colors = (0..=u8::MAX).map(|gray| [gray, gray, gray, u8::MAX]).collect();
+            ColorPixels::Palette { colors, indices: png.samples }
+        }
+        ColorType::GrayscaleAlpha => ColorPixels::Rgba(
+            png.samples.chunks_exact(2).flat_map(|p| [p[0], p[0], p[0], p[1]]).collect(),
+        ),
+        ColorType::Rgb => ColorPixels::Rgb(png.samples),
+        ColorType::Rgba => ColorPixels::Rgba(png.samples),
+    };
+    let mask = ColorMask { width: png.width, height: png.height, pixels };
+    let found = match &mask.pixels {
+        ColorPixels::Palette { indices, .. } => indices.len(),
+        ColorPixels::Rgb(samples) => samples.len() / 3,
+        ColorPixels::Rgba(samples) => samples.len() / 4,
+    };
+    if found as u64 != u64::from(mask.width) * u64::from(mask.height) {
+        return Err(DecodeError::Broken("a PNG with too few pixels".to_owned()).into());
+    }
+    Ok(mask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::imaging::fixtures::{all, fixture};
+    use crate::imaging::{decode_mask, decode_upright};
+
+    fn decode(name: &str) -> ColorMask {
+        decode_color_mask(&fixture(name), Limits::default()).unwrap()
+    }
+
+    /// The colours without alpha.
+    fn rgb(mask: &ColorMask) -> Vec<u8> {
+        match &mask.pixels {
+            ColorPixels::Palette { colors, indices } => {
+                indices.iter().flat_map(|&i| colors[usize::from(i)][..3].to_vec()).collect()
+            }
+            ColorPixels::Rgb(samples) => samples.clone(),
+            ColorPixels::Rgba(samples) => {
+                samples.chunks_exact(4).flat_map(|p| p[..3].to_vec()).collect()
+            }
+        }
+    }
+
+    #[test]
+    fn the_colours_are_those_that_a_viewer_shows_for_every_kind_of_png() {
+        let mut checked = 0;
+        for (name, bytes) in all() {
+            // Turned by EXIF, which masks are not.
+            if !bytes.starts_with(b"\x89PNG") || name.contains("exif") || name.contains("orient") {
+                continue;
+            }
+            let Ok(shown) = decode_upright(&bytes, Limits::default()) else { continue };
+            let mask = decode_color_mask(&bytes, Limits::default()).unwrap();
+            assert_eq!((mask.width, mask.height), shown.dimensions(), "{name}");
+            assert!(rgb(&mask) == shown.into_raw(), "{name}");
+            checked += 1;
+        }
+        assert!(checked > 20, "only {checked} fixtures");
+    }
+
+    #[test]
+    fn a_palette_stays_one_and_alpha_is_kept() {
+        let ColorPixels::Palette { indices, colors } = decode("mask_palette_4_bit.png").pixels
+        else {
+            panic!("a palette");
+        };
+        let ids = decode_mask(&fixture("mask_palette_4_bit.png"), Limits::default()).unwrap();
+        assert_eq!(&indices, ids.as_raw());
+        assert!(colors.len() <= 16 && colors.iter().all(|color| color[3] == 255), "{colors:?}");
+        assert!(matches!(decode("rgba.png").pixels, ColorPixels::Rgba(_)));
+    }
+
+    #[test]
+    fn transparent_entries_of_a_palette_are_told() {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 2, 1);
+        encoder.set_color(ColorType::Indexed);
+        encoder.set_palette(vec![1, 2, 3, 4, 5, 6]);
+        encoder.set_trns(vec![0]);
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(&[0, 1]).unwrap();
+        writer.finish().unwrap();
+        let mask = decode_color_mask(&bytes, Limits::default()).unwrap();
+        let colors = vec![[1, 2, 3, 0], [4, 5, 6, 255]];
+        assert_eq!(mask.pixels, ColorPixels::Palette { colors, indices: vec![0, 1] });
+    }
+
+    #[test]
+    fn what_is_no_png_or_too_large_is_refused() {
+        let jpeg = decode_color_mask(&fixture("rgb_444.jpg"), Limits::default()).unwrap_err();
+        assert!(jpeg.to_string().contains("a JPEG photograph"), "{jpeg}");
+        let large = decode_color_mask(&fixture("rgb.png"), Limits { max_pixels: 9 }).unwrap_err();
+        assert!(large.to_string().contains("allowed"), "{large}");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn damaged_files_never_panic(at: proptest::sample::Index, byte: u8, which in 0..3_usize) {
+            let name = ["mask_palette_2_bit.png", "rgba.png", "mask_gray_alpha.png"][which];
+            let mut bytes = fixture(name);
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            let _ = decode_color_mask(&bytes, Limits::default());
+        }
+    }
+}
