@@ -92,7 +92,7 @@ struct Described {
 
 /// How a channel is handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub enum Mode {
     /// A folder, copied or mounted.
     Folder,
     /// FIFOs, one per epoch.
@@ -105,30 +105,27 @@ impl Channels {
     pub fn read(root: &MlRoot) -> Result<Self> {
         let mut problems = Problems::new();
         let described = problems.check(raw::object(&root.input_data_config())).flatten();
-        let mut pipes = Vec::new();
-        for (channel, description) in described.iter().flatten() {
-            if mode(channel, description, &mut problems) == Mode::Pipe {
-                pipes.push(channel.as_str());
-            }
-        }
-        let mut present: Vec<String> =
-            described.iter().flat_map(|map| map.keys().cloned()).collect();
+        let described = all_modes(&described.unwrap_or_default(), &mut problems);
+        let is_pipe = |(name, mode): &(String, Mode)| (*mode == Mode::Pipe).then(|| name.clone());
+        let pipes: Vec<String> = described.iter().filter_map(is_pipe).collect();
+        let is_piped = |name: &str| pipes.iter().any(|pipe| pipe == name);
+        let mut present: Vec<String> = described.into_iter().map(|(name, _)| name).collect();
         present.extend(folders(&root.data()));
         present.sort();
         present.dedup();
         // A manifest names the annotations too.
         let mut manifests = Vec::new();
         for (name, annotation) in [(REQUIRED[0], REQUIRED[1]), (REQUIRED[2], REQUIRED[3])] {
-            if !pipes.contains(&name) && !present.iter().any(|found| found == annotation) {
+            if !is_piped(name) && !present.iter().any(|found| found == annotation) {
                 manifests.extend(manifest(name, &root.channel(name), &mut problems));
             }
         }
         for required in REQUIRED {
             let folder = root.channel(required);
-            let stream = pipes.iter().find(|pipe| required.starts_with(*pipe));
+            let stream = pipes.iter().find(|pipe| required.starts_with(pipe.as_str()));
             if let Some(stream) = stream {
                 // The annotations are in the stream.
-                if required != *stream && present.iter().any(|name| name == required) {
+                if required != stream && present.iter().any(|name| name == required) {
                     problems.push(format!(
                         "channel {stream} is in Pipe mode and channel {required} is there too; {PIPE}, \
                          and no {required}: remove it, or set the input mode of both to File"
@@ -156,7 +153,7 @@ impl Channels {
         let label_map = label_map.and_then(|read| problems.check(read)).unwrap_or_default();
         problems.into_result()?;
         let source = |name: &'static str, annotation| {
-            if pipes.contains(&name) {
+            if is_piped(name) {
                 return Source::Pipe { name, fifo: root.fifo(name, 0) };
             }
             if let Some((_, file)) = manifests.iter().find(|(manifest, _)| *manifest == name) {
@@ -176,6 +173,21 @@ impl Channels {
             pretrained,
         })
     }
+}
+
+/// The channels that the bytes of an `inputdataconfig.json` describe, and how each is handed over.
+pub fn modes(bytes: &[u8]) -> Result<Vec<(String, Mode)>> {
+    let mut problems = Problems::new();
+    let modes = all_modes(&raw::parse(bytes, Path::new("inputdataconfig.json"))?, &mut problems);
+    problems.into_result().map(|()| modes)
+}
+
+fn all_modes(
+    described: &serde_json::Map<String, serde_json::Value>,
+    problems: &mut Problems,
+) -> Vec<(String, Mode)> {
+    let channels = described.iter();
+    channels.map(|(name, about)| (name.clone(), mode(name, about, problems))).collect()
 }
 
 /// The mode of a channel; `ContentType` is taken as it is.

@@ -14,10 +14,15 @@ pub(super) fn object(path: &Path) -> Result<Option<serde_json::Map<String, Value
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(cause) => return Err(Error::io("read", path, &cause)),
     };
+    parse(&bytes, path).map(Some)
+}
+
+/// The object in the bytes of the file at `path`.
+pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<serde_json::Map<String, Value>> {
     // Some editors begin a file with a byte order mark.
-    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
+    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     match serde_json::from_slice(text) {
-        Ok(Value::Object(map)) => Ok(Some(map)),
+        Ok(Value::Object(map)) => Ok(map),
         Ok(other) => Err(Error::input(format!(
             "{}: expected a JSON object like {{\"key\": \"value\"}}, found {}",
             path.display(),

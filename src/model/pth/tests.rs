@@ -129,6 +129,14 @@ fn a_short_pickle_cannot_make_the_machine_hold_much_or_go_deep() {
     assert!(failure(&legacy(&b"N".repeat(600_000))).contains("more than 500000 opcodes"));
 }
 
+#[test]
+fn lengths_that_a_pickle_only_claims_are_not_believed() {
+    for claim in [&b"X\xff\xff\xff\x7f"[..], b"X\xff\xff\xff\xff", b"\x8c\xff", b"\x8a\xff"] {
+        let said = failure(&legacy(&[b"\x80\x04}", claim, b"abc"].concat()));
+        assert!(said.contains("bytes") && said.len() < 300, "{claim:x?}: {said}");
+    }
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {

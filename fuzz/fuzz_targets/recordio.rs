@@ -1,0 +1,21 @@
+//! RecordIO: any bytes are records or an error, and all records together are no larger than the bytes.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use maskmaker::data::recordio::Records;
+
+/// Bytes that a record may have, so that the limit is met too.
+const MAX_RECORD: usize = 1024;
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut records = Records::new(bytes, MAX_RECORD);
+    let mut total = 0;
+    while let Ok(Some(record)) = records.read() {
+        assert!(record.len() <= MAX_RECORD);
+        // A length that is only claimed reserves nothing.
+        assert!(record.capacity() <= 2 * bytes.len() + (1 << 14));
+        total += record.len();
+    }
+    assert!(total <= bytes.len());
+});
