@@ -12,6 +12,7 @@ pub mod history;
 mod learning;
 mod loss_scale;
 pub mod optimizer;
+mod predictions;
 pub mod schedule;
 mod state;
 mod step;

@@ -10,6 +10,7 @@ use super::checkpoint::Checkpoints;
 use super::curves;
 use super::early_stopping::EarlyStopping;
 use super::history::{Epoch, Metrics};
+use super::predictions;
 use super::schedule::Schedule;
 use super::state::State;
 use super::step::Stepper;
@@ -201,7 +202,7 @@ impl Trainer<'_> {
     fn conclude(&mut self, matrix: &ConfusionMatrix, validation_throughput: f64) -> Result<()> {
         let Settings { plan, schedule, config, model_folder, output_folder, epochs, .. } =
             self.settings;
-        let state = &mut self.state;
+        let (state, validation) = (&mut self.state, &self.settings.validation);
         let number = state.epoch + 1;
         let images = plan.batches() * plan.batch_size.min(plan.samples.len());
         let metrics = Metrics::new(number, matrix, &config.class_names);
@@ -220,6 +221,9 @@ impl Trainer<'_> {
             let picture = confusion_matrix(&metrics.confusion_matrix, &config.class_names);
             self.board.picture(state.steps, "confusion_matrix", &picture);
         }
+        let at = (state.steps, number);
+        let network = self.stepper.evaluated();
+        predictions::show(&mut self.board, at, network, validation, &config.class_names)?;
         state.history.push(epoch);
         curves::write(output_folder, &state.history)?;
         let better = state.best.as_ref().is_none_or(|best| metrics.miou > best.miou);
