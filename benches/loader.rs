@@ -115,12 +115,8 @@ fn processor_seconds() -> Result<f64> {
 
 /// Prints the best of five rounds, in milliseconds per image, for every decoder.
 fn time_decoders(plan: &Plan) -> Result<()> {
-    let files: Vec<Vec<u8>> = plan
-        .samples
-        .iter()
-        .take(16)
-        .map(|sample| std::fs::read(&sample.image).map_err(|e| Error::internal(e.to_string())))
-        .collect::<Result<_>>()?;
+    let files: Vec<Vec<u8>> =
+        plan.samples.iter().take(16).map(|sample| sample.image.read()).collect::<Result<_>>()?;
     let time = |name: &str, decode: &dyn Fn(&[u8]) -> bool| {
         let round = || {
             let start = Instant::now();

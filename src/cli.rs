@@ -68,13 +68,35 @@ enum Command {
 #[derive(Debug, Args)]
 struct Train {
     /// Weights for use_pretrained_model, before the channel `pretrained` and those of the image: a
-    /// .pth or .safetensors file, or a folder with one named after the backbone
+    /// .pth or .safetensors file, or a folder with one named after the backbone; a path, or
+    /// s3://BUCKET/KEY, s3://BUCKET/PREFIX/
     #[arg(long, env = "MASKMAKER_PRETRAINED", value_name = "PATH")]
     pretrained: Option<OsString>,
     /// Longest time that a channel in Pipe mode may bring nothing
     #[arg(long, env = "MASKMAKER_PIPE_TIMEOUT", default_value_t = 600, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(1..=432_000))]
     pipe_timeout: u64,
+    /// Space for objects that a manifest names by s3:// URIs; those without room are fetched anew in
+    /// each epoch [default: all of the temporary folder's disk but 1 GB]
+    #[arg(long, env = "MASKMAKER_S3_CACHE_SIZE", value_name = "MB",
+          value_parser = clap::value_parser!(u64).range(0..=1_000_000_000))]
+    s3_cache_size: Option<u64>,
+    /// Longest time that S3 may bring nothing, after which it is asked again
+    #[arg(long, env = "MASKMAKER_S3_TIMEOUT", default_value_t = 60, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    s3_timeout: u64,
+}
+
+impl Train {
+    fn options(self) -> commands::train::Options {
+        commands::train::Options {
+            // An empty variable is as good as none.
+            pretrained: self.pretrained.filter(|path| !path.is_empty()).map(PathBuf::from),
+            pipe_timeout: Duration::from_secs(self.pipe_timeout),
+            s3_cache_size: self.s3_cache_size.map(|megabytes| megabytes << 20),
+            s3_timeout: Duration::from_secs(self.s3_timeout),
+        }
+    }
 }
 
 /// How hyperparameters are described.
@@ -265,11 +287,7 @@ fn note_panics() -> Arc<Mutex<String>> {
 
 fn dispatch(command: Command, root: &MlRoot) -> Result<()> {
     match command {
-        Command::Train(Train { pretrained, pipe_timeout }) => {
-            // An empty variable is as good as none.
-            let pretrained = pretrained.filter(|path| !path.is_empty()).map(PathBuf::from);
-            commands::train::run(root, pretrained, Duration::from_secs(pipe_timeout))
-        }
+        Command::Train(train) => commands::train::run(root, &train.options()),
         Command::Serve(serve) => {
             serve.check()?;
             commands::serve::run(root, &serve.settings(), serve.inference.options())

@@ -12,13 +12,14 @@
 //! | criterion, optimizers, the epoch loop | [`train`] |
 //! | files to batches, the audit, sample data | [`data`] |
 //! | networks, weights, the artifact | [`model`] |
-//! | the ground floor, whose rooms know nothing of each other | [`imaging`], [`render`], [`metrics`], [`sagemaker`] |
+//! | the ground floor, whose rooms know nothing of each other | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`] |
 //!
 //! Everyone uses [`error`], [`files`], [`colours`], [`console`] and [`progress`].
 
 // In tests a failed expectation is the message.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod aws;
 pub mod cli;
 pub mod colours;
 pub mod commands;

@@ -7,12 +7,15 @@ use std::time::Duration;
 use image::{GrayImage, RgbImage};
 
 use super::train::inputs::Inputs;
+use super::train::s3::connect;
 use super::train::{known_names, recipe};
 use crate::console::say;
 use crate::data::Sample;
 use crate::data::class_names::class_names;
 use crate::data::fifo::Patience;
 use crate::data::loader::Plan;
+use crate::data::objects::{Objects, Room};
+use crate::data::pipe::RESERVE;
 use crate::error::{Error, Problems, Result};
 use crate::files::write_atomically;
 use crate::imaging::{Region, encode_png, resize_image};
@@ -60,8 +63,10 @@ pub fn run(root: &MlRoot, output: Option<PathBuf>, wanted: &Wanted) -> Result<()
     let patience = Patience { idle: PATIENCE, stop: &stop };
     // The spool lives as long as the files in it are read.
     let known = known_names(names.as_deref(), given.is_some(), None, classes);
+    let objects = Objects::new(connect(PATIENCE, &stop), Room { limit: None, reserve: RESERVE });
+    let places = (root.path(), &objects);
     let Inputs { training, class_names: found, _spool, .. } =
-        Inputs::of_training(root.path(), &channels, classes, known, patience, &mut problems);
+        Inputs::of_training(places, &channels, classes, known, patience, &mut problems);
     problems.into_result()?;
     let plan = Plan {
         samples: Arc::new(training),

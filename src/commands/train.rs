@@ -1,6 +1,7 @@
 //! `maskmaker train`: channels in, model artifact out, by the container contract.
 
 pub(super) mod inputs;
+pub(super) mod s3;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use crate::data::class_names::class_names;
 use crate::data::color_map::Known;
 use crate::data::fifo::Patience;
 use crate::data::loader::Plan;
+use crate::data::objects::{Connect, Objects, Room};
+use crate::data::pipe::RESERVE;
 use crate::error::{Error, Problems, Result};
 use crate::model::initial::{Initial, Places, Wanted};
 use crate::model::network::graph;
@@ -29,9 +32,21 @@ use crate::train::fingerprint::Fingerprint;
 use crate::train::schedule::Schedule;
 use crate::train::{Board, End, Learning, Settings, State, Stepper, Trainer};
 
-/// Trains by what lies under `root`; `pretrained` says where weights for a pretrained backbone lie, and
-/// a stream may bring nothing for `pipe_timeout`. A failure is also written to `output/failure`.
-pub fn run(root: &MlRoot, pretrained: Option<PathBuf>, pipe_timeout: Duration) -> Result<()> {
+/// What the command line says.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Where weights for a pretrained backbone lie: a path or an S3 URI.
+    pub pretrained: Option<PathBuf>,
+    /// The longest time that a stream may bring nothing.
+    pub pipe_timeout: Duration,
+    /// Bytes that objects of S3 may take on disk, unless the disk is the limit.
+    pub s3_cache_size: Option<u64>,
+    /// The longest time that S3 may bring nothing.
+    pub s3_timeout: Duration,
+}
+
+/// Trains by what lies under `root`. A failure is also written to `output/failure`.
+pub fn run(root: &MlRoot, options: &Options) -> Result<()> {
     if !root.path().is_dir() {
         // A mistyped root gets no folders of ours.
         return Err(Error::input(format!(
@@ -40,7 +55,7 @@ pub fn run(root: &MlRoot, pretrained: Option<PathBuf>, pipe_timeout: Duration) -
             root.path().display()
         )));
     }
-    let result = train(root, pretrained, pipe_timeout);
+    let result = train(root, options);
     if let Err(error) = &result
         && let Err(unwritten) = failure::write(root, error)
     {
@@ -49,8 +64,9 @@ pub fn run(root: &MlRoot, pretrained: Option<PathBuf>, pipe_timeout: Duration) -
     result
 }
 
-fn train(root: &MlRoot, pretrained: Option<PathBuf>, pipe_timeout: Duration) -> Result<()> {
+fn train(root: &MlRoot, options: &Options) -> Result<()> {
     let stop = Stop::listen()?;
+    let connect = s3::connect(options.s3_timeout, &stop);
     // Everything that can be known to be wrong before the data are read, at once.
     let mut problems = Problems::new();
     problems.check(failure::clear(root));
@@ -68,16 +84,18 @@ fn train(root: &MlRoot, pretrained: Option<PathBuf>, pipe_timeout: Duration) -> 
     let classes = hyperparameters.num_classes;
     let Hyperparameters { algorithm, backbone, seed, .. } = hyperparameters;
     let mut problems = Problems::new();
-    let initial = problems.check(initial_weights(&hyperparameters, &channels, pretrained));
+    let initial = problems.check(initial_weights(&hyperparameters, &channels, options, &connect));
     let given = hyperparameters.class_names.as_deref();
     let labels = channels.label_map.labels.as_deref();
     let names = problems.check(class_names(given, labels, classes)).flatten();
-    let patience = Patience { idle: pipe_timeout, stop: &stop };
     let known = known_names(names.as_deref(), given.is_some(), initial.as_ref(), classes);
-    let inputs =
-        Inputs::read(root.path(), &channels, &hyperparameters, known, patience, &mut problems);
+    let patience = Patience { idle: options.pipe_timeout, stop: &stop };
+    let room = Room { limit: options.s3_cache_size, reserve: RESERVE };
+    let objects = Objects::new(connect, room);
+    let places = (root.path(), &objects);
+    let inputs = Inputs::read(places, &channels, &hyperparameters, known, patience, &mut problems);
     // The spool lives as long as the training.
-    let Inputs { training, validation, class_names: found, pixels, _spool } = inputs;
+    let Inputs { training, validation, class_names: found, audits, _spool } = inputs;
     if training.len() == 1 && graph(algorithm, backbone, classes).pools_to_one() {
         problems.push(format!(
             "channel train holds 1 image, but algorithm {} pools an image to a single value per \
@@ -86,15 +104,18 @@ fn train(root: &MlRoot, pretrained: Option<PathBuf>, pipe_timeout: Duration) -> 
             algorithm.name()
         ));
     }
-    problems.into_result()?;
+    // First: what was being read was given up, which looks like a problem.
     if stop.is_requested() {
         say("asked to stop before the first step: nothing is written");
         return Ok(());
     }
+    problems.into_result()?;
     if hyperparameters.syncbn {
         note("syncbn is True: without effect, because this job trains on one device");
     }
-    let initial = initial.ok_or_else(|| Error::internal("a check failed without a problem"))?;
+    let (Some(initial), Some(audits)) = (initial, audits) else {
+        return Err(Error::internal("a check failed without a problem"));
+    };
     let mut fingerprint = Fingerprint::of(&hyperparameters, &training, &validation)?;
     if let Some(checksum) = initial.checksum() {
         fingerprint = fingerprint.starting_from(checksum);
@@ -108,7 +129,7 @@ fn train(root: &MlRoot, pretrained: Option<PathBuf>, pipe_timeout: Duration) -> 
     if let Some(names) = names {
         settings.config.class_names = names;
     }
-    let learning = Learning::of(&hyperparameters, &pixels, device);
+    let learning = Learning::of(&hyperparameters, &audits[0].pixels[..classes], device);
     if learning.compute == Compute::Fp16 && device == Device::Cpu {
         note(
             "warning: precision fp16 is slow on processors, which have no convolutions for it; bf16 or auto is faster",
@@ -171,17 +192,35 @@ pub(super) fn known_names<'a>(
 fn initial_weights(
     hyperparameters: &Hyperparameters,
     channels: &Channels,
-    given: Option<PathBuf>,
+    options: &Options,
+    connect: &Connect,
 ) -> Result<Initial> {
     // Where the image keeps them, seen from the program itself: ../pretrained.
     let program = std::env::current_exe().ok();
     let image = program.as_deref().and_then(|program| program.parent()?.parent());
     let image = image.map(|folder| folder.join("pretrained"));
-    let places = Places { given, channel: channels.pretrained.clone(), image };
+    let mut places = Places {
+        given: options.pretrained.clone(),
+        channel: channels.pretrained.clone(),
+        image,
+        fetched_from: None,
+    };
     let Hyperparameters { algorithm, backbone, num_classes, use_pretrained_model, .. } =
         *hyperparameters;
     if channels.model.is_some() && use_pretrained_model {
         note("the model channel wins: use_pretrained_model is True, but without effect");
+    }
+    // Deleted again as soon as the weights were read.
+    let mut _fetched = None;
+    if let Some(uri) = places.given.as_deref().and_then(s3::uri)
+        && use_pretrained_model
+        && channels.model.is_none()
+    {
+        let fetched = s3::weights(uri, backbone, connect)
+            .map_err(|error| error.within("MASKMAKER_PRETRAINED"))?;
+        places.given = Some(fetched.path.to_path_buf());
+        places.fetched_from = Some(fetched.uri.to_string());
+        _fetched = Some(fetched);
     }
     Initial::find(&Wanted {
         kind: (algorithm, backbone),

@@ -218,6 +218,7 @@ impl Iterator for Loader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::content::Content;
     use crate::data::synthetic::SampleData;
     use crate::sagemaker::hyperparameters::Augmentations;
 
@@ -319,7 +320,7 @@ mod tests {
     #[test]
     fn a_file_that_vanished_after_the_audit_is_named_and_ends_the_loading() {
         let (_folder, plan) = plan(3);
-        let gone = &plan.samples[2].image;
+        let Content::File(gone) = &plan.samples[2].image else { panic!("a folder's") };
         std::fs::remove_file(gone).unwrap();
         let results: Vec<_> = plan.start(Position { epoch: 0, step: 0 }, 9).unwrap().collect();
         assert!(results.len() <= plan.batches());

@@ -3,12 +3,16 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::Sample;
 use super::color_map::ColorMaps;
+use super::content::Content;
+use super::objects::Objects;
 use super::source::{count, examples};
+use crate::aws::S3Uri;
 use crate::error::{Error, Problems, Result};
 
 /// The attribute of the image.
@@ -21,12 +25,18 @@ const MAX_LINE: u64 = 1 << 20;
 const SHOWN: usize = 500;
 
 /// The samples of the manifest `file`, in its order. References are paths: relative to the manifest's
-/// folder, or absolute; either way below `root`. Every line is checked, and what is wrong is told with the
-/// number of the line. The attribute of the annotations comes back too.
-pub fn read(file: &Path, root: &Path, problems: &mut Problems) -> (Vec<Sample>, Option<String>) {
+/// folder, or absolute; either way below `root`. Or they are S3 URIs, which become `objects` and are not
+/// looked for yet. Every line is checked, and what is wrong is told with the number of the line. The
+/// attribute of the annotations comes back too.
+pub fn read(
+    file: &Path,
+    root: &Path,
+    objects: &Arc<Objects>,
+    problems: &mut Problems,
+) -> (Vec<Sample>, Option<String>) {
     let input = File::open(file).map_err(|cause| Error::io("read", file, &cause));
     match problems.check(input) {
-        Some(input) => read_from(BufReader::new(input), file, root, problems),
+        Some(input) => read_from(BufReader::new(input), file, (root, objects), problems),
         None => (Vec::new(), None),
     }
 }
@@ -35,10 +45,15 @@ pub fn read(file: &Path, root: &Path, problems: &mut Problems) -> (Vec<Sample>, 
 pub fn read_from(
     input: impl BufRead,
     file: &Path,
-    root: &Path,
+    (root, objects): (&Path, &Arc<Objects>),
     problems: &mut Problems,
 ) -> (Vec<Sample>, Option<String>) {
-    let mut reader = Reader { file, root, annotation: None, color_maps: ColorMaps::default() };
+    // As people know it: the channel and the file's name.
+    let channel = file.parent().and_then(Path::file_name).map_or(Path::new(""), Path::new);
+    let name = channel.join(file.file_name().unwrap_or_default());
+    let name = Arc::from(name.to_string_lossy());
+    let color_maps = ColorMaps::default();
+    let mut reader = Reader { file, name, root, objects, annotation: None, color_maps };
     let mut wrong = Vec::new();
     let samples = reader.lines(input, &mut wrong);
     if !wrong.is_empty() {
@@ -64,7 +79,9 @@ fn form() -> String {
 
 struct Reader<'a> {
     file: &'a Path,
+    name: Arc<str>,
     root: &'a Path,
+    objects: &'a Arc<Objects>,
     /// The attribute of the annotation, which the first line decides.
     annotation: Option<String>,
     color_maps: ColorMaps,
@@ -111,8 +128,8 @@ impl Reader<'_> {
             serde_json::from_slice(line).map_err(|cause| format!("is no JSON object: {cause}"))?;
         let attribute = self.annotation(&object)?;
         let color_map = self.color_maps.of_line(&object, &attribute)?;
-        let (reference, image) = self.path(&object, IMAGE)?;
-        let (_, mask) = self.path(&object, &attribute)?;
+        let (reference, image) = self.content(&object, IMAGE, number)?;
+        let (_, mask) = self.content(&object, &attribute, number)?;
         self.annotation.get_or_insert(attribute);
         // The same image may come twice.
         let key = format!("line {number} ({reference})");
@@ -137,22 +154,36 @@ impl Reader<'_> {
         }
     }
 
-    /// The file that an attribute refers to.
-    fn path(
+    /// The file or object that an attribute refers to.
+    fn content(
         &self,
         object: &Map<String, Value>,
         attribute: &str,
-    ) -> Result<(String, PathBuf), String> {
+        number: u64,
+    ) -> Result<(String, Content), String> {
         let reference = match object.get(attribute) {
             Some(Value::String(reference)) if !reference.is_empty() => reference,
-            Some(other) => return Err(format!("has {attribute} {other}; allowed: a path")),
+            Some(other) => {
+                return Err(format!("has {attribute} {other}; allowed: a path or an S3 URI"));
+            }
             None => return Err(format!("has no {attribute}")),
         };
         if reference.contains("://") {
-            return Err(format!(
-                "has {attribute} {reference}; this version reads paths and no URIs in a manifest: \
-                 use Pipe mode, in which SageMaker fetches the objects, or write paths relative to \
-                 the manifest"
+            let uri = reference.parse::<S3Uri>().and_then(|uri| {
+                if uri.is_folder() {
+                    Err("names no object; allowed: s3://BUCKET/KEY".to_owned())
+                } else {
+                    Ok(uri)
+                }
+            });
+            let uri = uri.map_err(|what| {
+                format!(
+                    "has {attribute} {reference}, which {what}; or a path relative to the manifest"
+                )
+            })?;
+            return Ok((
+                reference.clone(),
+                Content::Object(self.objects.add(uri, &self.name, number)),
             ));
         }
         let folder = self.file.parent().unwrap_or(self.root);
@@ -164,7 +195,7 @@ impl Reader<'_> {
             ));
         }
         if path.is_file() {
-            Ok((reference.clone(), path))
+            Ok((reference.clone(), path.into()))
         } else {
             Err(format!("has {attribute} {reference}, but there is no file {}", path.display()))
         }
@@ -189,6 +220,13 @@ fn normal(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::objects::Room;
+
+    /// None of them is ever fetched.
+    fn objects() -> Arc<Objects> {
+        let connect = Arc::new(|| panic!("nothing is read, so nothing is connected to"));
+        Objects::new(connect, Room { limit: None, reserve: 0 })
+    }
 
     /// The samples of a manifest in `input/data/train` of a root with two images and two masks.
     fn samples(text: &[u8]) -> (tempfile::TempDir, Vec<Sample>, Vec<String>) {
@@ -205,7 +243,8 @@ mod tests {
         };
         std::fs::write(train.join("train.manifest"), text).unwrap();
         let mut problems = Problems::new();
-        let (samples, _) = read(&train.join("train.manifest"), folder.path(), &mut problems);
+        let file = train.join("train.manifest");
+        let (samples, _) = read(&file, folder.path(), &objects(), &mut problems);
         let problems = problems.into_result().err().map_or(Vec::new(), |e| e.problems().to_vec());
         (folder, samples, problems)
     }
@@ -221,8 +260,27 @@ mod tests {
         let keys: Vec<_> = samples.iter().map(|sample| sample.key.as_str()).collect();
         assert_eq!(keys, ["line 1 (images/b.jpg)", "line 3 (./images/a.jpg)"]);
         let masks = folder.path().join("input/data/train/masks");
-        assert_eq!(samples[0].mask, masks.join("b.png"));
-        assert_eq!(samples[1].mask, masks.join("a.png"));
+        assert_eq!(samples[0].mask, masks.join("b.png").into());
+        assert_eq!(samples[1].mask, masks.join("a.png").into());
+    }
+
+    #[test]
+    fn s3_uris_become_objects_and_paths_may_stand_beside_them() {
+        let (_folder, samples, problems) = samples(
+            br#"{"source-ref": "s3://bucket/a b.jpg", "x-ref": "masks/a.png"}
+            {"source-ref": "images/a.jpg", "x-ref": "s3://bucket/x/a.png"}"#,
+        );
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(samples[0].key, "line 1 (s3://bucket/a b.jpg)");
+        assert_eq!(
+            samples[0].image.display().to_string(),
+            "train/train.manifest line 1: s3://bucket/a b.jpg"
+        );
+        assert!(matches!(samples[1].image, Content::File(_)));
+        assert_eq!(
+            samples[1].mask.display().to_string(),
+            "train/train.manifest line 2: s3://bucket/x/a.png"
+        );
     }
 
     #[test]
@@ -254,8 +312,16 @@ mod tests {
                 "line 2 has source-ref 3; allowed: a path",
             ),
             (
-                r#"{"source-ref": "s3://b/a.jpg", "x-ref": "masks/a.png"}"#,
-                "use Pipe mode, in which",
+                r#"{"source-ref": "s3://B/a.jpg", "x-ref": "masks/a.png"}"#,
+                "which names the bucket \"B\", and a bucket's name has 3 to 63",
+            ),
+            (
+                r#"{"source-ref": "s3://bucket/a/", "x-ref": "masks/a.png"}"#,
+                "which names no object; allowed: s3://BUCKET/KEY; or a path relative to",
+            ),
+            (
+                r#"{"source-ref": "https://host/a.jpg", "x-ref": "masks/a.png"}"#,
+                "https://host/a.jpg, which is no S3 URI; allowed: s3://BUCKET/KEY",
             ),
             (r#"{"source-ref": "images/c.jpg", "x-ref": "masks/a.png"}"#, "but there is no file /"),
             (
@@ -288,7 +354,8 @@ mod tests {
             let line = serde_json::json!({"source-ref": reference, "x-ref": "masks/a.png"});
             let (folder, found, _) = samples(line.to_string().as_bytes());
             for sample in found {
-                proptest::prop_assert!(sample.image.starts_with(folder.path()));
+                let Content::File(path) = &sample.image else { panic!("{sample:?}") };
+                proptest::prop_assert!(path.starts_with(folder.path()));
             }
         }
     }

@@ -88,8 +88,8 @@ impl Spool {
             }
             samples.push(Sample {
                 key,
-                image: image_file,
-                mask: mask_file,
+                image: image_file.into(),
+                mask: mask_file.into(),
                 label_map: None,
                 color_map,
             });
@@ -202,8 +202,8 @@ mod tests {
         let samples = samples.unwrap();
         assert_eq!(samples.len(), 1);
         assert!(samples[0].key.starts_with("record-00000001-"), "{}", samples[0].key);
-        assert_eq!(fs::read(&samples[0].image).unwrap(), b"\xff");
-        assert_eq!(fs::read(&samples[0].mask).unwrap(), b"\xfe");
+        assert_eq!(samples[0].image.read().unwrap(), b"\xff");
+        assert_eq!(samples[0].mask.read().unwrap(), b"\xfe");
     }
 
     #[test]

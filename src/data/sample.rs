@@ -1,15 +1,14 @@
 //! One image with its mask, and reading the two.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use image::{GrayImage, RgbImage};
 
 use super::color_map::ColorMap;
+use super::content::Content;
 use super::label_map::LabelMap;
 use crate::error::Error;
-use crate::files;
 use crate::imaging::{DecodeError, Limits, MaskError, Picture, decode_color_mask, decode_mask};
 
 /// An image and its mask.
@@ -17,10 +16,10 @@ use crate::imaging::{DecodeError, Limits, MaskError, Picture, decode_color_mask,
 pub struct Sample {
     /// Path below the channel without extension, the same for image and mask.
     pub key: String,
-    /// The image file.
-    pub image: PathBuf,
-    /// The mask file.
-    pub mask: PathBuf,
+    /// The image.
+    pub image: Content,
+    /// The mask.
+    pub mask: Content,
     /// What the mask's values stand for, unless they are the class ids themselves.
     pub label_map: Option<Arc<LabelMap>>,
     /// What the mask's colours stand for, if those and not its values tell the classes.
@@ -79,12 +78,12 @@ impl Sample {
     }
 
     fn picture(&self) -> Result<Picture<'static>, Unusable> {
-        Picture::open(content(&self.image)?, Limits::default()).map_err(|e| self.unreadable(&e))
+        Picture::open(bytes(&self.image)?, Limits::default()).map_err(|e| self.unreadable(&e))
     }
 
     /// The class ids of an image of `size`, and how many come from a colour that is only near.
     fn mask(&self, size: (u32, u32)) -> Result<(GrayImage, u64), Unusable> {
-        let bytes = content(&self.mask)?;
+        let bytes = bytes(&self.mask)?;
         let not_a_mask = |error| {
             let text = format!("{}: {error}", self.mask.display());
             match error {
@@ -130,8 +129,8 @@ impl Sample {
     }
 }
 
-fn content(path: &Path) -> Result<Vec<u8>, Unusable> {
-    files::read(path).map_err(|error| Unusable::Unreadable(error.to_string()))
+fn bytes(content: &Content) -> Result<Vec<u8>, Unusable> {
+    content.read().map_err(|error| Unusable::Unreadable(error.to_string()))
 }
 
 /// `value 7 in 120 pixels, value 9 in 1`, the first few.

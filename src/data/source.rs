@@ -29,6 +29,7 @@ pub fn pair(split: &Split, problems: &mut Problems) -> Vec<Sample> {
     for (key, image) in images {
         match masks.remove(&key) {
             Some(mask) => {
+                let (image, mask) = (image.into(), mask.into());
                 samples.push(Sample { key, image, mask, label_map: None, color_map: None });
             }
             None => lonely.push(key),

@@ -145,7 +145,15 @@ impl Trainer<'_> {
         let mut loss = Tensor::from(self.state.loss).f_to_device(self.stepper.network.device())?;
         let mut since = Instant::now();
         for batch in loader.take(batches - self.state.step) {
-            let batch = batch?;
+            let batch = match batch {
+                // What was being read was given up.
+                Err(_) if self.stop.is_requested() => {
+                    self.state.seconds += since.elapsed().as_secs_f64();
+                    self.state.loss = finite(loss.f_double_value(&[])?, epoch + 1)?;
+                    return Ok(Go::Stop);
+                }
+                batch => batch?,
+            };
             let rate = schedule.rate(self.state.steps);
             let one = self.stepper.step(&batch, rate)?;
             self.board.step(self.state.steps, rate, &one)?;
@@ -191,8 +199,13 @@ impl Trainer<'_> {
                 written = self.checkpoints.write(&self.stepper, &self.state, &best);
             }
             written.is_ok() && !self.stop.is_requested()
-        })?;
+        });
         written?;
+        let matrix = match matrix {
+            // What was being read was given up.
+            Err(_) if self.stop.is_requested() => None,
+            matrix => matrix?,
+        };
         let Some(matrix) = matrix else { return Ok(Go::Stop) };
         progress.finish();
         self.conclude(&matrix, progress.speed())?;

@@ -15,5 +15,6 @@ mod metric_definitions;
 mod pictures;
 mod pipe;
 mod processes;
+mod s3;
 mod serve;
 mod train;

@@ -43,12 +43,12 @@ fn wrong_lines_are_told_before_the_first_step_with_the_other_problems() {
     into_manifest(&job, "train");
     let file = job.file("train", "output.manifest");
     let text = fs::read_to_string(&file).unwrap();
-    let line = r#"{"source-ref": "s3://bucket/a.jpg", "labels-ref": "s3://bucket/a.png"}"#;
+    let line = r#"{"source-ref": "https://host/a.jpg", "labels-ref": "s3://bucket/a.png"}"#;
     fs::write(&file, format!("{text}{line}\n{{\n")).unwrap();
     fs::remove_file(job.first("validation")).unwrap();
     let reason = job.failure();
     assert!(
-        reason.contains("output.manifest: 2 lines cannot be used: line 7 has source-ref s3://")
+        reason.contains("output.manifest: 2 lines cannot be used: line 7 has source-ref https://")
     );
     assert!(reason.contains("line 8 is no JSON object"), "{reason}");
     assert!(reason.contains("channel validation_annotation: 1 mask without an image"), "{reason}");

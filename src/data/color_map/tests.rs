@@ -29,8 +29,8 @@ fn sample(number: usize, classes: Option<&[(&str, &str)]>) -> Sample {
         classes.map(|classes| Arc::new(ColorMap::parse(&metadata(classes)).unwrap().unwrap()));
     Sample {
         key: format!("line {number} (a.jpg)"),
-        image: PathBuf::new(),
-        mask: PathBuf::new(),
+        image: PathBuf::new().into(),
+        mask: PathBuf::new().into(),
         label_map: None,
         color_map: map,
     }

@@ -5,9 +5,9 @@ mod fit;
 mod model_channel;
 mod search;
 
-pub use search::Places;
+pub use search::{Places, pick};
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tch::Device;
 
@@ -21,7 +21,7 @@ use model_channel::GivenModel;
 
 /// Larger files are not read into memory: the weights of a ResNet-101 with any head take 0.3 GB, with
 /// an optimizer's state beside them 1 GB.
-const MAX_BYTES: u64 = 2 << 30;
+pub const MAX_BYTES: u64 = 2 << 30;
 
 /// What a job asks for.
 #[derive(Debug, Clone, Copy)]
@@ -49,7 +49,11 @@ pub struct Initial {
 #[derive(Debug)]
 enum Source {
     Random,
-    Pretrained { path: PathBuf, bytes: Vec<u8> },
+    /// `name` is their path or URI.
+    Pretrained {
+        name: String,
+        bytes: Vec<u8>,
+    },
     Model(GivenModel),
 }
 
@@ -62,13 +66,12 @@ impl Initial {
         } else if wanted.pretrained {
             let path = search::find(wanted.places, kind.1)?;
             let bytes = read(&path)?;
-            Plan::new(
-                kind,
-                classes,
-                &StateDict::open(&bytes).map_err(|e| e.within(path.display()))?,
-            )
-            .map_err(|e| e.within(path.display()))?;
-            Source::Pretrained { path, bytes }
+            let fetched = wanted.places.fetched_from.clone();
+            let name = fetched.unwrap_or_else(|| path.display().to_string());
+            StateDict::open(&bytes)
+                .and_then(|file| Plan::new(kind, classes, &file).map(drop))
+                .map_err(|error| error.within(&name))?;
+            Source::Pretrained { name, bytes }
         } else {
             Source::Random
         };
@@ -100,13 +103,13 @@ impl Initial {
         let random = || Network::random(kind, classes, seed, device);
         match self.source {
             Source::Random => Ok((random()?, "starting from random weights".to_owned())),
-            Source::Pretrained { path, bytes } => {
-                let named = |error: Error| error.within(path.display());
+            Source::Pretrained { name, bytes } => {
+                let named = |error: Error| error.within(&name);
                 let file = StateDict::open(&bytes).map_err(named)?;
                 let plan = Plan::new(kind, classes, &file).map_err(named)?;
                 let mut network = random()?;
                 plan.load(&file, &mut network.weights).map_err(named)?;
-                Ok((network, format!("starting from {}: {}", path.display(), plan.describe())))
+                Ok((network, format!("starting from {name}: {}", plan.describe())))
             }
             Source::Model(model) => {
                 let Config { num_classes, .. } = model.config;

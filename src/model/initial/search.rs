@@ -1,5 +1,6 @@
 //! Which file pretrained weights are read from.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -17,6 +18,8 @@ const HEADS: [&str; 5] = ["fcn", "deeplabv3", "deeplab", "psp", "pspnet"];
 pub struct Places {
     /// `MASKMAKER_PRETRAINED`: a file or a folder.
     pub given: Option<PathBuf>,
+    /// What the file at `given` is a copy of, for messages.
+    pub fetched_from: Option<String>,
     /// The `pretrained` channel.
     pub channel: Option<PathBuf>,
     /// The folder that the image was built with.
@@ -54,8 +57,8 @@ fn at(given: &Path, backbone: Backbone) -> Result<PathBuf> {
     let text = given.to_string_lossy();
     if text.contains("://") {
         return Err(Error::input(format!(
-            "{text} is a URI, and this version reads files and folders here; give it as the job's \
-             channel named pretrained instead"
+            "{text} is neither a path nor an S3 URI; allowed: a file, a folder, s3://BUCKET/KEY of a \
+             file, s3://BUCKET/PREFIX/ of a folder"
         )));
     }
     if given.is_dir() {
@@ -67,11 +70,25 @@ fn at(given: &Path, backbone: Backbone) -> Result<PathBuf> {
     Err(Error::input(format!("there is no file or folder {text}")))
 }
 
-/// The weights in a folder: the file that is named after the backbone (`resnet50-0676ba61.pth`,
-/// `fcn_resnet50_coco-1167a1af.pth`), else the one named `model`, else the only one that is not
-/// named after another backbone. Several of a kind are an error, because a guess would be silent.
+/// The file with weights for `backbone` in a folder, if there is one.
 fn within(folder: &Path, backbone: Backbone) -> Result<Option<PathBuf>> {
     let files = weights_files(folder);
+    let chosen = choose(&files, folder.display(), backbone)?;
+    Ok(chosen.map(|name| folder.join(name)))
+}
+
+/// The file with weights for `backbone` among the `names` of a folder at `place`.
+pub fn pick(names: Vec<String>, place: impl fmt::Display, backbone: Backbone) -> Result<String> {
+    let names = only_weights(names);
+    choose(&names, &place, backbone)?
+        .map(str::to_owned)
+        .ok_or_else(|| Error::input(nothing_among(&names, place, backbone)))
+}
+
+/// The file that is named after the backbone (`resnet50-0676ba61.pth`,
+/// `fcn_resnet50_coco-1167a1af.pth`), else the one named `model`, else the only one that is not
+/// named after another backbone. Several of a kind are an error, because a guess would be silent.
+fn choose(files: &[String], place: impl fmt::Display, backbone: Backbone) -> Result<Option<&str>> {
     let stem = |name: &String| name.rsplit_once('.').is_some_and(|(stem, _)| stem == "model");
     let kinds: [Vec<&String>; 3] = [
         files.iter().filter(|name| named_after(name) == Some(backbone)).collect(),
@@ -80,11 +97,10 @@ fn within(folder: &Path, backbone: Backbone) -> Result<Option<PathBuf>> {
     ];
     match kinds.iter().find(|kind| !kind.is_empty()).map(Vec::as_slice) {
         None => Ok(None),
-        Some([only]) => Ok(Some(folder.join(only))),
+        Some([only]) => Ok(Some(only)),
         Some(several) => Err(Error::input(format!(
-            "{} holds several files with weights that could be for {}: {}; keep one, or name it by \
-             MASKMAKER_PRETRAINED",
-            folder.display(),
+            "{place} holds several files with weights that could be for {}: {}; keep one, or name it \
+             by MASKMAKER_PRETRAINED",
             backbone.name(),
             several.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
         ))),
@@ -94,9 +110,15 @@ fn within(folder: &Path, backbone: Backbone) -> Result<Option<PathBuf>> {
 /// The names of files in a folder that may hold weights, sorted.
 fn weights_files(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries
+    let names = entries
         .filter(|entry| entry.path().is_file())
-        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter_map(|entry| entry.file_name().into_string().ok());
+    only_weights(names.collect())
+}
+
+fn only_weights(names: Vec<String>) -> Vec<String> {
+    let mut names: Vec<String> = names
+        .into_iter()
         .filter(|name| !name.starts_with('.'))
         .filter(|name| {
             let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_lowercase());
@@ -126,12 +148,15 @@ fn file_name(backbone: Backbone) -> String {
 }
 
 fn nothing(folder: &Path, backbone: Backbone) -> String {
+    nothing_among(&weights_files(folder), folder.display(), backbone)
+}
+
+fn nothing_among(names: &[String], place: impl fmt::Display, backbone: Backbone) -> String {
     let file = file_name(backbone);
     format!(
-        "{} holds no weights for {}: expected {file}*.pth or {file}*.safetensors, found {}",
-        folder.display(),
+        "{place} holds no weights for {}: expected {file}*.pth or {file}*.safetensors, found {}",
         backbone.name(),
-        listed(&weights_files(folder))
+        listed(names)
     )
 }
 
@@ -190,7 +215,8 @@ mod tests {
         let folders = [(); 3].map(|()| folder(&["resnet50.pth"]));
         let path = |index: usize| Some(folders[index].path().to_owned());
         let found = |places: &Places| find(places, Backbone::Resnet50).unwrap();
-        let mut places = Places { given: path(0), channel: path(1), image: path(2) };
+        let (given, channel, image) = (path(0), path(1), path(2));
+        let mut places = Places { given, channel, image, fetched_from: None };
         let file = |index: usize| folders[index].path().join("resnet50.pth");
         assert_eq!(found(&places), file(0));
         places.given = Some(file(2));
@@ -222,7 +248,7 @@ mod tests {
         assert!(given.starts_with("MASKMAKER_PRETRAINED: "), "{given}");
         let absent = said(Places { given: Some("/no/such/file".into()), ..Places::default() });
         assert!(absent.contains("there is no file or folder /no/such/file"), "{absent}");
-        let uri = said(Places { given: Some("s3://bucket/x.pth".into()), ..Places::default() });
-        assert!(uri.contains("channel named pretrained instead"), "{uri}");
+        let uri = said(Places { given: Some("https://host/x.pth".into()), ..Places::default() });
+        assert!(uri.contains("allowed: a file, a folder, s3://"), "{uri}");
     }
 }

@@ -24,7 +24,7 @@ pub const TABLE: &[Setting] = &[
         allowed: Allowed::Boolean,
         default: Default::Value("True"),
         ours: false,
-        about: "start from a pretrained backbone: torchvision's weights from `MASKMAKER_PRETRAINED` (a file or folder), a channel named `pretrained`, or the image; without any the job fails",
+        about: "start from a pretrained backbone: torchvision's weights from `MASKMAKER_PRETRAINED` (a file, a folder or an `s3://` URI), a channel named `pretrained`, or the image; without any the job fails",
     },
     Setting {
         name: "num_classes",
