@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help tools libtorch demo test lint fmt hyperparameters fuzz check-weights bench-train-step bench-recipe \
-  bench-precision bench-loader bench-memory image-cpu test-image test-aws push
+  bench-precision bench-loader bench-memory image-cpu test-image test-aws test-interop push
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ test-image: ## Acceptance of the image: docker run, and SageMaker's Python SDKs 
 
 test-aws: libtorch ## What reads S3, against moto's server on loopback
 	tests/aws/run.sh
+
+test-interop: libtorch ## Open the models with PyTorch, torchvision and ONNX Runtime (7 GB of packages into .venv/interop)
+	tests/interop/run.sh
 
 push: ## Push maskmaker:cpu to ECR (REPOSITORY=maskmaker, AWS_REGION); prints the URI
 	@scripts/image.sh push $(or $(REPOSITORY),maskmaker) cpu

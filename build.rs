@@ -1,6 +1,7 @@
-//! Lets the program, the tests and the benches find libtorch without `LD_LIBRARY_PATH`, and names the
-//! revision that a release was built from.
+//! Compiles the C++ in `src/torch/`, lets the program, the tests and the benches find libtorch without
+//! `LD_LIBRARY_PATH`, and names the revision that a release was built from.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn main() {
@@ -13,6 +14,30 @@ fn main() {
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
     // In images the program lies in bin/ beside lib/.
     println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../lib");
+    compile(Path::new(&lib));
+}
+
+/// The C++ beside the Rust face of libtorch, by the same headers and flags as torch-sys.
+fn compile(lib: &Path) {
+    println!("cargo:rerun-if-changed=src/torch");
+    for name in ["LIBTORCH_INCLUDE", "LIBTORCH_CXX11_ABI"] {
+        println!("cargo:rerun-if-env-changed={name}");
+    }
+    let root = std::env::var_os("LIBTORCH_INCLUDE").map(PathBuf::from);
+    let root = root.as_deref().or(lib.parent()).unwrap_or(lib);
+    let abi = std::env::var("LIBTORCH_CXX11_ABI").unwrap_or_else(|_| "1".into());
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        // Its time goes into libtorch; what optimising would buy here is compile time alone.
+        .opt_level(0)
+        .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
+        .flag("-isystem")
+        .flag(root.join("include"))
+        .flag("-isystem")
+        .flag(root.join("include/torch/csrc/api/include"))
+        .file("src/torch/script.cpp")
+        .compile("maskmaker_torch");
 }
 
 /// `REVISION` where git's files are absent (images), else git's own word in release builds. Test

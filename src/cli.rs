@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::commands;
 use crate::commands::augment_preview::Wanted;
+use crate::commands::{self, export};
 use crate::console::{note, say};
 use crate::data::synthetic::SampleData;
 use crate::error::{Error, Result};
@@ -55,6 +55,8 @@ enum Command {
     Predict(Predict),
     /// Draw what the network will see of the training images
     AugmentPreview(AugmentPreview),
+    /// Write a model as TorchScript or ONNX, for other programs
+    Export(Export),
     /// Write a small data set for trying things
     SampleData(Sample),
     /// Print every hyperparameter of train with its range and default
@@ -217,6 +219,18 @@ struct AugmentPreview {
 }
 
 #[derive(Debug, Args)]
+struct Export {
+    /// Folder of the model: model.safetensors and config.json
+    model: PathBuf,
+    /// What to write
+    #[arg(long)]
+    format: export::Format,
+    /// The file to write [default: model.pt or model.onnx in the model's folder]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 struct Sample {
     /// Folder that gets train, train_annotation, validation and validation_annotation
     folder: PathBuf,
@@ -301,6 +315,9 @@ fn dispatch(command: Command, root: &MlRoot) -> Result<()> {
             let AugmentPreview { output, samples, epochs, augmentations, plain } = preview;
             let wanted = Wanted { samples: samples as usize, epochs, augmentations, plain };
             commands::augment_preview::run(root, output, &wanted)
+        }
+        Command::Export(Export { model, format, output }) => {
+            export::run(&model, format, output.as_deref())
         }
         Command::SampleData(Sample { folder, images, size, seed }) => {
             commands::sample_data::run(&folder, &SampleData { images, size, seed })

@@ -58,6 +58,16 @@ pub fn remove_partials(folder: &Path) {
     }
 }
 
+/// Removes a file if it is there.
+pub fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", path, &cause))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Reads a whole file, naming it when that fails.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|cause| Error::io("read", path, &cause))
@@ -106,6 +116,18 @@ mod tests {
             fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left, ["kept"]);
         remove_partials(&folder.path().join("absent"));
+    }
+
+    #[test]
+    fn what_is_to_be_removed_may_be_gone_but_must_be_removable() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("old");
+        fs::write(&path, b"").unwrap();
+        remove(&path).unwrap();
+        assert!(!path.exists());
+        remove(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(remove(&path).unwrap_err().to_string().starts_with("cannot remove "));
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! | criterion, optimizers, the epoch loop | [`train`] |
 //! | files to batches, the audit, sample data | [`data`] |
 //! | networks, weights, the artifact | [`model`] |
-//! | the ground floor, whose rooms know nothing of each other | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`] |
+//! | the ground floor, whose rooms know nothing of each other | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`], [`torch`] |
 //!
 //! Everyone uses [`error`], [`files`], [`colours`], [`console`] and [`progress`].
 
@@ -35,4 +35,5 @@ pub mod progress;
 pub mod render;
 pub mod sagemaker;
 pub mod serve;
+pub mod torch;
 pub mod train;

@@ -1,6 +1,7 @@
 //! One file per subcommand; each wires rooms together.
 
 pub mod augment_preview;
+pub mod export;
 pub mod predict;
 pub mod sample_data;
 pub mod serve;

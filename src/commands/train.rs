@@ -5,13 +5,14 @@ pub(super) mod s3;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tch::Device;
 
 use self::inputs::Inputs;
 use crate::console::{note, say};
 use crate::data::Sample;
+use crate::data::audit::Audit;
 use crate::data::augment::Recipe;
 use crate::data::class_names::class_names;
 use crate::data::color_map::Known;
@@ -20,15 +21,18 @@ use crate::data::loader::Plan;
 use crate::data::objects::{Connect, Objects, Room};
 use crate::data::pipe::RESERVE;
 use crate::error::{Error, Problems, Result};
+use crate::files::write_atomically;
 use crate::model::initial::{Initial, Places, Wanted};
 use crate::model::network::graph;
 use crate::model::precision::Compute;
 use crate::model::{Config, artifact};
 use crate::sagemaker::cluster::Cluster;
 use crate::sagemaker::{Channels, Hyperparameters, MlRoot, Stop, failure};
+use crate::train::card::{Card, Split};
 use crate::train::checkpoint::{Checkpoints, Restored};
 use crate::train::early_stopping::EarlyStopping;
 use crate::train::fingerprint::Fingerprint;
+use crate::train::history::Metrics;
 use crate::train::schedule::Schedule;
 use crate::train::{Board, End, Learning, Settings, State, Stepper, Trainer};
 
@@ -163,10 +167,38 @@ fn train(root: &MlRoot, options: &Options) -> Result<()> {
         checkpoints: &mut checkpoints,
         stop: &stop,
     };
-    let End::Finished(metrics) = trainer.run()? else { return Ok(()) };
+    let end = trainer.run()?;
+    complete(&settings, &hyperparameters, &audits)?;
+    let End::Finished(metrics) = end else { return Ok(()) };
     say(format_args!("scores of epoch {}, whose weights are kept:", metrics.best_epoch));
     say(format_args!("{}", metrics.table()));
     say(format_args!("model written to {}", root.model().display()));
+    Ok(())
+}
+
+/// Adds to the best weights what is not needed to go on, and thus not written after every epoch: the
+/// network for other programs, and the model card.
+fn complete(
+    settings: &Settings,
+    hyperparameters: &Hyperparameters,
+    [training, validation]: &[Audit; 2],
+) -> Result<()> {
+    let began = Instant::now();
+    let Settings { model_folder, config, plan, .. } = settings;
+    artifact::add_torchscript(model_folder)?;
+    let metrics = Metrics::read(&model_folder.join(artifact::METRICS))?;
+    let splits = [
+        Split { images: plan.samples.len(), audit: training },
+        Split { images: settings.validation.len(), audit: validation },
+    ];
+    let card = Card::new(config, metrics.as_ref(), splits, hyperparameters)?;
+    write_atomically(&model_folder.join(artifact::CARD), card.markdown().as_bytes())?;
+    say(format_args!(
+        "{} and {} written in {:.1} s",
+        artifact::TORCHSCRIPT,
+        artifact::CARD,
+        began.elapsed().as_secs_f64()
+    ));
     Ok(())
 }
 

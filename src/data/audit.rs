@@ -24,6 +24,8 @@ pub struct Audit {
     pub pixels: Box<Histogram>,
     /// Samples whose masks have colours that are only near those of their classes, and in how many pixels.
     pub snapped: Vec<(String, u64)>,
+    /// The sides of its images; none without images.
+    pub sides: Option<Sides>,
 }
 
 /// What messages call the two halves of a split.
@@ -63,9 +65,30 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).display().to_string()
 }
 
+/// The smallest and the largest sides of some images, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sides {
+    /// Least and most columns.
+    pub width: (u32, u32),
+    /// Least and most rows.
+    pub height: (u32, u32),
+}
+
+impl Sides {
+    fn of((width, height): (u32, u32)) -> Self {
+        Self { width: (width, width), height: (height, height) }
+    }
+
+    fn join(self, other: Self) -> Self {
+        let join = |one: (u32, u32), other: (u32, u32)| (one.0.min(other.0), one.1.max(other.1));
+        Self { width: join(self.width, other.width), height: join(self.height, other.height) }
+    }
+}
+
 /// What was found in some samples, in their order.
 struct Tally {
     pixels: Box<Histogram>,
+    sides: Option<Sides>,
     /// Keys of masks with ids outside the classes.
     beyond: Vec<String>,
     unreadable: Vec<String>,
@@ -79,7 +102,8 @@ impl Default for Tally {
     fn default() -> Self {
         let pixels = Box::new([0; 256]);
         let [beyond, unreadable, pictures, sizes, unmapped] = Default::default();
-        Self { pixels, beyond, unreadable, pictures, sizes, unmapped, snapped: Vec::new() }
+        let snapped = Vec::new();
+        Self { pixels, sides: None, beyond, unreadable, pictures, sizes, unmapped, snapped }
     }
 }
 
@@ -98,6 +122,7 @@ impl Tally {
                     self.beyond.push(sample.key.clone());
                 }
                 self.count(&pixels);
+                self.measure(Some(Sides::of(mask.dimensions())));
             }
             Err(Unusable::Unreadable(text)) => self.unreadable.push(text),
             Err(Unusable::NotAMask(text)) => self.pictures.push(text),
@@ -112,8 +137,14 @@ impl Tally {
         }
     }
 
+    fn measure(&mut self, sides: Option<Sides>) {
+        let joined = self.sides.zip(sides).map(|(one, other)| one.join(other));
+        self.sides = joined.or(self.sides).or(sides);
+    }
+
     fn join(mut self, other: Self) -> Self {
         self.count(&other.pixels);
+        self.measure(other.sides);
         self.beyond.extend(other.beyond);
         self.unreadable.extend(other.unreadable);
         self.pictures.extend(other.pictures);
@@ -145,7 +176,8 @@ pub fn audit(
             tally
         })
         .reduce(Tally::default, Tally::join);
-    let Tally { pixels: total, beyond, unreadable, pictures, sizes, unmapped, snapped } = tally;
+    let Tally { pixels: total, sides, beyond, unreadable, pictures, sizes, unmapped, snapped } =
+        tally;
     let Subject { split, both, masks } = subject;
     // One map for all of a split.
     let label_map = samples.first().and_then(|sample| sample.label_map.as_deref());
@@ -179,7 +211,7 @@ pub fn audit(
         }
         problems.push(problem);
     }
-    Audit { pixels: total, snapped }
+    Audit { pixels: total, snapped, sides }
 }
 
 impl Audit {

@@ -8,15 +8,33 @@ use serde::Deserialize;
 use crate::error::{Error, Problems, Result};
 use crate::files::read;
 
-/// Both forms of `labels.json`: names in the order of their ids, or names by id.
+/// Both forms of `labels.json`: labels in the order of their ids, or labels by id.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum Labels {
-    List(Vec<String>),
-    Map(BTreeMap<String, String>),
+    List(Vec<Label>),
+    Map(BTreeMap<String, Label>),
 }
 
-const FORMS: &str = "[\"background\", \"road\"] or {\"0\": \"background\", \"1\": \"road\"}";
+/// A class's name, or an object with it, as in the `labels.json` of a model; what else is in that
+/// (colours) is not read.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Label {
+    Name(String),
+    Object { name: String },
+}
+
+impl Label {
+    fn name(self) -> String {
+        match self {
+            Self::Name(name) | Self::Object { name } => name,
+        }
+    }
+}
+
+const FORMS: &str = "[\"background\", \"road\"] or {\"0\": \"background\", \"1\": \"road\"}, in place \
+                     of a name also {\"name\": \"road\"}";
 
 /// The names that a job gives its `classes`, from either source or from both when they agree.
 pub fn class_names(
@@ -49,8 +67,11 @@ fn parse(bytes: &[u8], classes: usize) -> Result<Vec<String>> {
     })?;
     let mut problems = Problems::new();
     let names = match labels {
-        Labels::List(names) => names,
-        Labels::Map(by_id) => in_order(&by_id, classes, &mut problems),
+        Labels::List(labels) => labels.into_iter().map(Label::name).collect(),
+        Labels::Map(labels) => {
+            let by_id = labels.into_iter().map(|(id, label)| (id, label.name())).collect();
+            in_order(&by_id, classes, &mut problems)
+        }
     };
     if problems.is_empty() && names.len() != classes {
         problems.push(format!(
@@ -110,6 +131,7 @@ mod tests {
             r#"["background", "road", "sky "]"#,
             r#"{"2": "sky", "0": "background", "1": "road"}"#,
             "\u{feff}[\"background\", \"road\", \"sky\"]",
+            r#"{"0": {"name": "background", "colour": [0, 0, 0]}, "2": "sky", "1": {"name": "road"}}"#,
         ] {
             assert_eq!(parse(text.as_bytes(), 3).unwrap(), ["background", "road", "sky"]);
         }
@@ -137,6 +159,13 @@ mod tests {
     }
 
     #[test]
+    fn the_labels_of_a_model_are_read() {
+        let names: Vec<String> = (0..12).map(|id| format!("class {id}")).collect();
+        let written = serde_json::to_vec(&crate::model::labels::Labels { names: &names }).unwrap();
+        assert_eq!(parse(&written, 12).unwrap(), names);
+    }
+
+    #[test]
     fn both_sources_must_agree() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("labels.json");
@@ -155,9 +184,9 @@ mod tests {
         #[test]
         fn arbitrary_files_never_panic(bytes: Vec<u8>, key in ".{0,4}", name in ".{0,4}") {
             let _ = parse(&bytes, 2);
-            let map = serde_json::json!({"0": "a", key: name}).to_string();
+            let map = serde_json::json!({"0": "a", &key: name}).to_string();
             let _ = parse(map.as_bytes(), 2);
-            let list = serde_json::json!([name, "b"]).to_string();
+            let list = serde_json::json!([name, {"name": name, key: 1}]).to_string();
             let _ = parse(list.as_bytes(), 2);
         }
     }

@@ -1,7 +1,9 @@
 //! The model artifact: the folder that `train` writes and that everything else reads.
 //!
-//! `model.safetensors` (weights in torchvision's names), `config.json` ([`Config`]) and
-//! `metrics.json`. Other files in the folder are ignored.
+//! `model.safetensors` (weights in torchvision's names) and `config.json` ([`Config`]) are the model;
+//! the rest is for people and other programs, and nothing here reads it: `model.pt`, `metrics.json`,
+//! `labels.json` and the model card. Other files in the folder are ignored. `docs/artifact.md`
+//! describes them.
 
 use std::path::Path;
 
@@ -9,9 +11,10 @@ use serde::{Deserialize, Serialize};
 use tch::Device;
 
 use super::Network;
+use super::labels::Labels;
 use super::network::{DEVIATION, MEAN, graph};
 use crate::error::{Error, Problems, Result};
-use crate::files::{read, write_atomically};
+use crate::files::{read, remove, write_atomically};
 use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
 
 /// File names inside the folder.
@@ -20,6 +23,15 @@ pub const WEIGHTS: &str = "model.safetensors";
 pub const CONFIG: &str = "config.json";
 /// Scores on the validation images and the history of the training.
 pub const METRICS: &str = "metrics.json";
+
+/// The same network and weights as TorchScript, for other programs; nothing here reads it.
+pub const TORCHSCRIPT: &str = "model.pt";
+/// The network for ONNX Runtime and the like; `maskmaker export` writes it when asked.
+pub const ONNX: &str = "model.onnx";
+/// The classes' names and colours.
+pub const LABELS: &str = "labels.json";
+/// The model card, for people.
+pub const CARD: &str = "README.md";
 
 /// The layout of `config.json` that this version writes and reads.
 const FORMAT_VERSION: u32 = 1;
@@ -141,15 +153,39 @@ impl Artifact {
     }
 }
 
-/// Writes weights and configuration; each file is whole or absent, the configuration last.
+impl Artifact {
+    /// Writes the network as ONNX, with what its user must know of the configuration as metadata.
+    pub fn write_onnx(&self, path: &Path) -> Result<()> {
+        let Config { class_names, mean, deviation, .. } = &self.config;
+        let metadata = [
+            ("class_names", serde_json::json!(class_names).to_string()),
+            ("mean", format!("{mean:?}")),
+            ("deviation", format!("{deviation:?}")),
+        ];
+        self.network.write_onnx(path, &metadata)
+    }
+}
+
+/// Writes weights, labels and configuration; each file is whole or absent, the configuration last.
+/// What describes other weights than these, or holds them in another form, is removed before.
 pub fn write(folder: &Path, config: &Config, network: &Network) -> Result<()> {
     write_again(folder, config, &network.weights.to_safetensors()?)
 }
 
-/// Writes a whole weights file that was read before, and the configuration.
+/// The same with a whole weights file that was read before.
 pub fn write_again(folder: &Path, config: &Config, weights: &[u8]) -> Result<()> {
+    for name in [TORCHSCRIPT, ONNX, METRICS, CARD] {
+        remove(&folder.join(name))?;
+    }
     write_atomically(&folder.join(WEIGHTS), weights)?;
+    write_json(&folder.join(LABELS), &Labels { names: &config.class_names })?;
     write_json(&folder.join(CONFIG), config)
+}
+
+/// Writes the model in `folder` as TorchScript beside its weights.
+pub fn add_torchscript(folder: &Path) -> Result<()> {
+    let Artifact { network, .. } = Artifact::read(folder, Device::Cpu)?;
+    network.write_torchscript(&folder.join(TORCHSCRIPT))
 }
 
 /// Writes a value as indented JSON with a final newline.
@@ -229,6 +265,23 @@ mod tests {
         assert_eq!(again.config, config);
         let bytes = again.network.weights.to_safetensors().unwrap();
         assert_eq!(bytes, network.weights.to_safetensors().unwrap());
+    }
+
+    #[test]
+    fn nothing_stays_that_is_of_other_weights() {
+        let (folder, config, network) = model(3);
+        let path = |name: &str| folder.path().join(name);
+        add_torchscript(folder.path()).unwrap();
+        let first = std::fs::read(path(TORCHSCRIPT)).unwrap();
+        for name in [METRICS, CARD, ONNX] {
+            std::fs::write(path(name), "of the first").unwrap();
+        }
+        write(folder.path(), &config, &network).unwrap();
+        for name in [TORCHSCRIPT, METRICS, CARD, ONNX] {
+            assert!(!path(name).exists(), "{name}");
+        }
+        add_torchscript(folder.path()).unwrap();
+        assert!(std::fs::read(path(TORCHSCRIPT)).unwrap() == first, "the same network");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A graph with its weights: bytes of images in, logits or class ids out.
 
+use std::path::Path;
+
 use image::{GrayImage, RgbImage};
 use safetensors::SafeTensors;
 use tch::{Device, Kind, Tensor};
@@ -8,7 +10,7 @@ use super::forward::{Logits, Mode, forward};
 use super::graph::Graph;
 use super::precision::Compute;
 use super::weights::{Weights, open};
-use super::{Config, heads};
+use super::{Config, heads, onnx, torchscript};
 use crate::error::{Error, Result};
 use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
 
@@ -88,16 +90,32 @@ impl Network {
         self.device
     }
 
-    /// Logits for u8 images `[batch, height, width, 3]`. The bytes cross to the device as they are
-    /// and are normalised there (design: 7); the result of the permutation is channels-last memory
-    /// in NCHW order, the fastest layout for convolutions on CPU and GPU alike.
+    /// Logits for u8 images `[batch, height, width, 3]`.
     pub fn logits(&self, images: &Tensor, mode: Mode<'_>) -> Result<Logits> {
+        forward(&self.graph, &self.weights, &self.normalised(images)?, mode)
+    }
+
+    /// What the first layer reads of u8 images `[batch, height, width, 3]`: `[batch, 3, height, width]`.
+    /// The bytes cross to the device as they are and are normalised there (design: 7); the result of
+    /// the permutation is channels-last memory in NCHW order, the fastest layout for convolutions on
+    /// CPU and GPU alike.
+    pub fn normalised(&self, images: &Tensor) -> Result<Tensor> {
         let mut images = images.f_to_device(self.device)?.f_to_kind(Kind::Float)?;
         let mut scaled = images.f_div_scalar_(255.0)?;
         let mut centred = scaled.f_sub_(&self.mean)?;
-        let input = centred.f_div_(&self.deviation)?.f_permute([0, 3, 1, 2])?;
-        let input = input.f_to_kind(self.compute.kind())?;
-        forward(&self.graph, &self.weights, &input, mode)
+        let images = centred.f_div_(&self.deviation)?.f_permute([0, 3, 1, 2])?;
+        Ok(images.f_to_kind(self.compute.kind())?)
+    }
+
+    /// Writes the network as TorchScript, for `torch.jit.load`; the file is whole or absent.
+    pub fn write_torchscript(&self, path: &Path) -> Result<()> {
+        torchscript::write(path, &self.graph, &self.weights)
+    }
+
+    /// Writes the network as ONNX; the file is whole or absent. `metadata` are names and texts for
+    /// whoever uses it.
+    pub fn write_onnx(&self, path: &Path, metadata: &[(&str, String)]) -> Result<()> {
+        onnx::write(path, &self.graph, &self.weights, metadata)
     }
 
     /// The most likely class of every pixel of images that are all of one size.

@@ -1,8 +1,12 @@
 //! What a training run reports: the history per epoch and the scores of the model it kept, as
 //! `metrics.json`.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
+use crate::files::read;
 use crate::metrics::{ClassScores, ConfusionMatrix};
 
 /// One epoch.
@@ -91,6 +95,15 @@ impl Metrics {
             confusion_matrix: matrix.rows().map(<[u64]>::to_vec).collect(),
             epochs: Vec::new(),
         }
+    }
+
+    /// Reads a file that was written before; none if there is none.
+    pub fn read(path: &Path) -> Result<Option<Self>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let parsed = serde_json::from_slice(&read(path)?);
+        parsed.map(Some).map_err(|e| Error::input(format!("{}: {e}", path.display())))
     }
 
     /// A table of IoU per class, with the mean below.

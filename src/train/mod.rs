@@ -1,6 +1,7 @@
 //! Training: criterion, optimizers, schedules and the epoch loop.
 
 mod agreement;
+pub mod card;
 pub mod checkpoint;
 pub mod criterion;
 mod curves;

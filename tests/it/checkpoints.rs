@@ -63,6 +63,10 @@ impl Drop for Running {
     }
 }
 
+fn torchscript(job: &Job) -> Vec<u8> {
+    fs::read(job.path("model/model.pt")).unwrap()
+}
+
 fn checkpoints(job: &Job) -> Vec<PathBuf> {
     let names = names(&job.path("checkpoints"));
     let own = names.iter().filter(|name| name.starts_with("checkpoint-"));
@@ -144,7 +148,9 @@ fn a_signal_leaves_a_checkpoint_and_a_model_and_the_job_goes_on_from_there() {
         let (log, code) = running.wait();
         assert_eq!(code, Some(0), "{log}");
         assert!(log.contains("asked to stop in epoch "), "{log}");
-        assert!(disturbed.path("model/config.json").exists() && !model(&disturbed).is_empty());
+        for name in ["config.json", "model.safetensors", "model.pt", "labels.json", "README.md"] {
+            assert!(disturbed.path("model").join(name).exists(), "{name} is missing after {line}");
+        }
         assert!(!disturbed.path("output/failure").exists());
 
         // A new machine gets the checkpoints back, and nothing else.
@@ -152,6 +158,7 @@ fn a_signal_leaves_a_checkpoint_and_a_model_and_the_job_goes_on_from_there() {
         let log = disturbed.train().stdout;
         assert!(log.contains("going on from the checkpoint at step "), "{log}");
         assert!(model(&disturbed) == model(&undisturbed));
+        assert!(torchscript(&disturbed) == torchscript(&undisturbed));
     }
 }
 
@@ -160,12 +167,16 @@ fn a_finished_job_puts_its_model_back_and_more_epochs_go_on() {
     let job = job(2);
     job.train();
     let trained = model(&job);
-    let metrics = fs::read(job.path("model/metrics.json")).unwrap();
+    let read = |name: &str| fs::read(job.path("model").join(name)).unwrap();
+    let others = ["metrics.json", "model.pt", "labels.json", "README.md", "config.json"];
+    let before = others.map(read);
     fs::remove_dir_all(job.path("model")).unwrap();
     let log = job.train().stdout;
     assert!(log.contains("the job was finished after epoch 2") && !log.contains("train loss"));
     assert!(model(&job) == trained);
-    assert!(fs::read(job.path("model/metrics.json")).unwrap() == metrics);
+    for (name, before) in others.into_iter().zip(before) {
+        assert!(read(name) == before, "{name}");
+    }
 
     let log = job.with("epochs", "3").train().stdout;
     assert!(log.contains("epoch 3/3 train loss: ") && !log.contains("epoch 2/3"), "{log}");

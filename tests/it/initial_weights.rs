@@ -172,7 +172,16 @@ fn a_job_goes_on_from_the_artifact_of_an_earlier_one() {
     let first = Job::new().with("class_names", "background,disc,box,triangle");
     first.train();
     let read = |name: &str| fs::read(first.path("model").join(name)).unwrap();
-    let files = ["config.json", "metrics.json", "model.safetensors"].map(|name| (name, read(name)));
+    // The whole artifact.
+    let files = [
+        "config.json",
+        "metrics.json",
+        "model.safetensors",
+        "model.pt",
+        "labels.json",
+        "README.md",
+    ];
+    let files = files.map(|name| (name, read(name)));
     let files = files.each_ref().map(|(name, bytes)| (*name, &bytes[..]));
 
     let archive = job();

@@ -3,6 +3,7 @@
 
 mod augment_preview;
 mod checkpoints;
+mod export;
 mod golden;
 mod ground_truth;
 mod hyperparameters;

@@ -24,7 +24,17 @@ use serde_json::Value;
 fn a_job_leaves_a_model_with_its_configuration_and_scores() {
     let job = Job::new().with("epochs", "2").with("class_names", "background,disc,box,triangle");
     let run = job.train();
-    assert_eq!(names(&job.path("model")), ["config.json", "metrics.json", "model.safetensors"]);
+    assert_eq!(
+        names(&job.path("model")),
+        [
+            "README.md",
+            "config.json",
+            "labels.json",
+            "metrics.json",
+            "model.pt",
+            "model.safetensors"
+        ]
+    );
     let json = |name: &str| -> Value {
         serde_json::from_slice(&fs::read(job.path("model").join(name)).unwrap()).unwrap()
     };
@@ -35,6 +45,13 @@ fn a_job_leaves_a_model_with_its_configuration_and_scores() {
     let metrics = json("metrics.json");
     assert_eq!(metrics["epochs"].as_array().unwrap().len(), 2);
     assert!(metrics["mIOU"].as_f64().unwrap() > 0.0);
+    let labels = json("labels.json");
+    assert_eq!(labels["3"], serde_json::json!({"name": "triangle", "colour": [128, 128, 0]}));
+    let card = fs::read_to_string(job.path("model/README.md")).unwrap();
+    let miou = format!("Mean IoU {:.4}, ", metrics["mIOU"].as_f64().unwrap());
+    for line in [&miou, "| training | 6 | ", "| `epochs` | 2 |", "| 3 | triangle | #808000 | "] {
+        assert!(card.contains(line), "{line} is not in the card:\n{card}");
+    }
     // The table of IoU per class.
     for name in ["background", "disc", "box", "triangle", "mean"] {
         assert!(run.stdout.lines().any(|line| line.contains(name) && line.contains('.')), "{name}");

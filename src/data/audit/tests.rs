@@ -46,6 +46,11 @@ fn good_data_pass_and_are_counted() {
     write(folder.path(), "a", (8, 4), &[0, 1, 255, 3]);
     let audit = run(folder.path()).unwrap();
     assert_eq!((audit.pixels[1], audit.pixels[2], audit.pixels[255]), (8, 0, 8));
+    assert_eq!(audit.sides, Some(Sides { width: (8, 8), height: (4, 4) }));
+    write(folder.path(), "b", (2, 6), &[0]);
+    write(folder.path(), "c", (5, 5), &[0]);
+    let audit = run(folder.path()).unwrap();
+    assert_eq!(audit.sides, Some(Sides { width: (2, 8), height: (4, 6) }));
 }
 
 #[test]

@@ -1,0 +1,218 @@
+//! The TorchScript interpreter of a [`Graph`]: the text of a `forward` that PyTorch runs, and the file
+//! that holds it with the weights.
+//!
+//! The module takes a normalised image `[batch, 3, height, width]` of any size and returns what
+//! torchvision's segmentation networks do, `{"out": ..., "aux": ...}`, under torchvision's names of
+//! parameters and buffers.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::graph::{Conv, Graph, Op, ParameterSpec};
+use super::weights::Weights;
+use crate::error::{Error, Result};
+use crate::files::write_atomically_with;
+use crate::torch::{Named, write_torchscript};
+
+/// The module's name in Python: `module.original_name` is `M_Segmentation`.
+const CLASS: &str = "Segmentation";
+
+/// Writes the network as a file for `torch.jit.load`: whole or absent, with bytes that depend on the
+/// network alone. It starts in evaluation mode, and its parameters ask for no gradient.
+pub fn write(path: &Path, graph: &Graph, weights: &Weights) -> Result<()> {
+    let is_buffer = |spec: &ParameterSpec| !spec.role.is_learned();
+    let named = weights.named()?;
+    let specs = graph.parameters();
+    if specs.len() != named.len() {
+        return Err(Error::internal("the weights are not those of the graph"));
+    }
+    let tensors: Vec<Named> = specs
+        .iter()
+        .zip(named)
+        .map(|(spec, (name, tensor))| Named { is_buffer: is_buffer(spec), name, tensor })
+        .collect();
+    let source = source(graph);
+    write_atomically_with(path, |file| write_torchscript(file, CLASS, &source, &tensors))
+}
+
+/// The method `forward`, one statement per node. Modules follow `train()` and `eval()` as their Python
+/// counterparts: BatchNorm counts and uses the batch's statistics in training mode, and dropout drops.
+fn source(graph: &Graph) -> String {
+    let mut text = String::from("def forward(self, input: Tensor) -> Dict[str, Tensor]:\n");
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let read = |position: usize| match node.inputs.get(position) {
+            None | Some(0) => "input".to_owned(),
+            Some(value) => format!("v{value}"),
+        };
+        let x = read(0);
+        let value = match &node.op {
+            Op::Input => continue,
+            Op::Conv(conv) => convolution(conv, &x),
+            Op::BatchNorm { name, .. } => {
+                let bn = module(name);
+                line(&mut text, &format!("if {bn}.training:"));
+                line(&mut text, &format!("    {bn}.num_batches_tracked.add_(1)"));
+                format!(
+                    "torch.batch_norm({x}, {bn}.weight, {bn}.bias, {bn}.running_mean, \
+                     {bn}.running_var, {bn}.training, 0.1, 1e-05, True)"
+                )
+            }
+            Op::Relu => format!("torch.relu({x})"),
+            Op::MaxPool { kernel, stride, padding } => format!(
+                "torch.max_pool2d({x}, [{kernel}, {kernel}], [{stride}, {stride}], \
+                 [{padding}, {padding}], [1, 1], False)"
+            ),
+            Op::Add => format!("torch.add({x}, {})", read(1)),
+            Op::AdaptiveAvgPool { side } => {
+                format!("torch.adaptive_avg_pool2d({x}, [{side}, {side}])")
+            }
+            Op::Concat => {
+                let parts: Vec<String> = (0..node.inputs.len()).map(read).collect();
+                format!("torch.cat([{}], 1)", parts.join(", "))
+            }
+            Op::Dropout { probability, .. } => {
+                format!("torch.dropout({x}, {probability:?}, self.training)")
+            }
+            Op::ResizeLike => {
+                let like = read(1);
+                format!(
+                    "torch.upsample_bilinear2d({x}, [{like}.size(2), {like}.size(3)], False, None)"
+                )
+            }
+        };
+        line(&mut text, &format!("v{index} = {value}"));
+    }
+    line(&mut text, &format!("return {{\"out\": v{}, \"aux\": v{}}}", graph.out, graph.aux));
+    text
+}
+
+fn line(text: &mut String, statement: &str) {
+    // Writing into a string cannot fail.
+    let _ = writeln!(text, "    {statement}");
+}
+
+fn convolution(conv: &Conv, x: &str) -> String {
+    let Conv { name, stride, dilation, bias, .. } = conv;
+    let (name, padding) = (module(name), conv.padding());
+    let bias = if *bias { format!("{name}.bias") } else { "None".to_owned() };
+    format!(
+        "torch.conv2d({x}, {name}.weight, {bias}, [{stride}, {stride}], [{padding}, {padding}], \
+         [{dilation}, {dilation}], 1)"
+    )
+}
+
+/// `backbone.layer1.0` as an expression: numbers are no names of attributes in the text, but `getattr`
+/// takes them.
+fn module(path: &str) -> String {
+    path.split('.').fold("self".to_owned(), |parent, part| {
+        if part.starts_with(|first: char| first.is_ascii_digit()) {
+            format!("getattr({parent}, \"{part}\")")
+        } else {
+            format!("{parent}.{part}")
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{CModule, Device, IValue, Kind, Tensor};
+
+    use crate::model::Network;
+    use crate::model::forward::Mode;
+    use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
+
+    /// A network in which no BatchNorm is the identity.
+    fn network(algorithm: Algorithm, backbone: Backbone) -> Network {
+        let mut network = Network::random((algorithm, backbone), 3, 5, Device::Cpu).unwrap();
+        for (name, tensor) in network.weights.named().unwrap() {
+            if name.ends_with("running_mean") || name.ends_with("running_var") {
+                let other = (tensor.zeros_like().uniform(-0.2, 0.2) + &tensor).detach();
+                network.weights.replace(&name, &other).unwrap();
+            }
+        }
+        network.weights.set_batches(7);
+        network
+    }
+
+    fn answer(module: &CModule, input: &Tensor) -> [Tensor; 2] {
+        let answer = module.forward_is(&[IValue::Tensor(input.shallow_clone())]).unwrap();
+        let IValue::GenericDict(entries) = answer else { panic!("{answer:?}") };
+        ["out", "aux"].map(|key| {
+            let named = |(k, _): &&(IValue, IValue)| *k == IValue::String(key.to_owned());
+            match entries.iter().find(named) {
+                Some((_, IValue::Tensor(tensor))) => tensor.shallow_clone(),
+                other => panic!("{key}: {other:?}"),
+            }
+        })
+    }
+
+    fn agrees(algorithm: Algorithm, backbone: Backbone, sizes: &[[i64; 2]]) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.pt");
+        let network = network(algorithm, backbone);
+        network.write_torchscript(&path).unwrap();
+        // What is computed is asked here, not how fast: optimising for each size takes seconds.
+        tch::jit::f_set_graph_executor_optimize(false).unwrap();
+        let module = CModule::load(&path).unwrap();
+        for &[height, width] in sizes {
+            let images = Tensor::randint(256, [2, height, width, 3], (Kind::Uint8, Device::Cpu));
+            let input = network.normalised(&images).unwrap().contiguous();
+            let mode = Mode::Evaluate { aux: true };
+            let expected = tch::no_grad(|| network.logits(&images, mode).unwrap());
+            let [out, aux] = tch::no_grad(|| answer(&module, &input));
+            for (got, expected) in [(out, expected.out), (aux, expected.aux.unwrap())] {
+                assert_eq!(got.size(), [2, 3, height, width]);
+                let scale = expected.abs().max().double_value(&[]);
+                let difference = (got - expected).abs().max().double_value(&[]);
+                assert!(difference <= 1e-5 * scale, "{algorithm:?}: {difference} of {scale}");
+            }
+        }
+    }
+
+    #[test]
+    fn fcn_computes_the_same_at_any_size() {
+        agrees(Algorithm::Fcn, Backbone::Resnet18, &[[33, 40], [1, 1], [24, 57]]);
+        agrees(Algorithm::Fcn, Backbone::Resnet50, &[[33, 41]]);
+    }
+
+    #[test]
+    fn psp_computes_the_same_at_any_size() {
+        agrees(Algorithm::Psp, Backbone::Resnet18, &[[33, 40], [1, 1], [24, 57]]);
+    }
+
+    #[test]
+    fn deeplab_computes_the_same_at_any_size() {
+        agrees(Algorithm::Deeplab, Backbone::Resnet18, &[[33, 40], [1, 1], [24, 57]]);
+    }
+
+    #[test]
+    fn in_training_mode_batchnorm_counts_and_learns() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.pt");
+        let network = network(Algorithm::Fcn, Backbone::Resnet18);
+        network.write_torchscript(&path).unwrap();
+        let mut module = CModule::load(&path).unwrap();
+        module.set_train();
+        let input = Tensor::randn([2, 3, 32, 32], (Kind::Float, Device::Cpu));
+        let before = answer(&module, &input);
+        module.f_set_eval().unwrap();
+        let after = answer(&module, &input);
+        assert!(!before[0].allclose(&after[0], 1e-3, 1e-3, false));
+        assert!(answer(&module, &input)[0].equal(&after[0]), "evaluation changes nothing");
+    }
+
+    #[test]
+    fn the_file_depends_on_the_network_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, network: &Network| {
+            let path = folder.path().join(name);
+            network.write_torchscript(&path).unwrap();
+            std::fs::read(path).unwrap()
+        };
+        let mut one = network(Algorithm::Fcn, Backbone::Resnet18);
+        let first = write("a.pt", &one);
+        assert!(write("elsewhere/b.pt", &one) == first);
+        one.weights.count_batch();
+        assert!(write("c.pt", &one) != first);
+    }
+}

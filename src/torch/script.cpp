@@ -1,0 +1,84 @@
+// Writes TorchScript files: what tch does not bind. The Rust face is script.rs.
+
+#include <torch/csrc/jit/api/module.h>
+#include <torch/csrc/jit/frontend/resolver.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <stdexcept>
+#include <string>
+
+using torch::jit::Module;
+
+namespace {
+
+// A module without parts. Class names must be identifiers, which attribute names (`0`) need not be; Python reads
+// `module.training` of every module.
+Module make(const std::string &name) {
+  Module module("M_" + name);
+  module.register_attribute("training", c10::BoolType::get(), false);
+  return module;
+}
+
+// Puts a tensor at a dotted name, making the modules on the way.
+void put(const Module &root, std::string name, const at::Tensor &tensor, bool buffer) {
+  Module module = root;
+  for (size_t dot; (dot = name.find('.')) != std::string::npos; name = name.substr(dot + 1)) {
+    const auto head = name.substr(0, dot);
+    if (!module.hasattr(head)) module.register_module(head, make(head));
+    module = module.attr(head).toModule();
+  }
+  if (module.hasattr(name)) throw std::runtime_error("two tensors are named " + name);
+  if (buffer) {
+    module.register_buffer(name, tensor);
+  } else {
+    module.register_parameter(name, tensor, false);
+  }
+}
+
+} // namespace
+
+extern "C" {
+
+// As `struct Entry` in script.rs.
+struct maskmaker_entry {
+  const char *name;
+  const at::Tensor *tensor;
+  bool buffer;
+};
+
+enum maskmaker_outcome { WRITTEN = 0, FAILED = 1, NOT_WRITABLE = 2 };
+
+// Writes a module with `entries` and the methods of `source` to `path`. What went wrong is put into `problem`, which
+// maskmaker_free frees; no exception leaves.
+int maskmaker_write_torchscript(const char *path, const char *class_name, const char *source,
+                                const maskmaker_entry *entries, size_t count, char **problem) {
+  std::ofstream file;
+  try {
+    try {
+      Module root = make(class_name);
+      for (size_t i = 0; i < count; ++i) put(root, entries[i].name, *entries[i].tensor, entries[i].buffer);
+      root.define(source, torch::jit::nativeResolver());
+      // Into a stream: written to a path, the path's name would be in the file, and its bytes would depend on it.
+      errno = 0;
+      file.open(path, std::ios::binary | std::ios::trunc);
+      if (file) root.save(file);
+      file.flush();
+      if (!file) throw std::runtime_error("the stream broke");
+      return WRITTEN;
+    } catch (const std::exception &error) {
+      // libtorch's own words for a full disk name a record of the archive.
+      const bool io = file.fail();
+      *problem = strdup(io && errno != 0 ? std::strerror(errno) : error.what());
+      return io ? NOT_WRITABLE : FAILED;
+    }
+  } catch (...) {
+    *problem = nullptr;
+    return FAILED;
+  }
+}
+
+void maskmaker_free(char *text) { std::free(text); }
+}
