@@ -78,7 +78,7 @@ test-image: ## Acceptance of the image: docker run, and SageMaker's Python SDKs 
 test-aws: libtorch ## What reads S3, against moto's server on loopback
 	tests/aws/run.sh
 
-test-interop: libtorch ## Open the models with PyTorch, torchvision and ONNX Runtime (7 GB of packages into .venv/interop)
+test-interop: libtorch ## Open models with PyTorch, torchvision and ONNX Runtime, event files with TensorBoard (7 GB of packages into .venv/interop)
 	tests/interop/run.sh
 
 push: ## Push maskmaker:cpu to ECR (REPOSITORY=maskmaker, AWS_REGION); prints the URI

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What other programs make of ours: PyTorch, torchvision and ONNX Runtime open the models. `make test-interop` calls it.
+# What other programs make of ours: PyTorch, torchvision, ONNX Runtime and TensorBoard. `make test-interop` calls it.
 #   tests/interop/run.sh [PYTEST ARGUMENTS]     for example -k onnx
 # MASKMAKER_INTEROP_PYTHON  a python with the packages of tests/interop/requirements.txt; without it .venv/interop is made
 #                           with them (for Linux the index has PyTorch with CUDA only: 7 GB on disk)
