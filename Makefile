@@ -3,7 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help tools libtorch demo test lint fmt hyperparameters fuzz check-weights bench-train-step bench-recipe \
-  bench-precision bench-loader bench-memory image-cpu test-image test-aws test-interop push
+  bench-precision bench-loader bench-memory image-cpu test-image test-aws test-interop \
+  test-gpu push
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +81,9 @@ test-aws: libtorch ## What reads S3, against moto's server on loopback
 
 test-interop: libtorch ## Open models with PyTorch, torchvision and ONNX Runtime, event files with TensorBoard (7 GB of packages into .venv/interop)
 	tests/interop/run.sh
+
+test-gpu: libtorch ## What needs an NVIDIA GPU; without one it says so
+	tests/gpu/run.sh
 
 push: ## Push maskmaker:cpu to ECR (REPOSITORY=maskmaker, AWS_REGION); prints the URI
 	@scripts/image.sh push $(or $(REPOSITORY),maskmaker) cpu

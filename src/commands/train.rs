@@ -28,6 +28,7 @@ use crate::model::precision::Compute;
 use crate::model::{Config, artifact};
 use crate::sagemaker::cluster::Cluster;
 use crate::sagemaker::{Channels, Hyperparameters, MlRoot, Stop, failure};
+use crate::torch;
 use crate::train::card::{Card, Split};
 use crate::train::checkpoint::{Checkpoints, Restored};
 use crate::train::early_stopping::EarlyStopping;
@@ -70,6 +71,8 @@ pub fn run(root: &MlRoot, options: &Options) -> Result<()> {
 
 fn train(root: &MlRoot, options: &Options) -> Result<()> {
     let stop = Stop::listen()?;
+    // Before anything else of libtorch.
+    let device = torch::device();
     let connect = s3::connect(options.s3_timeout, &stop);
     // Everything that can be known to be wrong before the data are read, at once.
     let mut problems = Problems::new();
@@ -114,9 +117,6 @@ fn train(root: &MlRoot, options: &Options) -> Result<()> {
         return Ok(());
     }
     problems.into_result()?;
-    if hyperparameters.syncbn {
-        note("syncbn is True: without effect, because this job trains on one device");
-    }
     let (Some(initial), Some(audits)) = (initial, audits) else {
         return Err(Error::internal("a check failed without a problem"));
     };
@@ -124,7 +124,6 @@ fn train(root: &MlRoot, options: &Options) -> Result<()> {
     if let Some(checksum) = initial.checksum() {
         fingerprint = fingerprint.starting_from(checksum);
     }
-    let device = Device::Cpu;
     let interval = Duration::from_secs(hyperparameters.checkpoint_interval);
     let mut checkpoints = Checkpoints::open(&root.checkpoints(), interval, fingerprint)?;
     let mut settings = settings(root, &hyperparameters, training, validation);
@@ -134,11 +133,7 @@ fn train(root: &MlRoot, options: &Options) -> Result<()> {
         settings.config.class_names = names;
     }
     let learning = Learning::of(&hyperparameters, &audits[0].pixels[..classes], device);
-    if learning.compute == Compute::Fp16 && device == Device::Cpu {
-        note(
-            "warning: precision fp16 is slow on processors, which have no convolutions for it; bf16 or auto is faster",
-        );
-    }
+    announce(&hyperparameters, device, learning.compute);
     let restored = checkpoints.restore(&settings.config, &learning, device)?;
     let (stepper, state) = if let Some(restored) = restored {
         // As large as the model itself, and not needed.
@@ -174,6 +169,22 @@ fn train(root: &MlRoot, options: &Options) -> Result<()> {
     say(format_args!("{}", metrics.table()));
     say(format_args!("model written to {}", root.model().display()));
     Ok(())
+}
+
+/// Says what the job computes on, and what of its settings has no good effect there.
+fn announce(hyperparameters: &Hyperparameters, device: Device, compute: Compute) {
+    if let (Device::Cuda(number), Some((major, minor))) = (device, torch::compute_capability()) {
+        say(format_args!("training on GPU {number} (compute capability {major}.{minor})"));
+    }
+    if hyperparameters.syncbn {
+        note("syncbn is True: without effect, because this job trains on one device");
+    }
+    if compute == Compute::Fp16 && device == Device::Cpu {
+        note(
+            "warning: precision fp16 is slow on processors, which have no convolutions for it; bf16 \
+             or auto is faster",
+        );
+    }
 }
 
 /// Adds to the best weights what is not needed to go on, and thus not written after every epoch: the

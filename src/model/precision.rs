@@ -4,6 +4,7 @@
 use tch::{Device, Kind};
 
 use crate::sagemaker::hyperparameters::Precision;
+use crate::torch::compute_capability;
 
 /// The format of activations, and of the convolutions that make them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,6 +23,13 @@ impl Compute {
     pub fn of(precision: Precision, device: Device) -> Self {
         match precision {
             Precision::Auto if device == Device::Cpu && !cpu_has_bf16() => Self::Fp32,
+            // V100 and T4 have half precision alone; bfloat16 came with 8.0.
+            Precision::Auto
+                if device != Device::Cpu
+                    && compute_capability().is_none_or(|capability| capability < (8, 0)) =>
+            {
+                Self::Fp16
+            }
             Precision::Fp32 => Self::Fp32,
             Precision::Bf16 | Precision::Auto => Self::Bf16,
             Precision::Fp16 => Self::Fp16,

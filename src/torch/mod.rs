@@ -2,6 +2,8 @@
 //!
 //! Every function here is safe to call, and turns C++ exceptions into errors.
 
+mod cuda;
 mod script;
 
+pub use cuda::{compute_capability, device};
 pub use script::{Named, write_torchscript};

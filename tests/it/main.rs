@@ -5,6 +5,7 @@ mod augment_preview;
 mod checkpoints;
 mod export;
 mod golden;
+mod gpu;
 mod ground_truth;
 mod hyperparameters;
 mod initial_weights;

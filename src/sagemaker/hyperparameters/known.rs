@@ -213,7 +213,7 @@ pub const TABLE: &[Setting] = &[
         allowed: Allowed::OneOf(&["auto", "fp32", "bf16", "fp16"]),
         default: Default::Value("auto"),
         ours: true,
-        about: "number format of the network's computations (weights, updates and the loss stay in 32 bits); auto is bf16 on processors with avx512_bf16, else fp32; fp16 scales the loss, and is for GPUs",
+        about: "number format of the network's computations (weights, updates and the loss stay in 32 bits); auto is bf16 on processors with avx512_bf16, else fp32, and on GPUs bf16 from compute capability 8.0 on, else fp16; fp16 scales the loss, and is for GPUs",
     },
     Setting {
         name: "loss",

@@ -1,0 +1,90 @@
+//! The first NVIDIA GPU, if there is one. libtorch's GPU libraries are not linked, so that one program
+//! runs everywhere; where they lie beside it, they are opened before libtorch is used.
+
+// The border to the dynamic linker and the driver: each block says why it is sound.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::sync::OnceLock;
+
+use tch::{Cuda, Device};
+
+const RTLD_NOW: c_int = 2;
+const RTLD_GLOBAL: c_int = 0x100;
+/// `CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR` and `..._MINOR` of cuda.h.
+const MAJOR: c_int = 75;
+const MINOR: c_int = 76;
+
+unsafe extern "C" {
+    fn dlopen(name: *const c_char, flags: c_int) -> *mut c_void;
+    fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
+}
+
+/// The device to compute on: the first GPU that libtorch can use, else the processor.
+/// `CUDA_VISIBLE_DEVICES` chooses another, or none when it is empty.
+///
+/// To be asked before anything else of libtorch in the process, which looks for its GPU part once.
+pub fn device() -> Device {
+    static DEVICE: OnceLock<Device> = OnceLock::new();
+    *DEVICE.get_or_init(|| {
+        let opened = open(c"libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL).is_some();
+        if opened && Cuda::is_available() { Device::Cuda(0) } else { Device::Cpu }
+    })
+}
+
+/// The first visible GPU's compute capability, as in 8.0 for an A100.
+pub fn compute_capability() -> Option<(i32, i32)> {
+    type Init = unsafe extern "C" fn(u32) -> c_int;
+    type Get = unsafe extern "C" fn(*mut c_int, c_int) -> c_int;
+    type Attribute = unsafe extern "C" fn(*mut c_int, c_int, c_int) -> c_int;
+    let driver = open(c"libcuda.so.1", RTLD_NOW)?;
+    let (init, get) = (symbol(driver, c"cuInit")?, symbol(driver, c"cuDeviceGet")?);
+    let attribute = symbol(driver, c"cuDeviceGetAttribute")?;
+    let (mut device, mut major, mut minor) = (0, 0, 0);
+    // Sound: the three have these signatures in every driver (cuda.h), write to the integers given to
+    // them and keep no pointer.
+    let statuses = unsafe {
+        let init: Init = std::mem::transmute(init);
+        let get: Get = std::mem::transmute(get);
+        let attribute: Attribute = std::mem::transmute(attribute);
+        [
+            init(0),
+            get(&raw mut device, 0),
+            attribute(&raw mut major, MAJOR, device),
+            attribute(&raw mut minor, MINOR, device),
+        ]
+    };
+    (statuses == [0; 4]).then_some((major, minor))
+}
+
+fn open(library: &CStr, flags: c_int) -> Option<*mut c_void> {
+    // Sound: the name ends in NUL, and the libraries' constructors are NVIDIA's and libtorch's own,
+    // which linking them would run as well.
+    let handle = unsafe { dlopen(library.as_ptr(), flags) };
+    (!handle.is_null()).then_some(handle)
+}
+
+fn symbol(library: *mut c_void, name: &CStr) -> Option<*mut c_void> {
+    // Sound: the library was opened and is never closed, the name ends in NUL.
+    let address = unsafe { dlsym(library, name.as_ptr()) };
+    (!address.is_null()).then_some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_is_not_there_is_none() {
+        assert!(open(c"libnothing-of-this-name.so", RTLD_NOW).is_none());
+        let own = open(c"libc.so.6", RTLD_NOW).unwrap();
+        assert!(symbol(own, c"strlen").is_some() && symbol(own, c"no such function").is_none());
+    }
+
+    #[test]
+    fn a_gpu_has_a_compute_capability_and_the_processor_none() {
+        if let Device::Cuda(_) = device() {
+            assert!(compute_capability().unwrap() >= (7, 0));
+        }
+    }
+}
