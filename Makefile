@@ -37,6 +37,7 @@ lint: libtorch ## Formatting, clippy, and the dependencies' licences, sources an
 	cargo clippy --all-targets --locked -- -D warnings
 	@cargo metadata --manifest-path fuzz/Cargo.toml --locked --format-version 1 >/dev/null \
 	  || { echo "fuzz/Cargo.lock is behind Cargo.toml: cargo metadata --manifest-path fuzz/Cargo.toml >/dev/null"; exit 1; }
+	CARGO_TARGET_DIR=target/fuzz cargo check --manifest-path fuzz/Cargo.toml --bins --locked
 	@cargo deny --version >/dev/null 2>&1 || cargo install cargo-deny --locked
 	cargo deny --locked check
 

@@ -79,7 +79,7 @@ struct Train {
           value_parser = clap::value_parser!(u64).range(1..=432_000))]
     pipe_timeout: u64,
     /// Space for objects that a manifest names by s3:// URIs; those without room are fetched anew in
-    /// each epoch [default: all of the temporary folder's disk but 1 GB]
+    /// each epoch [default: all of the temporary folder's disk but 4 GiB]
     #[arg(long, env = "MASKMAKER_S3_CACHE_SIZE", value_name = "MB",
           value_parser = clap::value_parser!(u64).range(0..=1_000_000_000))]
     s3_cache_size: Option<u64>,

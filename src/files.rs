@@ -13,8 +13,7 @@ const PARTIAL: &str = ".partial-";
 /// Missing parent folders are made.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let failed = |cause: &std::io::Error| Error::io("write", path, cause);
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     fs::create_dir_all(folder).map_err(|e| failed(&e))?;
     let mut file = tempfile::Builder::new()
         .prefix(PARTIAL)
@@ -29,7 +28,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
 /// The same for content that `write` puts into a new file at the path it is given, piece by piece.
 pub fn write_atomically_with(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let failed = |cause: &std::io::Error| Error::io("write", path, cause);
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     fs::create_dir_all(folder).map_err(|e| failed(&e))?;
     let partial =
         tempfile::Builder::new().prefix(PARTIAL).tempdir_in(folder).map_err(|e| failed(&e))?;
@@ -41,6 +40,11 @@ pub fn write_atomically_with(path: &Path, write: impl FnOnce(&Path) -> Result<()
         .and_then(|()| fs::rename(&file, path))
         .and_then(|()| sync_folder(folder))
         .map_err(|e| failed(&e))
+}
+
+/// The folder of a file; a bare name has an empty parent.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A rename survives a power cut only once the folder is on disk too.

@@ -18,8 +18,8 @@ fuzz_target!(|bytes: &[u8]| {
     let [_, kind, entries, samples @ ..] = rest else { return };
     let sample = Sample {
         key: "line 1".to_owned(),
-        image: PathBuf::new(),
-        mask: PathBuf::new(),
+        image: PathBuf::new().into(),
+        mask: PathBuf::new().into(),
         label_map: None,
         color_map: Some(map),
     };

@@ -28,8 +28,8 @@ const LOOKING: Duration = Duration::from_mins(1);
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 
-/// Attempts unless `AWS_MAX_ATTEMPTS` says otherwise: a job of hours should outlive half a minute
-/// without S3.
+/// Attempts unless `AWS_MAX_ATTEMPTS` says otherwise: with the pauses between them a few seconds without
+/// S3 do no harm.
 const ATTEMPTS: u32 = 5;
 
 /// Names that a listing gives.
@@ -107,13 +107,9 @@ impl Client {
             }
         })?;
         // AWS_ENDPOINT_URL_S3 is looked up by the builder itself.
-        let endpoint = ENDPOINTS.iter().find_map(|name| std::env::var(name).ok());
+        let endpoint = ENDPOINTS.iter().find_map(|name| given(name));
         let builder = Builder::from(&config).force_path_style(endpoint.is_some());
-        let attempts = if std::env::var_os("AWS_MAX_ATTEMPTS").is_some() {
-            config.retry_config().map_or(ATTEMPTS, RetryConfig::max_attempts)
-        } else {
-            ATTEMPTS
-        };
+        let attempts = attempts(std::env::var("AWS_MAX_ATTEMPTS").ok().as_deref())?;
         let endpoint = endpoint.unwrap_or_else(|| {
             config.region().map_or("S3".to_owned(), |region| format!("S3 in {region}"))
         });
@@ -314,15 +310,35 @@ fn https() -> aws_sdk_s3::config::SharedHttpClient {
 }
 
 /// Region and credentials, asked for once before any object.
+/// A variable of the environment; an empty one is as good as none.
+fn given(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Attempts per object by `AWS_MAX_ATTEMPTS`.
+fn attempts(given: Option<&str>) -> Result<u32, Failure> {
+    let Some(text) = given.map(str::trim).filter(|text| !text.is_empty()) else {
+        return Ok(ATTEMPTS);
+    };
+    text.parse().ok().filter(|&attempts| attempts > 0).ok_or_else(|| {
+        Failure::everything(
+            format!("AWS_MAX_ATTEMPTS is {text:?}"),
+            format!("set it to a whole number from 1, or leave it out for {ATTEMPTS}"),
+        )
+    })
+}
+
 async fn environment(region: Option<&str>) -> Result<SdkConfig, Failure> {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https());
-    let said = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if let Some(region) = region.filter(|_| !REGIONS.iter().any(said)) {
+    // Ours, because the SDK panics at what other SDKs take, such as AWS_RETRY_MODE=legacy.
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(https())
+        .retry_config(RetryConfig::standard());
+    if let Some(region) = region.filter(|_| !REGIONS.iter().any(|name| given(name).is_some())) {
         loader = loader.region(Region::new(region.to_owned()));
     }
     let mut config = loader.load().await;
     if config.region().is_none() {
-        if ENDPOINTS.iter().all(|name| std::env::var_os(name).is_none()) {
+        if ENDPOINTS.iter().all(|name| given(name).is_none()) {
             return Err(Failure::everything(
                 "there is no AWS region",
                 "set AWS_REGION to that of the buckets",
@@ -340,5 +356,20 @@ async fn environment(region: Option<&str>) -> Result<SdkConfig, Failure> {
             format!("there are no AWS credentials ({})", innermost(&cause)),
             CREDENTIALS,
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_are_a_whole_number_from_1() {
+        for (text, expected) in [(None, ATTEMPTS), (Some(" "), ATTEMPTS), (Some("3"), 3)] {
+            assert_eq!(attempts(text).unwrap(), expected);
+        }
+        for text in ["0", "many", "-1", "2.5"] {
+            assert!(attempts(Some(text)).unwrap_err().what.contains(text));
+        }
     }
 }

@@ -8,23 +8,25 @@ use image::{GrayImage, RgbImage};
 
 use super::train::inputs::Inputs;
 use super::train::s3::connect;
-use super::train::{known_names, recipe};
+use super::train::{Options, initial_weights, known_names, recipe};
 use crate::console::say;
 use crate::data::Sample;
 use crate::data::class_names::class_names;
 use crate::data::fifo::Patience;
 use crate::data::loader::Plan;
-use crate::data::objects::{Objects, Room};
-use crate::data::pipe::RESERVE;
+use crate::data::objects::{self, Objects, Room};
 use crate::error::{Error, Problems, Result};
 use crate::files::write_atomically;
 use crate::imaging::{Region, encode_png, resize_image};
+use crate::model::size::shrink;
 use crate::render::{Row, cell, contact_sheet, painted};
 use crate::sagemaker::hyperparameters::Augmentations;
 use crate::sagemaker::{Channels, Hyperparameters, MlRoot, Stop};
 
 /// How long a stream may bring nothing.
 const PATIENCE: Duration = Duration::from_mins(10);
+/// The same for S3.
+const S3_PATIENCE: Duration = Duration::from_mins(1);
 
 /// What is to be on the sheet.
 #[derive(Debug)]
@@ -62,11 +64,21 @@ pub fn run(root: &MlRoot, output: Option<PathBuf>, wanted: &Wanted) -> Result<()
     let names = problems.check(class_names(given, labels, classes)).flatten();
     let patience = Patience { idle: PATIENCE, stop: &stop };
     // The spool lives as long as the files in it are read.
-    let known = known_names(names.as_deref(), given.is_some(), None, classes);
-    let objects = Objects::new(connect(PATIENCE, &stop), Room { limit: None, reserve: RESERVE });
+    let connect = connect(S3_PATIENCE, &stop);
+    // A model that is trained on decides what the classes of colour maps are.
+    let initial = channels.model.as_ref().and_then(|_| {
+        let options = Options::default();
+        problems.check(initial_weights(&hyperparameters, &channels, &options, &connect))
+    });
+    let known = known_names(names.as_deref(), given.is_some(), initial.as_ref(), classes);
+    let objects = Objects::new(connect, Room { limit: None, reserve: objects::RESERVE });
     let places = (root.path(), &objects);
     let Inputs { training, class_names: found, _spool, .. } =
         Inputs::of_training(places, &channels, classes, known, patience, &mut problems);
+    if stop.is_requested() {
+        say("asked to stop: nothing is written");
+        return Ok(());
+    }
     problems.into_result()?;
     let plan = Plan {
         samples: Arc::new(training),
@@ -74,15 +86,24 @@ pub fn run(root: &MlRoot, output: Option<PathBuf>, wanted: &Wanted) -> Result<()
         batch_size: hyperparameters.mini_batch_size,
         seed: hyperparameters.seed,
     };
-    let sheet = draw(&plan, &names.or(found).unwrap_or_default(), wanted)?;
+    let names = names.or(found).or_else(|| initial?.class_names().map(<[_]>::to_vec));
+    let Some(sheet) = draw(&plan, &names.unwrap_or_default(), wanted, &stop)? else {
+        say("asked to stop: nothing is written");
+        return Ok(());
+    };
     let output = output.unwrap_or_else(|| root.output_data().join("augment-preview.png"));
     write_atomically(&output, &encode_png(&sheet))?;
     say(format_args!("augmentations {} -> {}", plan.recipe.augmentations, output.display()));
     Ok(())
 }
 
-/// Draws the sheet from the crops that the loader makes.
-fn draw(plan: &Plan, class_names: &[String], wanted: &Wanted) -> Result<RgbImage> {
+/// Draws the sheet from the crops that the loader makes; without one, someone asked to stop.
+fn draw(
+    plan: &Plan,
+    class_names: &[String],
+    wanted: &Wanted,
+    stop: &Stop,
+) -> Result<Option<RgbImage>> {
     let cell = cell(plan.recipe.crop_size);
     let paint = |image: RgbImage, ids: &GrayImage| {
         if wanted.plain { image } else { painted(&image, ids) }
@@ -92,13 +113,16 @@ fn draw(plan: &Plan, class_names: &[String], wanted: &Wanted) -> Result<RgbImage
     let mut rows = Vec::new();
     let mut problems = Problems::new();
     for index in (0..count).map(|row| row * plan.samples.len() / count) {
+        if stop.is_requested() {
+            return Ok(None);
+        }
         let sample = &plan.samples[index];
         // A file that cannot be read does not keep the others from being told too.
         let Some(original) = problems.check(original(sample, cell)) else { continue };
         let mut pictures = vec![paint(original.0, &original.1)];
         for epoch in 0..u64::from(wanted.epochs) {
             let Some((pixels, ids)) = problems.check(plan.crop(index, epoch)) else { continue };
-            pictures.push(paint(pixels, &ids));
+            pictures.push(shrink(&paint(pixels, &ids), cell).into_owned());
             seen.extend(ids.into_raw());
         }
         rows.push(Row { name: sample.key.clone(), pictures });
@@ -117,7 +141,8 @@ fn draw(plan: &Plan, class_names: &[String], wanted: &Wanted) -> Result<RgbImage
         ),
     ];
     let ids = GrayImage::from_raw(seen.len() as u32, 1, seen).unwrap_or_default();
-    Ok(contact_sheet(&title, &columns, (&rows, cell), (&ids, class_names)))
+    let (rows, classes) = ((&rows[..], cell), (&ids, class_names));
+    Ok(Some(contact_sheet(&title, &columns, rows, classes)))
 }
 
 /// A sample as it is stored, upright, in a size for the sheet; the mask keeps its own.

@@ -18,8 +18,7 @@ use crate::data::class_names::class_names;
 use crate::data::color_map::Known;
 use crate::data::fifo::Patience;
 use crate::data::loader::Plan;
-use crate::data::objects::{Connect, Objects, Room};
-use crate::data::pipe::RESERVE;
+use crate::data::objects::{self, Connect, Objects, Room};
 use crate::error::{Error, Problems, Result};
 use crate::files::write_atomically;
 use crate::model::initial::{Initial, Places, Wanted};
@@ -97,7 +96,7 @@ fn train(root: &MlRoot, options: &Options) -> Result<()> {
     let names = problems.check(class_names(given, labels, classes)).flatten();
     let known = known_names(names.as_deref(), given.is_some(), initial.as_ref(), classes);
     let patience = Patience { idle: options.pipe_timeout, stop: &stop };
-    let room = Room { limit: options.s3_cache_size, reserve: RESERVE };
+    let room = Room { limit: options.s3_cache_size, reserve: objects::RESERVE };
     let objects = Objects::new(connect, room);
     let places = (root.path(), &objects);
     let inputs = Inputs::read(places, &channels, &hyperparameters, known, patience, &mut problems);
@@ -133,7 +132,7 @@ fn train(root: &MlRoot, options: &Options) -> Result<()> {
         settings.config.class_names = names;
     }
     let learning = Learning::of(&hyperparameters, &audits[0].pixels[..classes], device);
-    announce(&hyperparameters, device, learning.compute);
+    announce(&hyperparameters, device, learning.compute, &settings.plan);
     let restored = checkpoints.restore(&settings.config, &learning, device)?;
     let (stepper, state) = if let Some(restored) = restored {
         // As large as the model itself, and not needed.
@@ -172,12 +171,22 @@ fn train(root: &MlRoot, options: &Options) -> Result<()> {
 }
 
 /// Says what the job computes on, and what of its settings has no good effect there.
-fn announce(hyperparameters: &Hyperparameters, device: Device, compute: Compute) {
+fn announce(hyperparameters: &Hyperparameters, device: Device, compute: Compute, plan: &Plan) {
     if let (Device::Cuda(number), Some((major, minor))) = (device, torch::compute_capability()) {
         say(format_args!("training on GPU {number} (compute capability {major}.{minor})"));
     }
     if hyperparameters.syncbn {
         note("syncbn is True: without effect, because this job trains on one device");
+    }
+    let images = plan.samples.len();
+    let used = plan.batches() * plan.batch_size.min(images);
+    if used * 10 < images * 9 {
+        note(format_args!(
+            "warning: each epoch leaves out {} of {images} images, which do not fill a batch of {}: \
+             lower mini_batch_size or gradient_accumulation_steps",
+            images - used,
+            plan.batch_size
+        ));
     }
     if compute == Compute::Fp16 && device == Device::Cpu {
         note(
@@ -232,7 +241,7 @@ pub(super) fn known_names<'a>(
 }
 
 /// Finds the weights to start from: the `model` channel's, pretrained ones, or random ones.
-fn initial_weights(
+pub(super) fn initial_weights(
     hyperparameters: &Hyperparameters,
     channels: &Channels,
     options: &Options,

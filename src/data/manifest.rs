@@ -21,6 +21,9 @@ const IMAGE: &str = "source-ref";
 /// Bytes that a line may have: Ground Truth's metadata are a few thousand.
 const MAX_LINE: u64 = 1 << 20;
 
+/// Wrong lines after which the rest is not looked at: the file is no manifest.
+const MAX_WRONG: usize = 10_000;
+
 /// Characters that a message has per line.
 const SHOWN: usize = 500;
 
@@ -112,6 +115,10 @@ impl Reader<'_> {
             match self.sample(text, number) {
                 Ok(sample) => samples.push(sample),
                 // Names and values are as long as whoever wrote them liked.
+                Err(_) if wrong.len() == MAX_WRONG => {
+                    wrong.push(format!("line {number}: no further ones were checked"));
+                    break;
+                }
                 Err(what) => {
                     wrong.push(format!(
                         "line {number} {}",
@@ -138,15 +145,14 @@ impl Reader<'_> {
 
     /// The attribute of the annotation: the only other one that ends in `-ref`.
     fn annotation(&self, object: &Map<String, Value>) -> Result<String, String> {
-        if let Some(attribute) = &self.annotation {
-            return Ok(attribute.clone());
-        }
         let others = object.keys().map(String::as_str);
         let others: Vec<&str> =
             others.filter(|key| key.ends_with("-ref") && *key != IMAGE).collect();
-        match others[..] {
-            [one] => Ok(one.to_owned()),
-            [] => Err(format!("has no annotation: no attribute but {IMAGE} ends in -ref")),
+        match (&self.annotation, &others[..]) {
+            // That another has come beside it may mean that it was adjusted.
+            (Some(attribute), [] | [_]) => Ok(attribute.clone()),
+            (None, [one]) => Ok((*one).to_owned()),
+            (None, []) => Err(format!("has no annotation: no attribute but {IMAGE} ends in -ref")),
             _ => Err(format!(
                 "has several annotations, {}; which one is meant cannot be known: keep one",
                 others.join(" and ")

@@ -17,6 +17,10 @@ use crate::aws::{Failure, Get, S3Uri, Scope, Store};
 use crate::console::{note, say};
 use crate::error::{Error, Result};
 
+/// Bytes of the disk that objects leave free: checkpoints and models of a job are written to the same one,
+/// several of up to 0.5 GB each.
+pub const RESERVE: u64 = 4 << 30;
+
 /// Objects that are fetched at a time: S3 answers one after tens of milliseconds, whatever the bandwidth.
 const AT_A_TIME: usize = 16;
 

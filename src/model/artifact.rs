@@ -174,7 +174,8 @@ pub fn write(folder: &Path, config: &Config, network: &Network) -> Result<()> {
 
 /// The same with a whole weights file that was read before.
 pub fn write_again(folder: &Path, config: &Config, weights: &[u8]) -> Result<()> {
-    for name in [TORCHSCRIPT, ONNX, METRICS, CARD] {
+    // The configuration first: without it a folder holds no model, whatever else is left of an old one.
+    for name in [CONFIG, LABELS, TORCHSCRIPT, ONNX, METRICS, CARD] {
         remove(&folder.join(name))?;
     }
     write_atomically(&folder.join(WEIGHTS), weights)?;

@@ -107,6 +107,21 @@ impl Weights {
         Ok(())
     }
 
+    /// Whether all elements are numbers; else the first tensor that has others is named.
+    pub fn check_finite(&self) -> Result<()> {
+        for spec in self.specs.iter().filter(|spec| spec.role != Role::Counter) {
+            let sum = self.tensor(&spec.name)?.f_detach()?.f_sum(Kind::Double)?;
+            if !sum.f_double_value(&[])?.is_finite() {
+                return Err(Error::input(format!(
+                    "tensor {} has elements that are no numbers: training diverged; lower \
+                     learning_rate",
+                    spec.name
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// The file's bytes; they depend on the weights alone (design: 14).
     pub fn to_safetensors(&self) -> Result<Vec<u8>> {
         let mut contents = Vec::with_capacity(self.specs.len());

@@ -6,25 +6,30 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use super::gradients;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The factor at first.
 const FIRST: f64 = 65536.0;
 /// Steps in a row without overflow after which it is doubled.
 const INTERVAL: u32 = 2000;
-/// Where it stops: twice that would not be a number in half precision's place, 32 bits, for long.
+/// Where it stops on either side, so that it and its inverse are 32-bit numbers.
 const LARGEST: f64 = (1u64 << 40) as f64;
+const SMALLEST: f64 = 1.0 / LARGEST;
+/// Overflows in a row that say that no factor will do.
+const HOPELESS: u32 = 50;
 
 /// The factor, and how long it has done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LossScale {
     scale: f64,
     good: u32,
+    /// Steps in a row that overflowed.
+    bad: u32,
 }
 
 impl Default for LossScale {
     fn default() -> Self {
-        Self { scale: FIRST, good: 0 }
+        Self { scale: FIRST, good: 0, bad: 0 }
     }
 }
 
@@ -35,7 +40,7 @@ impl LossScale {
     }
 
     /// Divides gradients by the factor and says whether they can be used. When they overflowed they
-    /// cannot, and the factor is halved.
+    /// cannot, and the factor is halved; when that does not help for long, it is an error.
     pub fn unscale(&mut self, gradients: &mut [Tensor]) -> Result<bool> {
         let finite = gradients::are_finite(gradients)?;
         if finite {
@@ -43,12 +48,19 @@ impl LossScale {
             let device = gradients.iter().find(|gradient| gradient.defined()).map(Tensor::device);
             let factor = device.map_or(Ok(factor.shallow_clone()), |d| factor.f_to_device(d))?;
             gradients::multiply(gradients, &factor)?;
-            self.good += 1;
+            (self.good, self.bad) = (self.good + 1, 0);
             if self.good == INTERVAL {
-                *self = Self { scale: (self.scale * 2.0).min(LARGEST), good: 0 };
+                *self = Self { scale: (self.scale * 2.0).min(LARGEST), ..Self::default() };
             }
         } else {
-            *self = Self { scale: (self.scale / 2.0).max(f64::MIN_POSITIVE), good: 0 };
+            let scale = (self.scale / 2.0).max(SMALLEST);
+            *self = Self { scale, good: 0, bad: self.bad + 1 };
+            if self.bad == HOPELESS {
+                return Err(Error::input(format!(
+                    "with precision fp16 the gradients overflowed in {HOPELESS} steps in a row; set \
+                     precision to bf16 or fp32"
+                )));
+            }
         }
         Ok(finite)
     }
@@ -62,19 +74,32 @@ mod tests {
     fn gradients_come_back_and_the_factor_grows_after_a_long_time_without_overflow() {
         let mut scale = LossScale::default();
         for step in 0..INTERVAL {
-            assert_eq!(scale, LossScale { scale: FIRST, good: step });
+            assert_eq!(scale, LossScale { scale: FIRST, good: step, bad: 0 });
             let mut gradients = vec![Tensor::from_slice(&[(0.25 * FIRST) as f32])];
             assert!(scale.unscale(&mut gradients).unwrap());
             assert!((gradients[0].double_value(&[0]) - 0.25).abs() < 1e-9);
         }
-        assert_eq!(scale, LossScale { scale: 2.0 * FIRST, good: 0 });
+        assert_eq!(scale, LossScale { scale: 2.0 * FIRST, good: 0, bad: 0 });
     }
 
     #[test]
     fn overflow_halves_the_factor_and_the_gradients_are_not_to_be_used() {
-        let mut scale = LossScale { scale: 8.0, good: 7 };
+        let mut scale = LossScale { scale: 8.0, good: 7, bad: 0 };
         let mut gradients = vec![Tensor::from_slice(&[f32::INFINITY])];
         assert!(!scale.unscale(&mut gradients).unwrap());
-        assert_eq!(scale, LossScale { scale: 4.0, good: 0 });
+        assert_eq!(scale, LossScale { scale: 4.0, good: 0, bad: 1 });
+        let mut good = vec![Tensor::from_slice(&[1.0f32])];
+        assert!(scale.unscale(&mut good).unwrap());
+        assert_eq!(scale, LossScale { scale: 4.0, good: 1, bad: 0 });
+    }
+
+    #[test]
+    fn overflow_that_no_factor_helps_is_an_error_that_names_the_fix() {
+        let mut scale = LossScale::default();
+        let said = (0..=HOPELESS).find_map(|_| {
+            let mut gradients = vec![Tensor::from_slice(&[f32::NAN])];
+            scale.unscale(&mut gradients).err()
+        });
+        assert!(said.unwrap().to_string().contains("set precision to bf16 or fp32"));
     }
 }

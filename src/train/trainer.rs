@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use tch::Tensor;
+use image::RgbImage;
+use tch::{Device, Tensor};
 
 use super::agreement;
 use super::checkpoint::Checkpoints;
@@ -21,6 +22,7 @@ use crate::data::Sample;
 use crate::data::loader::{Loader, Plan, Position};
 use crate::error::{Error, Result};
 use crate::metrics::ConfusionMatrix;
+use crate::model::precision::Compute;
 use crate::model::{Artifact, Config, artifact};
 use crate::progress::Progress;
 use crate::render::confusion_matrix;
@@ -88,6 +90,7 @@ impl Trainer<'_> {
     /// the mean IoU is the best so far the artifact is written.
     pub fn run(mut self) -> Result<End> {
         let end = self.train();
+        self.board.steps();
         // One that was stopped has not ended.
         if !matches!(end, Ok(End::Stopped)) {
             self.board.end(self.state.steps, end.is_ok());
@@ -108,7 +111,10 @@ impl Trainer<'_> {
             }
         }
         self.write_checkpoint()?;
-        self.measure_bf16()?;
+        if let Err(error) = self.measure_bf16() {
+            // The model is trained; this is for servers that would like to know.
+            note(format_args!("warning: bf16 was not compared with fp32: {error}"));
+        }
         let best = self.state.best.take();
         let best = best.ok_or_else(|| Error::internal("no epoch was trained"))?;
         Ok(End::Finished(best))
@@ -117,7 +123,8 @@ impl Trainer<'_> {
     /// Writes into the configuration of the model that was kept how far bfloat16 can be trusted with it.
     fn measure_bf16(&self) -> Result<()> {
         let Settings { validation, model_folder, .. } = self.settings;
-        let kept = Artifact::read(model_folder, self.stepper.network.device())?;
+        // On the processor, for which it is meant: GPUs round in their own ways.
+        let kept = Artifact::read(model_folder, Device::Cpu)?;
         let go_on = || !self.stop.is_requested();
         let Some(bf16) = agreement::measure(&kept.network, validation, go_on)? else {
             return Ok(());
@@ -149,14 +156,14 @@ impl Trainer<'_> {
                 // What was being read was given up.
                 Err(_) if self.stop.is_requested() => {
                     self.state.seconds += since.elapsed().as_secs_f64();
-                    self.state.loss = finite(loss.f_double_value(&[])?, epoch + 1)?;
+                    self.state.loss = self.finite(loss.f_double_value(&[])?)?;
                     return Ok(Go::Stop);
                 }
                 batch => batch?,
             };
             let rate = schedule.rate(self.state.steps);
             let one = self.stepper.step(&batch, rate)?;
-            self.board.step(self.state.steps, rate, &one)?;
+            self.board.step(self.state.steps, rate, &one);
             loss = loss.f_add(&one)?;
             self.state.step += 1;
             self.state.steps += 1;
@@ -165,7 +172,7 @@ impl Trainer<'_> {
             let due = self.checkpoints.is_due(&self.state);
             if stop || last || due {
                 self.state.seconds += since.elapsed().as_secs_f64();
-                self.state.loss = finite(loss.f_double_value(&[])?, epoch + 1)?;
+                self.state.loss = self.finite(loss.f_double_value(&[])?)?;
                 if due && !stop {
                     self.write_checkpoint()?;
                 }
@@ -215,7 +222,7 @@ impl Trainer<'_> {
     fn conclude(&mut self, matrix: &ConfusionMatrix, validation_throughput: f64) -> Result<()> {
         let Settings { plan, schedule, config, model_folder, output_folder, epochs, .. } =
             self.settings;
-        let (state, validation) = (&mut self.state, &self.settings.validation);
+        let state = &mut self.state;
         let number = state.epoch + 1;
         let images = plan.batches() * plan.batch_size.min(plan.samples.len());
         let metrics = Metrics::new(number, matrix, &config.class_names);
@@ -229,18 +236,14 @@ impl Trainer<'_> {
             learning_rate: schedule.rate(state.steps.saturating_sub(1)),
         };
         say(epoch.lines(*epochs));
-        self.board.epoch(state.steps, &epoch, &metrics)?;
-        if self.board.is_open() {
-            let picture = confusion_matrix(&metrics.confusion_matrix, &config.class_names);
-            self.board.picture(state.steps, "confusion_matrix", &picture);
-        }
-        let at = (state.steps, number);
-        let network = self.stepper.evaluated();
-        predictions::show(&mut self.board, at, network, validation, &config.class_names)?;
+        self.board.epoch(state.steps.saturating_sub(1), &epoch, &metrics);
+        let picture = confusion_matrix(&metrics.confusion_matrix, &config.class_names);
         state.history.push(epoch);
         curves::write(output_folder, &state.history)?;
         let better = state.best.as_ref().is_none_or(|best| metrics.miou > best.miou);
         if better {
+            // The last update may be the one that went wrong: no loss has seen it.
+            self.stepper.evaluated().weights.check_finite()?;
             artifact::write(model_folder, config, self.stepper.evaluated())?;
         }
         let score = metrics.miou;
@@ -254,7 +257,20 @@ impl Trainer<'_> {
             state.stopped_early = true;
         }
         (state.epoch, state.step, state.loss, state.seconds) = (number, 0, 0.0, 0.0);
-        Ok(())
+        self.draw(&picture, number)
+    }
+
+    /// Gives the board its pictures of an epoch.
+    fn draw(&mut self, confusion: &RgbImage, epoch: usize) -> Result<()> {
+        // Nobody waits for pictures at the end.
+        if !self.board.is_open() || self.stop.is_requested() {
+            return Ok(());
+        }
+        let Settings { validation, config, .. } = self.settings;
+        let at = (self.state.steps.saturating_sub(1), epoch);
+        self.board.picture(at.0, "confusion_matrix", confusion);
+        let network = self.stepper.evaluated();
+        predictions::show(&mut self.board, at, network, validation, &config.class_names)
     }
 
     /// Leaves everything such that the job can go on, and a model that can be used.
@@ -280,17 +296,24 @@ impl Trainer<'_> {
     }
 
     fn write_checkpoint(&mut self) -> Result<()> {
+        // A job that goes on from here does not repeat them.
+        self.board.steps();
         let best = self.settings.model_folder.join(artifact::WEIGHTS);
         self.checkpoints.write(&self.stepper, &self.state, &best)
     }
-}
 
-/// Weights that are not numbers must neither be kept nor served.
-fn finite(loss: f64, epoch: usize) -> Result<f64> {
-    if loss.is_finite() {
-        return Ok(loss);
+    /// Weights that are not numbers must neither be kept nor served.
+    fn finite(&self, loss: f64) -> Result<f64> {
+        if loss.is_finite() {
+            return Ok(loss);
+        }
+        let advice = match self.stepper.network.compute {
+            Compute::Fp16 => "set precision to bf16 or fp32, or lower learning_rate",
+            Compute::Fp32 | Compute::Bf16 => "lower learning_rate",
+        };
+        let epoch = self.state.epoch + 1;
+        Err(Error::input(format!(
+            "the training loss became {loss} in epoch {epoch}: training diverged; {advice}"
+        )))
     }
-    Err(Error::input(format!(
-        "the training loss became {loss} in epoch {epoch}: training diverged; lower learning_rate"
-    )))
 }

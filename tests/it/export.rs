@@ -6,7 +6,7 @@ use maskmaker::model::{Config, Network, artifact};
 use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
 use tch::Device;
 
-use crate::job::{Job, names};
+use crate::job::{Job, maskmaker, names};
 
 /// A model as earlier versions left it: weights and configuration alone.
 fn old_model() -> Job {
@@ -17,6 +17,18 @@ fn old_model() -> Job {
     artifact::write(&folder, &Config::new(kind, 3, None), &network).unwrap();
     fs::remove_file(folder.join(artifact::LABELS)).unwrap();
     job
+}
+
+#[test]
+fn a_bare_file_name_is_one_in_the_current_folder() {
+    let job = old_model();
+    for (format, file) in [("torchscript", "a.pt"), ("onnx", "a.onnx")] {
+        let mut command = maskmaker();
+        command.current_dir(job.path("")).args(["export", "model", "--format", format]);
+        let output = command.args(["--output", file]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(job.path(file).is_file());
+    }
 }
 
 #[test]

@@ -50,6 +50,11 @@ impl Inputs {
         // fetched.
         let [mut train, mut valid] =
             sources.map(|source| Split::named(source, root, objects, problems));
+        for ((split, source), map) in [&mut train, &mut valid].into_iter().zip(sources).zip(maps) {
+            split.fill(source, patience, &mut spool, problems);
+            split.map_labels(map.as_ref());
+        }
+        // After the streams, which must have room on the disk.
         if !objects.is_empty() {
             // Fetching takes minutes: not when the job is known to fail.
             let fetched = problems.is_empty()
@@ -57,10 +62,6 @@ impl Inputs {
             if !fetched || patience.stop.is_requested() {
                 return Self::of(train, valid, spool);
             }
-        }
-        for ((split, source), map) in [&mut train, &mut valid].into_iter().zip(sources).zip(maps) {
-            split.fill(source, patience, &mut spool, problems);
-            split.map_labels(map.as_ref());
         }
         // Without names, those that are found are all, unless there are lines that could not be read.
         let is_complete = known.is_some() || problems.is_empty();
@@ -102,7 +103,7 @@ impl Inputs {
         patience: Patience<'_>,
         problems: &mut Problems,
     ) -> Self {
-        let [map, _] = label_maps(&channels.label_map, classes, problems);
+        let [map, validation_map] = label_maps(&channels.label_map, classes, problems);
         let mut spool = None;
         let mut read = |source: &Source, problems: &mut Problems| {
             let mut split = Split::named(source, root, objects, problems);
@@ -115,6 +116,7 @@ impl Inputs {
         let mut class_names = None;
         if color_map::is_in(&train.samples) && problems.is_empty() {
             valid = read(&channels.validation, problems);
+            valid.map_labels(validation_map.as_ref());
             let assigned = assign_colors(&mut train, &mut valid, known, classes);
             class_names = problems.check(assigned).flatten();
         }

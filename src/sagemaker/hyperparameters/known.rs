@@ -241,7 +241,7 @@ pub const TABLE: &[Setting] = &[
         allowed: Allowed::Integer(1, 1024),
         default: Default::Value("1"),
         ours: true,
-        about: "mini-batches per update of the weights: trains with gradients of mini_batch_size times as many images in the memory of one mini-batch; schedules count updates",
+        about: "mini-batches per update of the weights: gradients of so many times mini_batch_size images with the activations of one mini-batch in the device's memory (the loader holds the pixels of all); schedules count updates, and images that do not fill the last update of an epoch are left out of it",
     },
     Setting {
         name: "gradient_clip_norm",

@@ -38,9 +38,7 @@ impl EventFile {
         let file = File::create(&path).map_err(|cause| Error::io("create", &path, &cause))?;
         let mut file = Self { path, file: BufWriter::new(file) };
         file.event(0, What::FileVersion(VERSION.to_owned()))?;
-        if step > 0 {
-            file.event(step, What::SessionLog(SessionLog { status: START }))?;
-        }
+        file.event(step, What::SessionLog(SessionLog { status: START }))?;
         Ok(file)
     }
 

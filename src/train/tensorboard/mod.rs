@@ -27,7 +27,7 @@ use self::message::{
     Any, Content, Dim, Hparams, HparamsData, Image, Kind, Metadata, PluginData, SessionEnd,
     SessionStart, Shape, Status, Value,
 };
-use super::history::{Epoch, Metrics};
+use super::history::{Epoch, Metrics, NamedScores};
 use crate::console::note;
 use crate::error::{Error, Result};
 use crate::imaging::encode_png;
@@ -70,30 +70,28 @@ impl Board {
     }
 
     /// Notes the loss of step `step`, counted from 0, without waiting for it.
-    pub fn step(&mut self, step: usize, rate: f64, loss: &Tensor) -> Result<()> {
+    pub fn step(&mut self, step: usize, rate: f64, loss: &Tensor) {
         if self.file.is_some() {
             self.pending.push((step, rate, loss.shallow_clone()));
             if self.pending.len() >= TOGETHER {
-                self.steps()?;
+                self.steps();
             }
         }
-        Ok(())
     }
 
     /// Writes the steps that were noted.
-    fn steps(&mut self) -> Result<()> {
+    pub fn steps(&mut self) {
         for (step, rate, loss) in std::mem::take(&mut self.pending) {
-            let loss = loss.f_double_value(&[])?;
-            let values = vec![scalar("train/loss", loss), scalar("train/learning_rate", rate)];
+            let mut values = vec![scalar("train/learning_rate", rate)];
+            values.extend(loss.f_double_value(&[]).map(|loss| scalar("train/loss", loss)));
             self.write(step, values);
         }
         self.flush();
-        Ok(())
     }
 
-    /// Writes what an epoch that ended after `steps` steps in all came to.
-    pub fn epoch(&mut self, steps: usize, epoch: &Epoch, metrics: &Metrics) -> Result<()> {
-        self.steps()?;
+    /// Writes what an epoch came to that ended with step `last`, counted from 0.
+    pub fn epoch(&mut self, last: usize, epoch: &Epoch, metrics: &Metrics) {
+        self.steps();
         let mut values = vec![
             scalar("train/images_per_second", epoch.train_throughput),
             scalar("validation/images_per_second", epoch.validation_throughput),
@@ -104,15 +102,16 @@ impl Board {
         some("train/waiting_for_data".to_owned(), self.waiting.take());
         some("validation/mIOU".to_owned(), metrics.miou);
         some("validation/pixel_accuracy".to_owned(), metrics.pixel_accuracy);
-        for class in &metrics.classes {
-            some(format!("iou/{}", class.name), class.scores.iou);
-            some(format!("precision/{}", class.name), class.scores.precision);
-            some(format!("recall/{}", class.name), class.scores.recall);
-            some(format!("f1/{}", class.name), class.scores.f1);
+        for NamedScores { id, name, scores } in &metrics.classes {
+            let others = metrics.classes.iter().filter(|other| other.name == *name).count();
+            let name = if others > 1 { format!("{name} ({id})") } else { name.clone() };
+            some(format!("iou/{name}"), scores.iou);
+            some(format!("precision/{name}"), scores.precision);
+            some(format!("recall/{name}"), scores.recall);
+            some(format!("f1/{name}"), scores.f1);
         }
-        self.write(steps, values);
+        self.write(last, values);
         self.flush();
-        Ok(())
     }
 
     /// Whether pictures are worth making.
@@ -120,8 +119,8 @@ impl Board {
         self.file.is_some()
     }
 
-    /// Writes a picture.
-    pub fn picture(&mut self, steps: usize, tag: &str, picture: &RgbImage) {
+    /// Writes a picture of what step `last` led to.
+    pub fn picture(&mut self, last: usize, tag: &str, picture: &RgbImage) {
         let image = Image {
             height: picture.height() as i32,
             width: picture.width() as i32,
@@ -129,12 +128,13 @@ impl Board {
             encoded: encode_png(picture),
         };
         let content = Some(Content::Image(image));
-        self.write(steps, vec![Value { tag: tag.to_owned(), metadata: None, content }]);
+        self.write(last, vec![Value { tag: tag.to_owned(), metadata: None, content }]);
         self.flush();
     }
 
-    /// Writes how the run ended: well, or with an error.
+    /// Writes how the run ended after `steps` steps: well, or with an error.
     pub fn end(&mut self, steps: usize, well: bool) {
+        self.steps();
         let status = if well { Status::Success } else { Status::Failure };
         let end = SessionEnd { status: status.into(), end_time_secs: seconds() };
         self.write(steps, vec![plugin(SESSION_END, Hparams::End(end))]);
@@ -250,14 +250,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut board = Board::open(folder.path(), &hyperparameters(), 0);
         for step in 0..TOGETHER + 3 {
-            board.step(step, 0.1, &Tensor::from(step as f64)).unwrap();
+            board.step(step, 0.1, &Tensor::from(step as f64));
         }
         let losses = |folder: &Path| {
             let values = values(folder).into_iter().filter(|(tag, ..)| tag == "train/loss");
             values.map(|(_, step, loss)| (step, loss)).collect::<Vec<_>>()
         };
         assert_eq!(losses(folder.path()).len(), TOGETHER);
-        board.steps().unwrap();
+        board.steps();
         let expected: Vec<_> =
             (0..TOGETHER + 3).map(|step| (step as i64, Some(step as f32))).collect();
         assert_eq!(losses(folder.path()), expected);
@@ -293,7 +293,7 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         let mut board = Board::open(&file, &hyperparameters(), 0);
         assert!(!board.is_open());
-        board.step(0, 0.1, &Tensor::from(1.0)).unwrap();
+        board.step(0, 0.1, &Tensor::from(1.0));
         board.end(1, false);
     }
 }

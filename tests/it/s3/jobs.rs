@@ -226,8 +226,8 @@ fn a_stop_while_a_batch_is_fetched_leaves_a_checkpoint_that_the_job_goes_on_from
         command.arg("--ml-root").arg(job.path("")).arg("train");
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
-    // After the audit, two epochs and a bit: nothing more comes.
-    s3.silent_after(17 + 16 + 32);
+    // After the audit, two epochs with their pictures and a bit: nothing more comes.
+    s3.silent_after(17 + 16 + 40);
     let process = start();
     s3.wait_for_silence();
     let id = process.id().to_string();
