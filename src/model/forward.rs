@@ -39,7 +39,8 @@ pub fn forward(graph: &Graph, weights: &Weights, input: &Tensor, mode: Mode<'_>)
         Mode::Evaluate { aux: true } | Mode::Train { .. } => vec![graph.out, graph.aux],
     };
     let last_uses = graph.last_uses(&wanted);
-    // Logits are resized and compared in 32 bits whatever the format before them.
+    // Logits are made, resized and compared in 32 bits whatever the format before them: with the 8 bits
+    // of bfloat16 many would be equal.
     let class_layers: Vec<&str> = graph.class_layers().map(|conv| conv.name.as_str()).collect();
     let is_class_layer = |conv: &Conv| class_layers.contains(&conv.name.as_str());
     let mut values: Vec<Option<Tensor>> = Vec::with_capacity(graph.nodes.len());
@@ -59,7 +60,7 @@ pub fn forward(graph: &Graph, weights: &Weights, input: &Tensor, mode: Mode<'_>)
         let value = match &node.op {
             Op::Input => input.shallow_clone(),
             Op::Conv(conv) if is_class_layer(conv) => {
-                convolve(conv, weights, get(0)?)?.f_to_kind(Kind::Float)?
+                convolve(conv, weights, &get(0)?.f_to_kind(Kind::Float)?)?
             }
             Op::Conv(conv) => convolve(conv, weights, get(0)?)?,
             Op::BatchNorm { name, .. } => normalise(name, weights, get(0)?, mode)?,

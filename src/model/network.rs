@@ -75,13 +75,14 @@ impl Network {
 
     /// A copy with weights of its own in 32 bits, of which nothing is learned.
     pub fn copy(&self) -> Result<Self> {
-        let weights = self.weights.copy(Kind::Float)?;
+        let weights = self.weights.copy(Kind::Float, &[])?;
         Ok(Self { compute: self.compute, ..Self::new(self.graph.clone(), weights, self.device)? })
     }
 
     /// A copy to compute many images with in this format, whose weights need not be converted for each.
     pub fn frozen(&self, compute: Compute) -> Result<Self> {
-        let weights = self.weights.copy(compute.kind())?;
+        let exact: Vec<&str> = self.graph.class_layers().map(|conv| conv.name.as_str()).collect();
+        let weights = self.weights.copy(compute.kind(), &exact)?;
         Ok(Self { compute, ..Self::new(self.graph.clone(), weights, self.device)? })
     }
 

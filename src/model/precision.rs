@@ -1,5 +1,5 @@
 //! In which number format a network is computed. Weights, BatchNorm's statistics and everything from the
-//! class layers' logits on are 32-bit floats whatever the format.
+//! layers that give the logits on are 32-bit floats whatever the format.
 
 use tch::{Device, Kind};
 

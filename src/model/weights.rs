@@ -79,10 +79,12 @@ impl Weights {
         Ok(Self { specs, tensors, batches })
     }
 
-    /// The same in memory of its own, of which nothing is learned; the convolutions' in this format.
-    pub fn copy(&self, convolutions: Kind) -> Result<Self> {
+    /// The same in memory of its own, of which nothing is learned; the convolutions' in this format, but
+    /// for those of the modules in `exact`, which stay in 32 bits.
+    pub fn copy(&self, convolutions: Kind, exact: &[&str]) -> Result<Self> {
         let copy = |(name, tensor): (&String, &Tensor)| {
-            let convolution = tensor.dim() == 4;
+            let module = name.rsplit_once('.').map_or("", |(module, _)| module);
+            let convolution = tensor.dim() == 4 && !exact.contains(&module);
             let kind = if convolution { convolutions } else { Kind::Float };
             let mut own = tensor.f_detach()?.f_to_kind(kind)?;
             if own.data_ptr() == tensor.data_ptr() {
