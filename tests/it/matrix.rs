@@ -40,7 +40,7 @@ const LEARNING: &[&str] = &[
 /// Losses, number formats, and what is done to gradients and weights.
 const BEYOND: &[&str] = &[
     "precision=bf16 loss=cross_entropy=1,dice=0.5 class_weights=auto mini_batch_size=2 \
-     augmentations=vflip,rotate=180,perspective=1,color_jitter,blur,noise,jpeg,cutout",
+     augmentations=vflip,rotate=180,perspective=0.6,color_jitter,blur,noise,jpeg,cutout",
     "precision=fp16 loss=focal focal_gamma=0 gradient_clip_norm=1 ema_decay=0.999",
     "precision=fp32 loss=lovasz=1000 gradient_accumulation_steps=3 mini_batch_size=2",
     "precision=auto loss=dice=0.000001,focal=3 focal_gamma=10 ema_decay=0 algorithm=psp \
