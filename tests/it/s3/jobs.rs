@@ -215,10 +215,10 @@ fn a_job_that_is_asked_to_stop_while_it_fetches_ends_at_once_and_without_a_failu
 
 #[test]
 fn a_stop_while_a_batch_is_fetched_leaves_a_checkpoint_that_the_job_goes_on_from() {
-    let whole = Job::new().with("epochs", "3");
+    let whole = Job::new().with("epochs", "6");
     whole.train();
     let s3 = FakeS3::start();
-    let job = job(&s3).with("epochs", "3");
+    let job = job(&s3).with("epochs", "6");
     job.configure();
     let start = || {
         let mut command = program(&job, &s3.url());
@@ -226,8 +226,9 @@ fn a_stop_while_a_batch_is_fetched_leaves_a_checkpoint_that_the_job_goes_on_from
         command.arg("--ml-root").arg(job.path("")).arg("train");
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
-    // After the audit, two epochs with their pictures and a bit: nothing more comes.
-    s3.silent_after(17 + 16 + 40);
+    // 1 to 16 objects are fetched ahead, 16 for the audit, and 20 in each epoch: then, in the second or third
+    // of six, nothing more comes.
+    s3.silent_after(16 + 16 + 32);
     let process = start();
     s3.wait_for_silence();
     let id = process.id().to_string();
