@@ -1,13 +1,16 @@
-//! Writing files so that they are whole or absent (design: 6).
+//! Files and folders: listing what is there, and writing so that a file is whole or absent (design: 6).
 
 use std::fs;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Problems, Result};
 
 /// How names start that a killed process may leave behind.
 const PARTIAL: &str = ".partial-";
+
+/// What a folder holds while it is being filled by a program whose interruption must not be mistaken for its end.
+pub const UNFINISHED: &str = ".maskmaker-unfinished";
 
 /// Writes `bytes` to `path` under a temporary name in the same folder, syncs, and renames.
 /// Missing parent folders are made.
@@ -25,7 +28,31 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     sync_folder(folder).map_err(|e| failed(&e))
 }
 
-/// The same for content that `write` puts into a new file at the path it is given, piece by piece.
+/// The same without waiting for the disk, for many files whose folder is marked as [`UNFINISHED`] and brought to disk
+/// in the end by [`sync_disk`]. The folder must be there.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let failed = |cause: &std::io::Error| Error::io("write", path, cause);
+    let mut file = tempfile::Builder::new()
+        .prefix(PARTIAL)
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .tempfile_in(folder_of(path))
+        .map_err(|e| failed(&e))?;
+    file.write_all(bytes).map_err(|e| failed(&e))?;
+    file.persist(path).map(drop).map_err(|e| failed(&e.error))
+}
+
+/// Makes a folder and those above it.
+pub fn make_folder(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|cause| Error::io("make the folder", path, &cause))
+}
+
+/// Waits until everything that was written is on the disk of `folder`.
+pub fn sync_disk(folder: &Path) -> Result<()> {
+    let sync = || rustix::fs::syncfs(fs::File::open(folder)?).map_err(std::io::Error::from);
+    sync().map_err(|cause| Error::io("write", folder, &cause))
+}
+
+/// As [`write_atomically`] for content that `write` puts into a new file at the path it is given, piece by piece.
 pub fn write_atomically_with(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
     let failed = |cause: &std::io::Error| Error::io("write", path, cause);
     let folder = folder_of(path);
@@ -70,6 +97,40 @@ pub fn remove(path: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Visits the files at any depth below a folder with their sizes in bytes, in no particular order. What storage
+/// and tools leave beside data is not visited: hidden files and Hadoop's markers. Everything that cannot be read,
+/// and what is neither a file nor a folder, is a problem.
+pub fn below(folder: &Path, problems: &mut Problems, visit: &mut impl FnMut(PathBuf, u64)) {
+    let entries = fs::read_dir(folder).map_err(|cause| Error::io("list", folder, &cause));
+    for entry in problems.check(entries).into_iter().flatten() {
+        let entry = entry.map_err(|cause| Error::io("list", folder, &cause));
+        let Some(path) = problems.check(entry).map(|entry| entry.path()) else { continue };
+        if is_noise(&path) {
+            continue;
+        }
+        // Follows links, as FastFile and mounts of a laptop may have them.
+        let about = fs::metadata(&path).map_err(|cause| Error::io("read", &path, &cause));
+        let Some(about) = problems.check(about) else { continue };
+        if about.is_dir() {
+            below(&path, problems, visit);
+        } else if about.is_file() {
+            visit(path, about.len());
+        } else {
+            // Reading a FIFO would wait for ever.
+            problems.push(format!("{} is neither a file nor a folder; remove it", path.display()));
+        }
+    }
+}
+
+fn is_noise(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with('.')
+        || name == "_SUCCESS"
+        || name.ends_with("_$folder$")
+        || name == "Thumbs.db"
+        || name == "__MACOSX"
 }
 
 /// Reads a whole file, naming it when that fails.

@@ -10,7 +10,9 @@
 //! | HTTP | [`serve`] |
 //! | artifact and image to class ids | [`inference`] |
 //! | criterion, optimizers, the epoch loop | [`train`] |
+//! | annotated images to channels | [`preprocess`] |
 //! | files to batches, the audit, sample data | [`data`] |
+//! | regions, masks and outlines; the stable split | [`annotations`] |
 //! | networks, weights, the artifact | [`model`] |
 //! | the ground floor, whose rooms know nothing of each other | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`], [`torch`] |
 //!
@@ -19,6 +21,7 @@
 // In tests a failed expectation is the message.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod annotations;
 pub mod aws;
 pub mod cli;
 pub mod colours;
@@ -31,6 +34,7 @@ pub mod imaging;
 pub mod inference;
 pub mod metrics;
 pub mod model;
+pub mod preprocess;
 pub mod progress;
 pub mod render;
 pub mod sagemaker;

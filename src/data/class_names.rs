@@ -161,7 +161,9 @@ mod tests {
     #[test]
     fn the_labels_of_a_model_are_read() {
         let names: Vec<String> = (0..12).map(|id| format!("class {id}")).collect();
-        let written = serde_json::to_vec(&crate::model::labels::Labels { names: &names }).unwrap();
+        let written =
+            serde_json::to_vec(&crate::model::labels::Labels { names: &names, colours: None })
+                .unwrap();
         assert_eq!(parse(&written, 12).unwrap(), names);
     }
 

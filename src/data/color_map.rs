@@ -40,6 +40,30 @@ pub struct ColorMap {
 }
 
 impl ColorMap {
+    /// A map of names, colours and classes that are known.
+    pub fn of_classes(classes: impl IntoIterator<Item = (String, [u8; 3], u8)>) -> Self {
+        let entry = |(name, color, class)| Entry { name, color, class: Some(class) };
+        let mut entries: Vec<Entry> = classes.into_iter().map(entry).collect();
+        entries.sort();
+        Self { entries }
+    }
+
+    /// The names of its classes.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| entry.name.as_str())
+    }
+
+    /// The same map with the classes of its names; the background is class 0, and a name without class stands for
+    /// nothing.
+    #[must_use]
+    pub fn with_classes(&self, class: impl Fn(&str) -> Option<u8>) -> Self {
+        let mut map = self.clone();
+        for entry in &mut map.entries {
+            entry.class = if is_background(&entry.name) { Some(0) } else { class(&entry.name) };
+        }
+        map
+    }
+
     /// Reads the metadata of an annotation: none if they hold no map. All that is wrong is one text, which
     /// completes "line 3 ...".
     pub fn parse(metadata: &Value) -> Result<Option<Self>, String> {

@@ -1,11 +1,11 @@
 //! Samples: the images of a channel and their masks.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Sample;
-use crate::error::{Error, Problems, did_you_mean};
+use crate::error::{Problems, did_you_mean};
+use crate::files;
 use crate::sagemaker::channels::Split;
 
 /// How many names a message lists before it only counts.
@@ -73,12 +73,17 @@ pub(super) fn examples(names: &[String]) -> String {
 
 /// Every file of a channel by its path without extension.
 fn by_key(folder: &Path, problems: &mut Problems) -> BTreeMap<String, PathBuf> {
-    let mut files = Vec::new();
-    list(folder, &mut files, problems);
-    files.sort();
+    let mut found = Vec::new();
+    files::below(folder, problems, &mut |path, bytes| {
+        // Objects without bytes stand for folders in S3.
+        if bytes > 0 || is_image(&path) {
+            found.push(path);
+        }
+    });
+    found.sort();
     let mut keys: BTreeMap<String, PathBuf> = BTreeMap::new();
     let mut foreign = Vec::new();
-    for path in files {
+    for path in found {
         let below = path.strip_prefix(folder).unwrap_or(&path);
         let Some(key) = below.with_extension("").to_str().map(str::to_owned) else {
             problems.push(format!("{}: the name is not UTF-8; rename it", path.display()));
@@ -108,47 +113,15 @@ fn by_key(folder: &Path, problems: &mut Problems) -> BTreeMap<String, PathBuf> {
     keys
 }
 
-fn list(folder: &Path, files: &mut Vec<PathBuf>, problems: &mut Problems) {
-    let entries = fs::read_dir(folder).map_err(|cause| Error::io("list", folder, &cause));
-    for entry in problems.check(entries).into_iter().flatten() {
-        let entry = entry.map_err(|cause| Error::io("list", folder, &cause));
-        let Some(path) = problems.check(entry).map(|entry| entry.path()) else { continue };
-        // Follows links, as FastFile and mounts of a laptop may have them.
-        let about = fs::metadata(&path).map_err(|cause| Error::io("read", &path, &cause));
-        let Some(about) = problems.check(about) else { continue };
-        if is_noise(&path, about.len(), about.is_dir()) {
-            continue;
-        }
-        if about.is_dir() {
-            list(&path, files, problems);
-        } else if about.is_file() {
-            files.push(path);
-        } else {
-            // Reading a FIFO would wait for ever.
-            problems.push(format!("{} is neither a file nor a folder; remove it", path.display()));
-        }
-    }
-}
-
 fn is_image(path: &Path) -> bool {
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
     ["jpg", "jpeg", "png"].contains(&extension.as_str())
 }
 
-/// What storage and tools leave beside data: hidden files, Hadoop's markers, and the zero-byte
-/// objects that stand for folders in S3.
-fn is_noise(path: &Path, bytes: u64, is_folder: bool) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let marker = name.starts_with('.')
-        || name == "_SUCCESS"
-        || name.ends_with("_$folder$")
-        || name == "Thumbs.db"
-        || name == "__MACOSX";
-    marker || (!is_folder && bytes == 0 && !is_image(path))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::error::Result;
 

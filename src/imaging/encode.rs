@@ -11,7 +11,12 @@ use crate::colours::class_colour;
 ///
 /// A mask without pixels gives no bytes.
 pub fn encode_mask(ids: &GrayImage) -> Vec<u8> {
-    let palette: Vec<u8> = (0..=255).flat_map(class_colour).collect();
+    encode_mask_in(ids, class_colour)
+}
+
+/// The same with other colours: red, green and blue by class id.
+pub fn encode_mask_in(ids: &GrayImage, colour: impl Fn(u8) -> [u8; 3]) -> Vec<u8> {
+    let palette: Vec<u8> = (0..=u8::MAX).flat_map(colour).collect();
     write_png(ids.width(), ids.height(), ids.as_raw(), |encoder| {
         encoder.set_color(ColorType::Indexed);
         encoder.set_palette(palette);

@@ -19,7 +19,7 @@ mod sniff;
 
 pub use color_mask::{ColorMask, ColorPixels, decode_color_mask};
 pub use decode::{Limits, MAX_SIDE, decode_upright};
-pub use encode::{encode_jpeg, encode_mask, encode_png};
+pub use encode::{encode_jpeg, encode_mask, encode_mask_in, encode_png};
 pub use error::{DecodeError, MaskError};
 pub use mask::decode_mask;
 pub use picture::Picture;

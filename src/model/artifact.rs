@@ -179,7 +179,7 @@ pub fn write_again(folder: &Path, config: &Config, weights: &[u8]) -> Result<()>
         remove(&folder.join(name))?;
     }
     write_atomically(&folder.join(WEIGHTS), weights)?;
-    write_json(&folder.join(LABELS), &Labels { names: &config.class_names })?;
+    write_json(&folder.join(LABELS), &Labels { names: &config.class_names, colours: None })?;
     write_json(&folder.join(CONFIG), config)
 }
 

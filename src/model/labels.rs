@@ -10,6 +10,8 @@ use crate::colours::class_colour;
 pub struct Labels<'a> {
     /// One name per class, class 0 first.
     pub names: &'a [String],
+    /// Red, green and blue by class; without them those of the masks.
+    pub colours: Option<&'a [[u8; 3]]>,
 }
 
 #[derive(Serialize)]
@@ -21,9 +23,10 @@ struct Label<'a> {
 
 impl Serialize for Labels<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let given = |id: u8| self.colours?.get(usize::from(id)).copied();
+        let colour = |id| given(id).unwrap_or_else(|| class_colour(id));
         let by_id = (0..=u8::MAX).zip(self.names);
-        serializer
-            .collect_map(by_id.map(|(id, name)| (id, Label { name, colour: class_colour(id) })))
+        serializer.collect_map(by_id.map(|(id, name)| (id, Label { name, colour: colour(id) })))
     }
 }
 
@@ -34,7 +37,7 @@ mod tests {
     #[test]
     fn ids_are_in_their_order_and_colours_those_of_the_masks() {
         let names: Vec<String> = (0..11).map(|id| format!("n{id}")).collect();
-        let text = serde_json::to_string(&Labels { names: &names }).unwrap();
+        let text = serde_json::to_string(&Labels { names: &names, colours: None }).unwrap();
         assert!(text.starts_with(
             r#"{"0":{"name":"n0","colour":[0,0,0]},"1":{"name":"n1","colour":[128,0,0]},"2":"#
         ));

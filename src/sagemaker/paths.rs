@@ -67,6 +67,31 @@ impl MlRoot {
         self.0.join("checkpoints")
     }
 
+    /// `processing/input/<name>`, by custom the input of that name.
+    pub fn processing_input(&self, name: &str) -> PathBuf {
+        self.0.join("processing/input").join(name)
+    }
+
+    /// `processing/output`, by custom the folder of all outputs.
+    pub fn processing_output(&self) -> PathBuf {
+        self.0.join("processing/output")
+    }
+
+    /// `config/processingjobconfig.json`, which is there in processing jobs only.
+    pub fn processing_config(&self) -> PathBuf {
+        self.0.join("config/processingjobconfig.json")
+    }
+
+    /// `config/resourceconfig.json`: the instances of a processing job.
+    pub fn processing_resources(&self) -> PathBuf {
+        self.0.join("config/resourceconfig.json")
+    }
+
+    /// `output/message`, whose first 1024 bytes become a processing job's `ExitMessage`.
+    pub fn message(&self) -> PathBuf {
+        self.0.join("output/message")
+    }
+
     /// `output/failure`, whose first 1024 characters become the job's `FailureReason`.
     pub fn failure(&self) -> PathBuf {
         self.0.join("output/failure")

@@ -26,7 +26,8 @@ def test_every_step_has_its_loss_and_learning_rate(board, job):
 def test_scores_are_those_of_metrics_json(board, job):
     metrics = json.loads((job / "model/metrics.json").read_text())
     (score,) = board.Scalars("validation/mIOU")
-    assert score.step == 1  # of the last step and math.isclose(score.value, metrics["mIOU"], rel_tol=1e-5)
+    assert score.step == 1  # of the last step
+    assert math.isclose(score.value, metrics["mIOU"], rel_tol=1e-5)
     for a_class in metrics["classes"]:
         for name in ("iou", "precision", "recall", "f1"):
             if a_class[name] is not None:

@@ -63,7 +63,9 @@ pub fn assign(
     let mut done: HashMap<Arc<ColorMap>, Arc<ColorMap>> = HashMap::new();
     for sample in splits.into_iter().flat_map(|(_, samples)| samples) {
         if let Some(map) = &mut sample.color_map {
-            let with_ids = done.entry(map.clone()).or_insert_with(|| Arc::new(with_ids(map, &ids)));
+            let with_ids = done
+                .entry(map.clone())
+                .or_insert_with(|| Arc::new(map.with_classes(|name| ids.get(name).copied())));
             *map = with_ids.clone();
         }
     }
@@ -190,15 +192,6 @@ fn sorted(
     }
     let ids = names.iter().zip(0..=u8::MAX).map(|(name, id)| (name.clone(), id));
     (ids.collect(), names)
-}
-
-fn with_ids(map: &ColorMap, ids: &HashMap<String, u8>) -> ColorMap {
-    let mut map = map.clone();
-    for entry in &mut map.entries {
-        entry.class =
-            if is_background(&entry.name) { Some(0) } else { ids.get(&entry.name).copied() };
-    }
-    map
 }
 
 fn shown<'a>(names: impl Iterator<Item = &'a str> + Clone) -> String {

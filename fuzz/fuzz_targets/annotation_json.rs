@@ -1,0 +1,36 @@
+//! Label Studio's documents: any bytes are elements, entries, regions and pixels, or an error at one of these steps.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use maskmaker::annotations::elements::Elements;
+use maskmaker::annotations::{label_config, label_studio};
+
+/// Longest side that pixels are made for.
+const LARGEST: u32 = 512;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(config) = label_config::parse(bytes) {
+        assert!(config.labels.iter().all(|label| !label.name.is_empty()));
+        assert!(!config.labels.is_empty() || !config.warnings.is_empty());
+    }
+    for element in Elements::new(bytes, bytes.len()) {
+        let Ok(element) = element else { return };
+        assert_eq!(&bytes[element.offset as usize..][..element.bytes.len()], &element.bytes[..]);
+        let Ok(entry) = label_studio::index(&element.bytes) else { continue };
+        for (number, summary) in entry.annotations.iter().enumerate() {
+            let Ok(drawn) = label_studio::regions(&element.bytes, number) else { continue };
+            assert_eq!(drawn.regions.len(), summary.regions);
+            for mut region in drawn.regions {
+                assert!(region.labels.iter().all(|label| summary.labels.contains(label)));
+                let small = region.size.filter(|&(width, height)| width.max(height) <= LARGEST);
+                let (width, height) = small.unwrap_or((48, 32));
+                region.size = small;
+                if let Ok(runs) = region.rasterise(width, height) {
+                    assert!(runs.area() <= u64::from(width) * u64::from(height));
+                }
+            }
+        }
+        assert!(label_studio::regions(&element.bytes, entry.annotations.len()).is_err());
+    }
+});

@@ -1,0 +1,536 @@
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::annotations::elements::Elements;
+use crate::annotations::region::Shape;
+use crate::imaging::{Limits, decode_mask};
+
+const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/annotations/");
+
+fn fixture(name: &str) -> Vec<u8> {
+    std::fs::read(format!("{FIXTURES}{name}")).unwrap()
+}
+
+fn elements(name: &str) -> Vec<Vec<u8>> {
+    let bytes = fixture(&format!("labelstudio/{name}"));
+    Elements::new(&bytes[..], 1 << 20).map(|element| element.unwrap().bytes).collect()
+}
+
+fn bytes(value: &serde_json::Value) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap()
+}
+
+/// An annotation as a target storage writes it.
+fn annotation(result: serde_json::Value) -> Vec<u8> {
+    bytes(&json!({"id": 7, "result": result}))
+}
+
+fn drawn(result: serde_json::Value) -> Drawn {
+    regions(&annotation(result), 0).unwrap()
+}
+
+fn told(result: serde_json::Value) -> String {
+    regions(&annotation(result), 0).unwrap_err()
+}
+
+fn names(labels: &[&str]) -> BTreeSet<String> {
+    labels.iter().map(|&label| label.to_owned()).collect()
+}
+
+/// The pixels of a reference mask that are not black.
+fn reference(name: &str) -> image::GrayImage {
+    let mut mask = decode_mask(&fixture(name), Limits::default()).unwrap();
+    mask.pixels_mut().for_each(|pixel| pixel.0[0] = u8::from(pixel.0[0] > 0));
+    mask
+}
+
+fn mask(region: &Region) -> image::GrayImage {
+    let (width, height) = region.size.unwrap();
+    region.rasterise(width, height).unwrap().to_mask()
+}
+
+#[test]
+fn the_json_export_gives_every_task_and_annotation() {
+    for name in ["seg_JSON.json", "seg_JSON_all_tasks.json"] {
+        let entries: Vec<Entry> = elements(name).iter().map(|one| index(one).unwrap()).collect();
+        assert_eq!(entries.len(), 7, "{name}");
+        assert!(entries.iter().all(|entry| entry.form == Form::Task));
+        let first = &entries[0];
+        assert_eq!((first.task, first.counted), (Some(1), Some(1)));
+        assert_eq!(first.data["image"], "/data/upload/1/a0cba9f4-astronaut.jpg");
+        let summary = &first.annotations[0];
+        assert_eq!((summary.id, summary.regions), (Some(1), 4));
+        assert_eq!(summary.labels, names(&["road", "car", "árvore 树"]));
+        assert_eq!(summary.images, names(&["image"]));
+        assert_eq!(summary.updated_at, "2026-11-20T20:53:04.355966Z");
+        assert!(entries[2].annotations[0].was_cancelled);
+        assert_eq!(entries[2].counted, Some(1));
+        let truth: Vec<_> = entries[3].annotations.iter().map(|one| one.ground_truth).collect();
+        assert_eq!(truth, [false, true]);
+        assert_eq!((entries[4].annotations[0].regions, entries[4].annotations.len()), (0, 1));
+        assert_eq!(entries[6].annotations[0].labels, names(&["road", "car", "person/rider"]));
+    }
+}
+
+#[test]
+fn brush_regions_of_the_export_are_the_reference_masks() {
+    let elements = elements("seg_JSON.json");
+    let mut compared = 0;
+    for element in &elements {
+        let entry = index(element).unwrap();
+        for (number, summary) in entry.annotations.iter().enumerate() {
+            let mut count: BTreeMap<String, usize> = BTreeMap::new();
+            for region in regions(element, number).unwrap().regions {
+                let Shape::Brush { .. } = region.shape else { continue };
+                let label = region.labels.join("-").replace('/', "-");
+                let of_label = count.entry(label.clone()).or_default();
+                let (task, annotation) = (entry.task.unwrap(), summary.id.unwrap());
+                let name = format!(
+                    "exports/seg_BRUSH_TO_PNG/task-{task}-annotation-{annotation}-by-1-brush-{label}-\
+                     {of_label}.png"
+                );
+                *of_label += 1;
+                assert_eq!(mask(&region), reference(&name), "{name}");
+                compared += 1;
+            }
+        }
+    }
+    assert_eq!(compared, 10);
+}
+
+#[test]
+fn polygons_of_the_export_are_the_reference_masks() {
+    let polygons = elements("seg_JSON.json").into_iter().flat_map(|element| {
+        let drawn = regions(&element, 0).unwrap().regions;
+        drawn.into_iter().filter(|region| matches!(region.shape, Shape::Polygon { .. }))
+    });
+    let names = ["task1_ann1_region2", "task2_ann2_region2", "task6_ann7_region1"];
+    let mut compared = 0;
+    for (region, name) in polygons.zip(names) {
+        let name = format!("masks/geometry/seg_{name}_polygonlabels.png");
+        assert_eq!(mask(&region), reference(&name), "{name}");
+        compared += 1;
+    }
+    assert_eq!(compared, 3);
+}
+
+#[test]
+fn json_min_gives_the_same_regions_without_the_order_of_tags() {
+    let rows = elements("seg_JSON_MIN.json");
+    let whole = elements("seg_JSON.json");
+    assert_eq!(rows.len(), 7);
+    for row in &rows {
+        let entry = index(row).unwrap();
+        assert_eq!((entry.form, entry.annotations.len()), (Form::Row, 1));
+        // Slashes are escaped in this export.
+        assert!(entry.data["image"].starts_with("/data/upload/1/"), "{:?}", entry.data);
+        let known = whole.iter().find_map(|element| {
+            let known = index(element).unwrap();
+            let same = |one: &Summary| one.id == entry.annotations[0].id;
+            known.annotations.iter().position(same).map(|number| (element, number, known.task))
+        });
+        let (element, number, task) = known.unwrap();
+        assert_eq!(entry.task, task);
+        let (found, expected) = (regions(row, 0).unwrap(), regions(element, number).unwrap());
+        assert_eq!(found.left_out, [""; 0]);
+        assert_eq!(found.regions.len(), expected.regions.len());
+        assert_eq!(found.regions.len(), entry.annotations[0].regions);
+        for region in found.regions {
+            let same = |other: &&Region| {
+                (&other.labels, &other.shape, other.size)
+                    == (&region.labels, &region.shape, region.size)
+            };
+            assert!(expected.regions.iter().any(|other| same(&other)), "{region:?}");
+        }
+    }
+}
+
+#[test]
+fn target_objects_are_annotations_with_their_task() {
+    let read = |name: &str| {
+        let element = elements(name).remove(0);
+        (index(&element).unwrap(), regions(&element, 0).unwrap())
+    };
+    let (entry, drawn) = read("target_object_labels__22");
+    assert_eq!((entry.form, entry.task, entry.counted), (Form::Annotation, Some(12), Some(1)));
+    assert_eq!(entry.data["image"], "s3://ls-data/images/astronaut.jpg");
+    assert_eq!(entry.annotations[0].id, Some(22));
+    let ids: Vec<&str> = drawn.regions.iter().map(|region| region.id.as_str()).collect();
+    assert_eq!(ids, ["aa", "bb"]);
+    assert!(drawn.regions.iter().all(|region| region.rasterise(256, 256).unwrap().area() > 0));
+
+    let (entry, drawn) = read("target_object_labels__23");
+    assert_eq!((entry.form, entry.annotations[0].id), (Form::Annotation, Some(23)));
+    assert_eq!(drawn.regions.len(), entry.annotations[0].regions);
+
+    let (entry, drawn) = read("target_object_labels__24");
+    assert!(entry.annotations[0].was_cancelled);
+    assert_eq!((entry.task, entry.counted, drawn.regions.len()), (Some(13), Some(1), 0));
+
+    let element = elements("target_object_FUTURE_SAVE_TASK__labels__15.json").remove(0);
+    let entry = index(&element).unwrap();
+    assert_eq!((entry.form, entry.task, entry.counted), (Form::Task, Some(15), Some(2)));
+    assert_eq!(
+        entry.annotations.iter().map(|one| one.id).collect::<Vec<_>>(),
+        [Some(26), Some(27)]
+    );
+    assert_eq!(regions(&element, 1).unwrap().regions[0].labels, ["car"]);
+}
+
+#[test]
+fn an_export_of_s3_tasks_has_their_uris_unescaped() {
+    let entries: Vec<_> =
+        elements("project_export.json").iter().map(|one| index(one).unwrap()).collect();
+    let images: Vec<_> = entries.iter().map(|entry| entry.data["image"].as_str()).collect();
+    assert_eq!(images, ["s3://ls-data/images/astronaut.jpg", "s3://ls-data/images/coffee.jpg"]);
+    assert_eq!(entries[0].annotations[0].labels, names(&["car"]));
+}
+
+#[test]
+fn fields_beyond_result_task_and_label_may_be_missing_or_null() {
+    let bare = bytes(&json!({"result": [
+        {"type": "brushlabels", "value": {"rle": [1, 2], "brushlabels": ["a"]}},
+        {"type": null, "id": null, "value": {"points": [[1, 2]], "closed": null,
+         "polygonlabels": ["b"]}, "to_name": null, "original_width": null, "image_rotation": null},
+    ]}));
+    let entry = index(&bare).unwrap();
+    assert_eq!((entry.task, entry.counted, entry.data.len()), (None, None, 0));
+    assert_eq!((entry.annotations[0].id, entry.annotations[0].regions), (None, 2));
+    let drawn = regions(&bare, 0).unwrap();
+    assert_eq!(drawn.regions[0].shape, Shape::Brush { rle: vec![1, 2] });
+    assert_eq!((drawn.regions[0].size, drawn.regions[0].id.as_str()), (None, ""));
+    assert_eq!(drawn.regions[1].labels, ["b"]);
+    for empty in [
+        json!({"result": null, "task": null, "id": null}),
+        json!({"result": [], "task": 5}),
+        json!({"id": 3, "data": {"image": "a.png", "n": 3}, "annotations": null}),
+        json!({"id": 3, "data": {"image": "a.png"}}),
+        json!({"id": 3, "data": null, "annotations": [{}]}),
+        json!({"id": "3", "annotation_id": "9", "image": "a.png", "n": null, "list": ["x", 1, []]}),
+    ] {
+        let entry = index(&bytes(&empty)).unwrap();
+        assert!(entry.annotations.iter().all(|one| one.regions == 0), "{empty}");
+        for number in 0..entry.annotations.len() {
+            let nothing = Drawn { regions: vec![], left_out: vec![] };
+            assert_eq!(regions(&bytes(&empty), number).unwrap(), nothing);
+        }
+        assert!(regions(&bytes(&empty), entry.annotations.len()).is_err());
+    }
+}
+
+#[test]
+fn drafts_and_predictions_are_not_annotations() {
+    let region = json!({"type": "polygonlabels", "value": {"points": [], "polygonlabels": ["x"]}});
+    let task = json!({
+        "id": 1, "data": {}, "annotations": [],
+        "drafts": [{"result": [region]}], "predictions": [{"result": [region]}, 7],
+    });
+    assert_eq!(index(&bytes(&task)).unwrap().annotations, []);
+    assert!(regions(&bytes(&task), 0).is_err());
+}
+
+#[test]
+fn rectangles_ellipses_and_bitmasks_are_read_by_their_keys() {
+    let drawn = drawn(json!([
+        {"type": "rectanglelabels", "original_width": 100, "original_height": 50.0, "value":
+            {"x": 10, "y": 20, "width": 30, "height": 40, "rotation": 0, "rectanglelabels": ["r"]}},
+        {"type": "ellipselabels", "value":
+            {"x": 50, "y": 50, "radiusX": 10, "radiusY": 20, "ellipselabels": ["e"]}},
+        {"type": "bitmasklabels", "value":
+            {"imageDataURL": "data:image/png;base64,AAAA", "bitmasklabels": ["b"]}},
+    ]));
+    let [rectangle, ellipse, bitmask] = &drawn.regions[..] else { panic!("{drawn:?}") };
+    assert_eq!(rectangle.size, Some((100, 50)));
+    // 10..40 percent of 100 columns, 20..60 percent of 50 rows.
+    let runs = rectangle.rasterise(100, 50).unwrap();
+    let rows: Vec<_> = runs.iter().collect();
+    assert_eq!((rows.len(), rows[0].clone(), runs.area()), (20, 1010..1040, 600));
+    let turned = rectangle.rasterise(50, 100).unwrap_err();
+    assert_eq!(
+        turned,
+        "was drawn on an image of 100 x 50 pixels, but the image has 50 x 100 (its EXIF orientation \
+         may have been lost or added); use the image that was annotated"
+    );
+    let expected =
+        Shape::Ellipse { x: 50.0, y: 50.0, radius_x: 10.0, radius_y: 20.0, rotation: 0.0 };
+    assert_eq!(ellipse.shape, expected);
+    let area = ellipse.rasterise(100, 100).unwrap().area() as f64;
+    assert!((area - 200.0 * std::f64::consts::PI).abs() < 20.0, "{area}");
+    assert!(matches!(bitmask.shape, Shape::Bitmask { .. }));
+    assert!(bitmask.rasterise(2, 2).is_err());
+}
+
+#[test]
+fn a_bitmask_covers_what_is_not_transparent() {
+    use base64::Engine as _;
+    let mut png = std::io::Cursor::new(Vec::new());
+    let image =
+        image::RgbaImage::from_fn(3, 2, |x, _| image::Rgba([0, 0, 0, 255 * u8::from(x == 1)]));
+    image.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let text = base64::engine::general_purpose::STANDARD.encode(png.into_inner());
+    let value = json!({"imageDataURL": format!("data:image/png;base64,{text}"), "labels": ["a"]});
+    let drawn = drawn(json!([{"type": "labels", "value": value}]));
+    let runs = drawn.regions[0].rasterise(3, 2).unwrap();
+    assert_eq!(runs.iter().collect::<Vec<_>>(), [1..2, 4..5]);
+}
+
+#[test]
+fn the_bare_twin_of_a_labelled_result_is_skipped() {
+    let brush = json!({"rle": [1], "format": "rle"});
+    let with = |labels: serde_json::Value| {
+        let mut value = brush.clone();
+        value["labels"] = labels;
+        value
+    };
+    let result = json!([
+        {"id": "one", "type": "brush", "value": brush},
+        {"id": "one", "type": "labels", "value": with(json!(["A", "B"]))},
+        {"id": "one", "type": "choices", "value": {"rle": [1], "choices": ["wet"]}},
+        {"id": "two", "type": "labels", "value": {"x": 1, "y": 1, "width": 2, "height": 2,
+            "rotation": 0, "labels": ["C"]}},
+        {"id": "two", "type": "rectangle", "value": {"x": 1, "y": 1, "width": 2, "height": 2}},
+    ]);
+    let found = drawn(result.clone());
+    assert_eq!(found.left_out, [""; 0]);
+    let labels: Vec<_> = found.regions.iter().map(|region| &region.labels[..]).collect();
+    assert_eq!(labels, [&["A".to_owned(), "B".to_owned()][..], &["C".to_owned()][..]]);
+    let summary = &index(&annotation(result)).unwrap().annotations[0];
+    assert_eq!((summary.regions, &summary.labels), (2, &names(&["A", "B", "C"])));
+}
+
+#[test]
+fn what_has_no_label_or_no_area_is_left_out_with_a_reason() {
+    let result = json!([
+        {"id": "k", "type": "keypointlabels",
+         "value": {"x": 1, "y": 2, "width": 3, "height": 3, "keypointlabels": ["p"]}},
+        {"id": "b", "type": "brushlabels", "value": {"rle": [1]}},
+        {"id": "e", "type": "polygonlabels", "value": {"points": [], "polygonlabels": []}},
+        {"id": "t", "type": "labels", "value": {"start": 1, "end": 2, "labels": ["word"]}},
+        {"id": "w", "type": "brushlabels", "value": {"rle": [1], "polygonlabels": ["other"]}},
+        {"type": "choices", "value": {"choices": ["x"]}},
+        {"from_id": "k", "to_id": "b", "type": "relation", "direction": "right"},
+    ]);
+    let found = drawn(result.clone());
+    assert_eq!(found.regions, []);
+    assert_eq!(
+        found.left_out,
+        [
+            "region k (keypointlabels) has no area",
+            "region b (brushlabels) has no label",
+            "region e (polygonlabels) has no label",
+            "region t (labels) has no area",
+            "region w (brushlabels) has no label",
+        ]
+    );
+    assert_eq!(index(&annotation(result)).unwrap().annotations[0].regions, 0);
+}
+
+#[test]
+fn turned_images_and_further_pages_are_refused() {
+    let with = |key: &str, number: serde_json::Value| {
+        let mut region = json!({"id": "r", "type": "polygonlabels",
+            "value": {"points": [[1, 1]], "polygonlabels": ["a"]}});
+        region[key] = number;
+        json!([region])
+    };
+    let turned = told(with("image_rotation", json!(90)));
+    assert!(turned.starts_with("region r (polygonlabels) was drawn on the image turned by 90"));
+    assert_eq!(drawn(with("image_rotation", json!(-360))).regions.len(), 1);
+    assert!(told(with("item_index", json!(2))).contains("(item_index 2)"));
+    assert_eq!(drawn(with("item_index", json!(0))).regions.len(), 1);
+}
+
+#[test]
+fn a_wrong_value_is_told_with_its_key_what_was_found_and_what_is_allowed() {
+    let brush =
+        |value: serde_json::Value| json!([{"id": "r", "type": "brushlabels", "value": value}]);
+    let expectations = [
+        (
+            brush(json!({"rle": [1, 300]})),
+            "result[0].value.rle[1]: invalid value: integer `300`, \
+             expected a whole number from 0 to 255",
+        ),
+        (
+            brush(json!({"rle": [-1]})),
+            "result[0].value.rle[0]: invalid type: integer `-1`, expected \
+             a whole number from 0 to 255",
+        ),
+        (
+            brush(json!({"rle": [1.5]})),
+            "result[0].value.rle[0]: invalid type: floating point `1.5`, \
+             expected a whole number from 0 to 255",
+        ),
+        (
+            brush(json!({"rle": "AAE="})),
+            "result[0].value.rle: invalid type: string \"AAE=\", \
+             expected a list of numbers from 0 to 255",
+        ),
+        (
+            brush(json!({"brushlabels": [5]})),
+            "result[0].value.brushlabels[0]: invalid type: integer \
+             `5`, expected a string",
+        ),
+        (
+            brush(json!({"brushlabels": "a"})),
+            "result[0].value.brushlabels: invalid type: string \
+             \"a\", expected a list of label names",
+        ),
+        (
+            brush(json!({"brushlabels": ["a"]})),
+            "region r (brushlabels) has no rle; it needs rle in \
+             its value",
+        ),
+        (
+            json!([{"type": "ellipselabels", "value": {"x": 1, "y": 1, "radiusX": 2, "ellipselabels":
+             ["a"]}}]),
+            "a region (ellipselabels) has no radiusY; it needs x, y, radiusX and radiusY \
+             in its value",
+        ),
+        (json!([{"value": {"points": [[1, 2, 3]]}}]), "result[0].value.points[0]"),
+        (
+            json!([{"value": {"x": "1"}}]),
+            "result[0].value.x: invalid type: string \"1\", expected a \
+             number",
+        ),
+        (
+            json!([{"original_width": 0}]),
+            "result[0].original_width: invalid value: integer `0`, \
+             expected a whole number of pixels from 1 to 4294967295",
+        ),
+        (
+            json!([{"original_width": 5.5}]),
+            "result[0].original_width: invalid value: floating point",
+        ),
+        (json!([{"type": 3}]), "result[0].type: invalid type: integer `3`, expected a string"),
+        (json!(["x"]), "result[0]: invalid type: string \"x\", expected struct Item"),
+        (json!({}), "result: invalid type: map, expected a sequence"),
+    ];
+    for (result, expected) in expectations {
+        let text = told(result);
+        assert!(text.starts_with(expected), "{text}\n{expected}");
+    }
+    let task = json!({"data": {}, "annotations": [{}, {"result": [{"value": {"rle": [999]}}]}]});
+    let text = regions(&bytes(&task), 1).unwrap_err();
+    assert!(text.starts_with("annotations[1].result[0].value.rle[0]: invalid value"), "{text}");
+    let text = index(&bytes(&json!({"data": [], "annotations": []}))).unwrap_err();
+    let expected = "data: invalid type: sequence, expected an object with the data of a task";
+    assert_eq!(text, expected);
+    let long = told(brush(json!({"rle": "A".repeat(1 << 20)})));
+    assert!(long.len() < 400 && long.ends_with("..., expected a list of numbers from 0 to 255"));
+}
+
+#[test]
+fn drawings_are_not_looked_at_for_the_index() {
+    let result = json!([{"type": "brushlabels", "value": {"rle": [999], "brushlabels": ["a"]}}]);
+    assert_eq!(index(&annotation(result.clone())).unwrap().annotations[0].regions, 1);
+    assert!(regions(&annotation(result), 0).is_err());
+}
+
+#[test]
+fn keys_that_come_twice_are_told() {
+    for (text, key) in [
+        (r#"{"result": [], "result": []}"#, "result"),
+        (r#"{"data": {"image": "a", "image": "b"}, "annotations": []}"#, "image"),
+        (r#"{"result": [{"value": {"brushlabels": [], "brushlabels": ["a"]}}]}"#, "brushlabels"),
+        (r#"{"annotation_id": 1, "image": "a", "image": "b"}"#, "image"),
+        (r#"{"annotation_id": 1, "annotation_id": null}"#, "annotation_id"),
+    ] {
+        let told = index(text.as_bytes()).unwrap_err();
+        assert!(told.ends_with(&format!("duplicate field `{key}`")), "{told}");
+    }
+    let twice = br#"{"result": [{"value": {"rle": [], "rle": [1]}}]}"#;
+    assert!(regions(twice, 0).unwrap_err().ends_with("duplicate field `rle`"));
+}
+
+#[test]
+fn other_documents_are_told_apart() {
+    let coco = br#"{"images": [], "annotations": [], "categories": []}"#;
+    assert_eq!(index(coco).unwrap_err(), "is a COCO document, no task of Label Studio");
+    let project = fixture("labelstudio/project_create_response.json");
+    let told = index(&project).unwrap_err();
+    assert!(told.contains("its keys are id, title, description, label_config"), "{told}");
+    assert!(index(b"{}").unwrap_err().contains("its keys are none"));
+    assert!(index(b"[]").is_err() && index(b"").is_err() && index(b"{\"result\": [}").is_err());
+}
+
+#[test]
+fn huge_numbers_and_nesting_bombs_are_errors() {
+    let huge = format!("{{\"result\": [{{\"value\": {{\"x\": 1{}}}}}]}}", "0".repeat(400));
+    assert!(regions(huge.as_bytes(), 0).unwrap_err().contains("number out of range"));
+    let id = br#"{"id": 99999999999999999999, "result": []}"#;
+    assert!(index(id).unwrap_err().starts_with("id: invalid type: floating point"));
+    let bomb = |key: &str| {
+        let (open, close) = ("{\"task\":".repeat(100_000), "}".repeat(100_000));
+        format!("{{\"result\": [], {key:?}: {open}1{close}}}")
+    };
+    for key in ["task", "other"] {
+        assert!(index(bomb(key).as_bytes()).unwrap_err().contains("nested deeper than 128"));
+    }
+}
+
+/// A document with some bytes changed, cut out or put in twice.
+fn damaged(names: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
+    let change = (any::<prop::sample::Index>(), any::<u8>(), 0..4_u8);
+    (0..names.len(), prop::collection::vec(change, 1..8)).prop_map(move |(which, changes)| {
+        let mut bytes = fixture(&format!("labelstudio/{}", names[which]));
+        for (place, byte, how) in changes {
+            let at = place.index(bytes.len());
+            match how {
+                0 => bytes[at] = byte,
+                1 => bytes[at] = b"{}[]\",:0e-\\n"[usize::from(byte) % 12],
+                2 => drop(bytes.drain(at..(at + usize::from(byte)).min(bytes.len()))),
+                _ => {
+                    let part = bytes[at..(at + usize::from(byte)).min(bytes.len())].to_vec();
+                    bytes.splice(at..at, part);
+                }
+            }
+            if bytes.is_empty() {
+                bytes.push(byte);
+            }
+        }
+        bytes
+    })
+}
+
+fn read_all(document: &[u8]) {
+    for element in Elements::new(document, 1 << 20) {
+        let Ok(element) = element else { return };
+        let Ok(entry) = index(&element.bytes) else { continue };
+        for (number, summary) in entry.annotations.iter().enumerate() {
+            if let Ok(drawn) = regions(&element.bytes, number) {
+                assert_eq!(drawn.regions.len(), summary.regions);
+                for region in drawn.regions {
+                    assert!(!region.labels.is_empty());
+                    if let Some((width, height)) = region.size.filter(|&(w, h)| w < 999 && h < 999)
+                    {
+                        let _ = region.rasterise(width, height);
+                    }
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+        let _ = index(&bytes);
+        let _ = regions(&bytes, 0);
+        read_all(&bytes);
+    }
+
+    #[test]
+    fn damaged_documents_are_read_or_refused(
+        bytes in damaged(&[
+            "seg_JSON.json", "seg_JSON_MIN.json", "target_object_labels__22", "project_export.json",
+            "target_object_FUTURE_SAVE_TASK__labels__15.json",
+        ])
+    ) {
+        read_all(&bytes);
+    }
+}

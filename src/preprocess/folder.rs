@@ -1,0 +1,273 @@
+//! The files of a folder, and which of them an annotation means: images, and the masks of Ground Truth.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::reference::{Reference, as_uploaded, without_upload_prefix};
+use crate::error::{Error, Problems};
+use crate::files;
+
+/// The files below a folder, known by their paths.
+#[derive(Debug, Default)]
+pub struct Folder {
+    root: PathBuf,
+    /// Names of folders and the file, by number, in the order of their paths.
+    paths: Vec<Vec<String>>,
+    /// Numbers by the file's name.
+    by_name: HashMap<String, Vec<usize>>,
+    /// Numbers by the name that Label Studio would give an upload.
+    by_upload: HashMap<String, Vec<usize>>,
+    /// Numbers by the file's name without its extension.
+    by_stem: HashMap<String, Vec<usize>>,
+}
+
+/// Why no image was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotFound {
+    /// None has the name.
+    Missing,
+    /// Several fit equally well; their paths.
+    Ambiguous(Vec<String>),
+}
+
+impl Folder {
+    /// Lists the files below `root`. Those whose names are not UTF-8 are problems.
+    pub fn list(root: &Path, problems: &mut Problems) -> Self {
+        let mut paths = Vec::new();
+        let mut unnamed = Vec::new();
+        files::below(root, problems, &mut |path, _| {
+            let below = path.strip_prefix(root).unwrap_or(&path);
+            let names: Option<Vec<String>> =
+                below.iter().map(|name| name.to_str().map(str::to_owned)).collect();
+            match names {
+                Some(names) => paths.push(names),
+                None => unnamed.push(path),
+            }
+        });
+        for path in unnamed {
+            problems.push(format!("{}: the name is not UTF-8; rename it", path.display()));
+        }
+        paths.sort();
+        let mut folder = Self { root: root.to_owned(), ..Self::default() };
+        for (number, path) in paths.iter().enumerate() {
+            let Some(name) = path.last() else { continue };
+            folder.by_name.entry(name.clone()).or_default().push(number);
+            folder.by_upload.entry(as_uploaded(name)).or_default().push(number);
+            folder.by_stem.entry(stem(name).to_owned()).or_default().push(number);
+        }
+        folder.paths = paths;
+        folder
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
+    /// The path of an image.
+    pub fn path(&self, image: usize) -> PathBuf {
+        self.root.join(self.key(image))
+    }
+
+    /// The path of an image below the folder, with `/`: what the split goes by.
+    pub fn key(&self, image: usize) -> String {
+        self.paths[image].join("/")
+    }
+
+    /// The image whose path has the longest end in common with the reference.
+    ///
+    /// The file's name must be the same. If none is, percent signs are decoded, and then the prefix and the changes
+    /// that Label Studio makes to an upload's name are undone.
+    pub fn find(&self, reference: &Reference) -> Result<usize, NotFound> {
+        for names in reference.readings() {
+            let Some((name, folders)) = names.split_last() else { continue };
+            let numbers = self.by_name.get(name);
+            let numbers = numbers.or_else(|| {
+                let name = without_upload_prefix(name)?;
+                self.by_name.get(name).or_else(|| self.by_upload.get(name))
+            });
+            if let Some(numbers) = numbers {
+                return self.nearest(numbers, folders);
+            }
+        }
+        Err(NotFound::Missing)
+    }
+
+    /// The file whose path without extension has the longest end in common with `path`, which has none.
+    pub fn find_same_path(&self, path: &str) -> Result<usize, NotFound> {
+        let names: Vec<String> = path.split('/').map(str::to_owned).collect();
+        let (name, folders) = names.split_last().ok_or(NotFound::Missing)?;
+        let numbers = self.by_stem.get(name).ok_or(NotFound::Missing)?;
+        self.nearest(numbers, folders)
+    }
+
+    fn nearest(&self, numbers: &[usize], folders: &[String]) -> Result<usize, NotFound> {
+        let common = |number: usize| {
+            let path = self.paths[number].iter().rev().skip(1);
+            path.zip(folders.iter().rev()).take_while(|(one, other)| one == other).count()
+        };
+        let longest = numbers.iter().map(|&number| common(number)).max().unwrap_or(0);
+        let best: Vec<usize> =
+            numbers.iter().copied().filter(|&number| common(number) == longest).collect();
+        match best[..] {
+            [one] => Ok(one),
+            // `a.jpg` itself is meant by `a.jpg`, whatever lies in folders beside it.
+            _ => match best.iter().find(|&&number| self.paths[number].len() == longest + 1) {
+                Some(&whole) if longest == folders.len() => Ok(whole),
+                _ => Err(NotFound::Ambiguous(best.iter().map(|&n| self.key(n)).collect())),
+            },
+        }
+    }
+
+    /// What the masks of `used` images are called, in their order: the file's name without extension; the whole
+    /// path without extension where another image, or one that is only referred to (`elsewhere`), has the same
+    /// name. Two files in one folder that differ in nothing but the extension are a problem.
+    pub fn names<'a>(
+        &self,
+        used: &[usize],
+        elsewhere: impl IntoIterator<Item = &'a Reference>,
+        problems: &mut Problems,
+    ) -> Vec<String> {
+        let elsewhere: Vec<&Reference> = elsewhere.into_iter().collect();
+        let foreign: HashSet<&str> = elsewhere.iter().map(|reference| reference.stem()).collect();
+        let names: Vec<String> = used
+            .iter()
+            .map(|&image| {
+                let path = &self.paths[image];
+                let (name, folders) =
+                    path.split_last().map_or(("", &[][..]), |(n, f)| (n.as_str(), f));
+                let own = stem(name);
+                let alone = self.by_stem.get(own).is_none_or(|numbers| numbers.len() == 1);
+                if alone && !foreign.contains(own) {
+                    return own.to_owned();
+                }
+                folders.iter().map(String::as_str).chain([own]).collect::<Vec<_>>().join("/")
+            })
+            .collect();
+        let mut seen: HashMap<&str, usize> = HashMap::new();
+        let mut twice = BTreeSet::new();
+        for (name, &image) in names.iter().zip(used) {
+            if let Some(other) = seen.insert(name, image) {
+                twice.insert(format!("{} and {}", self.key(other), self.key(image)));
+            }
+        }
+        for pair in twice {
+            problems.push(format!(
+                "{pair} have the same name but for the extension, and so would their masks; rename one"
+            ));
+        }
+        names
+    }
+}
+
+/// A file's name without its extension.
+fn stem(name: &str) -> &str {
+    name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()).map_or(name, |(stem, _)| stem)
+}
+
+/// The extension with its dot, as written.
+pub(super) fn extension(key: &str) -> &str {
+    let name = key.rsplit('/').next().unwrap_or(key);
+    &name[stem(name).len()..]
+}
+
+/// The problem of a folder that is not there, before anything in it is looked for.
+pub(super) fn folder_exists(folder: &Path, what: &str, flag: &str, problems: &mut Problems) {
+    match fs::metadata(folder) {
+        Ok(about) if about.is_dir() => {}
+        Ok(_) => problems.push(format!(
+            "{} is a file; {what} are looked for in a folder: name one with {flag}",
+            folder.display()
+        )),
+        Err(cause) => {
+            let error = Error::io("open", folder, &cause);
+            problems.push(format!("{error}; name the folder of {what} with {flag}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images(names: &[&str]) -> (tempfile::TempDir, Folder) {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, "x").unwrap();
+        }
+        let mut problems = Problems::new();
+        let images = Folder::list(folder.path(), &mut problems);
+        problems.into_result().unwrap();
+        (folder, images)
+    }
+
+    fn found(images: &Folder, reference: &str) -> Result<String, NotFound> {
+        images.find(&Reference::parse(reference).unwrap()).map(|image| images.key(image))
+    }
+
+    #[test]
+    fn the_longest_common_end_decides() {
+        let (_folder, images) = images(&[
+            "a.jpg",
+            "set1/b.jpg",
+            "set2/b.jpg",
+            "x/set1/c.jpg",
+            "y/set1/c.jpg",
+            "d/d.jpg",
+            "d.jpg",
+        ]);
+        for (reference, expected) in [
+            ("s3://bucket/images/a.jpg", "a.jpg"),
+            ("s3://bucket/set2/b.jpg", "set2/b.jpg"),
+            ("/data/local-files/?d=y/set1/c.jpg", "y/set1/c.jpg"),
+            ("d.jpg", "d.jpg"),
+            ("s3://bucket/d/d.jpg", "d/d.jpg"),
+        ] {
+            assert_eq!(found(&images, reference).as_deref(), Ok(expected), "{reference}");
+        }
+        let both = |paths: [&str; 2]| Err(NotFound::Ambiguous(paths.map(str::to_owned).to_vec()));
+        assert_eq!(found(&images, "s3://bucket/b.jpg"), both(["set1/b.jpg", "set2/b.jpg"]));
+        assert_eq!(found(&images, "z/set1/c.jpg"), both(["x/set1/c.jpg", "y/set1/c.jpg"]));
+        assert_eq!(found(&images, "s3://bucket/e.jpg"), Err(NotFound::Missing));
+        // Nothing outside of the folder is looked at.
+        assert_eq!(found(&images, "../../../../etc/passwd"), Err(NotFound::Missing));
+    }
+
+    #[test]
+    fn uploads_are_found_under_their_own_names() {
+        let (_folder, images) = images(&["odd size ünïcode.png", "a.jpg", "deadbeef-b.jpg"]);
+        for (reference, expected) in [
+            ("/data/upload/1/ecb42193-odd_size_%C3%BCn%C3%AFcode.png", "odd size ünïcode.png"),
+            ("/data/upload/1/a0cba9f4-a.jpg", "a.jpg"),
+            ("/data/upload/1/deadbeef-b.jpg", "deadbeef-b.jpg"),
+        ] {
+            assert_eq!(found(&images, reference).as_deref(), Ok(expected), "{reference}");
+        }
+    }
+
+    #[test]
+    fn masks_are_named_by_stem_and_keep_folders_where_stems_are_equal() {
+        let (_folder, images) = images(&["b/x.jpg", "a/x.png", "c/y.jpg", "c/z.tar.jpg"]);
+        let used: Vec<usize> = (0..4).collect();
+        let mut problems = Problems::new();
+        assert_eq!(images.names(&used, [], &mut problems), ["a/x", "b/x", "y", "z.tar"]);
+        // The same on an instance that has only a part of the images.
+        let other = Reference::parse("s3://bucket/d/y.jpg").unwrap();
+        assert_eq!(images.names(&[2], [&other], &mut problems), ["c/y"]);
+        problems.into_result().unwrap();
+        assert_eq!(extension("c/z.tar.JPG"), ".JPG");
+        assert_eq!(extension("c.d/z"), "");
+    }
+
+    #[test]
+    fn files_that_differ_in_their_extension_only_are_told() {
+        let (_folder, images) = images(&["a/x.jpg", "a/x.png"]);
+        let mut problems = Problems::new();
+        images.names(&[0, 1], [], &mut problems);
+        let text = problems.into_result().unwrap_err().to_string();
+        assert!(text.starts_with("a/x.jpg and a/x.png have the same name but for"), "{text}");
+    }
+}

@@ -1,0 +1,146 @@
+//! One image and its annotations, and what becomes of them.
+
+use std::fs;
+
+use super::drawing::{Drawn, Style, majority};
+use super::folder::{Folder, extension};
+use super::output::Output;
+use super::select::Annotation;
+use super::sources::Skipped;
+use crate::annotations::split::Side;
+use crate::error::{Error, Result};
+use crate::files;
+use crate::imaging::{Picture, Region, encode_mask_in};
+
+/// An image with the annotations that count.
+#[derive(Debug)]
+pub struct Item {
+    /// Its number.
+    pub image: usize,
+    /// Its path below the folder of images.
+    pub key: String,
+    /// What it and its mask are called, without extension.
+    pub name: String,
+    /// Where it goes.
+    pub side: Side,
+    /// One, or several that vote.
+    pub annotations: Vec<Annotation>,
+}
+
+/// What became of an item.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Image and mask are there.
+    Written(Written),
+    /// It was left out.
+    Skipped(Skipped),
+}
+
+/// A mask.
+#[derive(Debug)]
+pub struct Written {
+    /// Pixels by class, of the classes that occur.
+    pub pixels: Vec<(u8, u64)>,
+    /// Regions that are not in it, with the reasons.
+    pub left_out: Vec<String>,
+}
+
+impl Outcome {
+    /// What was written, if it was.
+    pub fn written(&self) -> Option<&Written> {
+        match self {
+            Self::Written(written) => Some(written),
+            Self::Skipped(_) => None,
+        }
+    }
+}
+
+impl Item {
+    /// Reads the image, draws its mask and writes both. What is wrong with the image or with its annotation is an
+    /// outcome; what is wrong with the output is an error.
+    pub fn draw(
+        &self,
+        (images, output): (&Folder, &Output),
+        style: Style<'_>,
+        skip_empty: bool,
+    ) -> Result<Outcome> {
+        let fault = |reason: String| Ok(Outcome::Skipped(Skipped::fault(self.key.clone(), reason)));
+        let path = images.path(self.image);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(cause) => return fault(Error::io("read", &path, &cause).to_string()),
+        };
+        let size = match check(&bytes, style) {
+            Ok(size) => size,
+            Err(what) => return fault(format!("the image is {what}")),
+        };
+        let mut drawings = Vec::new();
+        let mut left_out = Vec::new();
+        for annotation in &self.annotations {
+            match annotation.drawing.draw(size, style) {
+                Ok(Drawn { ids, left_out: more }) => {
+                    drawings.push(ids);
+                    left_out.extend(more);
+                }
+                Err(what) => return fault(format!("{}: {what}", annotation.place)),
+            }
+        }
+        let Some(ids) = majority(drawings) else {
+            return Err(Error::internal(format!("{} has no annotation", self.key)));
+        };
+        let pixels = count(ids.as_raw());
+        if skip_empty && pixels.iter().all(|(id, _)| *id == 0) {
+            let reason = "nothing was drawn on it (--skip-empty)";
+            return Ok(Outcome::Skipped(Skipped::proper(self.key.clone(), reason)));
+        }
+        let (image, mask) = output.places(self.side, &self.name, extension(&self.key));
+        if let Some(folder) = mask.parent() {
+            files::make_folder(folder)?;
+        }
+        files::write_whole(&mask, &encode_mask_in(&ids, |id| style.classes.colour(id)))?;
+        output.put_image(&path, &bytes, &image)?;
+        Ok(Outcome::Written(Written { pixels, left_out }))
+    }
+}
+
+/// The upright size of an image whose data are whole. All of it is decoded, of a JPEG at an eighth of its size, which is the
+/// quickest way to see damage that training would stop at.
+fn check(bytes: &[u8], style: Style<'_>) -> Result<(u32, u32), String> {
+    let picture = Picture::open(bytes, style.limits).map_err(|error| error.to_string())?;
+    let (width, height) = picture.dimensions();
+    let region = Region::whole(width, height);
+    picture
+        .cut(region, (width / 8).max(1), (height / 8).max(1))
+        .map_err(|error| error.to_string())?;
+    Ok((width, height))
+}
+
+/// Pixels by id, of the ids that occur.
+fn count(ids: &[u8]) -> Vec<(u8, u64)> {
+    // Four tables: neighbours are mostly equal, and counting them in one place waits for the memory each time.
+    let mut tables = [[0_u32; 256]; 4];
+    let mut chunks = ids.chunks_exact(4);
+    for chunk in &mut chunks {
+        for (table, &id) in tables.iter_mut().zip(chunk) {
+            table[usize::from(id)] += 1;
+        }
+    }
+    for &id in chunks.remainder() {
+        tables[0][usize::from(id)] += 1;
+    }
+    let sum = |id: u8| tables.iter().map(|table| u64::from(table[usize::from(id)])).sum::<u64>();
+    (0..=u8::MAX).map(|id| (id, sum(id))).filter(|(_, pixels)| *pixels > 0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pixels_are_counted_whatever_their_number() {
+        assert_eq!(count(&[]), []);
+        assert_eq!(count(&[7]), [(7, 1)]);
+        let ids: Vec<u8> = (0..1003).map(|n| if n % 3 == 0 { 255 } else { 1 }).collect();
+        assert_eq!(count(&ids), [(1, 668), (255, 335)]);
+    }
+}

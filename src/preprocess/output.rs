@@ -1,0 +1,269 @@
+//! The folders that preprocess writes, and how one tells a whole set of them from one that was interrupted.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::annotations::split::{Side, Split};
+use crate::error::{Error, Problems, Result};
+use crate::files::{self, UNFINISHED};
+
+/// The channel of the classes' names.
+pub const LABEL_MAP: &str = "label_map";
+
+/// What a report's name starts with; several instances write one each.
+const REPORT: &str = "report";
+
+/// The folders of one run.
+#[derive(Debug)]
+pub struct Output {
+    root: PathBuf,
+    channels: Vec<&'static str>,
+    /// Whether images are copied even where a hard link would do.
+    copy: bool,
+    /// The instance, if there are several.
+    host: Option<String>,
+}
+
+impl Output {
+    /// Makes the folders and marks them as unfinished. What an earlier run left in them is removed; files that no
+    /// run wrote are problems, and so is a folder that lies in one of `inputs` or the other way round.
+    pub fn begin(
+        root: &Path,
+        split: &Split,
+        inputs: [&Path; 2],
+        (copy, host): (bool, Option<&str>),
+    ) -> Result<Self> {
+        let mut problems = Problems::new();
+        files::make_folder(root)?;
+        for input in inputs {
+            check_apart(root, input, &mut problems);
+        }
+        let mut channels: Vec<&'static str> = [Side::Train, Side::Validation, Side::Test]
+            .into_iter()
+            .flat_map(|side| [side.channel(), side.annotation_channel()])
+            .chain([LABEL_MAP])
+            .collect();
+        let ours = is_ours(root, &channels);
+        for channel in &channels {
+            let folder = root.join(channel);
+            let found = fs::read_dir(&folder).into_iter().flatten().flatten().count();
+            if found > 0 && !ours {
+                problems.push(format!(
+                    "{} holds {found} files or folders that no run of preprocess left; give an empty folder with \
+                     --output, or empty this one",
+                    folder.display()
+                ));
+            }
+        }
+        problems.into_result()?;
+        for channel in &channels {
+            // The folder itself may be a mount.
+            empty(&root.join(channel))?;
+        }
+        remove_reports(root)?;
+        channels.retain(|channel| split.test > 0.0 || !channel.starts_with("test"));
+        let output = Self { root: root.to_owned(), channels, copy, host: host.map(str::to_owned) };
+        for folder in output.folders() {
+            files::make_folder(&folder)?;
+            files::write_atomically(&folder.join(UNFINISHED), b"")?;
+        }
+        Ok(output)
+    }
+
+    /// The folder of everything.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    fn folders(&self) -> impl Iterator<Item = PathBuf> {
+        self.channels.iter().map(|channel| self.root.join(channel))
+    }
+
+    /// A file at the top, which several instances of a job write each under a name of its own: their outputs
+    /// become one folder of S3.
+    pub fn file(&self, stem: &str, extension: &str) -> PathBuf {
+        let host = self.host.as_ref().map_or(String::new(), |host| format!("-{host}"));
+        self.root.join(format!("{stem}{host}.{extension}"))
+    }
+
+    /// The path of the report.
+    pub fn report(&self) -> PathBuf {
+        self.file(REPORT, "json")
+    }
+
+    /// Where an image and its mask go. `name` has no extension; `extension` is the image's.
+    pub fn places(&self, side: Side, name: &str, extension: &str) -> (PathBuf, PathBuf) {
+        let image = self.root.join(side.channel()).join(format!("{name}{extension}"));
+        (image, self.root.join(side.annotation_channel()).join(format!("{name}.png")))
+    }
+
+    /// Puts the image `from`, whose content is `bytes`, at `to`: as a hard link where both are on one disk, as a
+    /// copy of the bytes elsewhere. Never as a symbolic link, which SageMaker would not upload.
+    pub fn put_image(&self, from: &Path, bytes: &[u8], to: &Path) -> Result<()> {
+        files::make_folder(to.parent().unwrap_or(&self.root))?;
+        if !self.copy {
+            // The link of a link would be a link.
+            let real = fs::canonicalize(from).unwrap_or_else(|_| from.to_owned());
+            if fs::hard_link(real, to).is_ok() {
+                return Ok(());
+            }
+        }
+        files::write_whole(to, bytes)
+    }
+
+    /// Says that everything is there: on disk first, then the marks go.
+    pub fn finish(self) -> Result<()> {
+        files::sync_disk(&self.root)?;
+        self.folders().try_for_each(|folder| files::remove(&folder.join(UNFINISHED)))
+    }
+}
+
+/// Whether an earlier run wrote what is there: its report, or the mark of one that was interrupted.
+fn is_ours(root: &Path, channels: &[&str]) -> bool {
+    let marked = channels.iter().any(|channel| root.join(channel).join(UNFINISHED).exists());
+    marked || reports(root).next().is_some()
+}
+
+fn reports(root: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.filter(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let named = name.starts_with(REPORT) && name.ends_with(".json");
+        named && fs::read(path).is_ok_and(|bytes| super::report::is_report(&bytes))
+    })
+}
+
+fn remove_reports(root: &Path) -> Result<()> {
+    reports(root).collect::<Vec<_>>().iter().try_for_each(|path| files::remove(path))
+}
+
+/// Removes what is in a folder and leaves the folder.
+fn empty(folder: &Path) -> Result<()> {
+    let failed = |path: &Path, cause: &io::Error| Error::io("remove", path, cause);
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        // The mark goes last, with the new one in its place: a run that stops here is still unfinished.
+        if path.file_name().is_some_and(|name| name == UNFINISHED) {
+            continue;
+        }
+        let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let removed = if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.map_err(|cause| failed(&path, &cause))?;
+    }
+    Ok(())
+}
+
+/// What is written must not be read as input, in this run or the next.
+fn check_apart(output: &Path, input: &Path, problems: &mut Problems) {
+    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let (out, within) = (real(output), real(input));
+    if out.starts_with(&within) || within.starts_with(&out) {
+        problems.push(format!(
+            "the output folder {} and the input folder {} lie in one another; what is written would be read \
+             again: choose another --output",
+            output.display(),
+            input.display()
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPLIT: Split = Split { validation: 20.0, test: 0.0, seed: 0 };
+
+    fn begin(folder: &Path) -> Result<Output> {
+        let inputs = [&folder.join("annotations"), &folder.join("images")];
+        for input in inputs {
+            fs::create_dir_all(input).unwrap();
+        }
+        Output::begin(&folder.join("out"), &SPLIT, inputs.map(PathBuf::as_path), (false, None))
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn folders_are_marked_until_everything_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = begin(folder.path()).unwrap();
+        let train = folder.path().join("out/train");
+        assert_eq!(names(&train), [UNFINISHED]);
+        let original = folder.path().join("images/a.jpg");
+        fs::write(&original, b"bytes").unwrap();
+        let (image, mask) = output.places(Side::Train, "sub/a", ".jpg");
+        output.put_image(&original, b"bytes", &image).unwrap();
+        files::make_folder(mask.parent().unwrap()).unwrap();
+        files::write_whole(&mask, b"mask").unwrap();
+        output.finish().unwrap();
+        assert_eq!(names(&train), ["sub"]);
+        assert_eq!(fs::read(train.join("sub/a.jpg")).unwrap(), b"bytes");
+        assert_eq!(
+            fs::read(folder.path().join("out/train_annotation/sub/a.png")).unwrap(),
+            b"mask"
+        );
+        assert!(!folder.path().join("out/test").exists());
+    }
+
+    #[test]
+    fn an_interrupted_run_is_replaced_and_strange_files_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = begin(folder.path()).unwrap();
+        let (_, mask) = output.places(Side::Train, "stale", ".jpg");
+        files::write_whole(&mask, b"mask").unwrap();
+        // Interrupted here.
+        begin(folder.path()).unwrap().finish().unwrap();
+        assert!(!mask.exists());
+        fs::write(folder.path().join("out/train/mine.jpg"), b"").unwrap();
+        let error = begin(folder.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("out/train holds 1 files or folders that no run of preprocess left"),
+            "{error}"
+        );
+        assert!(folder.path().join("out/train/mine.jpg").exists());
+    }
+
+    #[test]
+    fn instances_write_reports_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let inputs = [folder.path().join("a"), folder.path().join("b")];
+        let inputs = [inputs[0].as_path(), inputs[1].as_path()];
+        let out = folder.path().join("out");
+        let output = Output::begin(&out, &SPLIT, inputs, (true, Some("algo-2"))).unwrap();
+        assert_eq!(output.report(), out.join("report-algo-2.json"));
+        let output = Output::begin(&out, &SPLIT, inputs, (true, None)).unwrap();
+        assert_eq!(output.report(), out.join("report.json"));
+    }
+
+    #[test]
+    fn input_and_output_must_be_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let images = folder.path().join("images");
+        fs::create_dir_all(&images).unwrap();
+        let within = Output::begin(&images.join("out"), &SPLIT, [&images, &images], (false, None));
+        assert!(within.unwrap_err().to_string().contains("lie in one another"));
+        let around = Output::begin(folder.path(), &SPLIT, [&images, &images], (false, None));
+        assert!(around.unwrap_err().to_string().contains("lie in one another"));
+    }
+
+    #[test]
+    fn a_linked_image_is_put_as_a_file_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = begin(folder.path()).unwrap();
+        let original = folder.path().join("images/a.jpg");
+        fs::write(&original, b"bytes").unwrap();
+        let link = folder.path().join("images/link.jpg");
+        std::os::unix::fs::symlink("a.jpg", &link).unwrap();
+        let (image, _) = output.places(Side::Validation, "link", ".jpg");
+        output.put_image(&link, b"bytes", &image).unwrap();
+        assert!(fs::symlink_metadata(&image).unwrap().is_file());
+    }
+}

@@ -1,0 +1,103 @@
+//! Processing jobs: where they find things, and how they say what became of them.
+
+use serde::Deserialize;
+
+use super::{MlRoot, raw};
+use crate::error::{Error, Result};
+use crate::files::write_atomically;
+
+/// SageMaker keeps this many bytes of the message as `ExitMessage`.
+pub const LIMIT: usize = 1024;
+
+/// A processing job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessingJob {
+    /// This instance, if there are several.
+    pub host: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Hosts {
+    current_host: String,
+    hosts: Vec<String>,
+}
+
+impl ProcessingJob {
+    /// The job that this process is part of; none outside of one.
+    pub fn read(root: &MlRoot) -> Result<Option<Self>> {
+        if !root.processing_config().exists() {
+            return Ok(None);
+        }
+        let path = root.processing_resources();
+        let Some(map) = raw::object(&path)? else { return Ok(Some(Self { host: None })) };
+        let hosts: Hosts = serde_json::from_value(map.into()).map_err(|cause| {
+            Error::input(format!(
+                "{}: {cause}; expected {{\"current_host\": \"algo-1\", \"hosts\": [\"algo-1\"]}}",
+                path.display()
+            ))
+        })?;
+        let is_one_of_several = hosts.hosts.len() > 1;
+        Ok(Some(Self { host: is_one_of_several.then_some(hosts.current_host) }))
+    }
+
+    /// Says what became of the job: `output/message`, which SageMaker shows as `ExitMessage`.
+    pub fn say(&self, root: &MlRoot, message: &str) -> Result<()> {
+        let host = self.host.as_ref().map_or(String::new(), |host| format!("{host}: "));
+        write_atomically(&root.message(), shorten(&format!("{host}{message}")).as_bytes())
+    }
+}
+
+/// At most [`LIMIT`] bytes; cut between characters, because a message that is not UTF-8 fails the job.
+fn shorten(message: &str) -> &str {
+    let mut end = message.len().min(LIMIT);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    &message[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(config: Option<&str>, resources: Option<&str>) -> Result<Option<ProcessingJob>> {
+        let folder = tempfile::tempdir().unwrap();
+        let root = MlRoot::new(folder.path());
+        std::fs::create_dir_all(folder.path().join("config")).unwrap();
+        for (path, text) in
+            [(root.processing_config(), config), (root.processing_resources(), resources)]
+        {
+            if let Some(text) = text {
+                std::fs::write(path, text).unwrap();
+            }
+        }
+        ProcessingJob::read(&root)
+    }
+
+    #[test]
+    fn the_instance_matters_where_there_are_several() {
+        assert_eq!(job(None, None).unwrap(), None);
+        assert_eq!(job(Some("{}"), None).unwrap(), Some(ProcessingJob { host: None }));
+        let one = r#"{"current_host": "algo-1", "hosts": ["algo-1"]}"#;
+        assert_eq!(job(Some("{}"), Some(one)).unwrap().unwrap().host, None);
+        let two = r#"{"current_host": "algo-2", "hosts": ["algo-1", "algo-2"], "topology": 1}"#;
+        assert_eq!(job(Some("{}"), Some(two)).unwrap().unwrap().host.as_deref(), Some("algo-2"));
+        let error = job(Some("{}"), Some("{}")).unwrap_err().to_string();
+        assert!(error.contains("current_host"), "{error}");
+    }
+
+    #[test]
+    fn messages_are_cut_between_characters() {
+        assert_eq!(shorten("short"), "short");
+        let long = shorten(&"é".repeat(2000)).len();
+        assert!((LIMIT - 1..=LIMIT).contains(&long));
+        assert_eq!(shorten(&format!("a{}", "é".repeat(2000))).len(), LIMIT - 1);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_files_never_panic(text in ".{0,60}") {
+            let _ = job(Some(&text), Some(&text));
+        }
+    }
+}
