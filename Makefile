@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help tools libtorch demo test lint fmt hyperparameters fuzz check-weights bench-train-step bench-recipe \
-  bench-precision bench-loader bench-memory image-cpu test-image test-aws test-interop \
+  bench-precision bench-preprocess bench-loader bench-memory image-cpu test-image test-aws test-interop \
   test-gpu push
 
 help: ## List the targets
@@ -65,6 +65,10 @@ bench-recipe: libtorch ## Train side by side with torchvision's reference recipe
 bench-precision: libtorch ## Train in fp32 and in bf16: scores and speed
 	benches/precision.sh
 
+bench-preprocess: libtorch ## Time masks beside Label Studio's converter, and hold preprocess's memory flat
+	benches/preprocess.sh
+	benches/preprocess.sh --memory
+
 bench-loader: libtorch ## Time loading training batches against torchvision's DataLoader, in turn
 	benches/loader.sh
 
@@ -80,7 +84,7 @@ test-image: ## Acceptance of the image: docker run, and SageMaker's Python SDKs 
 test-aws: libtorch ## What reads S3, against moto's server on loopback
 	tests/aws/run.sh
 
-test-interop: libtorch ## Open models with PyTorch, torchvision and ONNX Runtime, event files with TensorBoard (7 GB of packages into .venv/interop)
+test-interop: libtorch ## Open models, event files and masks with PyTorch, ONNX Runtime, TensorBoard and Label Studio's converter (7 GB of packages into .venv/interop)
 	tests/interop/run.sh
 
 test-gpu: libtorch ## What needs an NVIDIA GPU; without one it says so

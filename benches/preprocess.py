@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Label Studio's own converter beside `maskmaker preprocess` on the same JSON export. benches/preprocess.sh calls it.
 
-  preprocess.py compare MASKMAKER [--tasks 200] [--regions 4] [--rounds 3] [--cores 2] [--least 30]
+  preprocess.py compare MASKMAKER [--tasks 1000] [--regions 4] [--rounds 3] [--cores 2] [--least 30]
   preprocess.py memory MASKMAKER [--few 1000] [--many 10000] [--allowed-mib 64]
 
 The converter (BRUSH_TO_PNG, the only one of its formats that makes masks) writes a gray PNG per region and never opens an
@@ -363,7 +363,7 @@ def main():
             )
         sub.set_defaults(run=run)
 
-    command("compare", compare, ["maskmaker"], tasks=200, regions=4, rounds=3, cores=2, least=30.0)
+    command("compare", compare, ["maskmaker"], tasks=1000, regions=4, rounds=3, cores=2, least=30.0)
     command("memory", memory, ["maskmaker"], few=1000, many=10000, allowed_mib=64.0)
     # What they start.
     command("make", make, ["folder"], tasks="200", regions=4, kinds="brush", width=WIDTH, height=HEIGHT, link=False)

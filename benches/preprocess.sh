@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Turns the same Label Studio export into masks with Label Studio's own converter and with `maskmaker preprocess` in turn.
-#   benches/preprocess.sh [--tasks 200] [--regions 4] [--rounds 3] [--cores 2] [--least 30]
+#   benches/preprocess.sh [--tasks 1000] [--regions 4] [--rounds 3] [--cores 2] [--least 30]
 # Prints masks (= regions) and images per second, medians over the rounds, peak memory, and the ratios of the medians, for
 # brush regions and for polygons. Exits with 1 if maskmaker makes, of brush regions, fewer than 30 times as many masks per
 # second on 2 cores as one process of the converter does.

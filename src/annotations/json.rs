@@ -44,17 +44,43 @@ fn tell(error: &serde_json::Error, path: &str) -> String {
     if matches!(path.as_str(), "" | "." | "?") { short } else { format!("{path}: {short}") }
 }
 
-/// Reads the value of a key that may come once. Null is as if it were missing.
-pub(super) fn once<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
-    slot: &mut Option<Option<T>>,
-    key: &'static str,
-    map: &mut A,
-) -> Result<(), A::Error> {
-    if slot.is_some() {
-        return Err(A::Error::duplicate_field(key));
+/// The value of a key that may come once. Null is as if it were missing.
+#[derive(Debug)]
+pub(super) struct Once<T> {
+    seen: bool,
+    value: Option<T>,
+}
+
+impl<T> Default for Once<T> {
+    fn default() -> Self {
+        Self { seen: false, value: None }
     }
-    *slot = Some(map.next_value()?);
-    Ok(())
+}
+
+impl<T> Once<T> {
+    /// Takes the value of `key` from the map.
+    pub(super) fn read<'de, A: MapAccess<'de>>(
+        &mut self,
+        key: &'static str,
+        map: &mut A,
+    ) -> Result<(), A::Error>
+    where
+        T: Deserialize<'de>,
+    {
+        if std::mem::replace(&mut self.seen, true) {
+            return Err(A::Error::duplicate_field(key));
+        }
+        self.value = map.next_value()?;
+        Ok(())
+    }
+
+    pub(super) fn get(self) -> Option<T> {
+        self.value
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        self.value.is_some()
+    }
 }
 
 /// A visitor with what it expects and the kinds that it takes; every other kind is an error of serde's.
@@ -113,9 +139,8 @@ read!(Side, deserialize_any, "a whole number of pixels from 1 to 4294967295", {
         side.map(Side).ok_or_else(|| E::invalid_value(Unexpected::Unsigned(number), &self))
     }
     fn visit_f64<E: Error>(self, number: f64) -> Result<Side, E> {
-        let side = number as u32;
-        if side > 0 && f64::from(side) == number {
-            return Ok(Side(side));
+        if (1.0..=f64::from(u32::MAX)).contains(&number) && number.fract() == 0.0 {
+            return Ok(Side(number as u32));
         }
         Err(E::invalid_value(Unexpected::Float(number), &self))
     }

@@ -1,10 +1,11 @@
 //! Label Studio's annotations, as its exports and its target storages write them.
 //!
-//! Elements of a document ([`elements`](super::elements)) are read twice: once for what they say without the drawings,
+//! Elements of a document ([`super::elements`]) are read twice: once for what they say without the drawings,
 //! light enough to keep for every task, and once for the regions of the annotation that was chosen. Format: Label Studio
 //! 1.23, <https://labelstud.io/guide/task_format>. Errors complete a sentence that begins with the element's place.
 
 mod document;
+mod packing;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -12,6 +13,7 @@ mod value;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use self::document::{Annotation, Item, Row, Task, TaskOf};
+use self::packing::packed;
 use self::value::{Drawing, Geometry, Kind, Traits, Value};
 use super::elements::{self, Members};
 use super::json::{Id, Name, Number, Side, parse};
@@ -76,7 +78,9 @@ pub struct Drawn {
 
 /// Reads what an element says, without keeping its drawings.
 pub fn index(element: &[u8]) -> Result<Entry, String> {
-    Ok(match form(element)? {
+    let form = form(element)?;
+    let element = &packed(element);
+    Ok(match form {
         Form::Task => {
             let task: Task<Traits> = parse(element)?;
             Entry {
@@ -129,13 +133,16 @@ pub fn regions(element: &[u8], annotation: usize) -> Result<Drawn, String> {
             let missing = || format!("has no annotation number {annotation}");
             let (_, one) = all.nth(annotation).ok_or_else(missing)??;
             let within = |text| format!("annotations[{annotation}].{text}");
-            parse::<Annotation<Drawing>>(&one.bytes).map_err(within)?.result
+            parse::<Annotation<Drawing>>(&packed(&one.bytes)).map_err(within)?.result
         }
         Form::Annotation | Form::Row if annotation > 0 => {
             return Err(format!("has no annotation number {annotation}"));
         }
-        Form::Annotation => parse::<Annotation<Drawing>>(element)?.result,
-        Form::Row => Some(parse::<Row<Drawing>>(element)?.values.into_iter().map(item).collect()),
+        Form::Annotation => parse::<Annotation<Drawing>>(&packed(element))?.result,
+        Form::Row => {
+            let row = parse::<Row<Drawing>>(&packed(element))?;
+            Some(row.values.into_iter().map(item).collect())
+        }
     };
     draw(items.unwrap_or_default())
 }
@@ -184,7 +191,7 @@ fn item<G>(value: Value<G>) -> Item<G> {
         image_rotation: None,
         original_width: None,
         original_height: None,
-        item_index: None,
+        page: None,
     }
 }
 
@@ -295,7 +302,7 @@ fn region(item: Item<Drawing>, kind: Kind) -> Result<Region, String> {
              not supported; allowed: 0; turn the image file itself and annotate that"
         ));
     }
-    if let Some(Number(page)) = item.item_index
+    if let Some(Number(page)) = item.page
         && page != 0.0
     {
         return Err(format!(
@@ -305,7 +312,7 @@ fn region(item: Item<Drawing>, kind: Kind) -> Result<Region, String> {
     }
     let labels = labels(&item).cloned().collect();
     let (width, height) = (item.original_width, item.original_height);
-    let Some(Value { geometry, .. }) = item.value else {
+    let Some(Value { mut geometry, .. }) = item.value else {
         return Err(format!("{name} has no value"));
     };
     let size = match (width, height) {

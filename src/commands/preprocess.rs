@@ -26,7 +26,7 @@ pub fn run(root: &MlRoot, settings: Settings) -> Result<()> {
     for line in report.summary() {
         say(line);
     }
-    say(format_args!("{} -> {}", report.images(), output.display()));
+    say(format_args!("-> {}", output.display()));
     Ok(())
 }
 

@@ -15,6 +15,7 @@ const EXAMPLES: usize = 5;
 /// without a mask, mask without an image, unusable file and ambiguous name is a problem; the pairs
 /// that exist are given all the same, so that they can be looked at too.
 pub fn pair(split: &Split, problems: &mut Problems) -> Vec<Sample> {
+    check_finished(split, problems);
     let images = by_key(&split.images, problems);
     let mut masks = by_key(&split.masks, problems);
     let (name, annotation) = (split.name, format!("{}_annotation", split.name));
@@ -55,6 +56,20 @@ pub fn pair(split: &Split, problems: &mut Problems) -> Vec<Sample> {
         ));
     }
     samples
+}
+
+/// What an interrupted run of preprocess left looks like a smaller data set; training on it would tell nobody.
+fn check_finished(split: &Split, problems: &mut Problems) {
+    let annotation = format!("{}_annotation", split.name);
+    for (name, folder) in [(split.name, &split.images), (annotation.as_str(), &split.masks)] {
+        if folder.join(files::UNFINISHED).exists() {
+            problems.push(format!(
+                "channel {name} is not complete: {} says that preprocess was interrupted, or refused what it found; \
+                 run preprocess again until it ends without an error",
+                folder.join(files::UNFINISHED).display()
+            ));
+        }
+    }
 }
 
 /// `3 images`, `1 image`.
@@ -158,6 +173,22 @@ mod tests {
         );
         let keys: Vec<_> = all(&split).unwrap().into_iter().map(|sample| sample.key).collect();
         assert_eq!(keys, ["a", "b", "sub/a"]);
+    }
+
+    #[test]
+    fn channels_that_preprocess_did_not_finish_are_refused() {
+        let (_folder, split) = split(&["a.jpg"], &["a.png"]);
+        for (name, channel) in [("train", &split.images), ("train_annotation", &split.masks)] {
+            let mark = channel.join(files::UNFINISHED);
+            fs::write(&mark, "").unwrap();
+            let error = all(&split).unwrap_err();
+            let said = error.problems();
+            assert_eq!(said.len(), 1);
+            assert!(said[0].starts_with(&format!("channel {name} is not complete: ")), "{said:?}");
+            assert!(said[0].contains("run preprocess again"), "{said:?}");
+            fs::remove_file(mark).unwrap();
+        }
+        all(&split).unwrap();
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub struct Classes {
     names: Vec<String>,
     /// Given ones, by class.
     colours: BTreeMap<u8, [u8; 3]>,
+    /// All that were given; several labels may be ignored.
+    given: Vec<([u8; 3], u8)>,
     ids: HashMap<String, u8>,
     /// Labels that are above others whatever their order, the topmost first.
     priority: Vec<String>,
@@ -37,6 +39,7 @@ impl Classes {
         let mut classes = Self {
             names: vec![BACKGROUND.to_owned()],
             colours: BTreeMap::new(),
+            given: Vec::new(),
             ids: HashMap::new(),
             priority: priority.to_vec(),
         };
@@ -62,6 +65,7 @@ impl Classes {
             };
             if let Some(colour) = colour {
                 classes.colours.insert(id, colour);
+                classes.given.push((colour, id));
             }
             classes.ids.insert(name, id);
         }
@@ -82,6 +86,7 @@ impl Classes {
         Self {
             names: std::iter::once(BACKGROUND.to_owned()).chain(names).collect(),
             colours: BTreeMap::new(),
+            given: Vec::new(),
             ids: HashMap::new(),
             priority: Vec::new(),
         }
@@ -109,8 +114,8 @@ impl Classes {
     }
 
     /// Colours that were given, with their classes.
-    pub fn given_colours(&self) -> impl Iterator<Item = ([u8; 3], u8)> {
-        self.colours.iter().map(|(&id, &colour)| (colour, id))
+    pub fn given_colours(&self) -> &[([u8; 3], u8)] {
+        &self.given
     }
 
     /// The colour of a class: its label's, or that of the PASCAL VOC colour map.

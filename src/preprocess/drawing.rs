@@ -12,6 +12,7 @@ use super::classes::{Classes, IGNORED};
 use crate::annotations::region::Region;
 use crate::annotations::runs::Runs;
 use crate::annotations::{coco, label_studio};
+use crate::colours::class_colour;
 use crate::data::color_map::ColorMap;
 use crate::error::Error;
 use crate::files;
@@ -245,7 +246,8 @@ fn by_colour(path: &Path, map: &ColorMap, style: Style<'_>) -> Result<GrayImage,
     map.resolve(&mask).map(|resolved| resolved.ids).map_err(named)
 }
 
-/// A mask as somebody stored it: class ids, or the labels' colours where those are given.
+/// A mask as somebody stored it: class ids, or the labels' colours where those are given. Its path is told before an
+/// error.
 fn stored(path: &Path, style: Style<'_>) -> Result<GrayImage, String> {
     let bytes = files::read(path).map_err(|error| error.to_string())?;
     match decode_mask(&bytes, style.limits) {
@@ -255,38 +257,52 @@ fn stored(path: &Path, style: Style<'_>) -> Result<GrayImage, String> {
                 ids.as_raw().iter().filter(|&&id| usize::from(id) >= classes && id != IGNORED);
             match beyond.max() {
                 Some(largest) if style.is_closed => Err(format!(
-                    "{} has values up to {largest}; with {classes} classes allowed are 0 to {} and 255",
-                    path.display(),
+                    "has values up to {largest}; with {classes} classes allowed are 0 to {} and 255",
                     classes - 1
                 )),
                 _ => Ok(ids),
             }
         }
         Err(MaskError::NotClassIds(what)) => {
-            let colours: Vec<_> = style.classes.given_colours().collect();
-            if colours.is_empty() {
+            if style.classes.given_colours().is_empty() {
                 return Err(format!(
-                    "{} is {what}; masks by colour need a labelling configuration whose labels have colours \
-                     (--label-config)",
-                    path.display()
+                    "is {what}; masks by colour need a labelling configuration whose labels have colours \
+                     (--label-config)"
                 ));
             }
-            let names = style.classes.names();
-            let entries = colours.into_iter().filter_map(|(colour, id)| {
-                let name = if id == IGNORED { "ignored" } else { names.get(usize::from(id))? };
-                Some((name.to_owned(), colour, id))
-            });
-            let map = ColorMap::of_classes(entries);
-            let mask = decode_color_mask(&bytes, style.limits)
-                .map_err(|e| format!("{} is {e}", path.display()))?;
-            map.resolve(&mask).map(|r| r.ids).map_err(|what| format!("{} {what}", path.display()))
+            let mask = decode_color_mask(&bytes, style.limits).map_err(|e| format!("is {e}"))?;
+            colours_of(style.classes)?.resolve(&mask).map(|resolved| resolved.ids)
         }
-        Err(other) => Err(format!("{} is {other}", path.display())),
+        Err(other) => Err(format!("is {other}")),
     }
 }
 
+/// The labels' colours; the background is black where nothing else is.
+fn colours_of(classes: &Classes) -> Result<ColorMap, String> {
+    let mut given = classes.given_colours().to_vec();
+    if given.iter().all(|(colour, id)| *id != 0 && *colour != class_colour(0)) {
+        given.push((class_colour(0), 0));
+    }
+    let names = classes.names();
+    let name = |id: u8| names.get(usize::from(id)).map_or("ignored", String::as_str);
+    for (number, (colour, id)) in given.iter().enumerate() {
+        if let Some((_, other)) =
+            given[..number].iter().find(|(c, other)| c == colour && other != id)
+        {
+            return Err(format!(
+                "is by colour, and the labels {} and {} have the same colour in the labelling configuration",
+                name(*other),
+                name(*id)
+            ));
+        }
+    }
+    Ok(ColorMap::of_classes(
+        given.into_iter().map(|(colour, id)| (name(id).to_owned(), colour, id)),
+    ))
+}
+
 /// What most of some drawings of one image say about each pixel; 255 where two classes have equally many votes.
-pub fn majority(drawings: Vec<GrayImage>) -> Option<GrayImage> {
+pub(super) fn majority(drawings: Vec<GrayImage>) -> Option<GrayImage> {
     let mut drawings = drawings;
     if drawings.len() < 2 {
         return drawings.pop();

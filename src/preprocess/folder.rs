@@ -10,7 +10,7 @@ use crate::files;
 
 /// The files below a folder, known by their paths.
 #[derive(Debug, Default)]
-pub struct Folder {
+pub(super) struct Folder {
     root: PathBuf,
     /// Names of folders and the file, by number, in the order of their paths.
     paths: Vec<Vec<String>>,
@@ -22,18 +22,31 @@ pub struct Folder {
     by_stem: HashMap<String, Vec<usize>>,
 }
 
+/// A file that a reference means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Match {
+    /// Its number.
+    pub file: usize,
+    /// How many folders before the name agree.
+    pub folders: usize,
+    /// Whether the next folder is another one than the reference says: only the name tells that it is meant.
+    pub strays: bool,
+}
+
 /// Why no image was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NotFound {
+pub(super) enum NotFound {
     /// None has the name.
     Missing,
+    /// Only in another folder, and that is not good enough; its path.
+    Elsewhere(String),
     /// Several fit equally well; their paths.
     Ambiguous(Vec<String>),
 }
 
 impl Folder {
     /// Lists the files below `root`. Those whose names are not UTF-8 are problems.
-    pub fn list(root: &Path, problems: &mut Problems) -> Self {
+    pub(super) fn list(root: &Path, problems: &mut Problems) -> Self {
         let mut paths = Vec::new();
         let mut unnamed = Vec::new();
         files::below(root, problems, &mut |path, _| {
@@ -61,25 +74,26 @@ impl Folder {
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.paths.is_empty()
     }
 
     /// The path of an image.
-    pub fn path(&self, image: usize) -> PathBuf {
+    pub(super) fn path(&self, image: usize) -> PathBuf {
         self.root.join(self.key(image))
     }
 
     /// The path of an image below the folder, with `/`: what the split goes by.
-    pub fn key(&self, image: usize) -> String {
+    pub(super) fn key(&self, image: usize) -> String {
         self.paths[image].join("/")
     }
 
-    /// The image whose path has the longest end in common with the reference.
+    /// The image whose path has the longest end in common with the reference; with `strictly` one in another folder
+    /// than the reference says does not do.
     ///
     /// The file's name must be the same. If none is, percent signs are decoded, and then the prefix and the changes
     /// that Label Studio makes to an upload's name are undone.
-    pub fn find(&self, reference: &Reference) -> Result<usize, NotFound> {
+    pub(super) fn find(&self, reference: &Reference, strictly: bool) -> Result<Match, NotFound> {
         for names in reference.readings() {
             let Some((name, folders)) = names.split_last() else { continue };
             let numbers = self.by_name.get(name);
@@ -88,49 +102,66 @@ impl Folder {
                 self.by_name.get(name).or_else(|| self.by_upload.get(name))
             });
             if let Some(numbers) = numbers {
-                return self.nearest(numbers, folders);
+                return self.nearest(numbers, (folders, reference.told(folders)), strictly);
             }
         }
         Err(NotFound::Missing)
     }
 
     /// The file whose path without extension has the longest end in common with `path`, which has none.
-    pub fn find_same_path(&self, path: &str) -> Result<usize, NotFound> {
+    pub(super) fn find_same_path(&self, path: &str, strictly: bool) -> Result<Match, NotFound> {
         let names: Vec<String> = path.split('/').map(str::to_owned).collect();
         let (name, folders) = names.split_last().ok_or(NotFound::Missing)?;
         let numbers = self.by_stem.get(name).ok_or(NotFound::Missing)?;
-        self.nearest(numbers, folders)
+        self.nearest(numbers, (folders, folders.len()), strictly)
     }
 
-    fn nearest(&self, numbers: &[usize], folders: &[String]) -> Result<usize, NotFound> {
-        let common = |number: usize| {
-            let path = self.paths[number].iter().rev().skip(1);
-            path.zip(folders.iter().rev()).take_while(|(one, other)| one == other).count()
+    /// The one of `numbers` that fits best. The last `told` of the folders say where the file must lie.
+    fn nearest(
+        &self,
+        numbers: &[usize],
+        (folders, told): (&[String], usize),
+        strictly: bool,
+    ) -> Result<Match, NotFound> {
+        let fit = |&file: &usize| {
+            let path = self.paths[file].iter().rev().skip(1);
+            let pairs = path.zip(folders.iter().rev());
+            let common = pairs.take_while(|(one, other)| one == other).count();
+            let strays = common < told.min(self.paths[file].len() - 1);
+            Match { file, folders: common, strays }
         };
-        let longest = numbers.iter().map(|&number| common(number)).max().unwrap_or(0);
-        let best: Vec<usize> =
-            numbers.iter().copied().filter(|&number| common(number) == longest).collect();
-        match best[..] {
+        let mut fits: Vec<Match> = numbers.iter().map(fit).collect();
+        if strictly && fits.iter().all(|fit| fit.strays) {
+            return Err(NotFound::Elsewhere(self.key(fits[0].file)));
+        }
+        let longest = fits.iter().map(|fit| fit.folders).max().unwrap_or(0);
+        fits.retain(|fit| fit.folders == longest && !(strictly && fit.strays));
+        match fits[..] {
             [one] => Ok(one),
             // `a.jpg` itself is meant by `a.jpg`, whatever lies in folders beside it.
-            _ => match best.iter().find(|&&number| self.paths[number].len() == longest + 1) {
+            _ => match fits.iter().find(|fit| self.paths[fit.file].len() == longest + 1) {
                 Some(&whole) if longest == folders.len() => Ok(whole),
-                _ => Err(NotFound::Ambiguous(best.iter().map(|&n| self.key(n)).collect())),
+                _ => Err(NotFound::Ambiguous(fits.iter().map(|fit| self.key(fit.file)).collect())),
             },
         }
     }
 
     /// What the masks of `used` images are called, in their order: the file's name without extension; the whole
-    /// path without extension where another image, or one that is only referred to (`elsewhere`), has the same
-    /// name. Two files in one folder that differ in nothing but the extension are a problem.
-    pub fn names<'a>(
+    /// path without extension where another one of the `known` images, or one that is only referred to (`elsewhere`),
+    /// has the same name. Images that no annotation names do not count, because another instance would not know of
+    /// them. Two files in one folder that differ in nothing but the extension are a problem.
+    pub(super) fn names<'a>(
         &self,
-        used: &[usize],
+        (used, known): (&[usize], &[usize]),
         elsewhere: impl IntoIterator<Item = &'a Reference>,
         problems: &mut Problems,
     ) -> Vec<String> {
         let elsewhere: Vec<&Reference> = elsewhere.into_iter().collect();
         let foreign: HashSet<&str> = elsewhere.iter().map(|reference| reference.stem()).collect();
+        let mut stems: HashMap<&str, usize> = HashMap::new();
+        for name in known.iter().filter_map(|&image| self.paths[image].last()) {
+            *stems.entry(stem(name)).or_default() += 1;
+        }
         let names: Vec<String> = used
             .iter()
             .map(|&image| {
@@ -138,7 +169,7 @@ impl Folder {
                 let (name, folders) =
                     path.split_last().map_or(("", &[][..]), |(n, f)| (n.as_str(), f));
                 let own = stem(name);
-                let alone = self.by_stem.get(own).is_none_or(|numbers| numbers.len() == 1);
+                let alone = stems.get(own).is_none_or(|count| *count == 1);
                 if alone && !foreign.contains(own) {
                     return own.to_owned();
                 }
@@ -205,7 +236,9 @@ mod tests {
     }
 
     fn found(images: &Folder, reference: &str) -> Result<String, NotFound> {
-        images.find(&Reference::parse(reference).unwrap()).map(|image| images.key(image))
+        images
+            .find(&Reference::parse(reference).unwrap(), false)
+            .map(|found| images.key(found.file))
     }
 
     #[test]
@@ -237,6 +270,32 @@ mod tests {
     }
 
     #[test]
+    fn another_folder_than_the_reference_says_is_noticed_and_may_be_refused() {
+        let (_folder, images) = images(&["x/a.jpg", "y/a.jpg", "x/b.jpg", "c.jpg"]);
+        let find = |reference: &str, strictly| {
+            images.find(&Reference::parse(reference).unwrap(), strictly)
+        };
+        for (reference, strays) in [
+            ("s3://bucket/x/b.jpg", false),
+            ("s3://bucket/b.jpg", false),
+            ("/data/upload/1/0123abcd-b.jpg", false),
+            ("s3://bucket/any/where/c.jpg", false),
+            ("s3://bucket/z/b.jpg", true),
+        ] {
+            assert_eq!(find(reference, false).unwrap().strays, strays, "{reference}");
+            assert_eq!(find(reference, true).is_err(), strays, "{reference}");
+        }
+        let elsewhere = Err(NotFound::Elsewhere("x/a.jpg".to_owned()));
+        assert_eq!(find("s3://bucket/z/a.jpg", true), elsewhere);
+        assert!(matches!(find("s3://bucket/z/a.jpg", false), Err(NotFound::Ambiguous(_))));
+        assert_eq!(
+            images.find_same_path("z/b", true),
+            Err(NotFound::Elsewhere("x/b.jpg".to_owned()))
+        );
+        assert_eq!(images.key(images.find_same_path("y/a", true).unwrap().file), "y/a.jpg");
+    }
+
+    #[test]
     fn uploads_are_found_under_their_own_names() {
         let (_folder, images) = images(&["odd size ünïcode.png", "a.jpg", "deadbeef-b.jpg"]);
         for (reference, expected) in [
@@ -253,10 +312,10 @@ mod tests {
         let (_folder, images) = images(&["b/x.jpg", "a/x.png", "c/y.jpg", "c/z.tar.jpg"]);
         let used: Vec<usize> = (0..4).collect();
         let mut problems = Problems::new();
-        assert_eq!(images.names(&used, [], &mut problems), ["a/x", "b/x", "y", "z.tar"]);
+        assert_eq!(images.names((&used, &used), [], &mut problems), ["a/x", "b/x", "y", "z.tar"]);
         // The same on an instance that has only a part of the images.
         let other = Reference::parse("s3://bucket/d/y.jpg").unwrap();
-        assert_eq!(images.names(&[2], [&other], &mut problems), ["c/y"]);
+        assert_eq!(images.names((&[2], &[2]), [&other], &mut problems), ["c/y"]);
         problems.into_result().unwrap();
         assert_eq!(extension("c/z.tar.JPG"), ".JPG");
         assert_eq!(extension("c.d/z"), "");
@@ -266,7 +325,7 @@ mod tests {
     fn files_that_differ_in_their_extension_only_are_told() {
         let (_folder, images) = images(&["a/x.jpg", "a/x.png"]);
         let mut problems = Problems::new();
-        images.names(&[0, 1], [], &mut problems);
+        images.names((&[0, 1], &[0, 1]), [], &mut problems);
         let text = problems.into_result().unwrap_err().to_string();
         assert!(text.starts_with("a/x.jpg and a/x.png have the same name but for"), "{text}");
     }

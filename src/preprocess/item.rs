@@ -14,7 +14,7 @@ use crate::imaging::{Picture, Region, encode_mask_in};
 
 /// An image with the annotations that count.
 #[derive(Debug)]
-pub struct Item {
+pub(super) struct Item {
     /// Its number.
     pub image: usize,
     /// Its path below the folder of images.
@@ -29,7 +29,7 @@ pub struct Item {
 
 /// What became of an item.
 #[derive(Debug)]
-pub enum Outcome {
+pub(super) enum Outcome {
     /// Image and mask are there.
     Written(Written),
     /// It was left out.
@@ -38,7 +38,7 @@ pub enum Outcome {
 
 /// A mask.
 #[derive(Debug)]
-pub struct Written {
+pub(super) struct Written {
     /// Pixels by class, of the classes that occur.
     pub pixels: Vec<(u8, u64)>,
     /// Regions that are not in it, with the reasons.
@@ -47,7 +47,7 @@ pub struct Written {
 
 impl Outcome {
     /// What was written, if it was.
-    pub fn written(&self) -> Option<&Written> {
+    pub(super) fn written(&self) -> Option<&Written> {
         match self {
             Self::Written(written) => Some(written),
             Self::Skipped(_) => None,
@@ -58,7 +58,7 @@ impl Outcome {
 impl Item {
     /// Reads the image, draws its mask and writes both. What is wrong with the image or with its annotation is an
     /// outcome; what is wrong with the output is an error.
-    pub fn draw(
+    pub(super) fn draw(
         &self,
         (images, output): (&Folder, &Output),
         style: Style<'_>,

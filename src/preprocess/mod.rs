@@ -6,6 +6,7 @@
 pub mod classes;
 mod drawing;
 mod folder;
+mod grouping;
 mod item;
 mod output;
 mod reference;
@@ -14,7 +15,6 @@ mod select;
 mod sheet;
 pub mod sources;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -22,13 +22,14 @@ use rayon::prelude::*;
 
 use self::classes::Classes;
 use self::drawing::Style;
-use self::folder::{Folder, NotFound, folder_exists};
+use self::folder::{Folder, folder_exists};
+use self::grouping::{Grouped, group};
 use self::item::{Item, Outcome};
 use self::output::{LABEL_MAP, Output};
 pub use self::report::Report;
 pub use self::select::Several;
 pub use self::sources::Format;
-use self::sources::{ImageName, Search, Skipped, Sources};
+use self::sources::{Search, Skipped, Sources};
 use crate::annotations::label_config::{self, LabelConfig};
 use crate::annotations::split::Split;
 use crate::console::note;
@@ -73,14 +74,6 @@ pub struct Settings {
     pub host: Option<String>,
 }
 
-/// Annotations by the image that they are of.
-#[derive(Default)]
-struct Grouped {
-    by_image: BTreeMap<usize, Vec<select::Annotation>>,
-    /// Names of images that are not here.
-    missing: BTreeSet<String>,
-}
-
 /// Writes the channels and says what is in them.
 ///
 /// # Errors
@@ -104,18 +97,20 @@ pub fn run(settings: &Settings, stop: &Stop) -> Result<Report> {
     };
     let mut sources = sources::read(&search, &mut problems);
     let images = Folder::list(&settings.images, &mut problems);
-    if images.is_empty() {
+    // Of fewer images than instances some get none.
+    if images.is_empty() && settings.host.is_none() {
         problems.push(format!("{} holds no images", settings.images.display()));
     }
     let classes = classes_of(settings, config.as_ref(), &mut sources);
     let classes = problems.check(classes);
-    let grouped = group(std::mem::take(&mut sources.found), &images, &mut problems);
+    let found = std::mem::take(&mut sources.found);
+    let grouped = group(found, &images, settings.host.is_some(), &mut problems);
     let items = items(grouped, &images, settings, &mut sources, &mut problems);
     problems.into_result()?;
     let (Some(classes), (items, tally)) = (classes, items) else {
         return Err(Error::internal("a check failed without a problem"));
     };
-    if items.is_empty() {
+    if items.is_empty() && tally.elsewhere == 0 {
         return Err(nothing(settings, &sources, &tally));
     }
 
@@ -131,8 +126,14 @@ pub fn run(settings: &Settings, stop: &Stop) -> Result<Report> {
 }
 
 fn read_config(path: &Path) -> Result<LabelConfig> {
-    label_config::parse(&files::read(path)?)
-        .map_err(|what| Error::input(format!("{}: {what}", path.display())))
+    let wrong = |what: String| Error::input(format!("{}: {what}", path.display()));
+    let config = label_config::parse(&files::read(path)?).map_err(wrong)?;
+    if config.labels.is_empty() {
+        let mut why = vec!["has no label that areas of an image can have".to_owned()];
+        why.extend(config.warnings);
+        return Err(wrong(why.join("; it ")));
+    }
+    Ok(config)
 }
 
 /// The classes by the labelling configuration; without one the labels' names, sorted.
@@ -169,37 +170,6 @@ fn classes_of(
     Ok(classes)
 }
 
-/// Finds the image of every annotation.
-fn group(found: Vec<sources::Found>, images: &Folder, problems: &mut Problems) -> Grouped {
-    let mut grouped = Grouped::default();
-    let mut ambiguous: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for sources::Found { image, annotation } in found {
-        let number = match &image {
-            ImageName::SamePath(path) => images.find_same_path(path),
-            ImageName::Reference(_) => image
-                .reference()
-                .ok_or(NotFound::Missing)
-                .and_then(|reference| images.find(&reference)),
-        };
-        match number {
-            Ok(number) => grouped.by_image.entry(number).or_default().push(annotation),
-            Err(NotFound::Missing) => {
-                grouped.missing.insert(image.text().to_owned());
-            }
-            Err(NotFound::Ambiguous(paths)) => {
-                ambiguous.insert(image.text().to_owned(), paths);
-            }
-        }
-    }
-    for (image, paths) in ambiguous {
-        problems.push(format!(
-            "the annotation's image {image} may be {}; keep one, or give a folder with --images in which only one fits",
-            sources::examples(paths)
-        ));
-    }
-    grouped
-}
-
 /// Chooses among the annotations of each image, and names what is written.
 fn items(
     grouped: Grouped,
@@ -210,6 +180,8 @@ fn items(
 ) -> (Vec<Item>, report::Tally) {
     let mut tally = report::Tally::default();
     let mut items = Vec::new();
+    let known: Vec<usize> = grouped.by_image.keys().copied().collect();
+    sources.warnings.extend(grouped.warnings);
     for (image, annotations) in grouped.by_image {
         let selection = select::select(annotations, settings.several);
         tally.add(&selection);
@@ -226,12 +198,20 @@ fn items(
     let elsewhere: Vec<_> =
         grouped.missing.iter().filter_map(|name| reference::Reference::parse(name)).collect();
     let used: Vec<usize> = items.iter().map(|item| item.image).collect();
-    for (item, name) in items.iter_mut().zip(images.names(&used, &elsewhere, problems)) {
+    for (item, name) in items.iter_mut().zip(images.names((&used, &known), &elsewhere, problems)) {
         item.name = name;
     }
     if settings.host.is_some() {
         // They are another instance's share.
         tally.elsewhere = grouped.missing.len();
+        if items.is_empty()
+            && let Some((image, path)) = grouped.elsewhere.first_key_value()
+        {
+            sources.warnings.push(format!(
+                "no annotation is of an image of this instance; {path} has the name of {image}, and lies in another \
+                 folder: if it is that image, mount the folder above as --images so that paths end as annotations say"
+            ));
+        }
     } else {
         let reason = format!("no such image below {}", settings.images.display());
         sources
@@ -307,11 +287,11 @@ fn finish(report: &Report, classes: &Classes, output: Output, settings: &Setting
     let labels = serde_json::to_vec_pretty(&labels).map_err(|e| Error::internal(e.to_string()))?;
     files::write_atomically(&output.root().join(LABEL_MAP).join("labels.json"), &labels)?;
     if let Some(sheet) = sheet::draw(report, classes, &output)? {
-        files::write_atomically(&output.file("contact-sheet", "png"), &encode_png(&sheet))?;
+        files::write_atomically(&output.sheet(), &encode_png(&sheet))?;
     }
     files::write_atomically(&output.report(), &report.to_json()?)?;
     let path = output.report();
-    if report.images() == 0 {
+    if report.images() == 0 && !report.is_all_elsewhere() {
         return Err(Error::input(format!("no image could be used: {}", report.faults(&path))));
     }
     if settings.strict && report.has_faults() {

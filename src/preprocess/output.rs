@@ -9,14 +9,17 @@ use crate::error::{Error, Problems, Result};
 use crate::files::{self, UNFINISHED};
 
 /// The channel of the classes' names.
-pub const LABEL_MAP: &str = "label_map";
+pub(super) const LABEL_MAP: &str = "label_map";
+
+/// The contact sheet's name and extension.
+const SHEET: (&str, &str) = ("contact-sheet", "png");
 
 /// What a report's name starts with; several instances write one each.
 const REPORT: &str = "report";
 
 /// The folders of one run.
 #[derive(Debug)]
-pub struct Output {
+pub(super) struct Output {
     root: PathBuf,
     channels: Vec<&'static str>,
     /// Whether images are copied even where a hard link would do.
@@ -28,18 +31,17 @@ pub struct Output {
 impl Output {
     /// Makes the folders and marks them as unfinished. What an earlier run left in them is removed; files that no
     /// run wrote are problems, and so is a folder that lies in one of `inputs` or the other way round.
-    pub fn begin(
+    pub(super) fn begin(
         root: &Path,
         split: &Split,
         inputs: [&Path; 2],
         (copy, host): (bool, Option<&str>),
     ) -> Result<Self> {
         let mut problems = Problems::new();
-        files::make_folder(root)?;
         for input in inputs {
             check_apart(root, input, &mut problems);
         }
-        let mut channels: Vec<&'static str> = [Side::Train, Side::Validation, Side::Test]
+        let channels: Vec<&'static str> = [Side::Train, Side::Validation, Side::Test]
             .into_iter()
             .flat_map(|side| [side.channel(), side.annotation_channel()])
             .chain([LABEL_MAP])
@@ -56,23 +58,50 @@ impl Output {
                 ));
             }
         }
+        let host = host.map(str::to_owned);
+        let mut output = Self { root: root.to_owned(), channels: Vec::new(), copy, host };
+        for path in [output.report(), output.sheet()] {
+            if path.exists() && !ours {
+                problems.push(format!(
+                    "{} is there, and no run of preprocess left it; move it away, or choose another --output",
+                    path.display()
+                ));
+            }
+        }
         problems.into_result()?;
-        for channel in &channels {
-            // The folder itself may be a mount.
-            empty(&root.join(channel))?;
-        }
-        remove_reports(root)?;
-        channels.retain(|channel| split.test > 0.0 || !channel.starts_with("test"));
-        let output = Self { root: root.to_owned(), channels, copy, host: host.map(str::to_owned) };
-        for folder in output.folders() {
-            files::make_folder(&folder)?;
-            files::write_atomically(&folder.join(UNFINISHED), b"")?;
-        }
+        let unused;
+        (output.channels, unused) = channels
+            .into_iter()
+            .partition(|channel| split.test > 0.0 || !channel.starts_with("test"));
+        output.begin_anew(&unused)?;
         Ok(output)
     }
 
+    /// Marks the folders, and then removes what an earlier run left in them: whatever happens in between, what is left
+    /// is not taken for whole.
+    fn begin_anew(&self, unused: &[&str]) -> Result<()> {
+        let unused: Vec<PathBuf> = unused.iter().map(|channel| self.root.join(channel)).collect();
+        let unused: Vec<PathBuf> = unused.into_iter().filter(|folder| folder.exists()).collect();
+        for folder in self.folders().chain(unused.iter().cloned()) {
+            files::make_folder(&folder)?;
+            files::write_atomically(&folder.join(UNFINISHED), b"")?;
+        }
+        for folder in self.folders().chain(unused.iter().cloned()) {
+            // The folder itself may be a mount.
+            empty(&folder)?;
+        }
+        remove_reports(&self.root)?;
+        files::remove(&self.sheet())?;
+        for folder in unused {
+            files::remove(&folder.join(UNFINISHED))?;
+            // A mount stays.
+            let _ = fs::remove_dir(folder);
+        }
+        Ok(())
+    }
+
     /// The folder of everything.
-    pub fn root(&self) -> &Path {
+    pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
@@ -82,25 +111,30 @@ impl Output {
 
     /// A file at the top, which several instances of a job write each under a name of its own: their outputs
     /// become one folder of S3.
-    pub fn file(&self, stem: &str, extension: &str) -> PathBuf {
+    pub(super) fn file(&self, stem: &str, extension: &str) -> PathBuf {
         let host = self.host.as_ref().map_or(String::new(), |host| format!("-{host}"));
         self.root.join(format!("{stem}{host}.{extension}"))
     }
 
+    /// The path of the contact sheet.
+    pub(super) fn sheet(&self) -> PathBuf {
+        self.file(SHEET.0, SHEET.1)
+    }
+
     /// The path of the report.
-    pub fn report(&self) -> PathBuf {
+    pub(super) fn report(&self) -> PathBuf {
         self.file(REPORT, "json")
     }
 
     /// Where an image and its mask go. `name` has no extension; `extension` is the image's.
-    pub fn places(&self, side: Side, name: &str, extension: &str) -> (PathBuf, PathBuf) {
+    pub(super) fn places(&self, side: Side, name: &str, extension: &str) -> (PathBuf, PathBuf) {
         let image = self.root.join(side.channel()).join(format!("{name}{extension}"));
         (image, self.root.join(side.annotation_channel()).join(format!("{name}.png")))
     }
 
     /// Puts the image `from`, whose content is `bytes`, at `to`: as a hard link where both are on one disk, as a
     /// copy of the bytes elsewhere. Never as a symbolic link, which SageMaker would not upload.
-    pub fn put_image(&self, from: &Path, bytes: &[u8], to: &Path) -> Result<()> {
+    pub(super) fn put_image(&self, from: &Path, bytes: &[u8], to: &Path) -> Result<()> {
         files::make_folder(to.parent().unwrap_or(&self.root))?;
         if !self.copy {
             // The link of a link would be a link.
@@ -113,7 +147,7 @@ impl Output {
     }
 
     /// Says that everything is there: on disk first, then the marks go.
-    pub fn finish(self) -> Result<()> {
+    pub(super) fn finish(self) -> Result<()> {
         files::sync_disk(&self.root)?;
         self.folders().try_for_each(|folder| files::remove(&folder.join(UNFINISHED)))
     }
@@ -143,7 +177,7 @@ fn empty(folder: &Path) -> Result<()> {
     let failed = |path: &Path, cause: &io::Error| Error::io("remove", path, cause);
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
-        // The mark goes last, with the new one in its place: a run that stops here is still unfinished.
+        // A run that stops here is still unfinished.
         if path.file_name().is_some_and(|name| name == UNFINISHED) {
             continue;
         }
@@ -156,7 +190,6 @@ fn empty(folder: &Path) -> Result<()> {
 
 /// What is written must not be read as input, in this run or the next.
 fn check_apart(output: &Path, input: &Path, problems: &mut Problems) {
-    let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let (out, within) = (real(output), real(input));
     if out.starts_with(&within) || within.starts_with(&out) {
         problems.push(format!(
@@ -165,6 +198,19 @@ fn check_apart(output: &Path, input: &Path, problems: &mut Problems) {
             output.display(),
             input.display()
         ));
+    }
+}
+
+/// The path without links, also of a folder that is still to be made.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let found = path.ancestors().find_map(|above| Some((above, fs::canonicalize(above).ok()?)));
+    let Some((above, real)) = found else { return path };
+    // Nothing is joined to a folder that is there: a slash at the end would be.
+    match path.strip_prefix(above) {
+        Ok(below) if below.as_os_str().is_empty() => real,
+        Ok(below) => real.join(below),
+        Err(_) => path,
     }
 }
 
@@ -252,6 +298,7 @@ mod tests {
         assert!(within.unwrap_err().to_string().contains("lie in one another"));
         let around = Output::begin(folder.path(), &SPLIT, [&images, &images], (false, None));
         assert!(around.unwrap_err().to_string().contains("lie in one another"));
+        assert!(!images.join("out").exists());
     }
 
     #[test]

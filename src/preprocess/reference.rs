@@ -14,6 +14,8 @@ pub struct Reference {
     /// With percent signs decoded, if that is different: of a URI both may be meant, because Label Studio
     /// writes keys of S3 as they are and its own addresses encoded.
     decoded: Option<Vec<String>>,
+    /// Whether the first folder is a bucket or the like, which lies outside of every folder of images.
+    has_host: bool,
 }
 
 impl Reference {
@@ -26,7 +28,17 @@ impl Reference {
         let raw = components(&path);
         let decoded = percent_decoded(&path).map(|path| components(&path));
         let decoded = decoded.filter(|decoded| *decoded != raw && !decoded.is_empty());
-        (!raw.is_empty()).then_some(Self { raw, decoded })
+        let scheme = text.trim().split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+        let has_host = scheme.is_some_and(|scheme| scheme != "http" && scheme != "https")
+            || text.contains("?fileuri=");
+        (!raw.is_empty()).then_some(Self { raw, decoded, has_host })
+    }
+
+    /// How many of the `folders` of a reading, counted from the last, say where the file lies below its storage. Those
+    /// of Label Studio's uploads say nothing.
+    pub fn told(&self, folders: &[String]) -> usize {
+        let is_upload = folders.windows(2).any(|pair| pair[0] == "data" && pair[1] == "upload");
+        if is_upload { 0 } else { folders.len().saturating_sub(usize::from(self.has_host)) }
     }
 
     /// The ways to read it, the likeliest first.

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use clap::ValueEnum;
 use serde::Serialize;
 
 use super::Settings;
 use super::classes::{Classes, IGNORED};
 use super::item::{Item, Outcome};
-use super::select::Selection;
+use super::select::{Selection, Several};
 use super::sources::{Skipped, Sources, examples};
 use crate::annotations::split::Side;
 use crate::error::{Error, Result};
@@ -21,7 +22,7 @@ const PROGRAM: &str = "maskmaker preprocess";
 
 /// What became of annotations before any was drawn.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Tally {
+pub(super) struct Tally {
     /// Drawn.
     pub used: usize,
     /// Others of the same image were taken.
@@ -48,7 +49,7 @@ impl Tally {
 
 /// One class.
 #[derive(Debug, Clone, Serialize)]
-pub struct Class {
+pub(super) struct Class {
     /// The value in the masks.
     pub id: u8,
     /// The label.
@@ -200,6 +201,11 @@ impl Report {
         &self.warnings
     }
 
+    /// Whether there is nothing here because other instances have it.
+    pub fn is_all_elsewhere(&self) -> bool {
+        self.annotations.elsewhere > 0 && !self.has_faults()
+    }
+
     /// Whether something was skipped that somebody should mend.
     pub fn has_faults(&self) -> bool {
         self.skipped.iter().any(|left| left.fault)
@@ -238,7 +244,8 @@ impl Report {
         if empty > 0 {
             left.push(format!("{empty} without a region"));
         }
-        let mut lines = vec![format!("{}: {}", images(self.images()), sides.join(", "))];
+        let colon = if sides.is_empty() { "" } else { ": " };
+        let mut lines = vec![format!("{}{colon}{}", images(self.images()), sides.join(", "))];
         if !left.is_empty() {
             lines.push(format!("left out: {}", left.join(", ")));
         }
@@ -268,12 +275,17 @@ fn describe(settings: &Settings) -> BTreeMap<&'static str, serde_json::Value> {
         ("train_test_split_ratio", settings.split.validation.into()),
         ("test_ratio", settings.split.test.into()),
         ("seed", settings.split.seed.into()),
-        ("several", format!("{:?}", settings.several).into()),
+        ("several", several(settings.several).into()),
         ("skip_empty", settings.skip_empty.into()),
         ("ignore", settings.ignore.clone().into()),
         ("priority", settings.priority.clone().into()),
         ("host", settings.host.clone().into()),
     ])
+}
+
+/// The rule as it is written on the command line.
+fn several(rule: Several) -> String {
+    rule.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned())
 }
 
 /// Sums over what was written.
@@ -310,12 +322,16 @@ impl Counts {
 
     /// Classes that a side lacks, and how to get them there.
     fn missing(&self, classes: &Classes, settings: &Settings) -> Vec<String> {
+        if settings.host.is_some() {
+            // Another instance may have them.
+            return Vec::new();
+        }
         let has = |side, id| self.images.contains_key(&(side, id));
         let mut texts = Vec::new();
         let most = 100.0 - settings.split.test;
         for (id, name) in (0..=u8::MAX).zip(classes.names()).skip(1) {
             let advice = match self.nearest.get(&id) {
-                Some((percent, key)) if f64::from(*percent) <= most => format!(
+                Some((percent, key)) if f64::from(*percent) < most => format!(
                     "with --train-test-split-ratio {percent} {key} would be there; or label more images of it, or \
                      try another --seed"
                 ),

@@ -50,7 +50,7 @@ pub struct Annotation {
 
 /// What became of the annotations of one image.
 #[derive(Debug, Default)]
-pub struct Selection {
+pub(super) struct Selection {
     /// One, or all that vote.
     pub used: Vec<Annotation>,
     /// Skipped by their annotators.
@@ -62,7 +62,7 @@ pub struct Selection {
 }
 
 /// Chooses among the annotations of one image, in the order in which they were read.
-pub fn select(annotations: Vec<Annotation>, several: Several) -> Selection {
+pub(super) fn select(annotations: Vec<Annotation>, several: Several) -> Selection {
     let mut selection = Selection::default();
     let living = latest_copies(annotations, &mut selection);
     let living = without_deleted(living, &mut selection);

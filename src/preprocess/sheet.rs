@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use image::{GrayImage, RgbImage};
+use rayon::prelude::*;
 
 use super::classes::Classes;
 use super::output::Output;
@@ -10,7 +11,7 @@ use super::report::{Mask, Report};
 use crate::annotations::split::Side;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::imaging::{Limits, Region, decode_mask, decode_upright, resize_image};
+use crate::imaging::{Limits, Picture, Region, decode_mask, resize_mask};
 use crate::render::{Row, contact_sheet, painted};
 
 /// How many images are shown.
@@ -29,16 +30,19 @@ pub(super) fn draw(
     if chosen.is_empty() {
         return Ok(None);
     }
-    let mut seen = Vec::new();
+    let drawn: Result<Vec<_>> = chosen
+        .par_iter()
+        .map(|mask| {
+            let (image, ids) = read(mask, output)?;
+            let painted = painted(&image, &ids);
+            Ok(([image, painted], ids.into_raw()))
+        })
+        .collect();
+    let (pictures, seen): (Vec<_>, Vec<_>) = drawn?.into_iter().unzip();
+    let (mut pictures, seen) = (pictures.into_iter(), seen.concat());
     let mut rows = Vec::new();
     for pair in chosen.chunks(2) {
-        let mut pictures = Vec::new();
-        for mask in pair {
-            let (image, ids) = read(mask, output)?;
-            pictures.push(image.clone());
-            pictures.push(painted(&image, &ids));
-            seen.extend(ids.into_raw());
-        }
+        let pictures = pictures.by_ref().take(pair.len()).flatten().collect();
         let names = pair.iter().map(|mask| format!("{} ({})", mask.name, mask.split));
         rows.push(Row { name: names.collect::<Vec<_>>().join("  |  "), pictures });
     }
@@ -81,20 +85,16 @@ fn read(mask: &Mask, output: &Output) -> Result<(RgbImage, GrayImage)> {
         Side::ALL.into_iter().find(|side| side.channel() == mask.split).unwrap_or(Side::Train);
     let (image, ids) = output.places(side, &mask.name, super::folder::extension(&mask.image));
     let limits = Limits { max_pixels: u64::MAX };
-    let image = decode_upright(&files::read(&image)?, limits)
-        .map_err(|error| Error::input(format!("{}: {error}", image.display())))?;
+    let damaged = |error| Error::input(format!("{}: {error}", image.display()));
+    let picture = Picture::open(files::read(&image)?, limits).map_err(damaged)?;
     let ids = decode_mask(&files::read(&ids)?, limits)
         .map_err(|error| Error::internal(format!("{}: {error}", ids.display())))?;
-    let (width, height) = image.dimensions();
+    let (width, height) = picture.dimensions();
     let scale = f64::from(CELL) / f64::from(width.max(height));
     let side = |side: u32| ((f64::from(side) * scale).round() as u32).clamp(1, CELL);
-    let small = resize_image(&image, Region::whole(width, height), side(width), side(height));
-    let ids = crate::imaging::resize_mask(
-        &ids,
-        Region::whole(width, height),
-        small.width(),
-        small.height(),
-    );
+    let whole = Region::whole(width, height);
+    let small = picture.cut(whole, side(width), side(height)).map_err(damaged)?;
+    let ids = resize_mask(&ids, whole, small.width(), small.height());
     Ok((small, ids))
 }
 

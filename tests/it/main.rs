@@ -16,6 +16,7 @@ mod matrix;
 mod metric_definitions;
 mod pictures;
 mod pipe;
+mod preprocess;
 mod processes;
 mod s3;
 mod serve;

@@ -31,7 +31,8 @@ fn told(text: &str) -> String {
 fn an_array_an_object_and_lines_give_their_objects_with_offsets() {
     let two = vec![(1, "{\"a\":1}".to_owned()), (10, "{}".to_owned())];
     assert_eq!(read("[{\"a\":1}, {}]").unwrap(), two);
-    assert_eq!(read("\n{\"a\":1}\r\n {}\n").unwrap(), two);
+    let lines = vec![(1, "{\"a\":1}".to_owned()), (11, "{}".to_owned())];
+    assert_eq!(read("\n{\"a\":1}\r\n {}\n").unwrap(), lines);
     assert_eq!(read("{}{}").unwrap().len(), 2);
     assert_eq!(read("{}").unwrap(), [(0, "{}".to_owned())]);
     assert_eq!(read(" [ ] ").unwrap(), []);
@@ -44,7 +45,7 @@ fn brackets_and_quotes_in_strings_do_not_count() {
     let text = r#"[{"a}": "]\"}\\", "b\\": [{"c": "\u007b"}]}, {"": "{"}]"#;
     let found = read(text).unwrap();
     assert_eq!(found.len(), 2);
-    assert_eq!(found[1], (44, r#"{"": "{"}"#.to_owned()));
+    assert_eq!(found[1], (45, r#"{"": "{"}"#.to_owned()));
 }
 
 #[test]
@@ -120,7 +121,7 @@ fn members(text: &str) -> Result<Vec<(&'static str, u64)>, String> {
 fn the_lists_under_named_keys_are_found_in_any_order() {
     let text =
         r#"{"info": {"images": [{}]}, "notes": [{}, {"a": []}], "x": -1.5e3, "im\u0061ges": [{}]}"#;
-    assert_eq!(members(text).unwrap(), [("notes", 37), ("notes", 41), ("images", 84)]);
+    assert_eq!(members(text).unwrap(), [("notes", 37), ("notes", 41), ("images", 82)]);
     assert_eq!(members(r#"{"images": null, "notes": []}"#).unwrap(), []);
     assert_eq!(members("{}").unwrap(), []);
     let told = |text| members(text).unwrap_err();
@@ -172,15 +173,11 @@ proptest! {
             .into_iter()
             .map(|pairs| serde_json::Value::Object(pairs.into_iter().collect()))
             .collect();
-        let text = match pretty {
-            true => serde_json::to_string_pretty(&objects).unwrap(),
-            false => serde_json::to_string(&objects).unwrap(),
-        };
+        let print = if pretty { serde_json::to_string_pretty } else { serde_json::to_string };
+        let text = print(&objects).unwrap();
         for drops in [false, true] {
-            let source: Box<dyn Read> = match drops {
-                true => Box::new(Drops(text.as_bytes())),
-                false => Box::new(text.as_bytes()),
-            };
+            let source: Box<dyn Read> =
+                if drops { Box::new(Drops(text.as_bytes())) } else { Box::new(text.as_bytes()) };
             let mut read = Vec::new();
             for element in Elements::new(source, 1 << 20) {
                 let Element { offset, bytes } = element.unwrap();

@@ -11,13 +11,13 @@ use crate::annotations::json::parse;
 
 /// `["road", "car"]`: the classes from 1 on.
 pub(super) fn list(text: &str) -> Result<LabelConfig, String> {
-    let names: Vec<String> = parse(text.as_bytes()).map_err(expected)?;
+    let names: Vec<String> = parse(text.as_bytes()).map_err(|text| expected(&text))?;
     collect(names.iter().map(|name| (name.as_str(), None)))
 }
 
 /// Names and colours by class; class 0 is the background and may be missing.
 pub(super) fn by_class(text: &str) -> Result<LabelConfig, String> {
-    let Classes(mut classes) = parse(text.as_bytes()).map_err(expected)?;
+    let Classes(mut classes) = parse(text.as_bytes()).map_err(|text| expected(&text))?;
     classes.remove(&0);
     for (class, expected) in classes.keys().zip(1_u8..) {
         if *class != expected {
@@ -30,7 +30,7 @@ pub(super) fn by_class(text: &str) -> Result<LabelConfig, String> {
     )
 }
 
-fn expected(text: String) -> String {
+fn expected(text: &str) -> String {
     format!("is wrong: {text}; expected {FORMS}")
 }
 
@@ -52,6 +52,7 @@ fn collect<'a>(
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with a name")]
 struct Class {
     name: String,
     #[serde(alias = "color")]

@@ -151,16 +151,17 @@ fn other_documents_are_told_what_is_expected() {
 fn bombs_within_the_limit_are_read_or_refused() {
     let deep = "<a>".repeat(LONGEST / 8) + &"</a>".repeat(LONGEST / 8);
     assert!(parse(deep.as_bytes()).is_err());
-    let mut wide = String::from("<View ");
-    for number in 0.. {
-        let attribute = format!("a{number}='' ");
-        if wide.len() + attribute.len() + 2 > LONGEST {
-            break;
-        }
-        wide.push_str(&attribute);
-    }
-    wide.push_str("/>");
-    assert!(parse(wide.as_bytes()).is_ok_and(|config| config.labels.is_empty()));
+    let wide = |number: usize| {
+        let attributes: Vec<_> = (0..number).map(|number| format!("a{number}=''")).collect();
+        parse(format!("<View {}/>", attributes.join(" ")).as_bytes())
+    };
+    assert!(wide(900).is_ok_and(|config| config.labels.is_empty()));
+    assert_eq!(wide(1001).unwrap_err(), "has a tag with more than 1000 attributes");
+    let many: Vec<_> = (0..20_000).map(|number| format!("<Label value='{number}'/>")).collect();
+    let many = many.concat();
+    let labels =
+        format!("<View><Image name='i' value='$i'/><Labels toName='i'>{many}</Labels></View>");
+    assert_eq!(read(&labels).labels.len(), 20_000);
 }
 
 proptest! {

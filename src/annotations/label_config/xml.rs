@@ -11,8 +11,16 @@ use super::{ImageTag, LabelConfig};
 const LABELS: [&str; 6] =
     ["brushlabels", "polygonlabels", "rectanglelabels", "ellipselabels", "bitmasklabels", "labels"];
 
+/// Most attributes of a tag.
+const MOST_ATTRIBUTES: usize = 1000;
+
 /// Reads the classes of a config.
 pub(super) fn parse(text: &str) -> Result<LabelConfig, String> {
+    // Attributes are compared with each other; `<` begins nothing but tags.
+    if text.split('<').any(|tag| tag.bytes().filter(|&byte| byte == b'=').count() > MOST_ATTRIBUTES)
+    {
+        return Err(format!("has a tag with more than {MOST_ATTRIBUTES} attributes"));
+    }
     // No DTD: it could expand to any size.
     let options = ParsingOptions { allow_dtd: false, nodes_limit: 100_000, ..Default::default() };
     let document = Document::parse_with_options(text, options)
@@ -101,17 +109,13 @@ fn colour(background: &str, label: &str, warnings: &mut Vec<String>) -> Option<[
     if background.is_empty() {
         return None;
     }
-    match csscolorparser::parse(background) {
-        Ok(colour) => {
-            let [red, green, blue, _] = colour.to_rgba8();
-            Some([red, green, blue])
-        }
-        Err(_) => {
-            warnings.push(format!(
-                "has the label {label} with background {background:?}, which is no colour of CSS; \
-                 allowed: #ff0000, red, rgb(255, 0, 0), ..."
-            ));
-            None
-        }
+    if let Ok(colour) = csscolorparser::parse(background) {
+        let [red, green, blue, _] = colour.to_rgba8();
+        return Some([red, green, blue]);
     }
+    warnings.push(format!(
+        "has the label {label} with background {background:?}, which is no colour of CSS; allowed: \
+         #ff0000, red, rgb(255, 0, 0), ..."
+    ));
+    None
 }

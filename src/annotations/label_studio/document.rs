@@ -10,11 +10,11 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::value::{Geometry, Value};
-use crate::annotations::json::{AnyKind, Id, Lenient, Name, Number, Side, once};
+use crate::annotations::json::{AnyKind, Id, Lenient, Name, Number, Once, Side};
 
 /// A task with its annotations: the JSON export, and a target storage with one file per task.
 #[derive(Debug, Deserialize)]
-#[serde(bound = "G: Geometry")]
+#[serde(bound = "G: Geometry", expecting = "a task, an object")]
 pub(super) struct Task<G> {
     pub(super) id: Option<Id>,
     pub(super) data: Option<Data>,
@@ -25,7 +25,7 @@ pub(super) struct Task<G> {
 
 /// An annotation, alone as in a target storage or inside of its task.
 #[derive(Debug, Deserialize)]
-#[serde(bound = "G: Geometry")]
+#[serde(bound = "G: Geometry", expecting = "an annotation, an object")]
 pub(super) struct Annotation<G> {
     pub(super) id: Option<Id>,
     pub(super) result: Option<Vec<Item<G>>>,
@@ -38,7 +38,7 @@ pub(super) struct Annotation<G> {
 
 /// One result of an annotation.
 #[derive(Debug, Deserialize)]
-#[serde(bound = "G: Geometry")]
+#[serde(bound = "G: Geometry", expecting = "a result, an object")]
 pub(super) struct Item<G> {
     pub(super) id: Option<Name>,
     #[serde(rename = "type")]
@@ -50,7 +50,8 @@ pub(super) struct Item<G> {
     pub(super) original_width: Option<Side>,
     pub(super) original_height: Option<Side>,
     /// The number of the image in a task with a list of them.
-    pub(super) item_index: Option<Number>,
+    #[serde(rename = "item_index")]
+    pub(super) page: Option<Number>,
 }
 
 /// The task of an annotation: itself, or only its number.
@@ -62,6 +63,7 @@ pub(super) enum TaskOf {
 
 /// A task inside of an annotation.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "a task, an object")]
 pub(super) struct Embedded {
     pub(super) id: Option<Id>,
     pub(super) data: Option<Data>,
@@ -156,15 +158,15 @@ impl<'de, G: Geometry> Deserialize<'de> for Row<G> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Row<G>, A::Error> {
-                let (mut task, mut annotation) = (None::<Option<Id>>, None::<Option<Id>>);
-                let (mut created, mut updated) = (None, None);
+                let (mut task, mut annotation) = (Once::<Id>::default(), Once::<Id>::default());
+                let (mut created, mut updated) = (Once::default(), Once::default());
                 let (mut data, mut values) = (BTreeMap::new(), Vec::new());
                 while let Some(key) = map.next_key::<String>()? {
                     match key.as_str() {
-                        "id" => once(&mut task, "id", &mut map)?,
-                        "annotation_id" => once(&mut annotation, "annotation_id", &mut map)?,
-                        "created_at" => once(&mut created, "created_at", &mut map)?,
-                        "updated_at" => once(&mut updated, "updated_at", &mut map)?,
+                        "id" => task.read("id", &mut map)?,
+                        "annotation_id" => annotation.read("annotation_id", &mut map)?,
+                        "created_at" => created.read("created_at", &mut map)?,
+                        "updated_at" => updated.read("updated_at", &mut map)?,
                         _ => match map.next_value()? {
                             AnyKind(Loose::Text(text)) => put(&mut data, key, text)?,
                             AnyKind(Loose::List(mut list)) => values.append(&mut list),
@@ -173,10 +175,10 @@ impl<'de, G: Geometry> Deserialize<'de> for Row<G> {
                     }
                 }
                 Ok(Row {
-                    task: task.flatten().and_then(|Id(id)| id),
-                    annotation: annotation.flatten().and_then(|Id(id)| id),
-                    created_at: created.flatten().unwrap_or_default(),
-                    updated_at: updated.flatten().unwrap_or_default(),
+                    task: task.get().and_then(|Id(id)| id),
+                    annotation: annotation.get().and_then(|Id(id)| id),
+                    created_at: created.get().unwrap_or_default(),
+                    updated_at: updated.get().unwrap_or_default(),
                     data,
                     values,
                 })

@@ -6,9 +6,10 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 
-use crate::annotations::json::{Byte, Number, Side, once};
+use super::packing::unpack;
+use crate::annotations::json::{Byte, Number, Once, Side};
 use crate::annotations::region::Shape;
 
 /// The object `value` of a result, or a region of a `JSON_MIN` row, which is flattened.
@@ -115,59 +116,59 @@ impl Geometry for Traits {
 /// The geometry itself.
 #[derive(Debug, Default)]
 pub(super) struct Drawing {
-    rle: Option<Option<Rle>>,
-    points: Option<Option<Vec<[Number; 2]>>>,
+    rle: Once<Rle>,
+    points: Once<Vec<[Number; 2]>>,
     numbers: Numbers,
-    data_url: Option<Option<String>>,
+    data_url: Once<String>,
     /// In pixels; here in rows, beside the value in results.
-    original_width: Option<Option<Side>>,
-    original_height: Option<Option<Side>>,
+    original_width: Once<Side>,
+    original_height: Once<Side>,
 }
 
 /// In percent and degrees.
 #[derive(Debug, Default)]
 struct Numbers {
-    x: Option<Option<Number>>,
-    y: Option<Option<Number>>,
-    width: Option<Option<Number>>,
-    height: Option<Option<Number>>,
-    radius_x: Option<Option<Number>>,
-    radius_y: Option<Option<Number>>,
-    rotation: Option<Option<Number>>,
+    x: Once<Number>,
+    y: Once<Number>,
+    width: Once<Number>,
+    height: Once<Number>,
+    radius_x: Once<Number>,
+    radius_y: Once<Number>,
+    rotation: Once<Number>,
 }
 
 impl Geometry for Drawing {
     fn read<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         let numbers = &mut self.numbers;
         match key {
-            "rle" => once(&mut self.rle, "rle", map),
-            "points" => once(&mut self.points, "points", map),
-            "x" => once(&mut numbers.x, "x", map),
-            "y" => once(&mut numbers.y, "y", map),
-            "width" => once(&mut numbers.width, "width", map),
-            "height" => once(&mut numbers.height, "height", map),
-            "radiusX" => once(&mut numbers.radius_x, "radiusX", map),
-            "radiusY" => once(&mut numbers.radius_y, "radiusY", map),
-            "rotation" => once(&mut numbers.rotation, "rotation", map),
-            "imageDataURL" => once(&mut self.data_url, "imageDataURL", map),
-            "original_width" => once(&mut self.original_width, "original_width", map),
-            "original_height" => once(&mut self.original_height, "original_height", map),
+            "rle" => self.rle.read("rle", map),
+            "points" => self.points.read("points", map),
+            "x" => numbers.x.read("x", map),
+            "y" => numbers.y.read("y", map),
+            "width" => numbers.width.read("width", map),
+            "height" => numbers.height.read("height", map),
+            "radiusX" => numbers.radius_x.read("radiusX", map),
+            "radiusY" => numbers.radius_y.read("radiusY", map),
+            "rotation" => numbers.rotation.read("rotation", map),
+            "imageDataURL" => self.data_url.read("imageDataURL", map),
+            "original_width" => self.original_width.read("original_width", map),
+            "original_height" => self.original_height.read("original_height", map),
             _ => map.next_value::<IgnoredAny>().map(drop),
         }
     }
 
     fn has(&self, key: &str) -> bool {
-        let there = |number: &Option<Option<Number>>| matches!(number, Some(Some(_)));
+        let Numbers { x, y, width, height, radius_x, radius_y, .. } = &self.numbers;
         match key {
-            "rle" => matches!(self.rle, Some(Some(_))),
-            "points" => matches!(self.points, Some(Some(_))),
-            "x" => there(&self.numbers.x),
-            "y" => there(&self.numbers.y),
-            "width" => there(&self.numbers.width),
-            "height" => there(&self.numbers.height),
-            "radiusX" => there(&self.numbers.radius_x),
-            "radiusY" => there(&self.numbers.radius_y),
-            "imageDataURL" => matches!(self.data_url, Some(Some(_))),
+            "rle" => self.rle.is_there(),
+            "points" => self.points.is_there(),
+            "x" => x.is_there(),
+            "y" => y.is_there(),
+            "width" => width.is_there(),
+            "height" => height.is_there(),
+            "radiusX" => radius_x.is_there(),
+            "radiusY" => radius_y.is_there(),
+            "imageDataURL" => self.data_url.is_there(),
             _ => false,
         }
     }
@@ -175,25 +176,26 @@ impl Geometry for Drawing {
 
 impl Drawing {
     /// Width and height in pixels, if both are there.
-    pub(super) fn size(&self) -> Option<(u32, u32)> {
-        Some((self.original_width??.0, self.original_height??.0))
+    pub(super) fn size(&mut self) -> Option<(u32, u32)> {
+        let take = |side: &mut Once<Side>| std::mem::take(side).get().map(|Side(side)| side);
+        take(&mut self.original_width).zip(take(&mut self.original_height))
     }
 
     /// The shape; the key that it lacks if there is one.
     pub(super) fn shape(self, kind: Kind) -> Result<Shape, &'static str> {
-        let number = |number: Option<Option<Number>>, key| match number {
-            Some(Some(Number(number))) => Ok(number),
-            _ => Err(key),
+        let number = |number: Once<Number>, key| match number.get() {
+            Some(Number(number)) => Ok(number),
+            None => Err(key),
         };
         let Numbers { x, y, width, height, radius_x, radius_y, rotation } = self.numbers;
-        let rotation = rotation.flatten().map_or(0.0, |Number(degrees)| degrees);
+        let rotation = rotation.get().map_or(0.0, |Number(degrees)| degrees);
         Ok(match kind {
             Kind::Brush => {
-                let Rle(rle) = self.rle.flatten().ok_or("rle")?;
+                let Rle(rle) = self.rle.get().ok_or("rle")?;
                 Shape::Brush { rle }
             }
             Kind::Polygon => {
-                let points = self.points.flatten().ok_or("points")?;
+                let points = self.points.get().ok_or("points")?;
                 let points = points.into_iter().map(|[Number(x), Number(y)]| [x, y]).collect();
                 Shape::Polygon { points }
             }
@@ -212,7 +214,7 @@ impl Drawing {
                 rotation,
             },
             Kind::Bitmask => {
-                Shape::Bitmask { data_url: self.data_url.flatten().ok_or("imageDataURL")? }
+                Shape::Bitmask { data_url: self.data_url.get().ok_or("imageDataURL")? }
             }
         })
     }
@@ -239,8 +241,13 @@ impl<'de> Deserialize<'de> for Rle {
                 }
                 Ok(Rle(bytes))
             }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Rle, E> {
+                let unexpected = || E::invalid_type(Unexpected::Str(text), &self);
+                unpack(text).map(Rle).ok_or_else(unexpected)
+            }
         }
-        deserializer.deserialize_seq(List)
+        deserializer.deserialize_any(List)
     }
 }
 

@@ -110,10 +110,11 @@ fn annotation(
         }
     };
     let reference = text(attribute)?;
-    let found = Reference::parse(&reference).ok_or(NotFound::Missing).and_then(|r| masks.find(&r));
+    let found =
+        Reference::parse(&reference).ok_or(NotFound::Missing).and_then(|r| masks.find(&r, false));
     let mask = match found {
-        Ok(mask) => masks.path(mask),
-        Err(NotFound::Missing) => {
+        Ok(mask) => masks.path(mask.file),
+        Err(NotFound::Missing | NotFound::Elsewhere(_)) => {
             return Err(format!(
                 "has the mask {reference}, which is not in the folder of annotations"
             ));

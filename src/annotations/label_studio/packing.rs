@@ -1,0 +1,161 @@
+//! The lists of numbers of brush regions, which are most of a document: read as numbers by a general JSON reader they
+//! would cost five times what drawing them does.
+//!
+//! Before an element is read, its well-formed lists under `rle` are replaced by texts, which any reader skips or takes as
+//! fast as it can copy. Every other list stays as it is, and the reader says what is wrong with it.
+
+use std::borrow::Cow;
+
+use memchr::memmem;
+
+/// What a packed list begins with. Two hexadecimal digits per number follow.
+pub(super) const PREFIX: &str = "bytes:";
+
+const KEY: &[u8] = b"\"rle\"";
+
+/// The element with its lists packed.
+///
+/// A quote inside of a JSON text is escaped, so the key with its quotes, a colon and a bracket is never part of one.
+pub(super) fn packed(element: &[u8]) -> Cow<'_, [u8]> {
+    let mut packed = Vec::new();
+    let mut copied = 0;
+    for at in memmem::find_iter(element, KEY) {
+        let after = at + KEY.len();
+        let Some(start) = list_after(element, after).filter(|start| *start >= copied) else {
+            continue;
+        };
+        let length = packed.len();
+        packed.extend_from_slice(&element[copied..start]);
+        packed.push(b'"');
+        packed.extend_from_slice(PREFIX.as_bytes());
+        if let Some(end) = pack(&element[start..], &mut packed) {
+            packed.push(b'"');
+            copied = start + end;
+        } else {
+            packed.truncate(length);
+        }
+    }
+    if copied == 0 {
+        return Cow::Borrowed(element);
+    }
+    packed.extend_from_slice(&element[copied..]);
+    Cow::Owned(packed)
+}
+
+/// Where the list of a key begins whose end is given.
+fn list_after(element: &[u8], key: usize) -> Option<usize> {
+    let colon = skip_spaces(element, key);
+    let list = skip_spaces(element, (element.get(colon) == Some(&b':')).then_some(colon + 1)?);
+    (element.get(list) == Some(&b'[')).then_some(list)
+}
+
+fn skip_spaces(bytes: &[u8], mut at: usize) -> usize {
+    while matches!(bytes.get(at), Some(b' ' | b'\t' | b'\r' | b'\n')) {
+        at += 1;
+    }
+    at
+}
+
+/// Packs the list that `text` begins with, and says where it ends; none if it is not one of numbers from 0 to 255.
+fn pack(text: &[u8], packed: &mut Vec<u8>) -> Option<usize> {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut at = 1;
+    loop {
+        at = skip_spaces(text, at);
+        let (mut number, start) = (0_u16, at);
+        while let Some(digit @ b'0'..=b'9') = text.get(at) {
+            number = number * 10 + u16::from(digit - b'0');
+            at += 1;
+            if at - start > 3 {
+                return None;
+            }
+        }
+        // JSON knows no leading zeros.
+        let is_number = at > start && (at == start + 1 || text[start] != b'0');
+        let byte = u8::try_from(number).ok().filter(|_| is_number)?;
+        packed.push(DIGITS[usize::from(byte >> 4)]);
+        packed.push(DIGITS[usize::from(byte & 15)]);
+        at = skip_spaces(text, at);
+        match text.get(at) {
+            Some(b',') => at += 1,
+            Some(b']') => return Some(at + 1),
+            _ => return None,
+        }
+    }
+}
+
+/// The numbers of a packed list; none if the text is no such list.
+pub(super) fn unpack(text: &str) -> Option<Vec<u8>> {
+    let digits = text.strip_prefix(PREFIX)?.as_bytes();
+    let value = |digit: u8| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    if digits.len() % 2 != 0 {
+        return None;
+    }
+    digits.chunks_exact(2).map(|pair| Some(value(pair[0])? << 4 | value(pair[1])?)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text(element: &str) -> String {
+        String::from_utf8(packed(element.as_bytes()).into_owned()).unwrap()
+    }
+
+    #[test]
+    fn lists_of_bytes_are_packed_and_everything_else_stays() {
+        assert_eq!(
+            text("{\"rle\" : [ 0,1 ,255], \"b\":[1]}"),
+            "{\"rle\" : \"bytes:0001ff\", \"b\":[1]}"
+        );
+        assert_eq!(
+            text(r#"[{"rle":[16]},{"rle":[7,8]}]"#),
+            r#"[{"rle":"bytes:10"},{"rle":"bytes:0708"}]"#
+        );
+        for same in [
+            r#"{"rle":[]}"#,
+            r#"{"rle":[256]}"#,
+            r#"{"rle":[1000]}"#,
+            r#"{"rle":[01]}"#,
+            r#"{"rle":[-1]}"#,
+            r#"{"rle":[1.5]}"#,
+            r#"{"rle":[1,]}"#,
+            r#"{"rle":[1"#,
+            r#"{"rle":["rle":[1]]}x"#,
+            r#"{"rle":null,"x":"rle"}"#,
+            r#"{"x":"\"rle\":[1]"}"#,
+        ] {
+            let expected = same.replace(r#""rle":[1]]"#, r#""rle":"bytes:01"]"#);
+            assert_eq!(text(same), expected);
+        }
+    }
+
+    #[test]
+    fn only_packed_lists_are_unpacked() {
+        assert_eq!(unpack("bytes:00ff"), Some(vec![0, 255]));
+        for wrong in ["00ff", "bytes:0", "bytes:0g", "bytes:0F", ""] {
+            assert_eq!(unpack(wrong), None, "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn packing_keeps_the_numbers(bytes: Vec<u8>) {
+            prop_assume!(!bytes.is_empty());
+            let element = serde_json::json!({"rle": bytes}).to_string();
+            let value: serde_json::Value = serde_json::from_slice(&packed(element.as_bytes())).unwrap();
+            prop_assert_eq!(unpack(value["rle"].as_str().unwrap()), Some(bytes));
+        }
+
+        #[test]
+        fn any_bytes_are_packed_or_stay(bytes: Vec<u8>, text in r#"["rle:\[\]0-9, ]{0,40}"#) {
+            let _ = packed(&bytes);
+            let _ = packed(text.as_bytes());
+        }
+    }
+}
