@@ -21,15 +21,17 @@ pub struct Classes {
     ids: HashMap<String, u8>,
     /// Labels that are above others whatever their order, the topmost first.
     priority: Vec<String>,
+    /// The class of each id of masks that somebody else made, in which no label was ignored.
+    stored: Vec<u8>,
 }
 
 /// A label and its colour, if it was given one.
 pub type Label = (String, Option<[u8; 3]>);
 
 impl Classes {
-    /// Class 0 for the background and for a label of that name in any case, the labels from 1 in their order. Regions of labels in `ignored` become 255;
-    /// those in `priority` are painted over all others, the first on top. `source` names the labels' origin in
-    /// messages.
+    /// Class 0 for the background and for a label of that name in any case, the labels from 1 in their order. Regions
+    /// of labels in `ignored` become 255; those in `priority` are painted over all others, the first on top. `source`
+    /// names the labels' origin in messages.
     pub fn new(
         labels: Vec<Label>,
         (ignored, priority): (&[String], &[String]),
@@ -42,6 +44,7 @@ impl Classes {
             given: Vec::new(),
             ids: HashMap::new(),
             priority: priority.to_vec(),
+            stored: vec![0],
         };
         let known: Vec<String> = labels.iter().map(|(name, _)| name.clone()).collect();
         for (flag, given) in [("--ignore", ignored), ("--priority", priority)] {
@@ -68,6 +71,9 @@ impl Classes {
                 classes.given.push((colour, id));
             }
             classes.ids.insert(name, id);
+            if id != 0 {
+                classes.stored.push(id);
+            }
         }
         if classes.names.len() > usize::from(IGNORED) {
             problems.push(format!(
@@ -89,12 +95,18 @@ impl Classes {
             given: Vec::new(),
             ids: HashMap::new(),
             priority: Vec::new(),
+            stored: (0..=largest).collect(),
         }
     }
 
     /// Their names, class 0 first.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// The class of each id of masks that came with the labels.
+    pub fn stored(&self) -> &[u8] {
+        &self.stored
     }
 
     /// The class of a label: 255 if it is ignored.

@@ -251,17 +251,21 @@ fn by_colour(path: &Path, map: &ColorMap, style: Style<'_>) -> Result<GrayImage,
 fn stored(path: &Path, style: Style<'_>) -> Result<GrayImage, String> {
     let bytes = files::read(path).map_err(|error| error.to_string())?;
     match decode_mask(&bytes, style.limits) {
-        Ok(ids) => {
-            let classes = style.classes.names().len();
+        Ok(mut ids) => {
+            let stored = style.classes.stored();
             let beyond =
-                ids.as_raw().iter().filter(|&&id| usize::from(id) >= classes && id != IGNORED);
-            match beyond.max() {
-                Some(largest) if style.is_closed => Err(format!(
-                    "has values up to {largest}; with {classes} classes allowed are 0 to {} and 255",
-                    classes - 1
-                )),
-                _ => Ok(ids),
+                ids.as_raw().iter().filter(|&&id| usize::from(id) >= stored.len() && id != IGNORED);
+            if let Some(largest) = beyond.max().filter(|_| style.is_closed) {
+                return Err(format!(
+                    "has values up to {largest}; with {0} classes allowed are 0 to {1} and 255",
+                    stored.len(),
+                    stored.len() - 1
+                ));
             }
+            for id in ids.iter_mut() {
+                *id = stored.get(usize::from(*id)).copied().unwrap_or(*id);
+            }
+            Ok(ids)
         }
         Err(MaskError::NotClassIds(what)) => {
             if style.classes.given_colours().is_empty() {

@@ -67,7 +67,9 @@ impl Folder {
             let Some(name) = path.last() else { continue };
             folder.by_name.entry(name.clone()).or_default().push(number);
             folder.by_upload.entry(as_uploaded(name)).or_default().push(number);
-            folder.by_stem.entry(stem(name).to_owned()).or_default().push(number);
+            if !is_sidecar(name) {
+                folder.by_stem.entry(stem(name).to_owned()).or_default().push(number);
+            }
         }
         folder.paths = paths;
         folder
@@ -127,7 +129,9 @@ impl Folder {
             let path = self.paths[file].iter().rev().skip(1);
             let pairs = path.zip(folders.iter().rev());
             let common = pairs.take_while(|(one, other)| one == other).count();
-            let strays = common < told.min(self.paths[file].len() - 1);
+            let depth = self.paths[file].len() - 1;
+            // Where the name is all that is told, another instance may have the same one in another folder.
+            let strays = common < told.min(depth) || (strictly && told == 0 && depth > 0);
             Match { file, folders: common, strays }
         };
         let mut fits: Vec<Match> = numbers.iter().map(fit).collect();
@@ -139,8 +143,12 @@ impl Folder {
         match fits[..] {
             [one] => Ok(one),
             // `a.jpg` itself is meant by `a.jpg`, whatever lies in folders beside it.
-            _ => match fits.iter().find(|fit| self.paths[fit.file].len() == longest + 1) {
-                Some(&whole) if longest == folders.len() => Ok(whole),
+            _ => match fits
+                .iter()
+                .filter(|fit| self.paths[fit.file].len() == longest + 1)
+                .collect::<Vec<_>>()[..]
+            {
+                [&whole] if longest == folders.len() => Ok(whole),
                 _ => Err(NotFound::Ambiguous(fits.iter().map(|fit| self.key(fit.file)).collect())),
             },
         }
@@ -195,6 +203,12 @@ impl Folder {
 /// A file's name without its extension.
 fn stem(name: &str) -> &str {
     name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()).map_or(name, |(stem, _)| stem)
+}
+
+/// Whether a file is what tools write beside an image.
+fn is_sidecar(name: &str) -> bool {
+    let extension = extension(name).to_ascii_lowercase();
+    [".json", ".xml", ".txt", ".csv", ".yaml", ".yml"].contains(&extension.as_str())
 }
 
 /// The extension with its dot, as written.
@@ -275,15 +289,17 @@ mod tests {
         let find = |reference: &str, strictly| {
             images.find(&Reference::parse(reference).unwrap(), strictly)
         };
-        for (reference, strays) in [
-            ("s3://bucket/x/b.jpg", false),
-            ("s3://bucket/b.jpg", false),
-            ("/data/upload/1/0123abcd-b.jpg", false),
-            ("s3://bucket/any/where/c.jpg", false),
-            ("s3://bucket/z/b.jpg", true),
+        for (reference, strays, refused) in [
+            ("s3://bucket/x/b.jpg", false, false),
+            // Another instance may have one of that name in another folder.
+            ("s3://bucket/b.jpg", false, true),
+            ("/data/upload/1/0123abcd-b.jpg", false, true),
+            ("/data/upload/1/0123abcd-c.jpg", false, false),
+            ("s3://bucket/any/where/c.jpg", false, false),
+            ("s3://bucket/z/b.jpg", true, true),
         ] {
             assert_eq!(find(reference, false).unwrap().strays, strays, "{reference}");
-            assert_eq!(find(reference, true).is_err(), strays, "{reference}");
+            assert_eq!(find(reference, true).is_err(), refused, "{reference}");
         }
         let elsewhere = Err(NotFound::Elsewhere("x/a.jpg".to_owned()));
         assert_eq!(find("s3://bucket/z/a.jpg", true), elsewhere);

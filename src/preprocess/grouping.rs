@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::folder::{Folder, Match, NotFound};
 use super::select::Annotation;
-use super::sources::{Found, ImageName, examples};
+use super::sources::{Found, ImageName, Skipped, examples};
 use crate::error::Problems;
 
 /// Annotations by the image that they are of.
@@ -16,6 +16,8 @@ pub(super) struct Grouped {
     pub missing: BTreeSet<String>,
     /// Of those the ones that have the file's name of an image in another folder, with that image's path.
     pub elsewhere: BTreeMap<String, String>,
+    /// Images that annotations of different files could only mean.
+    pub conflicts: Vec<Skipped>,
     /// What somebody should know.
     pub warnings: Vec<String>,
 }
@@ -65,6 +67,12 @@ pub(super) fn group(
     let mut guessed = BTreeSet::new();
     for (image, all) in by_image {
         let longest = all.iter().map(|(place, _)| place.folders).max().unwrap_or(0);
+        if let Some((one, other)) = two_files(&all, longest) {
+            let reason =
+                format!("is the only image that {one} and {other} could mean, and those are two");
+            grouped.conflicts.push(Skipped::fault(images.key(image), reason));
+            continue;
+        }
         for (place, found) in all {
             let name = found.image.text();
             if place.strays && place.folders < longest {
@@ -84,4 +92,15 @@ pub(super) fn group(
         ));
     }
     grouped
+}
+
+/// Two names among those that fit an image best which cannot both be its.
+fn two_files(all: &[(Match, Found)], longest: usize) -> Option<(String, String)> {
+    let best = all.iter().filter(|(place, _)| !place.strays || place.folders == longest);
+    let named: Vec<_> = best
+        .filter_map(|(_, found)| Some((found.image.text(), found.image.reference()?)))
+        .collect();
+    let (first, reference) = named.first()?;
+    let (other, _) = named.iter().find(|(_, other)| !other.may_be(reference))?;
+    Some(((*first).to_owned(), (*other).to_owned()))
 }

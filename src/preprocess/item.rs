@@ -39,6 +39,10 @@ pub(super) enum Outcome {
 /// A mask.
 #[derive(Debug)]
 pub(super) struct Written {
+    /// The image's path below the output.
+    pub image: String,
+    /// The mask's.
+    pub mask: String,
     /// Pixels by class, of the classes that occur.
     pub pixels: Vec<(u8, u64)>,
     /// Regions that are not in it, with the reasons.
@@ -93,13 +97,28 @@ impl Item {
             let reason = "nothing was drawn on it (--skip-empty)";
             return Ok(Outcome::Skipped(Skipped::proper(self.key.clone(), reason)));
         }
-        let (image, mask) = output.places(self.side, &self.name, extension(&self.key));
-        if let Some(folder) = mask.parent() {
+        let image =
+            format!("{}/{}{}", self.side.channel(), self.name, extension_for(&self.key, &bytes));
+        let mask = format!("{}/{}.png", self.side.annotation_channel(), self.name);
+        let place = output.root().join(&mask);
+        if let Some(folder) = place.parent() {
             files::make_folder(folder)?;
         }
-        files::write_whole(&mask, &encode_mask_in(&ids, |id| style.classes.colour(id)))?;
-        output.put_image(&path, &bytes, &image)?;
-        Ok(Outcome::Written(Written { pixels, left_out }))
+        files::write_whole(&place, &encode_mask_in(&ids, |id| style.classes.colour(id)))?;
+        output.put_image(&path, &bytes, &output.root().join(&image))?;
+        Ok(Outcome::Written(Written { image, mask, pixels, left_out }))
+    }
+}
+
+/// The extension of a written image: its own if `train` takes that, else the one of its content.
+fn extension_for<'a>(key: &'a str, bytes: &[u8]) -> &'a str {
+    let own = extension(key);
+    if [".jpg", ".jpeg", ".png"].iter().any(|known| own.eq_ignore_ascii_case(known)) {
+        own
+    } else if bytes.starts_with(b"\x89PNG") {
+        ".png"
+    } else {
+        ".jpg"
     }
 }
 
@@ -135,6 +154,18 @@ fn count(ids: &[u8]) -> Vec<(u8, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn images_get_an_extension_that_training_takes() {
+        for (key, bytes, expected) in [
+            ("a/b.JPG", &b"\xff\xd8"[..], ".JPG"),
+            ("a/b.png", b"\xff\xd8", ".png"),
+            ("a.d/b", b"\x89PNG\r", ".png"),
+            ("b.jfif", b"\xff\xd8", ".jpg"),
+        ] {
+            assert_eq!(extension_for(key, bytes), expected, "{key}");
+        }
+    }
 
     #[test]
     fn pixels_are_counted_whatever_their_number() {

@@ -15,6 +15,7 @@ mod select;
 mod sheet;
 pub mod sources;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -25,7 +26,7 @@ use self::drawing::Style;
 use self::folder::{Folder, folder_exists};
 use self::grouping::{Grouped, group};
 use self::item::{Item, Outcome};
-use self::output::{LABEL_MAP, Output};
+use self::output::{LABEL_MAP, LABELS, Output};
 pub use self::report::Report;
 pub use self::select::Several;
 pub use self::sources::Format;
@@ -149,14 +150,14 @@ fn classes_of(
         let labels = config.labels.iter().map(|label| (label.name.clone(), label.colour)).collect();
         return Classes::new(labels, choice, &path.display().to_string());
     }
-    if sources.labels.is_empty() && sources.formats.contains(&Format::Masks) {
-        return Ok(Classes::unnamed(254));
-    }
     if let Some(host) = &settings.host {
         return Err(Error::input(format!(
             "{host} is one of several instances, and the annotations of one of them may lack a label: without a \
              labelling configuration their classes could differ; give it with --label-config"
         )));
+    }
+    if sources.labels.is_empty() && sources.formats.contains(&Format::Masks) {
+        return Ok(Classes::unnamed(254));
     }
     let labels = sources.labels.iter().map(|name| (name.clone(), None)).collect();
     let classes = Classes::new(labels, choice, "the annotations")?;
@@ -182,10 +183,24 @@ fn items(
     let mut items = Vec::new();
     let known: Vec<usize> = grouped.by_image.keys().copied().collect();
     sources.warnings.extend(grouped.warnings);
+    sources.skipped.extend(grouped.conflicts);
     for (image, annotations) in grouped.by_image {
+        let key = images.key(image);
+        if settings.several != Several::Majority
+            && let Some(files) = undated_of_several_files(&annotations)
+        {
+            sources.skipped.push(Skipped::fault(key, format!(
+                "has annotations in {}, and nothing says which are newer: leave one, or join the files",
+                sources::examples(files)
+            )));
+            continue;
+        }
         let selection = select::select(annotations, settings.several);
         tally.add(&selection);
-        let key = images.key(image);
+        let deleted = "seems to be deleted: its task counts or lists fewer annotations";
+        sources
+            .skipped
+            .extend(selection.stale.into_iter().map(|place| Skipped::proper(place, deleted)));
         if selection.used.is_empty() {
             sources
                 .skipped
@@ -204,6 +219,8 @@ fn items(
     if settings.host.is_some() {
         // They are another instance's share.
         tally.elsewhere = grouped.missing.len();
+        let here = grouped.missing.iter().map(|name| Skipped::proper(name, "not on this instance"));
+        sources.skipped.extend(here);
         if items.is_empty()
             && let Some((image, path)) = grouped.elsewhere.first_key_value()
         {
@@ -219,6 +236,13 @@ fn items(
             .extend(grouped.missing.into_iter().map(|name| Skipped::fault(name, reason.clone())));
     }
     (items, tally)
+}
+
+/// The files with annotations of one image of which nothing says how old they are, if there are several.
+fn undated_of_several_files(annotations: &[select::Annotation]) -> Option<BTreeSet<String>> {
+    let undated = annotations.iter().filter(|annotation| annotation.is_undated());
+    let files: BTreeSet<String> = undated.map(|one| one.file.display().to_string()).collect();
+    (files.len() > 1).then_some(files)
 }
 
 /// Why there is nothing to write.
@@ -285,7 +309,7 @@ fn finish(report: &Report, classes: &Classes, output: Output, settings: &Setting
     let colours: Vec<[u8; 3]> = (0..=u8::MAX).map(|id| classes.colour(id)).collect();
     let labels = crate::model::labels::Labels { names: classes.names(), colours: Some(&colours) };
     let labels = serde_json::to_vec_pretty(&labels).map_err(|e| Error::internal(e.to_string()))?;
-    files::write_atomically(&output.root().join(LABEL_MAP).join("labels.json"), &labels)?;
+    files::write_atomically(&output.root().join(LABEL_MAP).join(LABELS), &labels)?;
     if let Some(sheet) = sheet::draw(report, classes, &output)? {
         files::write_atomically(&output.sheet(), &encode_png(&sheet))?;
     }

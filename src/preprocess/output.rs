@@ -1,5 +1,6 @@
 //! The folders that preprocess writes, and how one tells a whole set of them from one that was interrupted.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,9 @@ pub(super) const LABEL_MAP: &str = "label_map";
 
 /// The contact sheet's name and extension.
 const SHEET: (&str, &str) = ("contact-sheet", "png");
+
+/// The file in it.
+pub(super) const LABELS: &str = "labels.json";
 
 /// What a report's name starts with; several instances write one each.
 const REPORT: &str = "report";
@@ -47,14 +51,14 @@ impl Output {
             .chain([LABEL_MAP])
             .collect();
         let ours = is_ours(root, &channels);
+        let written = written(root);
         for channel in &channels {
-            let folder = root.join(channel);
-            let found = fs::read_dir(&folder).into_iter().flatten().flatten().count();
-            if found > 0 && !ours {
+            let strangers = strangers(root, channel, &written);
+            if strangers > 0 {
                 problems.push(format!(
-                    "{} holds {found} files or folders that no run of preprocess left; give an empty folder with \
+                    "{} holds {strangers} files or folders that no run of preprocess left; give an empty folder with \
                      --output, or empty this one",
-                    folder.display()
+                    root.join(channel).display()
                 ));
             }
         }
@@ -126,12 +130,6 @@ impl Output {
         self.file(REPORT, "json")
     }
 
-    /// Where an image and its mask go. `name` has no extension; `extension` is the image's.
-    pub(super) fn places(&self, side: Side, name: &str, extension: &str) -> (PathBuf, PathBuf) {
-        let image = self.root.join(side.channel()).join(format!("{name}{extension}"));
-        (image, self.root.join(side.annotation_channel()).join(format!("{name}.png")))
-    }
-
     /// Puts the image `from`, whose content is `bytes`, at `to`: as a hard link where both are on one disk, as a
     /// copy of the bytes elsewhere. Never as a symbolic link, which SageMaker would not upload.
     pub(super) fn put_image(&self, from: &Path, bytes: &[u8], to: &Path) -> Result<()> {
@@ -166,6 +164,30 @@ fn reports(root: &Path) -> impl Iterator<Item = PathBuf> {
         let named = name.starts_with(REPORT) && name.ends_with(".json");
         named && fs::read(path).is_ok_and(|bytes| super::report::is_report(&bytes))
     })
+}
+
+/// What earlier runs say they wrote, below the root.
+fn written(root: &Path) -> HashSet<PathBuf> {
+    let mut written = HashSet::from([Path::new(LABEL_MAP).join(LABELS)]);
+    for path in reports(root) {
+        written.extend(fs::read(path).iter().flat_map(|bytes| super::report::files_of(bytes)));
+    }
+    written
+}
+
+/// How many files of a channel no run wrote. One that is marked was looked at when its run began.
+fn strangers(root: &Path, channel: &str, written: &HashSet<PathBuf>) -> usize {
+    let folder = root.join(channel);
+    if !folder.exists() || folder.join(UNFINISHED).exists() {
+        return 0;
+    }
+    let mut strangers = 0;
+    let mut problems = Problems::new();
+    files::below(&folder, &mut problems, &mut |path, _| {
+        strangers += usize::from(!path.strip_prefix(root).is_ok_and(|path| written.contains(path)));
+    });
+    // What cannot be read, and what is no file, nobody of ours wrote.
+    strangers + problems.into_result().map_or_else(|error| error.problems().len(), |()| 0)
 }
 
 fn remove_reports(root: &Path) -> Result<()> {
@@ -228,6 +250,12 @@ mod tests {
         Output::begin(&folder.join("out"), &SPLIT, inputs.map(PathBuf::as_path), (false, None))
     }
 
+    fn places(output: &Output, channel: &str, name: &str) -> (PathBuf, PathBuf) {
+        let root = output.root();
+        let image = root.join(format!("{channel}/{name}.jpg"));
+        (image, root.join(format!("{channel}_annotation/{name}.png")))
+    }
+
     fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(folder)
             .unwrap()
@@ -245,7 +273,7 @@ mod tests {
         assert_eq!(names(&train), [UNFINISHED]);
         let original = folder.path().join("images/a.jpg");
         fs::write(&original, b"bytes").unwrap();
-        let (image, mask) = output.places(Side::Train, "sub/a", ".jpg");
+        let (image, mask) = places(&output, "train", "sub/a");
         output.put_image(&original, b"bytes", &image).unwrap();
         files::make_folder(mask.parent().unwrap()).unwrap();
         files::write_whole(&mask, b"mask").unwrap();
@@ -263,7 +291,7 @@ mod tests {
     fn an_interrupted_run_is_replaced_and_strange_files_are_not() {
         let folder = tempfile::tempdir().unwrap();
         let output = begin(folder.path()).unwrap();
-        let (_, mask) = output.places(Side::Train, "stale", ".jpg");
+        let (_, mask) = places(&output, "train", "stale");
         files::write_whole(&mask, b"mask").unwrap();
         // Interrupted here.
         begin(folder.path()).unwrap().finish().unwrap();
@@ -309,7 +337,7 @@ mod tests {
         fs::write(&original, b"bytes").unwrap();
         let link = folder.path().join("images/link.jpg");
         std::os::unix::fs::symlink("a.jpg", &link).unwrap();
-        let (image, _) = output.places(Side::Validation, "link", ".jpg");
+        let (image, _) = places(&output, "validation", "link");
         output.put_image(&link, b"bytes", &image).unwrap();
         assert!(fs::symlink_metadata(&image).unwrap().is_file());
     }

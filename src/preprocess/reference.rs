@@ -46,6 +46,14 @@ impl Reference {
         std::iter::once(self.raw.as_slice()).chain(self.decoded.as_deref())
     }
 
+    /// Whether both can mean one file: the end of the longer one is the shorter one.
+    pub fn may_be(&self, other: &Self) -> bool {
+        let ends = |(one, other): (&[String], &[String])| {
+            one.iter().rev().zip(other.iter().rev()).all(|(one, other)| one == other)
+        };
+        self.readings().any(|one| other.readings().any(|other| ends((one, other))))
+    }
+
     /// The file's name without its extension, as people know it.
     pub fn stem(&self) -> &str {
         let name = self.decoded.as_ref().unwrap_or(&self.raw).last().map_or("", String::as_str);
@@ -71,6 +79,10 @@ fn path_of(text: &str, depth: usize) -> Option<String> {
 
 /// Paths on Label Studio's server, of which two kinds hold the file's in their query.
 fn own_address(text: &str, depth: usize) -> Option<String> {
+    // A path that is no address has neither query nor fragment.
+    if !text.starts_with('/') {
+        return Some(text.to_owned());
+    }
     let text = text.split('#').next().unwrap_or(text);
     let Some((path, query)) = text.split_once('?') else { return Some(text.to_owned()) };
     let value = |key: &str| {
@@ -166,9 +178,22 @@ mod tests {
             ("../../../etc/passwd", &["etc/passwd"]),
             ("a/../../b.jpg", &["b.jpg"]),
             ("plain.jpg", &["plain.jpg"]),
+            ("scan #3?.jpg", &["scan #3?.jpg"]),
         ] {
             assert_eq!(readings(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn references_to_one_file_are_told_from_those_to_two() {
+        let may_be = |one, other| {
+            let parse = |text| Reference::parse(text).unwrap();
+            parse(one).may_be(&parse(other))
+        };
+        assert!(may_be("s3://b/day1/f.png", "/data/local-files/?d=day1/f.png"));
+        assert!(may_be("f%20g.png", "s3://b/f g.png"));
+        assert!(!may_be("s3://b/day1/f.png", "s3://b/day2/f.png"));
+        assert!(!may_be("/data/upload/1/aaaaaaaa-f.png", "/data/upload/1/bbbbbbbb-f.png"));
     }
 
     #[test]

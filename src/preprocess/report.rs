@@ -1,7 +1,7 @@
 //! `report.json`: what was written, what was not and why, and how much of each class there is.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -43,7 +43,7 @@ impl Tally {
         self.used += selection.used.len();
         self.superseded += selection.superseded;
         self.cancelled += selection.cancelled;
-        self.stale += selection.stale;
+        self.stale += selection.stale.len();
     }
 }
 
@@ -73,6 +73,8 @@ pub struct Mask {
     pub split: &'static str,
     /// The image below the folder of images.
     pub image: String,
+    /// Image and mask as they were written, below the output.
+    pub files: [String; 2],
     /// Where its annotations stand.
     pub annotations: Vec<String>,
     /// Ids of the classes in it.
@@ -115,6 +117,14 @@ pub(super) fn is_report(bytes: &[u8]) -> bool {
     value.is_some_and(|value| value["program"] == PROGRAM)
 }
 
+/// The images and masks that a report says were written, below the output.
+pub(super) fn files_of(bytes: &[u8]) -> Vec<PathBuf> {
+    let value: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+    let masks = value["masks"].as_array().into_iter().flatten();
+    let files = masks.flat_map(|mask| mask["files"].as_array().into_iter().flatten());
+    files.filter_map(|file| file.as_str().map(PathBuf::from)).collect()
+}
+
 impl Report {
     pub(super) fn new(
         settings: &Settings,
@@ -136,6 +146,7 @@ impl Report {
                         name: item.name.clone(),
                         split: item.side.channel(),
                         image: item.key.clone(),
+                        files: [written.image, written.mask],
                         annotations: item.annotations.iter().map(|a| a.place.clone()).collect(),
                         classes: written.pixels.iter().map(|(id, _)| *id).collect(),
                         left_out: written.left_out,

@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
 
 use clap::ValueEnum;
 
@@ -42,10 +44,19 @@ pub struct Annotation {
     pub counted: Option<u64>,
     /// Whether it stands in a list of all annotations of its task.
     pub is_listed: bool,
+    /// The file.
+    pub file: Arc<Path>,
     /// Where it stands, for messages: `annotation 7 in tasks.json`.
     pub place: String,
     /// What was drawn.
     pub drawing: Drawing,
+}
+
+impl Annotation {
+    /// Whether nothing says how old it is.
+    pub(super) fn is_undated(&self) -> bool {
+        self.id.is_none() && self.updated_at.is_empty() && self.created_at.is_empty()
+    }
 }
 
 /// What became of the annotations of one image.
@@ -55,8 +66,8 @@ pub(super) struct Selection {
     pub used: Vec<Annotation>,
     /// Skipped by their annotators.
     pub cancelled: usize,
-    /// Left in the storage after they were deleted.
-    pub stale: usize,
+    /// Where those stand that were left in the storage after they were deleted.
+    pub stale: Vec<String>,
     /// Others were taken.
     pub superseded: usize,
 }
@@ -145,15 +156,19 @@ fn without_deleted(annotations: Vec<Annotation>, selection: &mut Selection) -> V
         }
     }
     for mut objects in objects.into_values() {
-        objects.sort_by_key(|annotation| Reverse(age(annotation)));
-        let counted = objects.first().and_then(|newest| newest.counted);
+        let counted = objects.iter().max_by_key(|annotation| age(annotation));
+        let counted = counted.and_then(|newest| newest.counted);
+        // How many are left is known, and not which: what is marked as the truth is the last to be given up.
+        objects.sort_by_key(|annotation| Reverse((annotation.ground_truth, age(annotation))));
         // The newest itself is there, whatever the task's counters say.
         let counted =
             counted.map_or(objects.len(), |n| usize::try_from(n).unwrap_or(usize::MAX).max(1));
         stale.extend(objects.iter().skip(counted).filter_map(|annotation| annotation.id));
     }
-    selection.stale = stale.len();
-    annotations.into_iter().filter(|a| a.id.is_none_or(|id| !stale.contains(&id))).collect()
+    let (stale, living): (Vec<_>, Vec<_>) =
+        annotations.into_iter().partition(|a| a.id.is_some_and(|id| stale.contains(&id)));
+    selection.stale = stale.into_iter().map(|annotation| annotation.place).collect();
+    living
 }
 
 #[cfg(test)]
@@ -172,6 +187,7 @@ mod tests {
             regions: 1,
             counted: None,
             is_listed: false,
+            file: Arc::from(Path::new("a.json")),
             place: format!("annotation {id}"),
             drawing: Drawing::none(),
         }
@@ -261,11 +277,11 @@ mod tests {
             objects
         };
         let selection = select(objects(), Several::First);
-        assert_eq!((selection.used[0].id, selection.stale), (Some(2), 1));
+        assert_eq!((selection.used[0].id, selection.stale.len()), (Some(2), 1));
         // Without counters nothing is known, and nothing left out.
         let mut unknown = objects();
         unknown[2].counted = None;
-        assert_eq!(select(unknown, Several::First).stale, 0);
+        assert_eq!(select(unknown, Several::First).stale.len(), 0);
         // A list in which it is missing; what is younger than the list may have come after it.
         let mut listed = objects();
         listed[1].is_listed = true;

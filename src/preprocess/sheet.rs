@@ -8,7 +8,6 @@ use rayon::prelude::*;
 use super::classes::Classes;
 use super::output::Output;
 use super::report::{Mask, Report};
-use crate::annotations::split::Side;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::imaging::{Limits, Picture, Region, decode_mask, resize_mask};
@@ -81,9 +80,7 @@ fn gcd(a: usize, b: usize) -> usize {
 
 /// An image and its mask as they were written, small enough for the sheet.
 fn read(mask: &Mask, output: &Output) -> Result<(RgbImage, GrayImage)> {
-    let side =
-        Side::ALL.into_iter().find(|side| side.channel() == mask.split).unwrap_or(Side::Train);
-    let (image, ids) = output.places(side, &mask.name, super::folder::extension(&mask.image));
+    let [image, ids] = mask.files.each_ref().map(|file| output.root().join(file));
     let limits = Limits { max_pixels: u64::MAX };
     let damaged = |error| Error::input(format!("{}: {error}", image.display()));
     let picture = Picture::open(files::read(&image)?, limits).map_err(damaged)?;
@@ -107,6 +104,7 @@ mod tests {
             name: name.to_string(),
             split: "train",
             image: format!("{name}.jpg"),
+            files: [format!("train/{name}.jpg"), format!("train_annotation/{name}.png")],
             annotations: Vec::new(),
             classes: classes.to_vec(),
             left_out: Vec::new(),

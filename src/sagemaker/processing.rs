@@ -12,7 +12,7 @@ pub const LIMIT: usize = 1024;
 /// A processing job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessingJob {
-    /// This instance, if there are several.
+    /// This instance, if there are several and their inputs are not all the same.
     pub host: Option<String>,
 }
 
@@ -36,7 +36,7 @@ impl ProcessingJob {
                 path.display()
             ))
         })?;
-        let is_one_of_several = hosts.hosts.len() > 1;
+        let is_one_of_several = hosts.hosts.len() > 1 && !is_replicated(root)?;
         Ok(Some(Self { host: is_one_of_several.then_some(hosts.current_host) }))
     }
 
@@ -45,6 +45,16 @@ impl ProcessingJob {
         let host = self.host.as_ref().map_or(String::new(), |host| format!("{host}: "));
         write_atomically(&root.message(), shorten(&format!("{host}{message}")).as_bytes())
     }
+}
+
+/// Whether every instance has all of every input. Where the configuration does not say, it may not.
+fn is_replicated(root: &MlRoot) -> Result<bool> {
+    let config = raw::object(&root.processing_config())?.unwrap_or_default();
+    let inputs = config.get("ProcessingInputs").and_then(|inputs| inputs.as_array());
+    let is_whole = |input: &serde_json::Value| {
+        input["S3Input"]["S3DataDistributionType"].as_str() == Some("FullyReplicated")
+    };
+    Ok(inputs.is_some_and(|inputs| !inputs.is_empty() && inputs.iter().all(is_whole)))
 }
 
 /// At most [`LIMIT`] bytes; cut between characters, because a message that is not UTF-8 fails the job.
@@ -82,6 +92,14 @@ mod tests {
         assert_eq!(job(Some("{}"), Some(one)).unwrap().unwrap().host, None);
         let two = r#"{"current_host": "algo-2", "hosts": ["algo-1", "algo-2"], "topology": 1}"#;
         assert_eq!(job(Some("{}"), Some(two)).unwrap().unwrap().host.as_deref(), Some("algo-2"));
+        let input = |kind| {
+            format!(
+                r#"{{"ProcessingInputs": [{{"S3Input": {{"S3DataDistributionType": "{kind}"}}}}]}}"#
+            )
+        };
+        let host = |kind| job(Some(&input(kind)), Some(two)).unwrap().unwrap().host;
+        assert_eq!(host("ShardedByS3Key").as_deref(), Some("algo-2"));
+        assert_eq!(host("FullyReplicated"), None);
         let error = job(Some("{}"), Some("{}")).unwrap_err().to_string();
         assert!(error.contains("current_host"), "{error}");
     }

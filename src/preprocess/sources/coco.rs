@@ -51,6 +51,7 @@ fn add(path: &Path, index: coco::Index, sources: &mut Sources) {
             regions: spans.len(),
             counted: None,
             is_listed: false,
+            file: file.clone(),
             place,
             drawing: Drawing::Coco {
                 file: file.clone(),

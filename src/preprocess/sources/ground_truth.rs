@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
@@ -45,6 +46,7 @@ pub(super) fn read(
                         regions: 1,
                         counted: None,
                         is_listed: false,
+                        file: Arc::from(path.as_path()),
                         place,
                         drawing,
                     },

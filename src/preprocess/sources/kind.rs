@@ -30,6 +30,12 @@ impl Format {
     }
 }
 
+/// Whether a file that begins with `head` is a JSON array.
+pub(super) fn is_list(head: &[u8]) -> bool {
+    let text = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
+    text.trim_ascii_start().first() == Some(&b'[')
+}
+
 /// The format of a file that begins with `head`, or what it is instead.
 pub(super) fn format_of(head: &[u8]) -> Result<Format, String> {
     let text = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head).trim_ascii_start();
@@ -40,29 +46,25 @@ pub(super) fn format_of(head: &[u8]) -> Result<Format, String> {
             Err("is XML, no annotations (give a labelling configuration with --label-config)"
                 .to_owned())
         }
-        Some(b'{' | b'[') => of_keys(&first_keys(text)),
+        Some(b'{' | b'[') => of_keys(&first_keys(text), is_list(text)),
         Some(_) => Err("is neither JSON nor PNG".to_owned()),
     }
 }
 
-fn of_keys(keys: &[String]) -> Result<Format, String> {
+/// Lists are Label Studio's only.
+fn of_keys(keys: &[String], is_list: bool) -> Result<Format, String> {
     let has = |wanted: &[&str]| keys.iter().any(|key| wanted.contains(&key.as_str()));
-    if has(&["source-ref"]) {
+    if has(&["completions"]) && !has(&["annotations"]) {
+        Err("is an export of Label Studio before 1.0 (completions); export it with a newer one"
+            .to_owned())
+    } else if !is_list && has(&["source-ref"]) {
         Ok(Format::GroundTruth)
-    } else if has(&["images", "categories", "info", "licenses"])
+    } else if !is_list
+        && has(&["images", "categories", "info", "licenses"])
         && !has(&["data", "result", "task"])
     {
         Ok(Format::Coco)
-    } else if has(&[
-        "data",
-        "result",
-        "task",
-        "annotations",
-        "completions",
-        "annotation_id",
-        "annotator",
-        "id",
-    ]) {
+    } else if has(&["data", "result", "task", "annotations", "annotation_id", "annotator", "id"]) {
         Ok(Format::LabelStudio)
     } else if keys.is_empty() {
         // An export of a project without tasks.
@@ -115,6 +117,7 @@ mod tests {
             (r#"{"id": 22, "result": [{"value": {"source-ref": "#, Format::LabelStudio),
             (r#"[{"image": "/data/a.jpg", "id": 1, "brush": ["#, Format::LabelStudio),
             ("[]", Format::LabelStudio),
+            (r#"[{"info": "x", "image": "a.jpg", "annotation_id": 3"#, Format::LabelStudio),
             ("\u{feff} {\"images\": [{\"id\": 0", Format::Coco),
             (r#"{"info": {"data": 1}, "annotations": []}"#, Format::Coco),
             (r#"{"source-ref": "s3://b/a.jpg", "seg-ref": "s3://b/a.png"}"#, Format::GroundTruth),
@@ -126,6 +129,7 @@ mod tests {
         assert!(format_of(b"<View/>").unwrap_err().contains("--label-config"));
         assert!(format_of(b"  ").unwrap_err().contains("empty"));
         assert!(format_of(b"\xff\xd8\xff").unwrap_err().contains("neither JSON nor PNG"));
+        assert!(format_of(b"[{\"completions\": []").unwrap_err().contains("before 1.0"));
         let other = format_of(br#"{"name": "x", "version": 3}"#).unwrap_err();
         assert!(other.contains("keys name, version"), "{other}");
     }

@@ -66,10 +66,7 @@ pub(super) fn read(
 }
 
 fn is_list(path: &Path) -> bool {
-    super::head(path).is_ok_and(|head| {
-        let text = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&head);
-        text.trim_ascii_start().first() == Some(&b'[')
-    })
+    super::head(path).is_ok_and(|head| super::kind::is_list(&head))
 }
 
 fn content(path: &Path) -> Result<Content, Error> {
@@ -132,6 +129,7 @@ fn add(
                 regions: summary.regions,
                 counted: entry.counted,
                 is_listed: entry.form == Form::Task,
+                file: file.clone(),
                 place: place.clone(),
                 drawing,
             };

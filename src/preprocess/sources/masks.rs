@@ -1,6 +1,7 @@
 //! Masks without a document: each belongs to the image of the same path.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{Found, ImageName, Skipped, Sources};
 use crate::preprocess::drawing::Drawing;
@@ -32,6 +33,7 @@ pub(super) fn read(paths: &[PathBuf], folder: &Path, sources: &mut Sources) {
                 regions: 1,
                 counted: None,
                 is_listed: false,
+                file: Arc::from(path.as_path()),
                 place,
                 drawing: Drawing::Mask(path.clone()),
             },

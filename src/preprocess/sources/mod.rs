@@ -108,7 +108,10 @@ pub fn read(search: &Search<'_>, problems: &mut Problems) -> Sources {
         }
         let head = head(&path);
         match problems.check(head).map(|head| kind::format_of(&head)) {
-            Some(Ok(format)) => by_format.entry(format).or_default().push(path),
+            Some(Ok(format)) => {
+                let format = if is_coco(format, &path) { Format::Coco } else { format };
+                by_format.entry(format).or_default().push(path);
+            }
             Some(Err(reason)) => {
                 sources.skipped.push(Skipped::fault(path.display().to_string(), reason));
             }
@@ -130,6 +133,14 @@ pub fn read(search: &Search<'_>, problems: &mut Problems) -> Sources {
         }
     }
     sources
+}
+
+/// Whether what looks like a task of Label Studio is COCO: with its keys sorted the `annotations` come first, and
+/// what tells them apart far behind.
+fn is_coco(format: Format, path: &Path) -> bool {
+    format == Format::LabelStudio
+        && head(path).is_ok_and(|head| !kind::is_list(&head))
+        && File::open(path).is_ok_and(crate::annotations::coco::is_coco)
 }
 
 /// Leaves one format: the one asked for, or the only one. Masks beside documents belong to those.

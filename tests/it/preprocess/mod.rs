@@ -10,6 +10,7 @@ mod masks;
 mod processing_job;
 mod split;
 mod training;
+mod two_meanings;
 
 use std::collections::BTreeMap;
 use std::fs;
