@@ -3,8 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help tools libtorch demo test lint fmt hyperparameters fuzz check-weights bench-train-step bench-recipe \
-  bench-precision bench-preprocess bench-loader bench-memory image-cpu test-image test-aws test-interop \
-  test-gpu push
+  bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency soak image-cpu test-image \
+  test-page test-aws test-interop test-gpu push
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,11 +75,24 @@ bench-loader: libtorch ## Time loading training batches against torchvision's Da
 bench-memory: libtorch ## Hold the memory of a training job flat over 1,000 steps
 	benches/memory.sh
 
+bench-serve: libtorch ## Time serving beside TorchServe, the SageMaker inference toolkit and FastAPI, in turn (an hour; java)
+	benches/serve.sh
+
+bench-latency: libtorch ## Time one forward pass beside ONNX Runtime, OpenVINO and PyTorch, in turn
+	benches/latency.sh
+
+soak: libtorch ## Drive the server with good, bad and abandoned requests, end it by SIGTERM (MINUTES=10 CLIENTS=64)
+	tests/soak/run.sh --minutes $(or $(MINUTES),10) --clients $(or $(CLIENTS),64)
+
 image-cpu: ## Build the image maskmaker:cpu (PRETRAINED=none leaves torchvision's backbones out); prints its size
 	scripts/image.sh build cpu
 
 test-image: ## Acceptance of the image: docker run, and SageMaker's Python SDKs in local mode
 	tests/local_mode/run.sh
+
+test-page: libtorch ## The server's page in headless Chromium (Debian's packages chromium and chromium-driver)
+	cargo build --release --locked
+	tests/page/run.sh
 
 test-aws: libtorch ## What reads S3, against moto's server on loopback
 	tests/aws/run.sh

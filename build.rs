@@ -19,7 +19,10 @@ fn main() {
 
 /// The C++ beside the Rust face of libtorch, by the same headers and flags as torch-sys.
 fn compile(lib: &Path) {
-    println!("cargo:rerun-if-changed=src/torch");
+    let sources = ["convolution", "module", "script"].map(|name| format!("src/torch/{name}.cpp"));
+    for source in &sources {
+        println!("cargo:rerun-if-changed={source}");
+    }
     for name in ["LIBTORCH_INCLUDE", "LIBTORCH_CXX11_ABI"] {
         println!("cargo:rerun-if-env-changed={name}");
     }
@@ -36,7 +39,7 @@ fn compile(lib: &Path) {
         .flag(root.join("include"))
         .flag("-isystem")
         .flag(root.join("include/torch/csrc/api/include"))
-        .file("src/torch/script.cpp")
+        .files(sources)
         .compile("maskmaker_torch");
 }
 

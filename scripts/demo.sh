@@ -60,12 +60,12 @@ log=$dir/serve.log
 "$maskmaker" --ml-root "$dir" serve --host 127.0.0.1 --port 0 2> "$log" &
 server=$!
 for ((tenth = 0; ; tenth++)); do
-  ! grep -q '^ready after' "$log" || break
+  ! grep -q '"ready after' "$log" || break
   kill -0 "$server" 2>/dev/null || { cat "$log" >&2; server=; die "the server ended before it was ready"; }
   [ "$tenth" -lt $((ready_within * 10)) ] || { cat "$log" >&2; die "the server was not ready within $ready_within s"; }
   sleep 0.1
 done
-url=$(sed -n 's/^listening on \(http:[^ ]*\).*/\1/p' "$log" | head -1)
+url=$(sed -n 's/.*"listening on \(http:[^ "]*\).*/\1/p' "$log" | head -1)
 [ -n "$url" ] || { cat "$log" >&2; die "the server did not say where it listens"; }
 cat "$log"
 

@@ -3,9 +3,11 @@
 // Comments on flags are the help that people read, without Markdown.
 #![allow(clippy::doc_markdown)]
 
+mod preprocess;
+mod serve;
+
 use std::env;
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,7 +16,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::annotations::split::Split;
+use self::preprocess::Preprocess;
+use self::serve::Serve;
 use crate::commands::augment_preview::Wanted;
 use crate::commands::{self, export};
 use crate::console::{note, say};
@@ -23,9 +26,7 @@ use crate::error::{Error, Result};
 use crate::imaging::Limits;
 use crate::inference::{Options, Precision};
 use crate::model::size::MAX_SIDE;
-use crate::preprocess::{self, Format as AnnotationFormat, Several};
 use crate::sagemaker::{MlRoot, failure, hyperparameters};
-use crate::serve::Settings;
 
 /// The version and the git revision that the program was built from.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("MASKMAKER_REVISION"), ")");
@@ -51,7 +52,7 @@ struct Cli {
 enum Command {
     /// Train on the channels under the root and write the model
     Train(Train),
-    /// Serve the model under the root: GET /ping, POST /invocations
+    /// Serve the model under the root: a page at /, POST /invocations, GET /ping
     Serve(Serve),
     /// Write masks and overlays of images
     Predict(Predict),
@@ -116,12 +117,19 @@ enum Format {
 #[derive(Debug, Args)]
 struct Inference {
     /// Arithmetic of the network
-    #[arg(long, env = "MASKMAKER_PRECISION", default_value = "fp32")]
+    #[arg(long, env = "MASKMAKER_PRECISION", default_value = "auto")]
     precision: Precision,
     /// Scale images with a longer side down to this many pixels, and their masks back
     #[arg(long, env = "MASKMAKER_MAX_SIDE", default_value_t = MAX_SIDE, value_name = "PIXELS",
           value_parser = clap::value_parser!(u32).range(32..=16384))]
     max_side: u32,
+    /// Side of the tiles that larger images are computed in where that is asked for
+    #[arg(long, env = "MASKMAKER_TILE_SIDE", default_value_t = 1024, value_name = "PIXELS",
+          value_parser = clap::value_parser!(u32).range(32..=16384))]
+    tile_side: u32,
+    /// Threads of the network's layers [default: one per core]
+    #[arg(long, env = "MASKMAKER_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
     /// Refuse images with more pixels
     #[arg(long, env = "MASKMAKER_MAX_PIXELS", default_value_t = 64_000_000, value_name = "PIXELS",
           value_parser = clap::value_parser!(u64).range(1..=4_000_000_000))]
@@ -130,61 +138,11 @@ struct Inference {
 
 impl Inference {
     fn options(&self) -> Options {
-        Options { precision: self.precision, max_side: self.max_side }
-    }
-}
-
-#[derive(Debug, Args)]
-struct Serve {
-    /// Address to listen on
-    #[arg(long, env = "MASKMAKER_HOST", default_value = "0.0.0.0")]
-    host: IpAddr,
-    /// Port to listen on, 0 for any free one [default: SAGEMAKER_BIND_TO_PORT, else 8080]
-    #[arg(long, env = "MASKMAKER_PORT")]
-    port: Option<u16>,
-    #[arg(long, env = "SAGEMAKER_BIND_TO_PORT", hide = true, id = "bind-to-port")]
-    bind_to_port: Option<u16>,
-    #[arg(long, env = "SAGEMAKER_MULTI_MODEL", hide = true)]
-    multi_model: Option<String>,
-    /// Largest request body
-    #[arg(long, env = "MASKMAKER_MAX_BODY_MB", default_value_t = 100, value_name = "MB",
-          value_parser = clap::value_parser!(u32).range(1..=2048))]
-    max_body_mb: u32,
-    /// Requests that are worked on or wait; further ones are answered 503
-    #[arg(long, env = "MASKMAKER_QUEUE_DEPTH", default_value_t = 64, value_name = "REQUESTS",
-          value_parser = clap::value_parser!(u32).range(1..=65536))]
-    queue_depth: u32,
-    /// Seconds that requests in flight may take after SIGTERM
-    #[arg(long, env = "MASKMAKER_DRAIN_TIMEOUT", default_value_t = 25, value_name = "SECONDS",
-          value_parser = clap::value_parser!(u64).range(1..=3600))]
-    drain_timeout: u64,
-    #[command(flatten)]
-    inference: Inference,
-}
-
-impl Serve {
-    /// The image's label lets SageMaker start multi-model endpoints; better told here than by a
-    /// `/ping` that waits for a model in the wrong folder.
-    fn check(&self) -> Result<()> {
-        match &self.multi_model {
-            Some(value) if value.eq_ignore_ascii_case("true") => Err(Error::input(
-                "SAGEMAKER_MULTI_MODEL is true, but this version serves one model per endpoint; \
-                 create the SageMaker model with Mode SingleModel",
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    fn settings(&self) -> Settings {
-        let defaults = Settings::default();
-        Settings {
-            host: self.host,
-            port: self.port.or(self.bind_to_port).unwrap_or(defaults.port),
-            max_body_bytes: (self.max_body_mb as usize) << 20,
-            max_pixels: self.inference.max_pixels,
-            queue_depth: self.queue_depth as usize,
-            drain_timeout: Duration::from_secs(self.drain_timeout),
-            ..defaults
+        Options {
+            precision: self.precision,
+            max_side: self.max_side,
+            tile_side: self.tile_side,
+            threads: self.threads.map(usize::from),
         }
     }
 }
@@ -193,7 +151,7 @@ impl Serve {
 struct Predict {
     /// Folder of the model: model.safetensors and config.json
     model: PathBuf,
-    /// JPEG or PNG files
+    /// JPEG, PNG, WebP, TIFF or BMP files
     #[arg(required = true)]
     images: Vec<PathBuf>,
     /// Folder for NAME.mask.png and NAME.overlay.png [default: beside each image]
@@ -201,88 +159,6 @@ struct Predict {
     output: Option<PathBuf>,
     #[command(flatten)]
     inference: Inference,
-}
-
-#[derive(Debug, Args)]
-struct Preprocess {
-    /// Folder of annotations: Label Studio's objects and exports, COCO, Ground Truth's manifests and
-    /// masks, or masks [default: processing/input/annotations below the root]
-    #[arg(long, value_name = "DIR")]
-    annotations: Option<PathBuf>,
-    /// Folder of images [default: processing/input/images below the root]
-    #[arg(long, value_name = "DIR")]
-    images: Option<PathBuf>,
-    /// Folder that gets train, train_annotation, validation, validation_annotation, label_map and the
-    /// report [default: processing/output below the root]
-    #[arg(long, value_name = "DIR")]
-    output: Option<PathBuf>,
-    /// The labelling configuration (XML), a project's JSON that holds it, or a labels.json: which
-    /// class has which number
-    #[arg(long, value_name = "FILE")]
-    label_config: Option<PathBuf>,
-    /// Percent of the images for validation; which ones is decided by their names
-    #[arg(long, default_value = "20", value_name = "PERCENT", value_parser = commands::preprocess::percent)]
-    train_test_split_ratio: f64,
-    /// Percent of the images to keep for a test, in test and test_annotation
-    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = commands::preprocess::percent)]
-    test_ratio: f64,
-    /// Another seed gives another split
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// What to do with several annotations of one image
-    #[arg(long, default_value = "ground-truth")]
-    several: Several,
-    /// Leave out images on which nothing was drawn; else they are background
-    #[arg(long)]
-    skip_empty: bool,
-    /// Labels that are painted over all others, the topmost first; else later regions cover earlier ones
-    #[arg(long, value_delimiter = ',', value_name = "LABELS")]
-    priority: Vec<String>,
-    /// Labels whose regions are ignored (255)
-    #[arg(long, value_delimiter = ',', value_name = "LABELS")]
-    ignore: Vec<String>,
-    /// Take only annotations of this format [default: the one that is there]
-    #[arg(long)]
-    format: Option<AnnotationFormat>,
-    /// The attribute of Ground Truth's manifests with the masks, where a line has several
-    #[arg(long, value_name = "NAME")]
-    attribute: Option<String>,
-    /// Fail if anything cannot be used, instead of leaving it out and reporting it
-    #[arg(long)]
-    strict: bool,
-    /// Copy images also where a hard link would do
-    #[arg(long)]
-    copy: bool,
-    /// Refuse images with more pixels
-    #[arg(long, default_value_t = 64_000_000, value_name = "PIXELS",
-          value_parser = clap::value_parser!(u64).range(1..=4_000_000_000))]
-    max_pixels: u64,
-}
-
-impl Preprocess {
-    fn settings(self, root: &MlRoot) -> preprocess::Settings {
-        preprocess::Settings {
-            annotations: self.annotations.unwrap_or_else(|| root.processing_input("annotations")),
-            images: self.images.unwrap_or_else(|| root.processing_input("images")),
-            output: self.output.unwrap_or_else(|| root.processing_output()),
-            label_config: self.label_config,
-            format: self.format,
-            attribute: self.attribute,
-            split: Split {
-                validation: self.train_test_split_ratio,
-                test: self.test_ratio,
-                seed: self.seed,
-            },
-            several: self.several,
-            skip_empty: self.skip_empty,
-            ignore: self.ignore,
-            priority: self.priority,
-            strict: self.strict,
-            copy: self.copy,
-            limits: Limits { max_pixels: self.max_pixels },
-            host: None,
-        }
-    }
 }
 
 #[derive(Debug, Args)]
@@ -389,8 +265,8 @@ fn dispatch(command: Command, root: &MlRoot) -> Result<()> {
     match command {
         Command::Train(train) => commands::train::run(root, &train.options()),
         Command::Serve(serve) => {
-            serve.check()?;
-            commands::serve::run(root, &serve.settings(), serve.inference.options())
+            let options = serve.inference.options();
+            commands::serve::run(&serve.settings(root), options, serve.references())
         }
         Command::Predict(predict) => {
             let Predict { model, images, output, inference } = predict;
@@ -442,16 +318,5 @@ mod tests {
         assert!(matches!(parsed(&["/usr/local/bin/train"]), Command::Train(_)));
         assert!(matches!(parsed(&["serve", "--port", "0"]), Command::Serve(_)));
         assert!(matches!(parsed(&["/usr/local/bin/maskmaker", "train"]), Command::Train(_)));
-    }
-
-    #[test]
-    fn the_port_is_ours_then_sagemakers_then_8080() {
-        let port = |arguments: &[&str]| match Cli::parse_from(arguments).command {
-            Command::Serve(serve) => serve.settings().port,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(port(&["maskmaker", "serve"]), 8080);
-        assert_eq!(port(&["maskmaker", "serve", "--bind-to-port", "9000"]), 9000);
-        assert_eq!(port(&["maskmaker", "serve", "--bind-to-port", "9000", "--port", "0"]), 0);
     }
 }

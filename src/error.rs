@@ -41,6 +41,16 @@ impl Error {
         Self::new(Fault::Internal, &problem.into())
     }
 
+    /// There is not enough memory for what was asked.
+    pub fn out_of_memory(reason: impl fmt::Display) -> Self {
+        Self::new(Fault::Memory, &format!("not enough memory ({reason})"))
+    }
+
+    /// Whether memory ran out, so that the same may succeed with more of it.
+    pub fn is_out_of_memory(&self) -> bool {
+        self.fault == Fault::Memory
+    }
+
     /// Names and values come from users: no control character of theirs reaches a terminal, and a
     /// problem stays one line.
     fn new(fault: Fault, problem: &str) -> Self {

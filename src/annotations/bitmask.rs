@@ -45,7 +45,7 @@ pub fn decode(data_url: &str, width: u32, height: u32) -> Result<Runs, String> {
         MaskError::Decode(
             DecodeError::TooLarge { width, height, .. } | DecodeError::TooLong { width, height },
         ) => size((width, height)),
-        MaskError::NotClassIds(_) => format!("has a bitmask that is a JPEG; expected {FORM}"),
+        MaskError::NotClassIds(what) => format!("has a bitmask that is {what}; expected {FORM}"),
         MaskError::Decode(error) => format!("has a bitmask that cannot be used: {error}"),
     })?;
     if (mask.width, mask.height) != (width, height) {

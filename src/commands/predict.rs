@@ -6,7 +6,7 @@ use crate::console::say;
 use crate::error::{Error, Problems, Result};
 use crate::files::{read, write_atomically};
 use crate::imaging::{Limits, decode_upright, encode_mask, encode_png};
-use crate::inference::{Engine, Options, Segment};
+use crate::inference::{Ask, Engine, Options, Segment};
 use crate::render::overlay;
 
 /// Writes `<name>.mask.png` (class ids) and `<name>.overlay.png` (colours and legend) for every
@@ -20,7 +20,7 @@ pub fn run(
 ) -> Result<()> {
     let targets = targets(images, output)?;
     let mut engine = Engine::load(model, options)?;
-    let names = engine.config().class_names.clone();
+    let names = engine.about().class_names.clone();
     let mut problems = Problems::new();
     for (image, target) in images.iter().zip(targets) {
         problems.check(predict(&mut engine, &names, image, &target, limits));
@@ -59,7 +59,9 @@ fn predict(
 ) -> Result<()> {
     let image = decode_upright(&read(path)?, limits)
         .map_err(|cause| Error::input(format!("{}: {cause}", path.display())))?;
-    let ids = engine.segment(&image).map_err(|error| error.within(path.display()))?;
+    let answers = engine.segment(&[&image], &Ask::default());
+    let answer = answers.map_err(|error| error.within(path.display()))?.pop();
+    let ids = answer.ok_or_else(|| Error::internal("the engine answered nothing"))?.ids;
     let mask = ending(target, "mask.png");
     let picture = ending(target, "overlay.png");
     write_atomically(&mask, &encode_mask(&ids))?;

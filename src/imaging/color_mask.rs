@@ -38,11 +38,16 @@ pub enum ColorPixels {
 /// Decodes a mask in colour: palette, RGB, or grayscale, each with transparency or without.
 ///
 /// # Errors
-/// [`MaskError::Decode`] as [`decode_upright`](super::decode_upright); [`MaskError::NotClassIds`] for JPEG.
+/// [`MaskError::Decode`] as [`decode_upright`](super::decode_upright); [`MaskError::NotClassIds`] for other
+/// formats than PNG.
 pub fn decode_color_mask(bytes: &[u8], limits: Limits) -> Result<ColorMask, MaskError> {
-    if format_of(bytes)? == Format::Jpeg {
-        let what = "a JPEG photograph: its lossy values cannot say classes";
-        return Err(MaskError::NotClassIds(what.to_owned()));
+    match format_of(bytes)? {
+        Format::Png => {}
+        Format::Jpeg => {
+            let what = "a JPEG photograph: its lossy values cannot say classes";
+            return Err(MaskError::NotClassIds(what.to_owned()));
+        }
+        other => return Err(MaskError::NotClassIds(format!("{}: save it as a PNG", other.name()))),
     }
     let png = guarded(|| {
         png_file::read(bytes, limits, |color| match color {

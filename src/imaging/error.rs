@@ -4,12 +4,15 @@ use std::fmt;
 
 use super::decode::MAX_SIDE;
 
+/// What can be read, for messages.
+const FORMATS: &str = "JPEG, PNG, WebP, TIFF and BMP";
+
 /// Why bytes are not a picture that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DecodeError {
     /// There are no bytes.
     Empty,
-    /// The bytes begin like neither a JPEG nor a PNG.
+    /// The bytes begin like no format that can be read.
     NotAnImage {
         /// What they look like, with an article: "a GIF image", "text".
         found: String,
@@ -30,7 +33,7 @@ pub enum DecodeError {
         /// Rows, in pixels.
         height: u32,
     },
-    /// A JPEG or PNG that is cut off or damaged, or of a kind that cannot be decoded. The text
+    /// An image that is cut off or damaged, or of a kind that cannot be decoded. The text
     /// says which, and names the format.
     Broken(String),
 }
@@ -38,9 +41,9 @@ pub enum DecodeError {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Empty => f.write_str("no bytes at all (JPEG and PNG are supported)"),
+            Self::Empty => write!(f, "no bytes at all ({FORMATS} are supported)"),
             Self::NotAnImage { found } => {
-                write!(f, "neither a JPEG nor a PNG, but {found} (JPEG and PNG are supported)")
+                write!(f, "no image that can be read, but {found} ({FORMATS} are supported)")
             }
             Self::TooLarge { width, height, max_pixels } => write!(
                 f,

@@ -6,6 +6,7 @@ use png::{BitDepth, ColorType, Transformations};
 use super::decode::{Limits, guarded};
 use super::error::{DecodeError, MaskError};
 use super::png_file::{self, Png};
+use super::samples::unpacked;
 use super::sniff::{Format, format_of};
 
 /// Decodes a mask to one class id per pixel, as stored: no EXIF orientation is applied.
@@ -16,12 +17,16 @@ use super::sniff::{Format, format_of};
 ///
 /// # Errors
 /// [`MaskError::Decode`] as [`decode_upright`](super::decode_upright);
-/// [`MaskError::NotClassIds`] for JPEG, RGB and images with alpha, saying which it was and
+/// [`MaskError::NotClassIds`] for other formats than PNG, RGB and images with alpha, saying which it was and
 /// whether it looks like a photograph or like a colour-coded mask.
 pub fn decode_mask(bytes: &[u8], limits: Limits) -> Result<GrayImage, MaskError> {
-    if format_of(bytes)? == Format::Jpeg {
-        let what = "a JPEG photograph: its lossy values cannot be class ids";
-        return Err(MaskError::NotClassIds(what.to_owned()));
+    match format_of(bytes)? {
+        Format::Png => {}
+        Format::Jpeg => {
+            let what = "a JPEG photograph: its lossy values cannot be class ids";
+            return Err(MaskError::NotClassIds(what.to_owned()));
+        }
+        other => return Err(MaskError::NotClassIds(format!("{}: save it as a PNG", other.name()))),
     }
     let png = guarded(|| png_file::read(bytes, limits, |_| Transformations::IDENTITY))?;
     let ids = match (png.color, png.depth) {
@@ -52,16 +57,10 @@ fn narrow(samples: &[u8]) -> Result<Vec<u8>, MaskError> {
     }
 }
 
-/// Samples of 1, 2 or 4 bits, the leftmost in the high bits, rows padded to whole bytes.
+/// Samples of 1, 2 or 4 bits as numbers; rows are padded to whole bytes.
 pub(super) fn unpack(png: &Png, depth: BitDepth) -> Vec<u8> {
-    let bits = depth as usize;
-    let width = png.width as usize;
-    let sample = |row: &[u8], x: usize| {
-        let shift = 8 - bits - x * bits % 8;
-        (row[x * bits / 8] >> shift) & ((1 << bits) - 1)
-    };
-    let rows = png.samples.chunks_exact((width * bits).div_ceil(8));
-    rows.flat_map(|row| (0..width).map(move |x| sample(row, x))).collect()
+    let (width, bits) = (png.width as usize, depth as usize);
+    unpacked(png.samples.chunks_exact((width * bits).div_ceil(8)), width, bits)
 }
 
 /// What an RGB picture is, by how many colours it has.

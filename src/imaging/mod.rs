@@ -3,6 +3,7 @@
 //! Bytes come from users and from the network: every function here either returns an image whose
 //! size was checked before a pixel was decoded, or says what the bytes were instead.
 
+mod bmp_file;
 mod color_mask;
 mod decode;
 mod encode;
@@ -15,7 +16,10 @@ mod picture;
 mod png_file;
 mod recompress;
 mod resize;
+mod samples;
 mod sniff;
+mod tiff_file;
+mod webp_file;
 
 pub use color_mask::{ColorMask, ColorPixels, decode_color_mask};
 pub use decode::{Limits, MAX_SIDE, decode_upright};

@@ -11,11 +11,11 @@ use image::{DynamicImage, RgbImage};
 use super::decode::{Limits, guarded};
 use super::error::DecodeError;
 use super::jpeg_file::{self, Header};
-use super::png_file;
 use super::resize::{Region, resize_pixels};
 use super::sniff::{Format, format_of};
+use super::{bmp_file, png_file, tiff_file, webp_file};
 
-/// A JPEG or PNG whose header was read. Sizes and regions are those of the upright picture.
+/// A picture of any format whose header was read. Sizes and regions are those of the upright picture.
 #[derive(Debug)]
 pub struct Picture<'a> {
     content: Content<'a>,
@@ -29,7 +29,7 @@ pub struct Picture<'a> {
 enum Content<'a> {
     /// Decoded when asked for, whole or reduced.
     Jpeg(Cow<'a, [u8]>, Header),
-    /// Stored pixels: a PNG may tell its orientation after them.
+    /// Stored pixels: only of a JPEG a part can be decoded, and a PNG may tell its orientation after them.
     Pixels(RgbImage),
 }
 
@@ -52,27 +52,30 @@ impl<'a> Picture<'a> {
     /// Opens a picture, known by its first bytes.
     ///
     /// # Errors
-    /// Bytes that are no JPEG or PNG, and an image larger than `limits` or longer than
+    /// Bytes of no format that can be read, and an image larger than `limits` or longer than
     /// [`MAX_SIDE`](super::MAX_SIDE). Damage may show only when it is decoded.
     pub fn open(bytes: impl Into<Cow<'a, [u8]>>, limits: Limits) -> Result<Self, DecodeError> {
         let bytes = bytes.into();
         let format = format_of(&bytes)?;
-        guarded(|| match format {
-            Format::Jpeg => {
-                let header = jpeg_file::header(&bytes, limits)?;
-                let Header { width, height, orientation, .. } = header;
-                let content = if header.reducible {
-                    Content::Jpeg(bytes, header)
-                } else {
-                    Content::Pixels(jpeg_file::decode(&bytes, &header)?)
-                };
-                Ok(Self { content, orientation, width, height })
-            }
-            Format::Png => {
-                let (image, orientation) = png_file::decode(&bytes, limits)?;
-                let (width, height) = image.dimensions();
-                Ok(Self { content: Content::Pixels(image), orientation, width, height })
-            }
+        guarded(|| {
+            let (image, orientation) = match format {
+                Format::Jpeg => {
+                    let header = jpeg_file::header(&bytes, limits)?;
+                    let Header { width, height, orientation, .. } = header;
+                    let content = if header.reducible {
+                        Content::Jpeg(bytes, header)
+                    } else {
+                        Content::Pixels(jpeg_file::decode(&bytes, &header)?)
+                    };
+                    return Ok(Self { content, orientation, width, height });
+                }
+                Format::Png => png_file::decode(&bytes, limits)?,
+                Format::WebP => webp_file::decode(&bytes, limits)?,
+                Format::Tiff => tiff_file::decode(&bytes, limits)?,
+                Format::Bmp => (bmp_file::decode(&bytes, limits)?, Orientation::NoTransforms),
+            };
+            let (width, height) = image.dimensions();
+            Ok(Self { content: Content::Pixels(image), orientation, width, height })
         })
     }
 

@@ -8,6 +8,7 @@ use png::{BitDepth, ColorType, Transformations};
 
 use super::decode::Limits;
 use super::error::DecodeError;
+use super::samples::rgb;
 
 /// Room for the decoder's own buffers beside the pixels: palettes, EXIF, one row.
 const SLACK: u64 = 16 << 20;
@@ -92,16 +93,10 @@ fn palette(info: &png::Info<'_>) -> Vec<[u8; 4]> {
 /// The pixels as they are stored, in 8 bits, without alpha, and how to turn them upright.
 pub(super) fn decode(bytes: &[u8], limits: Limits) -> Result<(RgbImage, Orientation), DecodeError> {
     let png = read(bytes, limits, |_| Transformations::EXPAND | Transformations::STRIP_16)?;
-    let rgb: Vec<u8> = match png.color {
-        ColorType::Rgb => png.samples,
-        ColorType::Grayscale => png.samples.iter().flat_map(|&v| [v; 3]).collect(),
-        ColorType::GrayscaleAlpha => png.samples.chunks_exact(2).flat_map(|p| [p[0]; 3]).collect(),
-        ColorType::Rgba => png.samples.chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect(),
-        ColorType::Indexed => {
-            return Err(DecodeError::Broken("a palette PNG without its palette".to_owned()));
-        }
-    };
-    let image = RgbImage::from_raw(png.width, png.height, rgb);
+    if png.color == ColorType::Indexed {
+        return Err(DecodeError::Broken("a palette PNG without its palette".to_owned()));
+    }
+    let image = RgbImage::from_raw(png.width, png.height, rgb(png.samples, png.color.samples()));
     let image = image.ok_or_else(|| DecodeError::Broken("a PNG with too few pixels".to_owned()))?;
     Ok((image, png.orientation))
 }

@@ -7,15 +7,27 @@ use super::error::DecodeError;
 pub(super) enum Format {
     Jpeg,
     Png,
+    WebP,
+    Tiff,
+    Bmp,
+}
+
+impl Format {
+    /// What a file of this format is called, with an article.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Jpeg => "a JPEG",
+            Self::Png => "a PNG",
+            Self::WebP => "a WebP",
+            Self::Tiff => "a TIFF",
+            Self::Bmp => "a BMP",
+        }
+    }
 }
 
 /// First bytes of what people send by mistake, so that the error can name it.
 const STRANGERS: &[(usize, &[u8], &str)] = &[
     (0, b"GIF8", "a GIF image"),
-    (8, b"WEBP", "a WebP image"),
-    (0, b"BM", "a BMP image"),
-    (0, b"II*\0", "a TIFF image"),
-    (0, b"MM\0*", "a TIFF image"),
     (4, b"ftypavif", "an AVIF image"),
     (4, b"ftypheic", "a HEIC image"),
     (4, b"ftypheix", "a HEIC image"),
@@ -43,7 +55,27 @@ pub(super) fn format_of(bytes: &[u8]) -> Result<Format, DecodeError> {
     if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         return Ok(Format::Png);
     }
+    let starts = |head: &[u8]| bytes.starts_with(head);
+    if starts(b"RIFF") && bytes.get(8..12).is_none_or(|name| name == b"WEBP") {
+        return Ok(Format::WebP);
+    }
+    // Intel's and Motorola's order of bytes; 43 is BigTIFF.
+    if starts(b"II*\0") || starts(b"MM\0*") || starts(b"II+\0") || starts(b"MM\0+") {
+        return Ok(Format::Tiff);
+    }
+    if starts(b"BM") && is_bmp(bytes) {
+        return Ok(Format::Bmp);
+    }
     Err(DecodeError::NotAnImage { found: look(bytes) })
+}
+
+/// Whether what begins with two letters that a text may begin with is an image after all: by the size of its header.
+fn is_bmp(bytes: &[u8]) -> bool {
+    match bytes.get(14..18) {
+        Some(&[size @ (12 | 16 | 40 | 52 | 56 | 64 | 108 | 124), 0, 0, 0]) => size > 0,
+        Some(_) => false,
+        None => !bytes.iter().all(u8::is_ascii_graphic),
+    }
 }
 
 fn look(bytes: &[u8]) -> String {
@@ -81,7 +113,9 @@ mod tests {
     #[test]
     fn strangers_are_named() {
         assert!(found(b"GIF89a...").contains("but a GIF image"));
-        assert!(found(b"RIFF\0\0\0\0WEBPVP8 ").contains("a WebP image"));
+        assert!(found(b"RIFF\0\0\0\0WAVEfmt ").contains("the bytes 52 49 46 46"));
+        assert!(found(b"BMW is a car, not a bitmap").contains("text that starts"));
+        assert!(found(b"GIF89a").contains("JPEG, PNG, WebP, TIFF and BMP are supported"));
         assert!(found(b"{\"instances\": []}").contains("JSON text"));
         assert!(found(b"<html>not found").contains("\"<html>not found\""));
         assert!(found(b"\x00\x01\x02").contains("the bytes 00 01 02"));

@@ -1,15 +1,19 @@
 //! One code path from an upright image to its class ids, for predict, evaluate and serve.
+//!
+//! [`Engine`] loads a model. Its BatchNorm is folded into the convolutions (`fuse`, `prepared`), or it is a frozen
+//! TorchScript module (`scripted`); either gives logits on a grid for an image that is looked at as asked (`passes`,
+//! `tiles`), and `readout` makes classes, confidence and probabilities at the image's size of them.
 
 mod engine;
+mod fuse;
+mod passes;
+mod prepared;
+mod readout;
+mod scripted;
+mod segment;
+mod settings;
+mod tiles;
 
-pub use engine::{Engine, Options, Precision};
-
-use image::{GrayImage, RgbImage};
-
-use crate::error::Result;
-
-/// Something that segments images; the trait is what servers and tests need to know of an engine.
-pub trait Segment: Send {
-    /// The class id of every pixel of an upright image, at the image's own size.
-    fn segment(&mut self, image: &RgbImage) -> Result<GrayImage>;
-}
+pub use engine::Engine;
+pub use segment::{About, Ask, Detail, MAX_SCALES, SCALES, Segment, Segmentation, View};
+pub use settings::{Options, Precision};

@@ -215,7 +215,8 @@ pub(super) fn check_classes(config: &Config, bytes: &[u8]) -> Result<()> {
     }
 }
 
-fn no_model(folder: &Path) -> Error {
+/// What is said of a folder without a model.
+pub fn no_model(folder: &Path) -> Error {
     let names: Vec<String> = std::fs::read_dir(folder)
         .into_iter()
         .flatten()

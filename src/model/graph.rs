@@ -175,7 +175,7 @@ impl Graph {
 
     /// For each node, the last node that reads it (itself if none does), given that only `wanted`
     /// are asked for; `None` for nodes that need not be computed.
-    pub(super) fn last_uses(&self, wanted: &[Value]) -> Vec<Option<Value>> {
+    pub fn last_uses(&self, wanted: &[Value]) -> Vec<Option<Value>> {
         let mut last = vec![None; self.nodes.len()];
         for &value in wanted {
             last[value] = Some(self.nodes.len());

@@ -86,6 +86,11 @@ impl Network {
         Ok(Self { compute, ..Self::new(self.graph.clone(), weights, self.device)? })
     }
 
+    /// Its layers.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
     /// The device that holds the weights.
     pub fn device(&self) -> Device {
         self.device

@@ -2,8 +2,8 @@
 
 use image::{GrayImage, Rgb, RgbImage};
 
+use super::overlay::Colours;
 use super::text::{LETTER, fill, write};
-use crate::colours::class_colour;
 
 pub(super) const PAPER: Rgb<u8> = Rgb([250, 250, 250]);
 pub(super) const INK: Rgb<u8> = Rgb([25, 25, 25]);
@@ -74,8 +74,13 @@ impl Layout {
 
 /// `picture` with the legend of `ids` below it, on a canvas as wide as both need. The shares are
 /// those of `ids`, which may have another size than the picture.
-pub(super) fn add(picture: &RgbImage, ids: &GrayImage, class_names: &[String]) -> RgbImage {
-    let entries = entries(ids, class_names);
+pub(super) fn add(
+    picture: &RgbImage,
+    ids: &GrayImage,
+    class_names: &[String],
+    colours: &Colours,
+) -> RgbImage {
+    let entries = entries(ids, class_names, colours);
     let Layout { scale, letter, column, line, lines, size } =
         Layout::fitting(picture.dimensions(), &entries);
     let mut canvas = RgbImage::from_pixel(size.0, size.1, PAPER);
@@ -94,7 +99,7 @@ pub(super) fn add(picture: &RgbImage, ids: &GrayImage, class_names: &[String]) -
 }
 
 /// The classes that occur, by id, with the ignored pixels last; names and shares are aligned.
-fn entries(ids: &GrayImage, class_names: &[String]) -> Vec<Entry> {
+fn entries(ids: &GrayImage, class_names: &[String], colours: &Colours) -> Vec<Entry> {
     let mut counts = [0_u64; 256];
     for id in ids.as_raw() {
         counts[usize::from(*id)] += 1;
@@ -108,7 +113,7 @@ fn entries(ids: &GrayImage, class_names: &[String]) -> Vec<Entry> {
             small if small < 0.05 => " <0.1 %".to_owned(),
             share => format!("{share:5.1} %"),
         };
-        Entry { colour: Rgb(class_colour(*id)), text: format!("{name:widest$} {percent}") }
+        Entry { colour: Rgb(colours[usize::from(*id)]), text: format!("{name:widest$} {percent}") }
     };
     present.iter().zip(&names).map(entry).collect()
 }
@@ -131,7 +136,7 @@ mod tests {
     fn texts(ids: Vec<u8>, names: &[&str]) -> Vec<String> {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let ids = GrayImage::from_raw(ids.len() as u32, 1, ids).unwrap();
-        entries(&ids, &names).into_iter().map(|entry| entry.text).collect()
+        entries(&ids, &names, &[[0; 3]; 256]).into_iter().map(|entry| entry.text).collect()
     }
 
     #[test]

@@ -11,5 +11,5 @@ mod text;
 
 pub use chart::{Panel, Series, chart};
 pub use heatmap::confusion_matrix;
-pub use overlay::{overlay, painted};
+pub use overlay::{overlay, overlay_in, painted};
 pub use sheet::{Row, cell, contact_sheet};

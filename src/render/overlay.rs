@@ -14,6 +14,14 @@ const COVER: f32 = 0.5;
 /// people to look at, and what it costs must not follow from what a picture's header says.
 pub(super) const LONGEST_SIDE: u32 = 4096;
 
+/// Red, green and blue by class id.
+pub(super) type Colours = [[u8; 3]; 256];
+
+/// Those of [`class_colour`].
+pub(super) fn usual() -> Colours {
+    std::array::from_fn(|id| class_colour(id as u8))
+}
+
 /// `image` with the classes of `ids` painted over it, and a legend below: a swatch, the name and
 /// the share of the pixels in percent of each class that occurs.
 ///
@@ -24,10 +32,21 @@ pub(super) const LONGEST_SIDE: u32 = 4096;
 /// shrunk to that first (the shares are still those of the whole mask), and no result has more than
 /// 32 million pixels.
 pub fn overlay(image: &RgbImage, ids: &GrayImage, class_names: &[String]) -> RgbImage {
+    overlay_in(image, ids, class_names, class_colour)
+}
+
+/// The same with other colours: red, green and blue by class id.
+pub fn overlay_in(
+    image: &RgbImage,
+    ids: &GrayImage,
+    class_names: &[String],
+    colour: impl Fn(u8) -> [u8; 3],
+) -> RgbImage {
     if image.is_empty() || ids.is_empty() {
         return image.clone();
     }
-    legend::add(&paint(&shrunken(image), ids, false), ids, class_names)
+    let colours: Colours = std::array::from_fn(|id| colour(id as u8));
+    legend::add(&paint(&shrunken(image), ids, &colours, false), ids, class_names, &colours)
 }
 
 /// `image` with the classes of `ids` painted over it as by [`overlay`], without a legend. Ignored pixels are
@@ -36,10 +55,10 @@ pub fn painted(image: &RgbImage, ids: &GrayImage) -> RgbImage {
     if image.is_empty() || ids.is_empty() {
         return image.clone();
     }
-    paint(&shrunken(image), ids, true)
+    paint(&shrunken(image), ids, &usual(), true)
 }
 
-fn paint(image: &RgbImage, ids: &GrayImage, stripes: bool) -> RgbImage {
+fn paint(image: &RgbImage, ids: &GrayImage, colours: &Colours, stripes: bool) -> RgbImage {
     let (width, height) = image.dimensions();
     let stretch = |at: u32, size: u32, count: u32| {
         let at = (2 * u64::from(at) + 1) * u64::from(count) / (2 * u64::from(size));
@@ -61,7 +80,7 @@ fn paint(image: &RgbImage, ids: &GrayImage, stripes: bool) -> RgbImage {
         let edge = near(x, width).iter().any(|&x| id(x, y) != own)
             || near(y, height).iter().any(|&y| id(x, y) != own);
         let cover = if edge { 1.0 } else { COVER };
-        let colour = class_colour(own);
+        let colour = colours[usize::from(own)];
         Rgb(std::array::from_fn(|c| {
             (f32::from(pixel.0[c]) * (1.0 - cover) + f32::from(colour[c]) * cover).round() as u8
         }))
@@ -98,6 +117,18 @@ mod tests {
         assert_eq!(result.get_pixel(5, 5).0, [100, 100, 100]);
         assert_eq!(result.get_pixel(20, 5).0, [128, 0, 0]);
         assert_eq!(result.get_pixel(30, 5).0, [114, 50, 50]);
+    }
+
+    #[test]
+    fn regions_and_legend_have_the_colours_that_were_given() {
+        let image = RgbImage::from_pixel(40, 30, Rgb([100, 100, 100]));
+        let ids = GrayImage::from_fn(40, 30, |x, _| image::Luma([u8::from(x >= 20)]));
+        let names = ["nothing".to_owned(), "thing".to_owned()];
+        let result = overlay_in(&image, &ids, &names, |id| [0, id.min(1) * 200, 250]);
+        assert_eq!(result.get_pixel(30, 5).0, [50, 150, 175]);
+        let swatch = Rgb([0, 200, 250]);
+        assert!(result.enumerate_pixels().any(|(_, y, pixel)| y > 30 && *pixel == swatch));
+        assert_eq!(overlay_in(&image, &ids, &names, class_colour), overlay(&image, &ids, &names));
     }
 
     #[test]

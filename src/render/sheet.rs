@@ -4,6 +4,7 @@
 use image::{GrayImage, RgbImage, imageops};
 
 use super::legend::{self, INK, PAPER};
+use super::overlay::usual;
 use super::text::{LETTER, write};
 
 /// The width and height of a picture on a sheet.
@@ -61,7 +62,7 @@ pub fn contact_sheet(
             imageops::replace(&mut sheet, &picture, i64::from(x), i64::from(top + LINE));
         }
     }
-    legend::add(&sheet, ids, class_names)
+    legend::add(&sheet, ids, class_names, &usual())
 }
 
 /// As large as the cell allows.

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -9,37 +10,39 @@ use tokio::time::timeout;
 
 use super::queue::{Budget, Queue};
 use super::reply::{ErrorType, Refusal};
-use super::settings::Settings;
 
 /// How long the rest of a refused body is read and thrown away. Closing on a client that still
 /// sends would reset the connection, often before the client has seen why it was refused.
 const DISCARD_FOR: Duration = Duration::from_secs(5);
 
-/// A whole body, counted against the queue's bytes as long as it exists.
+/// A whole body, counted against the queue's bytes as long as the budget exists.
 #[derive(Debug)]
 pub(super) struct Received {
     pub(super) bytes: Vec<u8>,
-    _budget: Budget,
+    pub(super) budget: Budget,
 }
 
-/// Refuses a body whose declared length is too large, before a byte of it is read.
-pub(super) fn check_declared(body: &Body, settings: &Settings) -> Result<(), Refusal> {
+/// Refuses a body whose declared length is over `most`, before a byte of it is read.
+pub(super) fn check_declared(body: &Body, most: usize) -> Result<(), Refusal> {
     let declared = body.size_hint().lower();
-    let most = settings.max_body_bytes;
     if declared > most as u64 { Err(too_large(&format!("{declared} bytes"), most)) } else { Ok(()) }
 }
 
-/// Reads the body to its end; `count` follows the bytes that have come.
+/// Reads the body to its end, which may be `most` bytes away and `patience`; `count` follows the bytes that have come.
 pub(super) async fn receive(
     body: &mut Body,
-    queue: &Queue,
-    settings: &Settings,
+    queue: &Arc<Queue>,
+    most: usize,
+    patience: Duration,
     count: &mut usize,
 ) -> Result<Received, Refusal> {
-    let most = settings.max_body_bytes;
     let all = async {
-        let mut budget = queue.budget()?;
+        let mut budget = queue.budget();
         let mut bytes = Vec::new();
+        // Nothing is copied while it grows; and what is reserved only takes memory once it is written to.
+        let declared = usize::try_from(body.size_hint().lower()).unwrap_or(most).min(most);
+        // Where even that fails, growing may not: the declared length is only a claim.
+        let _ = bytes.try_reserve_exact(declared);
         while let Some(piece) = next(body).await {
             let piece = piece.map_err(|error| broken(&error))?;
             *count += piece.len();
@@ -49,19 +52,19 @@ pub(super) async fn receive(
             budget.grow(piece.len())?;
             bytes.extend_from_slice(&piece);
         }
-        Ok(Received { bytes, _budget: budget })
+        Ok(Received { bytes, budget })
     };
-    match timeout(settings.body_timeout, all).await {
+    match timeout(patience, all).await {
         Ok(Ok(received)) if received.bytes.is_empty() => Err(Refusal::new(
             ErrorType::EmptyBody,
-            "the body is empty; send the bytes of one JPEG or PNG image",
+            "the body is empty; send one whole image, or what else the Content-Type tells",
         )),
         Ok(received) => received,
         Err(_) => Err(Refusal::new(
             ErrorType::BodyTimeout,
             format!(
                 "the body did not arrive within {} s; send a smaller image or send it faster",
-                settings.body_timeout.as_secs_f64()
+                patience.as_secs_f64()
             ),
         )),
     }
@@ -103,7 +106,7 @@ fn too_large(got: &str, most: usize) -> Refusal {
         ErrorType::BodyTooLarge,
         format!(
             "the body has {got}; at most {most} bytes are allowed (max_body_bytes), so send a \
-             smaller image"
+             smaller image or fewer at a time"
         ),
     )
 }

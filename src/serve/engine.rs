@@ -1,148 +1,264 @@
-//! The engine's thread: the model lives on it alone, and images come to it one after the other.
+//! The compute thread: all networks live on it alone, and jobs come to it one after the other.
+//!
+//! One thread, because libtorch keeps a pool of worker threads for each thread that computes: two would share the cores
+//! badly. So models take turns, and only loading happens elsewhere.
+
+mod batch;
+mod pending;
 
 use std::any::Any;
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
-use image::{GrayImage, RgbImage};
+use image::RgbImage;
 use tokio::sync::{oneshot, watch};
 
+use self::pending::Pending;
+use super::model::Model;
 use super::queue::Ticket;
+use super::settings::Settings;
 use crate::error::{Error, Result};
-use crate::inference::Segment;
+use crate::inference::{Ask, Segment, Segmentation, View};
 
-/// Where the engine stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Status {
-    /// The model is being loaded.
-    Loading,
-    /// Images are answered.
-    Ready,
-    /// The model could not be loaded.
-    Failed(Error),
-    /// The thread has ended.
-    Gone,
-}
-
-/// The way to the engine's thread. The thread ends when the last handle is dropped.
-#[derive(Debug, Clone)]
-pub struct EngineHandle {
-    jobs: mpsc::Sender<Job>,
-    status: watch::Receiver<Status>,
-}
-
+/// The way to the compute thread, which ends when this is dropped and all jobs are done.
 #[derive(Debug)]
-struct Job {
-    image: RgbImage,
-    ticket: Ticket,
-    reply: oneshot::Sender<(Result<GrayImage>, Ticket)>,
+pub(super) struct Compute {
+    inbox: mpsc::Sender<Message>,
+    ended: watch::Receiver<bool>,
 }
 
-impl EngineHandle {
-    /// Starts the thread and returns at once; `load` runs on it, as libtorch likes best.
-    pub fn spawn(load: impl FnOnce() -> Result<Box<dyn Segment>> + Send + 'static) -> Result<Self> {
+/// One image to be computed.
+pub(super) struct Job {
+    pub(super) model: Arc<Model>,
+    pub(super) image: RgbImage,
+    pub(super) ask: Ask,
+    /// Pixels that the network will compute.
+    pub(super) work: u64,
+    pub(super) ticket: Ticket,
+    pub(super) sent: Instant,
+    pub(super) client: Box<dyn Client>,
+}
+
+/// Who waits for a job.
+pub(super) trait Client: Send {
+    /// Whether nobody waits any more.
+    fn has_left(&self) -> bool;
+
+    /// Takes the answer. Runs on the compute thread, so it must not take long.
+    fn answer(self: Box<Self>, computed: Computed);
+}
+
+/// A job that is done.
+pub(super) struct Computed {
+    pub(super) image: RgbImage,
+    pub(super) ticket: Ticket,
+    pub(super) outcome: Result<Segmentation, Failure>,
+    /// From being handed over to being begun.
+    pub(super) queued: Duration,
+    /// That of the whole batch.
+    pub(super) took: Duration,
+    /// Images in the batch.
+    pub(super) batch: usize,
+}
+
+/// Why a job has no answer.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The model was unloaded before its turn came.
+    Unloaded,
+    /// The network failed on this image.
+    Failed(Error),
+}
+
+enum Message {
+    Job(Job),
+    Errand(Errand),
+}
+
+/// What is done between batches.
+enum Errand {
+    /// Takes a network over, after a trial.
+    Adopt(Arc<Model>, Box<dyn Segment>, oneshot::Sender<Result<()>>),
+    /// Lets go of a network once the jobs that have come for it are done.
+    Retire(u64, oneshot::Sender<()>),
+}
+
+impl Compute {
+    /// Starts the thread.
+    pub(super) fn start(settings: &Settings) -> Result<Self> {
         // Unbounded here: every job holds a ticket, and the queue has only so many.
-        let (jobs, inbox) = mpsc::channel();
-        let (sender, status) = watch::channel(Status::Loading);
-        let announce = Announce(sender);
+        let (inbox, messages) = mpsc::channel();
+        let (announce, ended) = watch::channel(false);
+        let thread = Thread {
+            messages,
+            engines: HashMap::new(),
+            pending: Pending::default(),
+            errands: VecDeque::new(),
+            max_batch: settings.max_batch,
+            batch_time: settings.batch_time,
+            batch_wait: settings.batch_wait,
+            warm_up_side: settings.warm_up_side,
+        };
         std::thread::Builder::new()
-            .name("engine".into())
-            .spawn(move || work(load, &inbox, &announce))
+            .name("compute".into())
+            .spawn(move || {
+                // Dropped last, however the thread ends.
+                let _announce = Announce(announce);
+                thread.run();
+            })
             .map_err(|cause| Error::internal(format!("cannot start the engine: {cause}")))?;
-        Ok(Self { jobs, status })
+        Ok(Self { inbox, ended })
     }
 
-    /// Where the engine stands now; never waits for the model.
-    pub fn status(&self) -> Status {
-        self.status.borrow().clone()
+    /// Hands a job over. When the thread has ended the job is dropped, and its client with it.
+    pub(super) fn send(&self, job: Job) {
+        let _ = self.inbox.send(Message::Job(job));
     }
 
-    /// Waits until the model is loaded.
-    pub async fn ready(&self) -> Result<()> {
-        let mut status = self.status.clone();
-        let settled = status.wait_for(|status| *status != Status::Loading).await;
-        match settled.as_deref() {
-            Ok(Status::Ready) => Ok(()),
-            Ok(Status::Failed(error)) => Err(error.clone()),
-            _ => Err(Error::internal("the engine's thread ended before it was ready")),
+    /// Hands a loaded network over; blocks until it has passed its trial. Not for threads of the HTTP runtime.
+    pub(super) fn adopt(&self, model: &Arc<Model>, engine: Box<dyn Segment>) -> Result<()> {
+        let (tell, told) = oneshot::channel();
+        let errand = Errand::Adopt(Arc::clone(model), engine, tell);
+        let sent = self.inbox.send(Message::Errand(errand));
+        let told = sent.ok().and_then(|()| told.blocking_recv().ok());
+        told.unwrap_or_else(|| Err(Error::internal("the compute thread has ended")))
+    }
+
+    /// Lets go of a network; completes when its memory is free.
+    pub(super) async fn retire(&self, id: u64) {
+        let (tell, told) = oneshot::channel();
+        if self.inbox.send(Message::Errand(Errand::Retire(id, tell))).is_ok() {
+            // An error: the thread ended, and the network with it.
+            let _ = told.await;
         }
     }
 
-    /// Lets go of a loaded engine and waits, not for ever, until it is gone, so that a process
-    /// does not end under a thread that is still taking libtorch down.
-    pub(super) async fn ended(self, patience: Duration) {
-        let Self { jobs, mut status } = self;
-        drop(jobs);
-        if *status.borrow() != Status::Loading {
-            let gone = status.wait_for(|status| matches!(status, Status::Gone | Status::Failed(_)));
-            // Either way the process goes on to its end.
-            let _ = tokio::time::timeout(patience, gone).await;
-        }
+    /// Whether the thread still works.
+    pub(super) fn is_alive(&self) -> bool {
+        !*self.ended.borrow()
     }
 
-    /// The class ids of an image, or nothing when the thread has ended. The ticket comes back
-    /// with the mask, and is given up on the way where nobody waits for it.
-    pub(super) async fn segment(
-        &self,
-        image: RgbImage,
-        ticket: Ticket,
-    ) -> Option<(Result<GrayImage>, Ticket)> {
-        let (reply, answer) = oneshot::channel();
-        self.jobs.send(Job { image, ticket, reply }).ok()?;
-        answer.await.ok()
+    /// Tells when the thread has ended.
+    pub(super) fn end(&self) -> watch::Receiver<bool> {
+        self.ended.clone()
     }
 }
 
-/// Tells the status; when the thread ends, however that comes, it tells that too.
-struct Announce(watch::Sender<Status>);
+/// Tells that the thread has ended, however that came.
+struct Announce(watch::Sender<bool>);
 
 impl Drop for Announce {
     fn drop(&mut self) {
-        self.0.send_if_modified(|status| {
-            let failed = matches!(status, Status::Failed(_));
-            if !failed {
-                *status = Status::Gone;
+        self.0.send_replace(true);
+    }
+}
+
+struct Thread {
+    messages: mpsc::Receiver<Message>,
+    engines: HashMap<u64, Box<dyn Segment>>,
+    pending: Pending,
+    errands: VecDeque<Errand>,
+    max_batch: usize,
+    batch_time: Duration,
+    batch_wait: Duration,
+    warm_up_side: u32,
+}
+
+impl Thread {
+    /// Until the last sender is gone and all is done.
+    fn run(mut self) {
+        loop {
+            if self.pending.is_empty() && self.errands.is_empty() {
+                match self.messages.recv() {
+                    Ok(message) => self.take(message),
+                    Err(mpsc::RecvError) => return,
+                }
             }
-            !failed
-        });
-    }
-}
-
-fn work(
-    load: impl FnOnce() -> Result<Box<dyn Segment>>,
-    inbox: &mpsc::Receiver<Job>,
-    announce: &Announce,
-) {
-    let loaded = catch_unwind(AssertUnwindSafe(load)).unwrap_or_else(|panic| {
-        Err(Error::internal(format!("loading the model panicked: {}", said(&*panic))))
-    });
-    let mut engine = match loaded {
-        Ok(engine) => engine,
-        Err(error) => {
-            announce.0.send_replace(Status::Failed(error));
-            return;
+            while let Ok(message) = self.messages.try_recv() {
+                self.take(message);
+            }
+            self.pending.drop_abandoned();
+            self.run_errands();
+            if let Some(batch) = self.next_batch() {
+                self.compute(batch);
+            }
         }
-    };
-    announce.0.send_replace(Status::Ready);
-    while let Ok(job) = inbox.recv() {
-        answer(engine.as_mut(), job);
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Job(job) => self.pending.push(job),
+            Message::Errand(errand) => self.errands.push_back(errand),
+        }
+    }
+
+    fn run_errands(&mut self) {
+        for errand in std::mem::take(&mut self.errands) {
+            match errand {
+                Errand::Adopt(model, mut engine, tell) => {
+                    let tried = self.try_out(&model, engine.as_mut());
+                    if tried.is_ok() {
+                        self.engines.insert(model.id, engine);
+                    } else {
+                        let_go(engine);
+                    }
+                    let _ = tell.send(tried);
+                }
+                Errand::Retire(id, tell) if self.pending.has(id) => {
+                    self.errands.push_back(Errand::Retire(id, tell));
+                }
+                Errand::Retire(id, tell) => {
+                    if let Some(engine) = self.engines.remove(&id) {
+                        let_go(engine);
+                    }
+                    let _ = tell.send(());
+                }
+            }
+        }
+    }
+
+    /// Computes a grey image, so that a model that cannot is found out before a client does, what is prepared with the
+    /// first image is prepared, and there is a first measure.
+    fn try_out(&self, model: &Model, engine: &mut dyn Segment) -> Result<()> {
+        let side = self.warm_up_side;
+        if side == 0 {
+            return Ok(());
+        }
+        let image = RgbImage::from_pixel(side, side, image::Rgb([128; 3]));
+        let work = model.about.work((side, side), &View::default());
+        let mut best = Duration::MAX;
+        for _ in 0..3 {
+            let begun = Instant::now();
+            batch::segment(engine, &[&image], &Ask::default())
+                .map_err(|error| error.within("the model fails on an image"))?;
+            best = best.min(begun.elapsed());
+        }
+        model.estimate.try_out(work, best);
+        Ok(())
     }
 }
 
-/// Computes one job, unless its client has left.
-fn answer(engine: &mut dyn Segment, job: Job) {
-    let Job { image, ticket, reply } = job;
-    if reply.is_closed() {
-        return;
-    }
-    // An engine keeps no half-done work between images, so that one after a panic is safe.
-    let mask = catch_unwind(AssertUnwindSafe(|| engine.segment(&image))).unwrap_or_else(|panic| {
-        Err(Error::internal(format!("the model panicked: {}", said(&*panic))))
+#[cfg(test)]
+mod tests;
+
+/// Drops a network; what its destructor may do is not trusted.
+fn let_go(engine: Box<dyn Segment>) {
+    let _ = contained("letting the model go", || {
+        drop(engine);
+        Ok(())
     });
-    drop(image);
-    // The client may have left meanwhile.
-    let _ = reply.send((mask, ticket));
+}
+
+/// Runs `work`; a panic inside becomes an error.
+pub(super) fn contained<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let error = Error::internal(format!("{what} panicked: {}", said(&*panic)));
+        // What a panic carries is anybody's, and may panic again when it is dropped.
+        std::mem::forget(panic);
+        Err(error)
+    })
 }
 
 /// The words of a panic.

@@ -1,118 +1,120 @@
-//! One image in, its mask out: the way of a request through checks, queue, decoder and model.
+//! Images in, answers out: the way of a request through the checks of its head, its body and the pipeline.
 
 use std::sync::Arc;
 
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_TYPE, EXPECT};
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use tokio::task::spawn_blocking;
 
-use super::app::Server;
+use super::accept::Reply;
 use super::body::{self, Received};
-use super::engine::Status;
-use super::log::BytesIn;
-use super::media;
+use super::input::{self, Content};
+use super::options::Options;
+use super::pipeline::{Done, Wanted};
+use super::queue::Budget;
 use super::reply::{ErrorType, Refusal};
-use crate::imaging::{DecodeError, Limits, decode_upright, encode_mask};
+use super::server::Shared;
+use super::timing::Seen;
+use crate::inference::Ask;
 
 /// `POST /invocations`.
-pub(super) async fn invocations(State(server): State<Arc<Server>>, request: Request) -> Response {
+pub(super) async fn invocations(State(server): State<Arc<Shared>>, request: Request) -> Response {
+    invoke(&server, None, request).await
+}
+
+/// Answers about the request's images by the model of this name, or by the one that there is.
+pub(super) async fn invoke(server: &Arc<Shared>, name: Option<&str>, request: Request) -> Response {
     let (head, mut body) = request.into_parts();
-    let mut count = 0;
+    let mut seen = Seen { model: name.map(str::to_owned), ..Seen::default() };
     let outcome = async {
-        media::check_content_type(&head.headers)?;
-        media::check_accept(&head.headers)?;
-        body::check_declared(&body, &server.settings)?;
-        server.check_engine()?;
+        let (content, wanted) = server.wanted(name, &head.headers)?;
+        let most = server.settings.max_body_bytes;
+        body::check_declared(&body, most)?;
         server.queue.check()?;
-        let received =
-            body::receive(&mut body, &server.queue, &server.settings, &mut count).await?;
-        server.mask(received).await
+        let (patience, count) = (server.settings.body_timeout, &mut seen.bytes_in);
+        let received = body::receive(&mut body, &server.queue, most, patience, count).await?;
+        let content_type = wanted.reply.content_type();
+        let Done { bytes, timing } = server.answer(content, wanted, received).await?;
+        let mut budget = server.queue.budget();
+        budget.grow(bytes.len())?;
+        Ok((content_type, Bytes::from_owner(Counted { bytes, _budget: budget }), timing))
     };
     let mut response = match outcome.await {
-        Ok(png) => ([(CONTENT_TYPE, media::PNG)], png).into_response(),
+        Ok((content_type, bytes, timing)) => {
+            seen.timing = Some(timing);
+            ([(CONTENT_TYPE, content_type)], bytes).into_response()
+        }
         Err(refusal) => {
-            if count > 0 || !waits_to_send(&head) {
-                body::discard(body);
-            }
-            refusal.into_response()
+            discard(&head, body, seen.bytes_in);
+            Refusal::into_response(refusal)
         }
     };
-    response.extensions_mut().insert(BytesIn(count));
+    response.extensions_mut().insert(seen);
     response
 }
 
-/// Whether the client sends its body only after "100 Continue", which reading would call for.
-fn waits_to_send(head: &Parts) -> bool {
-    head.headers.contains_key(EXPECT)
+/// The bytes of an answer, which count until the connection is done with them: a client that asks and never reads would
+/// else be given memory without end.
+struct Counted {
+    bytes: Vec<u8>,
+    _budget: Budget,
 }
 
-impl Server {
-    /// Refuses unless the model is there.
-    pub(super) fn check_engine(&self) -> Result<(), Refusal> {
-        match self.engine.status() {
-            Status::Ready => Ok(()),
-            Status::Loading => Err(Refusal::new(ErrorType::ModelLoading, "loading the model")),
-            Status::Failed(error) => Err(Refusal::new(
-                ErrorType::ModelUnavailable,
-                format!("the model could not be loaded: {error}"),
-            )),
-            Status::Gone => Err(gone()),
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// Takes the rest of a refused body off the line, unless the client sends it only after "100 Continue", which reading
+/// would call for.
+pub(super) fn discard(head: &Parts, body: Body, bytes_in: usize) {
+    if bytes_in > 0 || !head.headers.contains_key(EXPECT) {
+        body::discard(body);
+    }
+}
+
+impl Shared {
+    /// What the head asks for, if that can be had.
+    fn wanted(
+        &self,
+        name: Option<&str>,
+        headers: &HeaderMap,
+    ) -> Result<(Content, Wanted), Refusal> {
+        let model = self.model(name)?;
+        let options = Options::parse(headers)?;
+        let content = Content::of(headers)?;
+        let reply = Reply::negotiate(headers, content, &options)?;
+        let ask = Ask { view: options.view, detail: reply.detail() };
+        Ok((content, Wanted { model, reply, ask }))
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        content: Content,
+        wanted: Wanted,
+        received: Received,
+    ) -> Result<Done, Refusal> {
+        let Received { bytes, budget } = received;
+        let parsed = match content {
+            // Nothing to be read before the decoder does.
+            Content::Image | Content::Npy => input::parse(content, bytes),
+            Content::Json | Content::JsonLines => {
+                let parsing = spawn_blocking(move || input::parse(content, bytes));
+                parsing.await.unwrap_or_else(|_| {
+                    Err(Refusal::new(ErrorType::InvalidJson, "the body cannot be read as JSON"))
+                })
+            }
+        };
+        match parsed? {
+            input::Request::One(source) => self.answer_one(wanted, source, budget).await,
+            input::Request::Records(records, style) => {
+                self.answer_records(wanted, records, style, budget).await
+            }
         }
     }
-
-    /// The mask of a received image, as a PNG. Decoding and encoding keep a core busy for up to
-    /// seconds; they run beside the threads that answer pings and beside the engine's.
-    async fn mask(&self, received: Received) -> Result<Vec<u8>, Refusal> {
-        let ticket = self.queue.enter().await?;
-        let limits = Limits { max_pixels: self.settings.max_pixels };
-        let decoding = spawn_blocking(move || {
-            // The whole of it moves in, so that its budget is held until its bytes are gone.
-            let received = received;
-            (decode_upright(&received.bytes, limits), ticket)
-        });
-        // A decoder that panics does so because of these bytes.
-        let (image, ticket) = decoding.await.map_err(|_| undecodable("the decoder gave up"))?;
-        let image = image.map_err(|error| refused_image(&error))?;
-        let (width, height) = image.dimensions();
-        let (mask, ticket) = self.engine.segment(image, ticket).await.ok_or_else(gone)?;
-        let mask = mask.map_err(|error| {
-            failed(format!("the model failed on this image of {width}x{height} pixels: {error}"))
-        })?;
-        let encoding = spawn_blocking(move || {
-            let png = encode_mask(&mask);
-            drop((mask, ticket));
-            png
-        });
-        encoding.await.map_err(|_| failed("the mask could not be encoded".into()))
-    }
-}
-
-fn refused_image(error: &DecodeError) -> Refusal {
-    match error {
-        DecodeError::Empty => Refusal::new(ErrorType::EmptyBody, error.to_string()),
-        DecodeError::TooLarge { .. } | DecodeError::TooLong { .. } => {
-            Refusal::new(ErrorType::ImageTooLarge, error.to_string())
-        }
-        DecodeError::NotAnImage { .. } | DecodeError::Broken(_) => undecodable(&error.to_string()),
-    }
-}
-
-fn undecodable(reason: &str) -> Refusal {
-    Refusal::new(
-        ErrorType::UndecodableImage,
-        format!("the body cannot be decoded: {reason}; send one whole JPEG or PNG image"),
-    )
-}
-
-fn failed(reason: String) -> Refusal {
-    Refusal::new(ErrorType::InferenceFailed, reason)
-}
-
-fn gone() -> Refusal {
-    Refusal::new(
-        ErrorType::ModelUnavailable,
-        "the engine's thread has ended; restart the container and see its log for the reason",
-    )
 }

@@ -1,81 +1,55 @@
-//! One plain line per request on stderr, where SageMaker collects it.
+//! JSON lines on stderr, where SageMaker collects them: one for each request, and messages.
 
+use std::fmt::Display;
 use std::io::Write;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Instant;
 
-use axum::Router;
-use axum::body::HttpBody;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-/// How many bytes of a body were received; handlers leave it in the response's extensions.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct BytesIn(pub(super) usize);
+/// How much a message matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Level {
+    Info,
+    Warning,
+}
+
+/// Prints a message.
+pub(super) fn say(level: Level, message: impl Display) {
+    #[derive(Serialize)]
+    struct Entry {
+        time: String,
+        level: Level,
+        message: String,
+    }
+    write(&Entry { time: now(), level, message: message.to_string() });
+}
 
 /// Prints a line; a closed stderr is no reason to stop serving.
-pub(super) fn say(line: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+pub(super) fn write(line: &impl Serialize) {
+    // What is printed here always has keys that are strings.
+    let Ok(mut text) = serde_json::to_string(line) else { return };
+    text.push('\n');
+    // In one piece, so that lines of several threads do not mix.
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// The same router, with a line for every request.
-pub(super) fn logged(app: Router) -> Router {
-    app.layer(from_fn_with_state(LastPing::default(), log))
+/// The time in UTC to milliseconds, as RFC 3339 writes it.
+pub(super) fn now() -> String {
+    let now = OffsetDateTime::now_utc();
+    let to_milliseconds = now.replace_millisecond(now.millisecond()).unwrap_or(now);
+    // Fails only for years of more than four digits.
+    to_milliseconds.format(&Rfc3339).unwrap_or_default()
 }
 
-/// The last answer to `/ping`. SageMaker asks every few seconds for ever; only a change is news.
-#[derive(Debug, Clone, Default)]
-struct LastPing(Arc<AtomicU16>);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Prints a request's line once its answer is made.
-async fn log(State(last): State<LastPing>, request: Request, next: Next) -> Response {
-    let ping = request.uri().path() == "/ping";
-    let line = Line::begin(&request);
-    let response = next.run(request).await;
-    let status = response.status().as_u16();
-    if ping && last.0.swap(status, Ordering::Relaxed) == status {
-        line.keep_quiet();
-    } else {
-        line.answered(&response);
-    }
-    response
-}
-
-/// The line of a request in progress. Dropped on the way, it tells that nobody got an answer.
-struct Line {
-    request: String,
-    begun: Instant,
-    told: bool,
-}
-
-impl Line {
-    fn begin(request: &Request) -> Self {
-        let path: String = request.uri().path().chars().take(200).collect();
-        let request = format!("{} {path}", request.method());
-        Self { request, begun: Instant::now(), told: false }
-    }
-
-    fn answered(mut self, response: &Response) {
-        let bytes_in = response.extensions().get::<BytesIn>().map_or(0, |bytes| bytes.0);
-        let bytes_out = response.body().size_hint().lower();
-        let (request, ms) = (&self.request, self.begun.elapsed().as_millis());
-        let status = response.status().as_u16();
-        say(&format!("{request} {status} {ms} ms, {bytes_in} B in, {bytes_out} B out"));
-        self.told = true;
-    }
-
-    fn keep_quiet(mut self) {
-        self.told = true;
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        if !self.told {
-            let (request, ms) = (&self.request, self.begun.elapsed().as_millis());
-            say(&format!("{request} unanswered after {ms} ms: the client left or was cut off"));
-        }
+    #[test]
+    fn the_time_is_utc_to_milliseconds() {
+        let text = now();
+        assert!(text.starts_with("20") && text.ends_with('Z') && text.len() <= 24, "{text}");
     }
 }

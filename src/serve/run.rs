@@ -1,30 +1,33 @@
 //! The server as a process: bind, load, answer, stop on a signal.
 
 use std::future::pending;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::app::app;
-use super::engine::EngineHandle;
+use super::input::Fetch;
 use super::listen::serve_until;
-use super::log::{logged, say};
+use super::log::{Level, say};
+use super::model::Load;
+use super::server::Server;
 use super::settings::Settings;
 use crate::error::{Error, Result};
-use crate::inference::Segment;
 
-/// How long the end of the engine's thread is waited for, within SageMaker's 30 s.
+/// How long the end of the compute thread is waited for, within SageMaker's 30 s.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Serves until SIGTERM or SIGINT, then answers what is in flight and returns.
 ///
-/// Listens before it loads, so that `/ping` says from the first moment what is going on. `load`
-/// runs on the engine's thread; when it fails, that error ends the server.
+/// Listens before it loads, so that `/ping` says from the first moment what is going on. `loader` makes networks of
+/// folders: of [`Settings::model`] at once, and when that fails, its error ends the server; or of those that come by
+/// `POST /models`. `fetch` gets images that requests name by `s3://` URIs; without, such requests are refused.
 pub fn run(
     settings: &Settings,
-    load: impl FnOnce() -> Result<Box<dyn Segment>> + Send + 'static,
+    loader: Arc<dyn Load>,
+    fetch: Option<Arc<dyn Fetch>>,
 ) -> Result<()> {
     settings.check()?;
     // Two threads move bytes for more clients than the model can serve; the cores are for pixels.
@@ -34,7 +37,7 @@ pub fn run(
         .enable_all()
         .build()
         .map_err(|cause| Error::internal(format!("cannot start the server's threads: {cause}")))?;
-    let outcome = runtime.block_on(serve(settings, load));
+    let outcome = runtime.block_on(serve(settings, loader, fetch));
     // A decoder that is still at work for a client that was cut off must not hold the end up.
     runtime.shutdown_background();
     outcome
@@ -42,26 +45,26 @@ pub fn run(
 
 async fn serve(
     settings: &Settings,
-    load: impl FnOnce() -> Result<Box<dyn Segment>> + Send + 'static,
+    loader: Arc<dyn Load>,
+    fetch: Option<Arc<dyn Fetch>>,
 ) -> Result<()> {
     // Before anything that takes time, so that no signal is missed.
     let stop = stop_signal()?;
     let listener = bind(settings).await?;
     let begun = Instant::now();
-    let engine = EngineHandle::spawn(load)?;
-    let app = logged(app(engine.clone(), settings));
+    let server = Server::start(settings, loader, fetch)?;
     let cannot_load = async {
-        if let Err(error) = engine.ready().await {
+        if let Err(error) = server.ready().await {
             return error;
         }
-        say(&format!("ready after {:.1} s", begun.elapsed().as_secs_f64()));
+        say(Level::Info, format_args!("ready after {:.2} s", begun.elapsed().as_secs_f64()));
         pending().await
     };
     tokio::select! {
         error = cannot_load => return Err(error),
-        () = serve_until(listener, app, settings, stop) => {}
+        () = serve_until(listener, server.app(), settings, stop) => {}
     }
-    engine.ended(ENGINE_PATIENCE).await;
+    server.ended(ENGINE_PATIENCE).await;
     Ok(())
 }
 
@@ -75,7 +78,7 @@ async fn bind(settings: &Settings) -> Result<TcpListener> {
     };
     let listener = TcpListener::bind((host, port)).await.map_err(cannot)?;
     let address = listener.local_addr().map_err(cannot)?;
-    say(&format!("listening on http://{address}"));
+    say(Level::Info, format_args!("listening on http://{address}"));
     Ok(listener)
 }
 
@@ -91,6 +94,6 @@ fn stop_signal() -> Result<impl Future<Output = ()>> {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         };
-        say(&format!("{name}: answering what is in flight, then stopping"));
+        say(Level::Info, format_args!("{name}: answering what is in flight, then stopping"));
     })
 }

@@ -2,8 +2,15 @@
 //!
 //! Every function here is safe to call, and turns C++ exceptions into errors.
 
+mod convolution;
 mod cuda;
+mod memory;
+mod module;
 mod script;
+mod text;
 
+pub use convolution::{Geometry, PackedConvolution};
 pub use cuda::{compute_capability, device};
+pub use memory::{floats, give_back_memory, leave};
+pub use module::FrozenModule;
 pub use script::{Named, write_torchscript};

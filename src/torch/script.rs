@@ -3,12 +3,13 @@
 // The border to script.cpp: each block says why it is sound.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CString, c_char, c_int};
 use std::path::Path;
 
 use tch::{Device, Tensor};
 use torch_sys::C_tensor;
 
+use super::text::taken;
 use crate::error::{Error, Result};
 
 /// A tensor of a module.
@@ -42,7 +43,6 @@ unsafe extern "C" {
         count: usize,
         problem: *mut *mut c_char,
     ) -> c_int;
-    fn maskmaker_free(text: *mut c_char);
 }
 
 /// Writes a module that holds `tensors` and the methods in `source` (TorchScript text), in evaluation
@@ -93,19 +93,6 @@ pub fn write_torchscript(
         0 => Ok(()),
         NOT_WRITABLE => Err(Error::input(format!("cannot write {}: {problem}", path.display()))),
         _ => Err(tch::TchError::Torch(problem).into()),
-    }
-}
-
-/// The text of a C string of script.cpp's, which is freed.
-fn taken(text: *mut c_char) -> String {
-    if text.is_null() {
-        return "unknown failure".to_owned();
-    }
-    // Sound: script.cpp gives null or a string that ends with a zero and is freed by nobody else.
-    unsafe {
-        let owned = CStr::from_ptr(text).to_string_lossy().into_owned();
-        maskmaker_free(text);
-        owned
     }
 }
 

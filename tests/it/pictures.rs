@@ -32,16 +32,26 @@ fn grayscale_16_bit_palette_cmyk_and_turned_pictures_are_trained_on_and_served_u
         let bytes = fs::read(path).unwrap();
         let upright = decode_upright(&bytes, Limits::default()).unwrap();
         let (width, height) = upright.dimensions();
+        let extension = path.extension().unwrap().to_str().unwrap();
+        let kinds = [
+            ("png", "image/png"),
+            ("webp", "image/webp"),
+            ("tif", "image/tiff"),
+            ("bmp", "image/bmp"),
+        ];
+        let content_type = kinds.into_iter().find(|kind| kind.0 == extension);
+        let content_type = content_type.map_or("image/jpeg", |kind| kind.1);
+        sizes.push((bytes.clone(), content_type, (width, height)));
+        if !["png", "jpg", "jpeg"].contains(&extension) {
+            continue;
+        }
         // Masks are drawn on what a person sees: the upright picture.
         let mask = GrayImage::from_fn(width, height, |x, _| Luma([(x % 4) as u8]));
-        let extension = path.extension().unwrap().to_str().unwrap();
         fs::write(job.file("train", &format!("f{index}.{extension}")), &bytes).unwrap();
         fs::write(job.file("train_annotation", &format!("f{index}.png")), encode_mask(&mask))
             .unwrap();
-        let content_type = if extension == "png" { "image/png" } else { "image/jpeg" };
-        sizes.push((bytes, content_type, (width, height)));
     }
-    assert!(sizes.len() > 10);
+    assert!(sizes.len() > 50);
     job.train();
     let server = Server::start(&job);
     for (bytes, content_type, size) in sizes {

@@ -27,11 +27,12 @@ impl Server {
         drop(command);
         let mut server = Self { process, url: String::new(), log: BufReader::new(read) };
         let mut line = String::new();
-        while !line.starts_with("ready after") {
+        while !line.contains("ready after") {
             line.clear();
             let read = server.log.read_line(&mut line).unwrap();
             assert!(read > 0, "the server ended before it was ready");
-            if let Some(address) = line.trim().strip_prefix("listening on ") {
+            let told: serde_json::Value = serde_json::from_str(&line).unwrap();
+            if let Some(address) = told["message"].as_str().unwrap().strip_prefix("listening on ") {
                 address.clone_into(&mut server.url);
             }
         }
@@ -122,7 +123,8 @@ fn a_bomb_and_rubbish_are_refused_and_the_server_lives_on() {
         (&bomb[..], "image/png", 413),
         (b"", "image/png", 400),
         (b"hello", "image/jpeg", 422),
-        (b"{}", "application/json", 415),
+        (b"{}", "application/json", 400),
+        (b"hello", "text/plain", 415),
     ] {
         let (status, answer) = server.post(body, content_type);
         let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
@@ -159,13 +161,20 @@ fn serve_and_predict_say_what_is_wrong_with_a_model() {
 }
 
 #[test]
-fn fp32_is_the_only_precision_and_the_setting_exists() {
-    let job = Job::without_data();
-    let mut command = maskmaker();
-    command.env("MASKMAKER_PRECISION", "bf16");
-    let run = job.run_with(command, &["serve"]);
-    assert_eq!(run.code, Some(2));
-    assert!(run.stderr.contains("bf16") && run.stderr.contains("fp32"), "{}", run.stderr);
+fn the_precision_is_a_setting_and_others_than_there_are_are_told() {
+    let precise = |precision: &str, words: &[&str]| {
+        let mut command = maskmaker();
+        command.env("MASKMAKER_PRECISION", precision);
+        command.arg("--ml-root").arg(Job::without_data().path("")).args(words);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = precise("fp64", &["serve"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("fp64") && said.contains("auto, fp32, bf16, fp16"), "{said}");
+    let serve = ["serve", "--port", "0", "--host", "127.0.0.1"];
+    let (code, said) = precise("bf16", &serve);
+    assert_eq!(code, Some(3), "it gets as far as the missing model: {said}");
 }
 
 #[test]
@@ -181,7 +190,7 @@ fn predict_names_every_image_it_cannot_use_and_does_the_others() {
     let run =
         job.run(&[&["predict"], &paths[..], &["--output", output.to_str().unwrap()]].concat());
     assert_eq!(run.code, Some(3));
-    assert!(run.stderr.contains("bad.jpg: neither a JPEG nor a PNG"), "{}", run.stderr);
+    assert!(run.stderr.contains("bad.jpg: no image that can be read"), "{}", run.stderr);
     assert!(run.stderr.contains("missing.png"), "{}", run.stderr);
     assert_eq!(names(&output).len(), 2);
 }

@@ -1,13 +1,15 @@
 //! Every answer of the router, one request at a time.
 
+use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{HeaderValue, Request};
 use image::RgbImage;
 use maskmaker::error::Error;
 use maskmaker::imaging::{Limits, decode_mask, encode_jpeg};
-use maskmaker::serve::{EngineHandle, Settings, Status, app};
+use maskmaker::serve::{Load, Server, Settings, Status};
 
 use super::stub::*;
 
@@ -23,31 +25,50 @@ async fn ping_is_200_without_a_body_once_the_model_is_there() {
 #[tokio::test]
 async fn while_the_model_loads_everything_says_so() {
     let (load, wait) = std::sync::mpsc::channel::<()>();
-    let engine = EngineHandle::spawn(move || {
-        let _ = wait.recv_timeout(FOR_EVER);
+    let wait = Mutex::new(wait);
+    let loader = Loader(move |_: &Path| {
+        let _ = wait.lock().unwrap().recv_timeout(FOR_EVER);
         Ok(boxed(red_modulo_4))
     });
-    let engine = engine.unwrap();
-    let app = app(engine.clone(), &settings());
+    let server = Server::start(&settings(), Arc::new(loader), None).unwrap();
+    let app = server.app();
     let words = ask(&app, request("GET", "/ping")).await.is_refusal(503, "ModelLoading");
     assert_eq!(words, "loading the model");
     ask(&app, post(png(3, 3))).await.is_refusal(503, "ModelLoading");
     let head = ask(&app, request("HEAD", "/ping")).await;
     assert_eq!((head.status.as_u16(), head.body.len()), (503, 0));
     load.send(()).unwrap();
-    engine.ready().await.unwrap();
+    server.ready().await.unwrap();
     assert_eq!(ask(&app, request("GET", "/ping")).await.status, 200);
 }
 
 #[tokio::test]
+async fn the_model_is_loaded_from_the_folder_that_is_set() {
+    let loader = Loader(|folder: &Path| Err(Error::input(format!("looked at {folder:?}"))));
+    let settings = Settings { model: "/some/where".into(), ..settings() };
+    let server = Server::start(&settings, Arc::new(loader), None).unwrap();
+    let error = server.ready().await.unwrap_err();
+    assert_eq!(error.to_string(), "looked at \"/some/where\"");
+    assert_eq!(server.status(), Status::Failed(error));
+}
+
+#[tokio::test]
 async fn a_model_that_cannot_be_loaded_is_named() {
-    for (load, words) in [
-        (EngineHandle::spawn(|| Err(Error::input("model.safetensors is cut off"))), "is cut off"),
-        (EngineHandle::spawn(|| panic!("no such layer")), "panicked: no such layer"),
-    ] {
-        let engine = load.unwrap();
-        assert!(engine.ready().await.unwrap_err().to_string().contains(words));
-        let app = app(engine, &settings());
+    let cut = Loader(|_: &Path| Err(Error::input("model.safetensors is cut off")));
+    let panics = Loader(|_: &Path| panic!("no such layer"));
+    let fails = Loader(|_: &Path| Ok(boxed(|_| Err(Error::internal("no such kernel")))));
+    let bomb = Loader(|_: &Path| Ok(boxed(|_| std::panic::panic_any(Bomb))));
+    let tried = Settings { warm_up_side: 16, ..settings() };
+    let loaders: [(Arc<dyn Load>, &str); 4] = [
+        (Arc::new(cut), "is cut off"),
+        (Arc::new(panics), "panicked: no such layer"),
+        (Arc::new(fails), "fails on an image: no such kernel"),
+        (Arc::new(bomb), "panicked: without words"),
+    ];
+    for (load, words) in loaders {
+        let server = Server::start(&tried, load, None).unwrap();
+        assert!(server.ready().await.unwrap_err().to_string().contains(words));
+        let app = server.app();
         for request in [request("GET", "/ping"), post(png(3, 3))] {
             let got = ask(&app, request).await.is_refusal(503, "ModelUnavailable");
             assert!(got.contains(words), "{got}");
@@ -55,7 +76,7 @@ async fn a_model_that_cannot_be_loaded_is_named() {
     }
 }
 
-/// What a panic can carry that takes even the thread that caught it down.
+/// What a panic can carry, and that panics again when it is dropped.
 struct Bomb;
 
 impl Drop for Bomb {
@@ -65,15 +86,15 @@ impl Drop for Bomb {
 }
 
 #[tokio::test]
-async fn when_the_engines_thread_is_gone_ping_tells() {
-    let engine = engine(|_| std::panic::panic_any(Bomb));
-    let app = ready(&engine, &settings()).await;
-    ask(&app, post(png(3, 3))).await.is_refusal(503, "ModelUnavailable");
-    while engine.status() != Status::Gone {
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
-    ask(&app, request("GET", "/ping")).await.is_refusal(503, "ModelUnavailable");
-    ask(&app, post(png(3, 3))).await.is_refusal(503, "ModelUnavailable");
+async fn not_even_a_panic_within_a_panic_ends_the_server() {
+    let server = server(
+        |image| if image.width() == 3 { std::panic::panic_any(Bomb) } else { red_modulo_4(image) },
+        &settings(),
+    );
+    let app = ready(&server).await;
+    ask(&app, post(png(3, 3))).await.is_refusal(500, "InferenceFailed");
+    ask(&app, post(png(4, 4))).await.is_mask(4, 4);
+    assert_eq!(server.status(), Status::Ready);
 }
 
 #[tokio::test]
@@ -100,29 +121,120 @@ async fn headers_nobody_knows_are_ignored() {
 }
 
 #[tokio::test]
-async fn a_type_that_cannot_be_read_is_415_and_lists_what_can() {
+async fn custom_attributes_come_back_as_they_were_also_with_a_refusal() {
     let app = plain().await;
-    let words = ask(&app, post_as("application/json", png(3, 3))).await;
-    let words = words.is_refusal(415, "UnsupportedMediaType");
-    for name in ["application/json", "image/jpeg", "image/png", "application/x-image"] {
-        assert!(words.contains(name), "{words}");
+    for (body, status) in [(png(5, 4), 200), (b"no image".to_vec(), 422)] {
+        let mut request = post(body);
+        request.headers_mut().insert(ATTRIBUTES, "trace=7; who = me".parse().unwrap());
+        let answer = ask(&app, request).await;
+        assert_eq!(answer.status, status);
+        assert_eq!(answer.headers[ATTRIBUTES], "trace=7; who = me");
     }
+    assert!(!ask(&app, post(png(5, 4))).await.headers.contains_key(ATTRIBUTES));
+    // SageMaker takes back no more than it gives.
+    for bad in [vec![b'x'; 1025], vec![0xe9; 3]] {
+        let mut request = request("GET", "/ping");
+        request.headers_mut().insert(ATTRIBUTES, HeaderValue::from_bytes(&bad).unwrap());
+        assert!(!ask(&app, request).await.headers.contains_key(ATTRIBUTES));
+    }
+}
+
+const ATTRIBUTES: &str = "x-amzn-sagemaker-custom-attributes";
+
+#[tokio::test]
+async fn every_answer_has_an_id_which_is_sagemakers_if_it_gave_one() {
+    let app = plain().await;
+    let mut seen = std::collections::HashSet::new();
+    for request in [request("GET", "/ping"), request("GET", "/no"), post(png(5, 4)), post("")] {
+        let answer = ask(&app, request).await;
+        assert!(seen.insert(answer.headers["x-request-id"].clone()));
+    }
+    for (given, kept) in
+        [("an-id_1", true), ("", false), ("two words", false), (&"x".repeat(65), false)]
+    {
+        let mut request = post(png(5, 4));
+        request.headers_mut().insert("x-amzn-sagemaker-inference-id", given.parse().unwrap());
+        let answer = ask(&app, request).await;
+        assert_eq!(answer.headers["x-request-id"] == given, kept, "{given}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_tells_where_its_time_went() {
+    let answer = ask(&plain().await, post(png(50, 40))).await;
+    let timing = answer.headers["server-timing"].to_str().unwrap();
+    let stages: Vec<(&str, f64)> = timing
+        .split(", ")
+        .map(|stage| stage.split_once(";dur=").unwrap())
+        .map(|(name, ms)| (name, ms.parse().unwrap()))
+        .collect();
+    let names: Vec<&str> = stages.iter().map(|stage| stage.0).collect();
+    assert_eq!(names, ["decode", "queue", "model", "encode", "total"]);
+    let parts: f64 = stages[..4].iter().map(|stage| stage.1).sum();
+    assert!(parts > 0.0 && parts <= stages[4].1, "{timing}");
+}
+
+#[tokio::test]
+async fn metrics_count_what_was_answered() {
+    let app = plain().await;
+    ask(&app, post(png(50, 40))).await.is_mask(50, 40);
+    ask(&app, post("no image")).await.is_refusal(422, "UndecodableImage");
+    ask(&app, request("GET", "/models/a/b/c")).await.is_refusal(404, "NotFound");
+    let answer = ask(&app, request("GET", "/metrics")).await;
+    let kind = answer.headers["content-type"].to_str().unwrap();
+    assert!(kind.starts_with("application/openmetrics-text"), "{kind}");
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    for line in [
+        r#"maskmaker_requests_total{path="/invocations",status="200",error_type=""} 1"#,
+        r#"maskmaker_requests_total{path="/invocations",status="422",error_type="UndecodableImage"} 1"#,
+        r#"maskmaker_requests_total{path="other",status="404",error_type="NotFound"} 1"#,
+        r#"maskmaker_stage_seconds_count{stage="model"} 1"#,
+        r#"maskmaker_request_seconds_count{path="/invocations"} 2"#,
+        r#"maskmaker_batch_size_bucket{le="1.0"} 1"#,
+        "maskmaker_in_flight 1",
+        "maskmaker_models 1",
+        "maskmaker_models_bytes 1000",
+        "maskmaker_queue_seconds 0.0",
+        "# EOF",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    assert!(text.contains("maskmaker_resident_memory_bytes "), "{text}");
+}
+
+#[tokio::test]
+async fn a_batch_transform_job_is_told_how_to_ask() {
+    let app = plain().await;
+    let answer = ask(&app, request("GET", "/execution-parameters")).await;
+    assert_eq!(
+        (answer.status.as_u16(), &answer.headers["content-type"]),
+        (200, &"application/json".parse().unwrap())
+    );
+    let told = answer.json();
+    assert_eq!(told["MaxConcurrentTransforms"], 5);
+    assert_eq!(
+        (&told["BatchStrategy"], told["MaxPayloadInMB"].as_u64()),
+        (&"SINGLE_RECORD".into(), Some(1))
+    );
+}
+
+#[tokio::test]
+async fn a_type_that_cannot_be_read_is_415() {
+    let app = plain().await;
+    let words = ask(&app, post_as("text/csv", png(3, 3))).await;
+    let words = words.is_refusal(415, "UnsupportedMediaType");
+    assert!(words.contains("text/csv"), "{words}");
     let bare = Request::post("/invocations").body(Body::from(png(3, 3))).unwrap();
     let words = ask(&app, bare).await.is_refusal(415, "UnsupportedMediaType");
     assert!(words.contains("no Content-Type"), "{words}");
 }
 
 #[tokio::test]
-async fn an_accept_without_png_is_406() {
+async fn an_accept_that_cannot_be_met_is_406() {
     let app = plain().await;
-    let accepting = |accept: &str| {
-        let mut request = post(png(3, 3));
-        request.headers_mut().insert("accept", accept.parse().unwrap());
-        request
-    };
-    ask(&app, accepting("application/json")).await.is_refusal(406, "NotAcceptable");
-    ask(&app, accepting("image/*, image/png;q=0")).await.is_refusal(406, "NotAcceptable");
-    ask(&app, accepting("text/html;q=0.9, image/*;q=0.1")).await.is_mask(3, 3);
+    let mut request = post(png(3, 3));
+    request.headers_mut().insert("accept", "text/html".parse().unwrap());
+    ask(&app, request).await.is_refusal(406, "NotAcceptable");
 }
 
 #[tokio::test]
@@ -149,10 +261,12 @@ async fn what_is_no_whole_image_is_422() {
 #[tokio::test]
 async fn a_wrong_path_is_404_and_a_wrong_method_405_with_allow() {
     let app = plain().await;
-    ask(&app, request("GET", "/")).await.is_refusal(404, "NotFound");
+    ask(&app, request("GET", "/nothing")).await.is_refusal(404, "NotFound");
+    let words = ask(&app, request("GET", "/models")).await.is_refusal(404, "NotFound");
+    assert!(words.contains("SAGEMAKER_MULTI_MODEL"), "{words}");
     ask(&app, request("POST", "/ping/x")).await.is_refusal(404, "NotFound");
     for (method, path, allow) in
-        [("GET", "/invocations", "POST"), ("DELETE", "/ping", "GET,HEAD,POST")]
+        [("PUT", "/invocations", "POST"), ("DELETE", "/ping", "GET,HEAD,POST")]
     {
         let answer = ask(&app, request(method, path)).await;
         answer.is_refusal(405, "MethodNotAllowed");
@@ -162,13 +276,20 @@ async fn a_wrong_path_is_404_and_a_wrong_method_405_with_allow() {
 
 #[tokio::test]
 async fn a_model_that_fails_or_panics_is_500_and_goes_on() {
-    let engine = engine(|image| match image.width() {
-        13 => Err(Error::internal("out of memory; use a smaller image")),
+    let engine = batched(|images, _| match images[0].width() {
+        13 => Err(Error::out_of_memory("no more to be had")),
         14 => panic!("index out of bounds"),
-        _ => red_modulo_4(image),
+        15 => Ok(vec![]),
+        16 => Ok(vec![image::GrayImage::new(1, 1)]),
+        _ => images.iter().map(|image| red_modulo_4(image)).collect(),
     });
-    let app = ready(&engine, &settings()).await;
-    for (width, reason) in [(13, "use a smaller image"), (14, "index out of bounds")] {
+    let app = ready(&serving(engine, &settings())).await;
+    for (width, reason) in [
+        (13, "not enough memory"),
+        (14, "index out of bounds"),
+        (15, "other images"),
+        (16, "other images"),
+    ] {
         let words = ask(&app, post(png(width, 9))).await.is_refusal(500, "InferenceFailed");
         assert!(words.contains(reason) && words.contains(&format!("{width}x9")), "{words}");
         ask(&app, post(png(6, 6))).await.is_mask(6, 6);
@@ -179,7 +300,7 @@ async fn a_model_that_fails_or_panics_is_500_and_goes_on() {
 #[tokio::test]
 async fn a_body_that_comes_too_slowly_is_408() {
     let settings = Settings { body_timeout: Duration::from_millis(30), ..settings() };
-    let app = ready(&engine(red_modulo_4), &settings).await;
+    let app = ready(&server(red_modulo_4, &settings)).await;
     let slow = arriving([Step::Bytes(png(3, 3)), Step::Stall]);
     let answer = ask(&app, post(slow)).await;
     answer.is_refusal(408, "BodyTimeout");

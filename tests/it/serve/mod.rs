@@ -2,7 +2,13 @@
 
 mod answers;
 mod limits;
+mod models;
+mod modes;
+mod openapi;
+mod page;
 mod process;
 mod random;
+mod records;
+mod schema;
 mod socket;
 mod stub;

@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
-use maskmaker::serve::{EngineHandle, Settings, app, serve_until};
+use maskmaker::inference::Segment;
+use maskmaker::serve::{Settings, serve_until};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -18,17 +19,18 @@ struct Server {
     ended: JoinHandle<()>,
 }
 
-fn start(engine: EngineHandle, settings: Settings) -> Server {
+fn start(engine: Box<dyn Segment>, settings: Settings) -> Server {
     let (stop, stopped) = oneshot::channel();
     let (tell, told) = std::sync::mpsc::channel();
     let ended = spawn(move || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
-            engine.ready().await.unwrap();
+            let server = serving(engine, &settings);
+            let app = ready(&server).await;
             let listener = TcpListener::bind((settings.host, settings.port)).await.unwrap();
             tell.send(listener.local_addr().unwrap()).unwrap();
             let stop = async { stopped.await.unwrap_or_default() };
-            serve_until(listener, app(engine, &settings), &settings, stop).await;
+            serve_until(listener, app, &settings, stop).await;
         });
         runtime.shutdown_background();
     });
@@ -102,7 +104,7 @@ fn is_closed(stream: &mut TcpStream) -> bool {
 
 #[test]
 fn a_connection_serves_one_request_after_another() {
-    let server = start(engine(red_modulo_4), settings());
+    let server = start(boxed(red_modulo_4), settings());
     let mut stream = server.connect();
     assert_eq!(status(&mut stream, b"GET /ping HTTP/1.1\r\nhost: x\r\n\r\n"), 200);
     assert_eq!(status(&mut stream, &whole(&png(9, 9))), 200);
@@ -113,7 +115,7 @@ fn a_connection_serves_one_request_after_another() {
 
 #[test]
 fn chunks_that_are_malformed_are_400() {
-    let server = start(engine(red_modulo_4), settings());
+    let server = start(boxed(red_modulo_4), settings());
     let mut request = head(&["transfer-encoding: chunked"]);
     request.extend(b"5\r\nabcde\r\nzz\r\n");
     let mut stream = server.connect();
@@ -126,7 +128,7 @@ fn chunks_that_are_malformed_are_400() {
 
 #[test]
 fn a_length_over_the_limit_is_refused_before_the_body_is_sent() {
-    let server = start(engine(red_modulo_4), settings());
+    let server = start(boxed(red_modulo_4), settings());
     let huge = head(&["content-length: 99999999999"]);
     assert_eq!(status(&mut server.connect(), &huge), 413);
     // A client that asks first is not told to go on.
@@ -141,7 +143,7 @@ fn a_length_over_the_limit_is_refused_before_the_body_is_sent() {
 
 #[test]
 fn a_refused_body_is_taken_off_the_line_so_that_the_refusal_is_seen() {
-    let server = start(engine(red_modulo_4), settings());
+    let server = start(boxed(red_modulo_4), settings());
     let mut stream = server.connect();
     // More than the buffers between the two hold.
     assert_eq!(status(&mut stream, &whole(&vec![0; 16 << 20])), 413);
@@ -154,13 +156,13 @@ fn a_refused_body_is_taken_off_the_line_so_that_the_refusal_is_seen() {
 #[test]
 fn a_request_that_never_ends_does_not_hold_its_connection() {
     let short = Duration::from_millis(50);
-    let server = start(engine(red_modulo_4), Settings { head_timeout: short, ..settings() });
+    let server = start(boxed(red_modulo_4), Settings { head_timeout: short, ..settings() });
     for beginning in [&b""[..], b"POST /invoc"] {
         let mut stream = server.connect();
         stream.write_all(beginning).unwrap();
         assert!(is_closed(&mut stream));
     }
-    let server = start(engine(red_modulo_4), Settings { body_timeout: short, ..settings() });
+    let server = start(boxed(red_modulo_4), Settings { body_timeout: short, ..settings() });
     let mut stream = server.connect();
     stream.write_all(&head(&["content-length: 100"])).unwrap();
     stream.write_all(b"ten bytes.").unwrap();
@@ -169,10 +171,53 @@ fn a_request_that_never_ends_does_not_hold_its_connection() {
     assert!(head.contains("connection: close"), "{head}");
 }
 
+/// A request for an answer of 20 MB, which is more than the buffers between the two hold.
+fn large() -> Vec<u8> {
+    let image = maskmaker::imaging::encode_png(&image::RgbImage::new(5000, 4000));
+    let length = format!("content-length: {}", image.len());
+    [head(&["accept: application/x-npy", &length]), image].concat()
+}
+
+/// Room for one answer of that size.
+fn room_for_one() -> Settings {
+    Settings {
+        max_pixels: 20_000_000,
+        bodies_bytes: 30 << 20,
+        max_body_bytes: 1 << 20,
+        ..settings()
+    }
+}
+
+#[test]
+fn answers_that_nobody_takes_count_until_their_clients_have_gone() {
+    let server = start(boxed(red_modulo_4), room_for_one());
+    let request = large();
+    let mut never_reads = server.connect();
+    never_reads.write_all(&request).unwrap();
+    // The first byte tells that the answer is made.
+    assert_eq!(never_reads.peek(&mut [0]).unwrap(), 1);
+    let mut other = server.connect();
+    assert_eq!(status(&mut other, &request), 503);
+    drop(never_reads);
+    while status(&mut other, &request) != 200 {}
+}
+
+#[test]
+fn a_client_that_takes_nothing_of_its_answer_is_let_go() {
+    let reply_timeout = Duration::from_millis(50);
+    let server = start(boxed(red_modulo_4), Settings { reply_timeout, ..room_for_one() });
+    let request = large();
+    let mut never_reads = server.connect();
+    never_reads.write_all(&request).unwrap();
+    assert_eq!(never_reads.peek(&mut [0]).unwrap(), 1);
+    let mut other = server.connect();
+    while status(&mut other, &request) != 200 {}
+}
+
 #[test]
 fn a_client_that_hangs_up_is_not_computed_for() {
-    let gate = gate();
-    let server = start(gate.engine.clone(), settings());
+    let (gate, engine) = gate();
+    let server = start(engine, settings());
     let mut first = server.connect();
     first.write_all(&whole(&png(11, 5))).unwrap();
     assert_eq!(gate.begun.recv_timeout(FOR_EVER).unwrap(), 11);
@@ -190,8 +235,8 @@ fn a_client_that_hangs_up_is_not_computed_for() {
 
 #[test]
 fn a_stop_answers_what_is_in_flight_and_takes_nothing_new() {
-    let gate = gate();
-    let server = start(gate.engine.clone(), settings());
+    let (gate, engine) = gate();
+    let server = start(engine, settings());
     let (mut idle, mut fresh, mut busy) = (server.connect(), server.connect(), server.connect());
     assert_eq!(status(&mut idle, b"GET /ping HTTP/1.1\r\nhost: x\r\n\r\n"), 200);
     busy.write_all(&whole(&png(11, 5))).unwrap();
@@ -202,21 +247,23 @@ fn a_stop_answers_what_is_in_flight_and_takes_nothing_new() {
     assert_eq!(TcpStream::connect(address).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     assert!(!ending.is_finished());
     gate.let_on.send(()).unwrap();
-    assert_eq!(read(&mut busy).0, 200);
+    let (status, head, _) = read(&mut busy);
+    assert_eq!(status, 200);
+    assert!(head.contains("connection: close"), "{head}");
     assert!(is_closed(&mut busy));
     assert!(ending.join().unwrap() < settings().drain_timeout);
 }
 
 #[test]
 fn a_stop_waits_for_idle_connections_not_at_all_and_for_stuck_work_not_for_ever() {
-    let server = start(engine(red_modulo_4), settings());
+    let server = start(boxed(red_modulo_4), settings());
     let mut idle = server.connect();
     assert_eq!(status(&mut idle, &whole(&png(9, 9))), 200);
     assert!(server.end() < Duration::from_secs(5));
 
-    let gate = gate();
+    let (gate, engine) = gate();
     let drain_timeout = Duration::from_millis(200);
-    let server = start(gate.engine.clone(), Settings { drain_timeout, ..settings() });
+    let server = start(engine, Settings { drain_timeout, ..settings() });
     let mut busy = server.connect();
     busy.write_all(&whole(&png(11, 5))).unwrap();
     gate.begun.recv_timeout(FOR_EVER).unwrap();

@@ -1,8 +1,9 @@
 //! Engines, images, bodies and requests that the server's tests are made of.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::pin::Pin;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -12,35 +13,95 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Frame;
 use image::{GrayImage, Luma, RgbImage};
-use maskmaker::error::Result;
+use maskmaker::error::{Error, Result};
 use maskmaker::imaging::{Limits, decode_mask, encode_png};
-use maskmaker::inference::Segment;
-use maskmaker::serve::{EngineHandle, Settings, app};
+use maskmaker::inference::{About, Ask, Detail, Segment, Segmentation};
+use maskmaker::serve::{Load, Loaded, Server, Settings};
 use tower::ServiceExt;
 
 /// Longer than anything here takes; a test that waits this long has failed.
 pub(crate) const FOR_EVER: Duration = Duration::from_secs(20);
 
-struct Stub<F>(F);
+/// An engine that is a function of the images of a batch.
+struct Stub<F>(About, F);
 
-impl<F: FnMut(&RgbImage) -> Result<GrayImage> + Send> Segment for Stub<F> {
-    fn segment(&mut self, image: &RgbImage) -> Result<GrayImage> {
-        (self.0)(image)
+impl<F> Segment for Stub<F>
+where
+    F: FnMut(&[&RgbImage], &Ask) -> Result<Vec<GrayImage>> + Send,
+{
+    fn segment(&mut self, images: &[&RgbImage], ask: &Ask) -> Result<Vec<Segmentation>> {
+        let answer = |ids: GrayImage| {
+            let pixels = ids.len();
+            let of = |detail, count| if ask.detail >= detail { vec![0.5; count] } else { vec![] };
+            Segmentation {
+                ids,
+                confidence: of(Detail::Confidence, 4),
+                probabilities: of(Detail::Probabilities, 4 * pixels),
+            }
+        };
+        Ok((self.1)(images, ask)?.into_iter().map(answer).collect())
+    }
+
+    fn about(&self) -> &About {
+        &self.0
     }
 }
 
-/// An engine that is a function.
-pub(crate) fn boxed(
-    segment: impl FnMut(&RgbImage) -> Result<GrayImage> + Send + 'static,
+/// An engine of four classes that is a function of a batch.
+pub(crate) fn batched(
+    segment: impl FnMut(&[&RgbImage], &Ask) -> Result<Vec<GrayImage>> + Send + 'static,
 ) -> Box<dyn Segment> {
-    Box::new(Stub(segment))
+    let about = About {
+        class_names: ["background", "a", "b", "c"].map(String::from).to_vec(),
+        colours: vec![[0, 0, 0], [200, 0, 0], [0, 200, 0], [0, 0, 200]],
+        precision: "fp32",
+        device: "cpu".into(),
+        max_side: 2048,
+        tile_side: 1024,
+        tile_overlap: 128,
+    };
+    Box::new(Stub(about, segment))
 }
 
-/// A thread with such an engine.
-pub(crate) fn engine(
+/// An engine that is a function of each image.
+pub(crate) fn boxed(
+    mut segment: impl FnMut(&RgbImage) -> Result<GrayImage> + Send + 'static,
+) -> Box<dyn Segment> {
+    batched(move |images, _| images.iter().map(|image| segment(image)).collect())
+}
+
+/// A loader that is a function; what it loads holds 1000 bytes, and is told to hold as many before.
+pub(crate) struct Loader<F>(pub(crate) F);
+
+impl<F: Fn(&Path) -> Result<Box<dyn Segment>> + Send + Sync> Load for Loader<F> {
+    fn bytes(&self, _: &Path) -> Result<u64> {
+        Ok(1000)
+    }
+
+    fn load(&self, folder: &Path) -> Result<Loaded> {
+        Ok(Loaded { engine: (self.0)(folder)?, bytes: 1000 })
+    }
+}
+
+/// A loader with one engine.
+pub(crate) fn only(engine: Box<dyn Segment>) -> Arc<dyn Load> {
+    let engine = Mutex::new(Some(engine));
+    Arc::new(Loader(move |_: &Path| {
+        engine.lock().unwrap().take().ok_or_else(|| Error::internal("loaded twice"))
+    }))
+}
+
+/// A server with one engine.
+pub(crate) fn serving(engine: Box<dyn Segment>, settings: &Settings) -> Server {
+    Server::start(settings, only(engine), None).unwrap()
+}
+
+/// A server with an engine that is a function of each image.
+pub(crate) fn server(
     segment: impl FnMut(&RgbImage) -> Result<GrayImage> + Send + 'static,
-) -> EngineHandle {
-    EngineHandle::spawn(move || Ok(boxed(segment))).unwrap()
+    settings: &Settings,
+) -> Server {
+    serving(boxed(segment), settings)
 }
 
 /// Class ids that a test can foretell.
@@ -52,20 +113,19 @@ pub(crate) fn red_modulo_4(image: &RgbImage) -> Result<GrayImage> {
 
 /// An engine that says which image (by its width) it has begun and then waits to be let on.
 pub(crate) struct Gate {
-    pub(crate) engine: EngineHandle,
     pub(crate) begun: mpsc::Receiver<u32>,
     pub(crate) let_on: mpsc::Sender<()>,
 }
 
-pub(crate) fn gate() -> Gate {
+pub(crate) fn gate() -> (Gate, Box<dyn Segment>) {
     let (begin, begun) = mpsc::channel();
     let (let_on, wait) = mpsc::channel();
-    let engine = engine(move |image| {
+    let engine = boxed(move |image| {
         let _ = begin.send(image.width());
         let _ = wait.recv_timeout(FOR_EVER);
         red_modulo_4(image)
     });
-    Gate { engine, begun, let_on }
+    (Gate { begun, let_on }, engine)
 }
 
 impl Gate {
@@ -96,21 +156,25 @@ pub(crate) fn settings() -> Settings {
         host: std::net::Ipv4Addr::LOCALHOST.into(),
         port: 0,
         max_body_bytes: 64 << 10,
+        bodies_bytes: 256 << 10,
         max_pixels: 10_000,
-        decoded_images: 4,
+        decoders: 4,
+        // Engines here tell what they are asked, or wait for the test.
+        warm_up_side: 0,
+        log_requests: false,
         ..Settings::default()
     }
 }
 
-/// The router over an engine that is ready.
-pub(crate) async fn ready(engine: &EngineHandle, settings: &Settings) -> Router {
-    engine.ready().await.unwrap();
-    app(engine.clone(), settings)
+/// The router over a server that is ready.
+pub(crate) async fn ready(server: &Server) -> Router {
+    server.ready().await.unwrap();
+    server.app()
 }
 
 /// The router over [`red_modulo_4`].
 pub(crate) async fn plain() -> Router {
-    ready(&engine(red_modulo_4), &settings()).await
+    ready(&server(red_modulo_4, &settings())).await
 }
 
 pub(crate) fn post(body: impl Into<Body>) -> Request<Body> {
@@ -118,8 +182,11 @@ pub(crate) fn post(body: impl Into<Body>) -> Request<Body> {
 }
 
 pub(crate) fn post_as(content_type: &str, body: impl Into<Body>) -> Request<Body> {
-    let request = Request::post("/invocations").header("content-type", content_type);
-    request.body(body.into()).unwrap()
+    post_to("/invocations", content_type, body)
+}
+
+pub(crate) fn post_to(path: &str, content_type: &str, body: impl Into<Body>) -> Request<Body> {
+    Request::post(path).header("content-type", content_type).body(body.into()).unwrap()
 }
 
 pub(crate) fn request(method: &str, path: &str) -> Request<Body> {
@@ -142,11 +209,16 @@ pub(crate) async fn ask(app: &Router, request: Request<Body>) -> Answer {
 }
 
 impl Answer {
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
     /// Checks that this is the mask of [`red_modulo_4`] for [`picture`].
     #[track_caller]
     pub(crate) fn is_mask(&self, width: u32, height: u32) {
         assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.body));
         assert_eq!(self.headers["content-type"], "image/png");
+        assert!(self.headers.contains_key("server-timing"));
         let expected = red_modulo_4(&picture(width, height)).unwrap();
         assert_eq!(decode_mask(&self.body, Limits::default()).unwrap(), expected);
     }

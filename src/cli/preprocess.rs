@@ -1,0 +1,96 @@
+//! The flags of `preprocess`.
+
+// Comments on flags are the help that people read, without Markdown.
+#![allow(clippy::doc_markdown)]
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::annotations::split::Split;
+use crate::commands::preprocess::percent;
+use crate::imaging::Limits;
+use crate::preprocess::{self, Format as AnnotationFormat, Several};
+use crate::sagemaker::MlRoot;
+
+#[derive(Debug, Args)]
+pub(super) struct Preprocess {
+    /// Folder of annotations: Label Studio's objects and exports, COCO, Ground Truth's manifests and
+    /// masks, or masks [default: processing/input/annotations below the root]
+    #[arg(long, value_name = "DIR")]
+    annotations: Option<PathBuf>,
+    /// Folder of images [default: processing/input/images below the root]
+    #[arg(long, value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// Folder that gets train, train_annotation, validation, validation_annotation, label_map and the
+    /// report [default: processing/output below the root]
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// The labelling configuration (XML), a project's JSON that holds it, or a labels.json: which
+    /// class has which number
+    #[arg(long, value_name = "FILE")]
+    label_config: Option<PathBuf>,
+    /// Percent of the images for validation; which ones is decided by their names
+    #[arg(long, default_value = "20", value_name = "PERCENT", value_parser = percent)]
+    train_test_split_ratio: f64,
+    /// Percent of the images to keep for a test, in test and test_annotation
+    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = percent)]
+    test_ratio: f64,
+    /// Another seed gives another split
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// What to do with several annotations of one image
+    #[arg(long, default_value = "ground-truth")]
+    several: Several,
+    /// Leave out images on which nothing was drawn; else they are background
+    #[arg(long)]
+    skip_empty: bool,
+    /// Labels that are painted over all others, the topmost first; else later regions cover earlier ones
+    #[arg(long, value_delimiter = ',', value_name = "LABELS")]
+    priority: Vec<String>,
+    /// Labels whose regions are ignored (255)
+    #[arg(long, value_delimiter = ',', value_name = "LABELS")]
+    ignore: Vec<String>,
+    /// Take only annotations of this format [default: the one that is there]
+    #[arg(long)]
+    format: Option<AnnotationFormat>,
+    /// The attribute of Ground Truth's manifests with the masks, where a line has several
+    #[arg(long, value_name = "NAME")]
+    attribute: Option<String>,
+    /// Fail if anything cannot be used, instead of leaving it out and reporting it
+    #[arg(long)]
+    strict: bool,
+    /// Copy images also where a hard link would do
+    #[arg(long)]
+    copy: bool,
+    /// Refuse images with more pixels
+    #[arg(long, default_value_t = 64_000_000, value_name = "PIXELS",
+          value_parser = clap::value_parser!(u64).range(1..=4_000_000_000))]
+    max_pixels: u64,
+}
+
+impl Preprocess {
+    pub(super) fn settings(self, root: &MlRoot) -> preprocess::Settings {
+        preprocess::Settings {
+            annotations: self.annotations.unwrap_or_else(|| root.processing_input("annotations")),
+            images: self.images.unwrap_or_else(|| root.processing_input("images")),
+            output: self.output.unwrap_or_else(|| root.processing_output()),
+            label_config: self.label_config,
+            format: self.format,
+            attribute: self.attribute,
+            split: Split {
+                validation: self.train_test_split_ratio,
+                test: self.test_ratio,
+                seed: self.seed,
+            },
+            several: self.several,
+            skip_empty: self.skip_empty,
+            ignore: self.ignore,
+            priority: self.priority,
+            strict: self.strict,
+            copy: self.copy,
+            limits: Limits { max_pixels: self.max_pixels },
+            host: None,
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The flags of `serve`, and the variables that SageMaker sets.
+
+// Comments on flags are the help that people read, without Markdown.
+#![allow(clippy::doc_markdown)]
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::Inference;
+use crate::sagemaker::MlRoot;
+use crate::serve::{BatchStrategy, Endpoint, Settings};
+
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// Address to listen on
+    #[arg(long, env = "MASKMAKER_HOST", default_value = "0.0.0.0")]
+    host: IpAddr,
+    /// Port to listen on, 0 for any free one [default: SAGEMAKER_BIND_TO_PORT, else 8080]
+    #[arg(long, env = "MASKMAKER_PORT")]
+    port: Option<u16>,
+    #[arg(long, env = "SAGEMAKER_BIND_TO_PORT", hide = true, id = "bind-to-port")]
+    bind_to_port: Option<u16>,
+    /// Serve models that come and go by /models, as multi-model endpoints do
+    #[arg(long, env = "SAGEMAKER_MULTI_MODEL", num_args = 0..=1, default_value_t = false,
+          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = boolean)]
+    multi_model: bool,
+    /// What stands between clients and the server: realtime, serverless, async or batch; it decides the
+    /// limits below [default: batch if SAGEMAKER_BATCH is true, else realtime]
+    #[arg(long, env = "MASKMAKER_ENDPOINT", value_name = "KIND")]
+    endpoint: Option<Endpoint>,
+    #[arg(long, env = "SAGEMAKER_BATCH", hide = true, default_value_t = false,
+          action = clap::ArgAction::Set, value_parser = boolean)]
+    batch: bool,
+    #[arg(long, env = "SAGEMAKER_MAX_PAYLOAD_IN_MB", hide = true)]
+    max_payload_in_mb: Option<u32>,
+    #[arg(long, env = "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", hide = true)]
+    max_concurrent_transforms: Option<u32>,
+    #[arg(long, env = "SAGEMAKER_BATCH_STRATEGY", hide = true)]
+    batch_strategy: Option<BatchStrategy>,
+    /// Largest request body [default: 25; serverless 4, async 1024, batch 100 or
+    /// SAGEMAKER_MAX_PAYLOAD_IN_MB]
+    #[arg(long, env = "MASKMAKER_MAX_BODY_MB", value_name = "MB",
+          value_parser = clap::value_parser!(u32).range(1..=2048))]
+    max_body_mb: Option<u32>,
+    /// Largest answer; one that is known to be larger is refused before it is computed [default: 25;
+    /// serverless 4, async 1024, batch 100]
+    #[arg(long, env = "MASKMAKER_MAX_REPLY_MB", value_name = "MB",
+          value_parser = clap::value_parser!(u32).range(1..=2048))]
+    max_reply_mb: Option<u32>,
+    /// Longest time that one request may be computed, by what others took; longer ones are refused
+    /// [default: 60; async 3600, batch 600]
+    #[arg(long, env = "MASKMAKER_MAX_SECONDS", value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    max_seconds: Option<u64>,
+    /// Computing that may wait, by the same measure; further requests are answered 503
+    #[arg(long, env = "MASKMAKER_MAX_WAIT", default_value_t = 20, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    max_wait: u64,
+    /// Requests that are worked on or wait, whatever their size
+    #[arg(long, env = "MASKMAKER_QUEUE_DEPTH", default_value_t = 1024, value_name = "REQUESTS",
+          value_parser = clap::value_parser!(u32).range(1..=65536))]
+    queue_depth: u32,
+    /// Images that are computed together, at most
+    #[arg(long, env = "MASKMAKER_MAX_BATCH", default_value_t = 8, value_name = "IMAGES",
+          value_parser = clap::value_parser!(u16).range(1..=256))]
+    max_batch: u16,
+    /// Memory for the models of a multi-model endpoint [default: a share of the container's]
+    #[arg(long, env = "MASKMAKER_MODELS_MB", value_name = "MB",
+          value_parser = clap::value_parser!(u64).range(1..=16_777_216))]
+    models_mb: Option<u64>,
+    /// Let requests name images as s3://BUCKET/KEY, which are read with the endpoint's role
+    /// [default: true in batch transform]
+    #[arg(long, env = "MASKMAKER_S3_REFERENCES", num_args = 0..=1, default_missing_value = "true",
+          value_parser = boolean)]
+    s3_references: Option<bool>,
+    /// Leave out the line that is logged for every request
+    #[arg(long, env = "MASKMAKER_QUIET", num_args = 0..=1, default_value_t = false,
+          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = boolean)]
+    quiet: bool,
+    /// Seconds that requests in flight may take after SIGTERM
+    #[arg(long, env = "MASKMAKER_DRAIN_TIMEOUT", default_value_t = 25, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    drain_timeout: u64,
+    #[command(flatten)]
+    pub(super) inference: Inference,
+}
+
+/// `true` or `false` in any case; an empty variable is as good as none.
+fn boolean(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" => Ok(true),
+        "false" | "0" | "" => Ok(false),
+        _ => Err("give true or false".to_owned()),
+    }
+}
+
+impl Serve {
+    fn endpoint(&self) -> Endpoint {
+        let default = if self.batch { Endpoint::Batch } else { Endpoint::default() };
+        self.endpoint.unwrap_or(default)
+    }
+
+    /// Whether images in S3 may be named.
+    pub(super) fn references(&self) -> bool {
+        self.s3_references.unwrap_or(self.endpoint() == Endpoint::Batch)
+    }
+
+    pub(super) fn settings(&self, root: &MlRoot) -> Settings {
+        let defaults = Settings::of(self.endpoint(), self.max_payload_in_mb);
+        let bytes = |megabytes: u32| (megabytes as usize) << 20;
+        let max_body_bytes = self.max_body_mb.map_or(defaults.max_body_bytes, bytes);
+        let defaults = defaults.with_max_body_bytes(max_body_bytes);
+        Settings {
+            host: self.host,
+            port: self.port.or(self.bind_to_port).unwrap_or(defaults.port),
+            model: root.model(),
+            multi_model: self.multi_model,
+            models_bytes: self.models_mb.map(|megabytes| megabytes << 20),
+            max_reply_bytes: self.max_reply_mb.map_or(defaults.max_reply_bytes, bytes),
+            max_compute: self.max_seconds.map_or(defaults.max_compute, Duration::from_secs),
+            max_wait: Duration::from_secs(self.max_wait),
+            max_pixels: self.inference.max_pixels,
+            queue_depth: self.queue_depth as usize,
+            max_batch: self.max_batch.into(),
+            max_concurrent_transforms: self.max_concurrent_transforms,
+            batch_strategy: self.batch_strategy.unwrap_or_default(),
+            log_requests: !self.quiet,
+            drain_timeout: Duration::from_secs(self.drain_timeout),
+            ..defaults
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        serve: Serve,
+    }
+
+    fn settings(arguments: &[&str]) -> Settings {
+        let line = Line::parse_from(["serve"].iter().chain(arguments));
+        line.serve.settings(&MlRoot::new("/ml"))
+    }
+
+    #[test]
+    fn the_port_is_ours_then_sagemakers_then_8080() {
+        assert_eq!(settings(&[]).port, 8080);
+        assert_eq!(settings(&["--bind-to-port", "9000"]).port, 9000);
+        assert_eq!(settings(&["--bind-to-port", "9000", "--port", "0"]).port, 0);
+    }
+
+    #[test]
+    fn limits_follow_the_endpoint_unless_they_are_given() {
+        let batch = settings(&["--batch", "TRUE", "--max-payload-in-mb", "7"]);
+        assert_eq!(batch.max_body_bytes, 7 << 20);
+        assert_eq!(batch.max_compute.as_secs(), 600);
+        let serverless = settings(&["--endpoint", "Serverless", "--max-reply-mb", "2"]);
+        assert_eq!((serverless.max_body_bytes, serverless.max_reply_bytes), (4 << 20, 2 << 20));
+        assert!(settings(&["--multi-model"]).multi_model);
+        assert!(!settings(&["--multi-model", "false"]).multi_model);
+    }
+
+    #[test]
+    fn images_in_s3_may_be_named_in_batch_transform_alone_unless_it_is_said() {
+        let references = |arguments: &[&str]| {
+            Line::parse_from(["serve"].iter().chain(arguments)).serve.references()
+        };
+        assert!(!references(&[]));
+        assert!(references(&["--batch", "true"]));
+        assert!(references(&["--s3-references"]));
+        assert!(!references(&["--batch", "true", "--s3-references", "false"]));
+    }
+}

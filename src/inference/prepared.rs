@@ -1,0 +1,306 @@
+//! A network made ready: normalisation folded, weights packed for the processor or halved for a GPU, nothing that
+//! training needs.
+
+use tch::{Device, Kind, Tensor};
+
+use super::fuse::{Step, Work, fuse};
+use crate::error::{Error, Result};
+use crate::model::Network;
+use crate::model::graph::{Conv, Op, Value};
+use crate::model::precision::Compute;
+use crate::model::weights::Weights;
+use crate::torch::{Geometry, PackedConvolution};
+
+/// PyTorch's epsilon of BatchNorm.
+const EPSILON: f64 = 1e-5;
+
+/// What gives logits on a grid that is coarser than the pixels.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    passes: Vec<Pass>,
+    /// How many passes still read each value after the one at an index: for freeing it.
+    last_uses: Vec<Vec<Value>>,
+    values: usize,
+    out: Value,
+    kind: Kind,
+    device: Device,
+}
+
+#[derive(Debug)]
+struct Pass {
+    work: Layer,
+    inputs: Vec<Value>,
+    output: Value,
+    /// Whether the value that is added may be written over: nobody reads it later.
+    sum_is_free: bool,
+}
+
+#[derive(Debug)]
+enum Layer {
+    Conv { kernel: Kernel, relu: bool, exact: bool },
+    Plain(Op),
+}
+
+#[derive(Debug)]
+enum Kernel {
+    Packed(PackedConvolution),
+    /// Where there is no oneDNN, and on GPUs.
+    Plain {
+        weight: Tensor,
+        bias: Tensor,
+        geometry: Geometry,
+    },
+}
+
+impl Prepared {
+    /// Folds and packs; the network's own weights can be dropped then.
+    pub(super) fn new(network: &Network, compute: Compute) -> Result<Self> {
+        let graph = network.graph();
+        // The last operation only enlarges what the head answers: it is left to whoever needs pixels.
+        let last = graph.nodes.get(graph.out).filter(|node| node.op == Op::ResizeLike);
+        let out = last.and_then(|node| node.inputs.first().copied()).unwrap_or(graph.out);
+        let steps = fuse(graph, out);
+        let exact: Vec<&str> = graph.class_layers().map(|conv| conv.name.as_str()).collect();
+        let mut reads = vec![None; graph.nodes.len()];
+        for (index, step) in steps.iter().enumerate() {
+            step.inputs.iter().for_each(|&input| reads[input] = Some(index));
+        }
+        reads[out] = None;
+        let passes: Result<Vec<Pass>> = steps
+            .into_iter()
+            .enumerate()
+            .map(|(index, Step { work, inputs, output })| {
+                let sum_is_free = inputs.get(1).is_some_and(|&sum| reads[sum] == Some(index));
+                let work = match work {
+                    Work::Plain(op) => Layer::Plain(op),
+                    Work::Conv { conv, norm, relu, .. } => {
+                        let exact = exact.contains(&conv.name.as_str());
+                        let kind = if exact { Kind::Float } else { compute.kind() };
+                        let kernel = kernel(&network.weights, &conv, norm.as_deref(), kind)?;
+                        Layer::Conv { kernel, relu, exact }
+                    }
+                };
+                Ok(Pass { work, inputs, output, sum_is_free })
+            })
+            .collect();
+        let passes = passes?;
+        let mut last_uses = vec![Vec::new(); passes.len()];
+        for (value, pass) in reads.iter().enumerate() {
+            if let Some(pass) = pass {
+                last_uses[*pass].push(value);
+            }
+        }
+        let device = network.device();
+        Ok(Self { passes, last_uses, values: reads.len(), out, kind: compute.kind(), device })
+    }
+
+    pub(super) fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Logits `[batch, classes, height, width]` in 32 bits for normalised images `[batch, 3, height, width]` in
+    /// channels-last memory; height and width of the result are an eighth of the images', rounded up.
+    pub(super) fn logits(&self, input: &Tensor) -> Result<Tensor> {
+        let mut values: Vec<Option<Tensor>> = (0..self.values).map(|_| None).collect();
+        values[0] = Some(input.f_to_kind(self.kind)?);
+        for (pass, done) in self.passes.iter().zip(&self.last_uses) {
+            let result = pass.run(&values)?;
+            values[pass.output] = Some(result);
+            for &value in done {
+                values[value] = None;
+            }
+        }
+        let out = values.get_mut(self.out).and_then(Option::take).ok_or_else(broken)?;
+        Ok(out.f_to_kind(Kind::Float)?)
+    }
+}
+
+impl Pass {
+    fn run(&self, values: &[Option<Tensor>]) -> Result<Tensor> {
+        let get = |position: usize| -> Result<&Tensor> {
+            let value = self.inputs.get(position).and_then(|&input| values.get(input));
+            value.and_then(Option::as_ref).ok_or_else(broken)
+        };
+        match &self.work {
+            Layer::Conv { kernel, relu, exact } => {
+                let input = get(0)?;
+                let input =
+                    if *exact { input.f_to_kind(Kind::Float)? } else { input.shallow_clone() };
+                let sum = match self.inputs.len() {
+                    2 if self.sum_is_free => Some(get(1)?.shallow_clone()),
+                    2 => Some(own_copy(get(1)?)?),
+                    _ => None,
+                };
+                kernel.run(&input, sum, *relu)
+            }
+            Layer::Plain(op) => plain(op, get, self.inputs.len()),
+        }
+    }
+}
+
+fn plain<'a>(op: &Op, get: impl Fn(usize) -> Result<&'a Tensor>, inputs: usize) -> Result<Tensor> {
+    match *op {
+        Op::Relu => Ok(get(0)?.f_relu()?),
+        Op::MaxPool { kernel, stride, padding } => {
+            Ok(get(0)?.f_max_pool2d([kernel; 2], [stride; 2], [padding; 2], [1; 2], false)?)
+        }
+        Op::Add => Ok(get(0)?.f_add(get(1)?)?),
+        Op::AdaptiveAvgPool { side } => Ok(get(0)?.f_adaptive_avg_pool2d([side; 2])?),
+        Op::Concat => {
+            let parts: Result<Vec<&Tensor>> = (0..inputs).map(get).collect();
+            Ok(Tensor::f_cat(&parts?, 1)?)
+        }
+        Op::ResizeLike => {
+            let size = get(1)?.size();
+            Ok(get(0)?.f_upsample_bilinear2d([size[2], size[3]], false, None, None)?)
+        }
+        Op::Input | Op::Conv(_) | Op::BatchNorm { .. } | Op::Dropout { .. } => {
+            Err(Error::internal(format!("{op:?} is left after folding")))
+        }
+    }
+}
+
+/// A convolution's weights with its BatchNorm folded in, as this device likes them.
+fn kernel(weights: &Weights, conv: &Conv, norm: Option<&str>, kind: Kind) -> Result<Kernel> {
+    let (weight, bias) = folded(weights, conv, norm)?;
+    let (weight, bias) = (weight.f_to_kind(kind)?, bias.f_to_kind(kind)?);
+    let geometry =
+        Geometry { padding: conv.padding(), stride: conv.stride, dilation: conv.dilation };
+    if weight.device() == Device::Cpu && kind != Kind::Half {
+        // A processor or a libtorch without these kernels computes the same, slower.
+        if let Ok(packed) = PackedConvolution::new(&weight, Some(bias.shallow_clone()), geometry) {
+            return Ok(Kernel::Packed(packed));
+        }
+    }
+    Ok(Kernel::Plain { weight, bias, geometry })
+}
+
+/// BatchNorm in inference is `(x - mean) / sqrt(variance + eps) * weight + bias`: a scale and an offset per channel.
+fn folded(weights: &Weights, conv: &Conv, norm: Option<&str>) -> Result<(Tensor, Tensor)> {
+    let double = |module: &str, leaf: &str| -> Result<Tensor> {
+        Ok(weights.get(module, leaf)?.f_detach()?.f_to_kind(Kind::Double)?)
+    };
+    let weight = double(&conv.name, "weight")?;
+    let bias = if conv.bias {
+        double(&conv.name, "bias")?
+    } else {
+        Tensor::f_zeros([conv.output], (Kind::Double, weight.device()))?
+    };
+    let (weight, bias) = match norm {
+        None => (weight, bias),
+        Some(norm) => {
+            let deviation = (double(norm, "running_var")?.f_add_scalar(EPSILON)?).f_sqrt()?;
+            let scale = double(norm, "weight")?.f_div(&deviation)?;
+            let offset = bias.f_sub(&double(norm, "running_mean")?)?.f_mul(&scale)?;
+            let bias = offset.f_add(&double(norm, "bias")?)?;
+            (weight.f_mul(&scale.f_reshape([-1, 1, 1, 1])?)?, bias)
+        }
+    };
+    Ok((weight.f_to_kind(Kind::Float)?, bias.f_to_kind(Kind::Float)?))
+}
+
+impl Kernel {
+    fn run(&self, input: &Tensor, sum: Option<Tensor>, relu: bool) -> Result<Tensor> {
+        match self {
+            Self::Packed(packed) => match sum {
+                None => packed.forward(input, relu),
+                Some(sum) => packed.forward_onto(input, &sum, relu),
+            },
+            Self::Plain { weight, bias, geometry } => {
+                let Geometry { padding, stride, dilation } = *geometry;
+                let mut out = input.f_conv2d(
+                    weight,
+                    Some(bias),
+                    [stride; 2],
+                    [padding; 2],
+                    [dilation; 2],
+                    1,
+                )?;
+                if let Some(sum) = sum {
+                    out = out.f_add_(&sum)?;
+                }
+                Ok(if relu { out.f_relu_()? } else { out })
+            }
+        }
+    }
+}
+
+/// The same elements in memory of their own.
+fn own_copy(tensor: &Tensor) -> Result<Tensor> {
+    let mut copy = tensor.f_empty_like()?;
+    copy.f_copy_(tensor)?;
+    Ok(copy)
+}
+
+fn broken() -> Error {
+    Error::internal("a pass reads a value that is not there")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::forward::{Mode, forward};
+    use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
+
+    /// A network whose running statistics are not those of a fresh one.
+    fn network(algorithm: Algorithm, backbone: Backbone) -> Network {
+        let mut network = Network::random((algorithm, backbone), 5, 7, Device::Cpu).unwrap();
+        for (name, tensor) in network.weights.named().unwrap() {
+            if name.ends_with("running_var") {
+                network.weights.replace(&name, &(waves(&tensor.size()) + 1.5)).unwrap();
+            } else if name.ends_with("running_mean") {
+                network.weights.replace(&name, &(waves(&tensor.size()) * 0.1)).unwrap();
+            }
+        }
+        network
+    }
+
+    /// Numbers from -1 to 1 in no order, the same in every run.
+    fn waves(size: &[i64]) -> Tensor {
+        let count = size.iter().product::<i64>();
+        (Tensor::arange(count, (Kind::Float, Device::Cpu)) * 12.9898).sin().reshape(size)
+    }
+
+    fn channels_last(size: &[i64]) -> Tensor {
+        let input = waves(size);
+        input.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+    }
+
+    #[test]
+    fn a_prepared_network_answers_what_the_network_does() {
+        for algorithm in [Algorithm::Fcn, Algorithm::Psp, Algorithm::Deeplab] {
+            for backbone in [Backbone::Resnet18, Backbone::Resnet50] {
+                let network = network(algorithm, backbone);
+                let prepared = Prepared::new(&network, Compute::Fp32).unwrap();
+                for (height, width) in [(33, 50), (64, 40)] {
+                    let input = channels_last(&[2, 3, height, width]);
+                    let (graph, weights) = (network.graph(), &network.weights);
+                    let mode = Mode::Evaluate { aux: false };
+                    let expected =
+                        tch::no_grad(|| forward(graph, weights, &input, mode)).unwrap().out;
+                    let small = tch::no_grad(|| prepared.logits(&input)).unwrap();
+                    let grid = [height, width].map(|side| (side + 7) / 8);
+                    assert_eq!(small.size()[2..], grid);
+                    let out = small.upsample_bilinear2d([height, width], false, None, None);
+                    let largest = expected.abs().max().double_value(&[]);
+                    let difference = (out - expected).abs().max().double_value(&[]);
+                    assert!(difference <= 1e-4 * largest, "{algorithm:?} {difference}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn bfloat16_stays_near() {
+        let network = network(Algorithm::Fcn, Backbone::Resnet18);
+        let input = channels_last(&[1, 3, 64, 64]);
+        let logits = |compute| {
+            let prepared = Prepared::new(&network, compute).unwrap();
+            tch::no_grad(|| prepared.logits(&input)).unwrap()
+        };
+        let (exact, fast) = (logits(Compute::Fp32), logits(Compute::Bf16));
+        let largest = exact.abs().max().double_value(&[]);
+        let difference = (exact - fast).abs().max().double_value(&[]);
+        assert!(difference > 0.0 && difference < 0.05 * largest, "{difference} of {largest}");
+    }
+}

@@ -1,0 +1,111 @@
+//! How an engine computes: arithmetic, threads, sizes.
+
+use tch::Device;
+
+use crate::model::artifact::Bf16Agreement;
+use crate::model::precision::Compute;
+use crate::sagemaker::hyperparameters;
+
+/// The share of the pixels whose class may be another in bfloat16 for it to be chosen by itself.
+const MAY_DIFFER: f64 = 0.005;
+
+/// The arithmetic of inference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Precision {
+    /// bf16 on a processor that has it, if training found the masks to be the same; half precision on a GPU
+    #[default]
+    Auto,
+    /// 32-bit floating point
+    Fp32,
+    /// bfloat16
+    Bf16,
+    /// half precision
+    Fp16,
+}
+
+/// How an engine computes; the same for predict and serve, so that both give the same masks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// The arithmetic.
+    pub precision: Precision,
+    /// Pixels; an image whose longer side is more is scaled down to it and its mask scaled back, or tiled.
+    pub max_side: u32,
+    /// Pixels; the side of a tile.
+    pub tile_side: u32,
+    /// Threads of the network's layers; without it one per core.
+    pub threads: Option<usize>,
+}
+
+/// The format that a setting asks for on a device, given what training measured of the model.
+pub(super) fn compute(
+    precision: Precision,
+    device: Device,
+    agreement: Option<&Bf16Agreement>,
+) -> Compute {
+    let asked = match precision {
+        Precision::Auto => hyperparameters::Precision::Auto,
+        Precision::Fp32 => hyperparameters::Precision::Fp32,
+        Precision::Bf16 => hyperparameters::Precision::Bf16,
+        Precision::Fp16 => hyperparameters::Precision::Fp16,
+    };
+    let compute = Compute::of(asked, device);
+    let agrees = agreement.is_some_and(|a| a.pixels > 0 && a.differing < MAY_DIFFER);
+    if precision == Precision::Auto && device == Device::Cpu && !agrees {
+        Compute::Fp32
+    } else {
+        compute
+    }
+}
+
+/// Gives libtorch this many threads, or one per core: two on one core only wait for each other's vector units.
+pub(super) fn set_threads(threads: Option<usize>) {
+    let available = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads =
+        threads.unwrap_or_else(|| cores().map_or(available, |cores| cores.min(available)));
+    tch::set_num_threads(threads.max(1) as i32);
+}
+
+/// Cores of this machine, each counted once however many threads it runs; nothing where the system does not say.
+fn cores() -> Option<usize> {
+    let processors = std::fs::read_dir("/sys/devices/system/cpu").ok()?.flatten();
+    let siblings = processors
+        .filter_map(|entry| {
+            std::fs::read_to_string(entry.path().join("topology/thread_siblings_list")).ok()
+        })
+        .collect::<std::collections::BTreeSet<String>>();
+    (!siblings.is_empty()).then_some(siblings.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::precision::cpu_has_bf16;
+
+    fn agreement(differing: f64) -> Bf16Agreement {
+        Bf16Agreement { differing, images: 3, pixels: 1000 }
+    }
+
+    #[test]
+    fn bfloat16_is_chosen_only_where_training_found_it_to_agree() {
+        let auto = |agreement: Option<Bf16Agreement>| {
+            compute(Precision::Auto, Device::Cpu, agreement.as_ref())
+        };
+        assert_eq!(auto(None), Compute::Fp32);
+        assert_eq!(auto(Some(agreement(0.01))), Compute::Fp32);
+        assert_eq!(auto(Some(Bf16Agreement::default())), Compute::Fp32, "nothing was compared");
+        let expected = if cpu_has_bf16() { Compute::Bf16 } else { Compute::Fp32 };
+        assert_eq!(auto(Some(agreement(0.001))), expected);
+    }
+
+    #[test]
+    fn a_wish_is_a_wish() {
+        for (precision, expected) in [
+            (Precision::Fp32, Compute::Fp32),
+            (Precision::Bf16, Compute::Bf16),
+            (Precision::Fp16, Compute::Fp16),
+        ] {
+            let disagrees = agreement(0.5);
+            assert_eq!(compute(precision, Device::Cpu, Some(&disagrees)), expected);
+        }
+    }
+}

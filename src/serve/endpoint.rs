@@ -1,0 +1,171 @@
+//! The kinds of SageMaker endpoint: how large a request and its answer may be on each, and how long one may take.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::error::{Error, did_you_mean};
+
+const MB: usize = 1 << 20;
+
+/// What `MaxPayloadInMB: 0` stands for: objects of any size, sent in chunks. Ours end at 1 GB, as those of
+/// asynchronous endpoints do.
+const UNLIMITED_PAYLOAD_MB: u32 = 1024;
+
+/// What stands between clients and this server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Endpoint {
+    /// Requests and answers to 25 MB, 60 s.
+    #[default]
+    Realtime,
+    /// Requests and answers to 4 MB, 60 s.
+    Serverless,
+    /// Requests to 1 GB, an hour.
+    Async,
+    /// Batch transform: requests to 100 MB, 10 minutes.
+    Batch,
+}
+
+/// What an endpoint carries. Source: SageMaker's documentation of each kind ("Model Hosting FAQs", "Serverless Inference",
+/// "Asynchronous inference", `ModelClientConfig` of `CreateTransformJob`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndpointLimits {
+    /// The largest body of a request.
+    pub max_body_bytes: usize,
+    /// The largest body of an answer.
+    pub max_reply_bytes: usize,
+    /// The longest that one request may be computed.
+    pub max_compute: Duration,
+}
+
+impl Endpoint {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Realtime, Self::Serverless, Self::Async, Self::Batch];
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Realtime => "realtime",
+            Self::Serverless => "serverless",
+            Self::Async => "async",
+            Self::Batch => "batch",
+        }
+    }
+
+    /// What it carries. `payload_mb` is `SAGEMAKER_MAX_PAYLOAD_IN_MB`, which a batch transform job may set; 0 there is
+    /// "no limit".
+    pub fn limits(self, payload_mb: Option<u32>) -> EndpointLimits {
+        let (body, reply, seconds) = match self {
+            Self::Realtime => (25, 25, 60),
+            Self::Serverless => (4, 4, 60),
+            Self::Async => (1024, 1024, 3600),
+            Self::Batch => match payload_mb {
+                Some(0) => (UNLIMITED_PAYLOAD_MB, UNLIMITED_PAYLOAD_MB, 600),
+                Some(set) => (set, 100, 600),
+                None => (100, 100, 600),
+            },
+        };
+        EndpointLimits {
+            max_body_bytes: body as usize * MB,
+            max_reply_bytes: reply as usize * MB,
+            max_compute: Duration::from_secs(seconds),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = Error;
+
+    /// The name in any case.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let found = Self::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(text));
+        found.ok_or_else(|| {
+            let names = Self::ALL.map(Self::name);
+            let nearest = did_you_mean(text, names);
+            let names = names.join(", ");
+            Error::input(format!("{text:?} is no kind of endpoint; give one of {names}{nearest}"))
+        })
+    }
+}
+
+/// How the records of a batch transform job are put into requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BatchStrategy {
+    /// One record in a request, which is what suits images.
+    #[default]
+    SingleRecord,
+    /// As many as fit.
+    MultiRecord,
+}
+
+impl BatchStrategy {
+    /// As it is written in `SAGEMAKER_BATCH_STRATEGY` and in the answer of `/execution-parameters`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SingleRecord => "SINGLE_RECORD",
+            Self::MultiRecord => "MULTI_RECORD",
+        }
+    }
+}
+
+impl FromStr for BatchStrategy {
+    type Err = Error;
+
+    /// The name in any case, with or without the underscore (the API writes `SingleRecord`).
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text.replace('_', "").to_ascii_lowercase().as_str() {
+            "singlerecord" => Ok(Self::SingleRecord),
+            "multirecord" => Ok(Self::MultiRecord),
+            _ => Err(Error::input(format!(
+                "{text:?} is no batch strategy; give SINGLE_RECORD or MULTI_RECORD"
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_read_back_in_any_case_and_others_are_told_the_nearest() {
+        for kind in Endpoint::ALL {
+            assert_eq!(kind.to_string().to_uppercase().parse::<Endpoint>().unwrap(), kind);
+        }
+        let error = "real-time".parse::<Endpoint>().unwrap_err().to_string();
+        assert!(error.contains("serverless") && error.contains("\"realtime\"?"), "{error}");
+    }
+
+    #[test]
+    fn a_strategy_is_read_as_the_environment_and_as_the_api_write_it() {
+        for (text, strategy) in [
+            ("SINGLE_RECORD", BatchStrategy::SingleRecord),
+            ("SingleRecord", BatchStrategy::SingleRecord),
+            ("multi_record", BatchStrategy::MultiRecord),
+        ] {
+            assert_eq!(text.parse::<BatchStrategy>().unwrap(), strategy);
+            assert_eq!(strategy.name().parse::<BatchStrategy>().unwrap(), strategy);
+        }
+        assert!("RECORD".parse::<BatchStrategy>().is_err());
+    }
+
+    #[test]
+    fn limits_are_those_of_the_service_and_a_jobs_payload_wins() {
+        let of = |kind: Endpoint, payload| {
+            let limits = kind.limits(payload);
+            (limits.max_body_bytes / MB, limits.max_reply_bytes / MB, limits.max_compute.as_secs())
+        };
+        assert_eq!(of(Endpoint::Realtime, None), (25, 25, 60));
+        assert_eq!(of(Endpoint::Serverless, Some(9)), (4, 4, 60));
+        assert_eq!(of(Endpoint::Async, None), (1024, 1024, 3600));
+        assert_eq!(of(Endpoint::Batch, None), (100, 100, 600));
+        assert_eq!(of(Endpoint::Batch, Some(6)), (6, 100, 600));
+        assert_eq!(of(Endpoint::Batch, Some(0)), (1024, 1024, 600));
+    }
+}

@@ -1,0 +1,319 @@
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use image::GrayImage;
+
+use super::super::model::{Arriving, Loaded};
+use super::super::queue::Queue;
+use super::*;
+use crate::inference::{About, Detail};
+
+const FOR_EVER: Duration = Duration::from_secs(20);
+
+/// Tells the widths of each batch and then waits to be let on; images of height 13 panic together.
+struct Engine {
+    about: About,
+    begun: Sender<Vec<u32>>,
+    go: Receiver<()>,
+    alive: Arc<AtomicBool>,
+}
+
+impl Segment for Engine {
+    fn segment(&mut self, images: &[&RgbImage], _: &Ask) -> Result<Vec<Segmentation>> {
+        self.begun.send(images.iter().map(|image| image.width()).collect()).unwrap();
+        let _ = self.go.recv_timeout(FOR_EVER);
+        let not_together = images.iter().any(|image| image.height() == 13);
+        assert!(!not_together || images.len() == 1, "not together");
+        let answer = |image: &&RgbImage| Segmentation {
+            ids: GrayImage::from_pixel(
+                image.width(),
+                image.height(),
+                image::Luma([image.get_pixel(0, 0)[0]]),
+            ),
+            confidence: Vec::new(),
+            probabilities: Vec::new(),
+        };
+        Ok(images.iter().map(answer).collect())
+    }
+
+    fn about(&self) -> &About {
+        &self.about
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.alive.store(false, Ordering::SeqCst);
+    }
+}
+
+/// What became of a job: the class of its first pixel and the size of its batch, or why not.
+type Told = (u32, Result<(u8, usize), String>);
+
+struct Waiting {
+    number: u32,
+    left: Arc<AtomicBool>,
+    tell: Sender<Told>,
+}
+
+impl Client for Waiting {
+    fn has_left(&self) -> bool {
+        self.left.load(Ordering::SeqCst)
+    }
+
+    fn answer(self: Box<Self>, computed: Computed) {
+        assert_ne!(self.number, 99, "a client may panic");
+        let outcome =
+            computed.outcome.map(|answer| (answer.ids.get_pixel(0, 0)[0], computed.batch));
+        self.tell.send((self.number, outcome.map_err(|failure| format!("{failure:?}")))).unwrap();
+    }
+}
+
+struct Bench {
+    compute: Compute,
+    queue: Arc<Queue>,
+    tell: Sender<Told>,
+    told: Receiver<Told>,
+}
+
+struct Loading {
+    model: Arc<Model>,
+    begun: Receiver<Vec<u32>>,
+    go: Sender<()>,
+    alive: Arc<AtomicBool>,
+}
+
+fn settings() -> Settings {
+    Settings { warm_up_side: 0, max_batch: 4, ..Settings::default() }
+}
+
+fn bench(settings: &Settings) -> Bench {
+    let (tell, told) = channel();
+    Bench { compute: Compute::start(settings).unwrap(), queue: Queue::new(settings), tell, told }
+}
+
+impl Bench {
+    fn model(&self) -> Loading {
+        let (begin, begun) = channel();
+        let (go, wait) = channel();
+        let about = About {
+            class_names: Vec::new(),
+            colours: Vec::new(),
+            precision: "fp32",
+            device: "cpu".into(),
+            max_side: 2048,
+            tile_side: 1024,
+            tile_overlap: 128,
+        };
+        let alive = Arc::new(AtomicBool::new(true));
+        let engine = Engine { about, begun: begin, go: wait, alive: Arc::clone(&alive) };
+        let loaded = Loaded { engine: Box::new(engine), bytes: 1 };
+        let model = Model::new("m", "/m", &loaded);
+        self.compute.adopt(&model, loaded.engine).unwrap();
+        Loading { model, begun, go, alive }
+    }
+
+    /// Sends a job for an image of one colour, and gives what its client leaves by.
+    fn send(
+        &self,
+        model: &Loading,
+        number: u32,
+        size: (u32, u32),
+        detail: Detail,
+    ) -> Arc<AtomicBool> {
+        let left = Arc::new(AtomicBool::new(false));
+        let client = Waiting { number, left: Arc::clone(&left), tell: self.tell.clone() };
+        self.compute.send(Job {
+            model: Arc::clone(&model.model),
+            image: RgbImage::from_pixel(size.0, size.1, image::Rgb([number as u8; 3])),
+            ask: Ask { detail, ..Ask::default() },
+            work: 100,
+            ticket: self.queue.enter(Duration::ZERO).unwrap(),
+            sent: Instant::now(),
+            client: Box::new(client),
+        });
+        left
+    }
+
+    fn next(&self) -> Told {
+        self.told.recv_timeout(FOR_EVER).unwrap()
+    }
+}
+
+impl Loading {
+    fn next_batch(&self) -> Vec<u32> {
+        self.begun.recv_timeout(FOR_EVER).unwrap()
+    }
+}
+
+const PLAIN: Detail = Detail::Classes;
+
+#[test]
+fn jobs_of_one_kind_are_computed_together_up_to_the_limit() {
+    let bench = bench(&settings());
+    let model = bench.model();
+    bench.send(&model, 0, (9, 9), PLAIN);
+    assert_eq!(model.next_batch(), [9]);
+    for number in 1..6 {
+        bench.send(&model, number, (10, 5), PLAIN);
+        bench.send(&model, 10 + number, (10, 6), PLAIN);
+    }
+    bench.send(&model, 20, (10, 5), Detail::Confidence);
+    drop(model.go);
+    let mut told: Vec<Told> = (0..12).map(|_| bench.next()).collect();
+    told.sort_by_key(|told| told.0);
+    // Each answer went to its own client, and the times of all show that they came in these batches.
+    assert!(told.iter().all(|(number, outcome)| outcome.as_ref().unwrap().0 == *number as u8));
+    let batches: Vec<usize> = told.iter().map(|told| told.1.as_ref().unwrap().1).collect();
+    assert_eq!(batches, [1, 4, 4, 4, 4, 1, 4, 4, 4, 4, 1, 1]);
+    assert_eq!(
+        model.begun.iter().take(5).map(|batch| batch.len()).collect::<Vec<_>>(),
+        [4, 4, 1, 1, 1]
+    );
+}
+
+#[test]
+fn a_batch_stays_within_its_time_but_one_job_always_goes() {
+    let bench = bench(&Settings { batch_time: Duration::from_secs(3), ..settings() });
+    let model = bench.model();
+    model.model.estimate.try_out(100, Duration::from_secs(1));
+    let slow = bench.model();
+    slow.model.estimate.try_out(100, Duration::from_secs(10));
+    bench.send(&model, 0, (9, 9), PLAIN);
+    model.next_batch();
+    // Requests have taught it otherwise after this; until then, three fit.
+    for number in 1..5 {
+        bench.send(&slow, number, (10, 5), PLAIN);
+    }
+    model.go.send(()).unwrap();
+    assert_eq!(slow.next_batch(), [10]);
+    drop(slow.go);
+}
+
+#[test]
+fn a_job_whose_client_left_is_never_begun() {
+    let bench = bench(&settings());
+    let model = bench.model();
+    bench.send(&model, 0, (9, 9), PLAIN);
+    assert_eq!(model.next_batch(), [9]);
+    let leaves = bench.send(&model, 1, (10, 5), PLAIN);
+    bench.send(&model, 2, (10, 5), PLAIN);
+    leaves.store(true, Ordering::SeqCst);
+    drop(model.go);
+    assert_eq!(bench.next().0, 0);
+    assert_eq!(bench.next(), (2, Ok((2, 1))));
+}
+
+#[test]
+fn images_that_fail_together_are_tried_alone() {
+    let bench = bench(&settings());
+    let model = bench.model();
+    bench.send(&model, 0, (9, 9), PLAIN);
+    model.next_batch();
+    for number in 1..4 {
+        bench.send(&model, number, (10, 13), PLAIN);
+    }
+    drop(model.go);
+    assert_eq!(bench.next().0, 0);
+    for number in 1..4_u32 {
+        assert_eq!(bench.next(), (number, Ok((number as u8, 1))));
+    }
+}
+
+#[test]
+fn a_client_that_panics_takes_nobody_along() {
+    let bench = bench(&settings());
+    let model = bench.model();
+    drop(model.go.clone());
+    let Loading { go, .. } = &model;
+    bench.send(&model, 99, (9, 9), PLAIN);
+    go.send(()).unwrap();
+    bench.send(&model, 1, (9, 9), PLAIN);
+    go.send(()).unwrap();
+    assert_eq!(bench.next().0, 1);
+    assert!(bench.compute.is_alive());
+}
+
+#[test]
+fn models_take_turns() {
+    let bench = bench(&Settings { max_batch: 1, ..settings() });
+    let (one, two) = (bench.model(), bench.model());
+    bench.send(&one, 0, (9, 9), PLAIN);
+    one.next_batch();
+    for number in 1..4 {
+        bench.send(&one, number, (9, 9), PLAIN);
+    }
+    bench.send(&two, 10, (9, 9), PLAIN);
+    bench.send(&two, 11, (9, 9), PLAIN);
+    drop((one.go, two.go));
+    let order: Vec<u32> = (0..6).map(|_| bench.next().0).collect();
+    assert_eq!(order, [0, 10, 1, 11, 2, 3]);
+}
+
+#[test]
+fn the_model_waits_for_images_that_are_on_their_way_and_not_for_ever() {
+    let wait = Duration::from_secs(10);
+    let bench = bench(&Settings { batch_wait: wait, batch_time: 10 * wait, ..settings() });
+    let model = bench.model();
+    model.model.estimate.try_out(100, wait);
+    let on_their_way: Vec<Arriving> = (0..3).map(|_| model.model.expect_one()).collect();
+    for (number, arriving) in on_their_way.into_iter().enumerate() {
+        drop(arriving);
+        bench.send(&model, number as u32, (9, 9), PLAIN);
+    }
+    // The last one found nobody on the way, and so nothing waited for the rest of the 2.5 s that it might have.
+    let begun = model.next_batch();
+    assert!(begun.len() <= 3, "{begun:?}");
+    drop(model.go);
+    let told: Vec<Told> = (0..3).map(|_| bench.next()).collect();
+    assert!(told.iter().all(|told| told.1.is_ok()));
+}
+
+#[test]
+fn letting_go_of_a_model_comes_after_its_jobs_and_later_ones_are_told() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let bench = bench(&settings());
+    let (model, other) = (bench.model(), bench.model());
+    bench.send(&model, 0, (9, 9), PLAIN);
+    model.next_batch();
+    bench.send(&model, 1, (9, 9), PLAIN);
+    let mut retiring = std::pin::pin!(bench.compute.retire(model.model.id));
+    let once = std::future::poll_fn(|cx| std::task::Poll::Ready(retiring.as_mut().poll(cx)));
+    assert!(runtime.block_on(once).is_pending());
+    bench.send(&other, 2, (9, 9), PLAIN);
+    drop((model.go, other.go));
+    runtime.block_on(retiring);
+    assert!(!model.alive.load(Ordering::SeqCst) && other.alive.load(Ordering::SeqCst));
+    let told: Vec<Told> = (0..3).map(|_| bench.next()).collect();
+    assert!(told.iter().all(|told| told.1.is_ok()), "{told:?}");
+    let late =
+        Loading { go: channel().0, begun: channel().1, alive: model.alive, model: model.model };
+    bench.send(&late, 3, (9, 9), PLAIN);
+    assert_eq!(bench.next(), (3, Err("Unloaded".into())));
+}
+
+#[test]
+fn the_thread_ends_with_its_last_handle_after_what_was_sent() {
+    let bench = bench(&settings());
+    let model = bench.model();
+    bench.send(&model, 0, (9, 9), PLAIN);
+    drop(model.go);
+    let Bench { compute, told, .. } = bench;
+    let mut end = compute.end();
+    drop(compute);
+    assert_eq!(told.recv_timeout(FOR_EVER).unwrap().0, 0);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let ended = runtime.block_on(async {
+        tokio::time::timeout(FOR_EVER, end.wait_for(|ended| *ended)).await.is_ok()
+    });
+    assert!(ended && !model.alive.load(Ordering::SeqCst));
+}
+
+/// A loaded model may be used by several threads that hand images over.
+#[test]
+fn what_requests_share_can_be_shared() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Compute>();
+    shared::<Mutex<Model>>();
+}

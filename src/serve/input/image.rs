@@ -1,0 +1,95 @@
+//! Image files, and what wraps them in JSON: base64 and data URLs.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::alphabet::{Alphabet, STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use image::RgbImage;
+use percent_encoding::percent_decode_str;
+
+use super::super::options::short;
+use super::super::reply::{ErrorType, Refusal};
+use super::npy;
+use crate::imaging::{DecodeError, Limits, decode_upright};
+
+/// Decodes an image file, or an array that came as if it were one.
+pub(super) fn decode(bytes: Vec<u8>, limits: Limits) -> Result<RgbImage, Refusal> {
+    if bytes.starts_with(npy::MAGIC) {
+        return npy::decode(bytes, limits);
+    }
+    decode_upright(&bytes, limits).map_err(|error| refused(&error))
+}
+
+/// The refusal for what cannot be decoded.
+pub(super) fn refused(error: &DecodeError) -> Refusal {
+    let error_type = match error {
+        DecodeError::Empty => ErrorType::EmptyBody,
+        DecodeError::TooLarge { .. } | DecodeError::TooLong { .. } => ErrorType::ImageTooLarge,
+        DecodeError::NotAnImage { .. } | DecodeError::Broken(_) => ErrorType::UndecodableImage,
+    };
+    let error = match error_type {
+        ErrorType::UndecodableImage => {
+            format!("the image cannot be decoded: {error}; send one whole image file")
+        }
+        _ => error.to_string(),
+    };
+    Refusal::new(error_type, error)
+}
+
+/// As decoders of data URLs do it: padding may be missing, the last character may have bits to spare.
+const fn engine(alphabet: &Alphabet) -> GeneralPurpose {
+    let config = GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    GeneralPurpose::new(alphabet, config)
+}
+
+const BASE64: GeneralPurpose = engine(&STANDARD);
+/// With `-` and `_`, as Python's `urlsafe_b64encode` has it.
+const URL_SAFE_BASE64: GeneralPurpose = engine(&URL_SAFE);
+
+/// The bytes behind a text of JSON, quotation marks included: base64, or a data URL (RFC 2397) of it.
+pub(super) fn unpacked(json: &[u8]) -> Result<Vec<u8>, Refusal> {
+    let wrong = |what: String| Refusal::new(ErrorType::UndecodableImage, what);
+    let text: Text<'_> = serde_json::from_slice(json)
+        .map_err(|error| wrong(format!("the image is no text of JSON: {error}")))?;
+    let text = text.0.trim();
+    let payload: Cow<'_, [u8]> = match text.get(..5) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("data:") => {
+            let (head, data) = text.split_once(',').unwrap_or((text, ""));
+            let last = head.rsplit_once(';').map(|(_, last)| last.trim());
+            if !last.is_some_and(|last| last.eq_ignore_ascii_case("base64")) {
+                return Err(wrong(format!(
+                    "the image is a data URL that starts with {}; expected data:image/...;base64,...",
+                    short(head)
+                )));
+            }
+            percent_decode_str(data).into()
+        }
+        _ => text.as_bytes().into(),
+    };
+    let payload = if payload.iter().any(u8::is_ascii_whitespace) {
+        payload.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect()
+    } else {
+        payload
+    };
+    let is_url_safe = payload.iter().any(|byte| matches!(byte, b'-' | b'_'));
+    let engine = if is_url_safe { &URL_SAFE_BASE64 } else { &BASE64 };
+    let bytes = engine.decode(&payload).map_err(|error| {
+        wrong(format!(
+            "the image starts with {} and is no base64: {error}; send an image file in base64, a data URL or \
+             s3://bucket/key",
+            short(text)
+        ))
+    })?;
+    if bytes.is_empty() {
+        return Err(wrong("the image is an empty text; send an image file in base64".to_owned()));
+    }
+    Ok(bytes)
+}
+
+/// Borrowed where nothing is escaped, which `Cow` itself never is.
+#[derive(serde::Deserialize)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);

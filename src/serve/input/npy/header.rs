@@ -1,0 +1,152 @@
+//! The header of an array: a dictionary as Python writes it.
+
+use super::MAGIC;
+
+/// Bytes of a header's text; numpy itself trusts no longer one than 10,000.
+const LONGEST: usize = 10_000;
+/// Axes that an array may have; numpy's limit.
+const MOST_AXES: usize = 64;
+
+/// What a header tells.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    /// The type of the samples, as `<u2`.
+    pub(super) descr: String,
+    /// Whether the first axis changes fastest, and not the last.
+    pub(super) is_fortran: bool,
+    pub(super) shape: Vec<u64>,
+}
+
+impl Header {
+    /// Reads the header, and where the samples begin; the error completes "the array ...".
+    pub(super) fn read(bytes: &[u8]) -> Result<(Self, usize), String> {
+        const CUT: &str = "is cut off within its header";
+        let Some(rest) = bytes.strip_prefix(MAGIC) else {
+            return Err("does not begin with \\x93NUMPY; send what numpy.save writes".to_owned());
+        };
+        let (length, start) = match *rest {
+            [1, _, a, b, ..] => (usize::from(u16::from_le_bytes([a, b])), MAGIC.len() + 4),
+            [2 | 3, _, a, b, c, d, ..] => {
+                (u32::from_le_bytes([a, b, c, d]) as usize, MAGIC.len() + 6)
+            }
+            [version, minor, ..] if !(1..=3).contains(&version) => {
+                return Err(format!("is of version {version}.{minor}; allowed: 1.0, 2.0 and 3.0"));
+            }
+            _ => return Err(CUT.to_owned()),
+        };
+        if length > LONGEST {
+            return Err(format!("has a header of {length} bytes; allowed: up to {LONGEST}"));
+        }
+        let text = bytes.get(start..start + length).ok_or(CUT)?;
+        let text =
+            std::str::from_utf8(text).map_err(|_| "has a header that is no text".to_owned())?;
+        let header = Parser(text).dictionary().map_err(|why| format!("has a header {why}"))?;
+        Ok((header, start + length))
+    }
+}
+
+/// The text that is left.
+struct Parser<'a>(&'a str);
+
+impl<'a> Parser<'a> {
+    fn dictionary(mut self) -> Result<Header, String> {
+        let (mut descr, mut is_fortran, mut shape) = (None, None, None);
+        self.expect('{')?;
+        while !self.accept('}') {
+            let key = self.text()?;
+            self.expect(':')?;
+            let is_new = match key {
+                "descr" if self.0.trim_start().starts_with('[') => {
+                    return Err("of records with fields; send a plain array".to_owned());
+                }
+                "descr" => descr.replace(self.text()?).is_none(),
+                "fortran_order" => is_fortran.replace(self.flag()?).is_none(),
+                "shape" => shape.replace(self.tuple()?).is_none(),
+                _ => return Err(format!("with the key {}", super::super::short(key))),
+            };
+            if !is_new {
+                return Err(format!("that has {key:?} twice"));
+            }
+            if !self.accept(',') {
+                self.expect('}')?;
+                break;
+            }
+        }
+        if !self.0.trim().is_empty() {
+            return Err(format!("that goes on with {}", super::super::short(self.0.trim())));
+        }
+        match (descr, is_fortran, shape) {
+            (Some(descr), Some(is_fortran), Some(shape)) => {
+                Ok(Header { descr: descr.to_owned(), is_fortran, shape })
+            }
+            _ => Err("that lacks 'descr', 'fortran_order' or 'shape'".to_owned()),
+        }
+    }
+
+    /// Takes a character, and the space before it, if it comes next.
+    fn accept(&mut self, wanted: char) -> bool {
+        let rest = self.0.trim_start().strip_prefix(wanted);
+        self.0 = rest.unwrap_or(self.0);
+        rest.is_some()
+    }
+
+    fn expect(&mut self, wanted: char) -> Result<(), String> {
+        if self.accept(wanted) {
+            return Ok(());
+        }
+        Err(self.wrong(&format!("{wanted:?}")))
+    }
+
+    fn wrong(&self, wanted: &str) -> String {
+        match self.0.trim_start() {
+            "" => format!("that ends where {wanted} should come"),
+            rest => format!("that has {} where {wanted} should come", super::super::short(rest)),
+        }
+    }
+
+    /// A text in quotation marks of either kind, without escapes: no name of a type has any.
+    fn text(&mut self) -> Result<&'a str, String> {
+        let rest = self.0.trim_start();
+        let found = rest.chars().next().filter(|quote| matches!(quote, '\'' | '"'));
+        let found = found.and_then(|quote| rest[1..].split_once(quote));
+        let (text, rest) = found.ok_or_else(|| self.wrong("a text in quotation marks"))?;
+        self.0 = rest;
+        Ok(text)
+    }
+
+    fn flag(&mut self) -> Result<bool, String> {
+        let rest = self.0.trim_start();
+        for (name, value) in [("True", true), ("False", false)] {
+            if let Some(rest) = rest.strip_prefix(name) {
+                self.0 = rest;
+                return Ok(value);
+            }
+        }
+        Err(self.wrong("True or False"))
+    }
+
+    fn tuple(&mut self) -> Result<Vec<u64>, String> {
+        let mut numbers = Vec::new();
+        self.expect('(')?;
+        while !self.accept(')') {
+            if numbers.len() == MOST_AXES {
+                return Err(format!("of more than {MOST_AXES} axes"));
+            }
+            numbers.push(self.number()?);
+            if !self.accept(',') {
+                self.expect(')')?;
+                break;
+            }
+        }
+        Ok(numbers)
+    }
+
+    fn number(&mut self) -> Result<u64, String> {
+        let rest = self.0.trim_start();
+        let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let number = rest[..end].parse().map_err(|_| self.wrong("a number of the shape"))?;
+        // Python 2 wrote long ones with an L.
+        self.0 = rest[end..].strip_prefix('L').unwrap_or(&rest[end..]);
+        Ok(number)
+    }
+}

@@ -1,0 +1,269 @@
+//! What one request asks beside its image: the header `X-Amzn-SageMaker-Custom-Attributes`.
+//!
+//! It holds `key=value` pairs, separated by commas or semicolons, at most 1024 printable ASCII characters in all
+//! (`SageMaker`'s own limit). Keys that are not listed here are the client's own (trace ids, say) and are ignored; the
+//! case of keys and of `true` and `false` does not matter.
+//!
+//! | key | values | what it does |
+//! |---|---|---|
+//! | `tile` | `true`, `false` | a large image is seen in overlapping tiles at its full size, and not scaled down |
+//! | `flip` | `true`, `false` | the image is also seen mirrored, and the probabilities are averaged |
+//! | `scales` | 1 to 5 numbers of 0.25 to 4, as `0.75:1:1.25` | the image is seen at these sizes, and the probabilities are averaged |
+//! | `polygons` | `true` (default), `false` | JSON: the outlines of each class |
+//! | `tolerance` | 0 to 100, default 1 | JSON: how many pixels an outline may be off, to have fewer corners; 0 is exact |
+//! | `min_area` | whole number of pixels, default 0 | JSON: smaller parts have no outline |
+//! | `rle` | `coco` (default), `label-studio`, `both`, `none` | JSON: run lengths in the notation of these tools |
+//! | `background` | `true`, `false` (default) | JSON: outlines and run lengths of class 0 too |
+
+use std::str::FromStr;
+
+use axum::http::HeaderMap;
+
+use super::reply::{ErrorType, Refusal};
+use crate::inference::{MAX_SCALES, SCALES, View};
+
+/// The header.
+pub(super) const CUSTOM_ATTRIBUTES: &str = "x-amzn-sagemaker-custom-attributes";
+/// Characters that it may have.
+const LONGEST: usize = 1024;
+/// The largest tolerance, in pixels.
+const MOST_TOLERANCE: f64 = 100.0;
+
+/// What is asked of one answer.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Options {
+    /// How the image is looked at.
+    pub(super) view: View,
+    /// What an answer in JSON tells.
+    pub(super) json: JsonOptions,
+}
+
+/// What an answer in JSON tells of each class beside its area.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+pub(super) struct JsonOptions {
+    pub(super) polygons: bool,
+    /// Pixels.
+    pub(super) tolerance: f64,
+    /// Pixels.
+    pub(super) min_area: u64,
+    pub(super) coco_rle: bool,
+    pub(super) brush_rle: bool,
+    pub(super) background: bool,
+}
+
+impl Default for JsonOptions {
+    fn default() -> Self {
+        Self {
+            polygons: true,
+            tolerance: 1.0,
+            min_area: 0,
+            coco_rle: true,
+            brush_rle: false,
+            background: false,
+        }
+    }
+}
+
+impl Options {
+    /// Reads the header; the refusal names all that is wrong.
+    pub(super) fn parse(headers: &HeaderMap) -> Result<Self, Refusal> {
+        let mut options = Self::default();
+        let mut problems = Vec::new();
+        let mut seen: Vec<String> = Vec::new();
+        for value in headers.get_all(CUSTOM_ATTRIBUTES) {
+            let length = value.len();
+            if length > LONGEST {
+                problems.push(format!("it has {length} characters; allowed: up to {LONGEST}"));
+                continue;
+            }
+            let Ok(text) = value.to_str() else {
+                problems.push("it has characters other than printable ASCII".to_owned());
+                continue;
+            };
+            for part in text.split([',', ';']) {
+                let (key, value) = part.split_once('=').unwrap_or((part, ""));
+                let key = key.trim().to_ascii_lowercase();
+                match options.set(&key, value.trim()) {
+                    None => {}
+                    Some(_) if seen.contains(&key) => {
+                        problems.push(format!("{key} is given twice"));
+                    }
+                    Some(Ok(())) => seen.push(key),
+                    Some(Err(allowed)) => {
+                        let found = short(value.trim());
+                        problems.push(format!("{key} is {found}; allowed: {allowed}"));
+                        seen.push(key);
+                    }
+                }
+            }
+        }
+        if problems.is_empty() {
+            return Ok(options);
+        }
+        let problems = problems.join("; and ");
+        Err(Refusal::new(
+            ErrorType::InvalidOption,
+            format!("X-Amzn-SageMaker-Custom-Attributes cannot be used: {problems}"),
+        ))
+    }
+
+    /// Takes one pair; none if the key is not ours, else an error that says what is allowed.
+    fn set(&mut self, key: &str, value: &str) -> Option<Result<(), String>> {
+        let Self { view, json } = self;
+        Some(match key {
+            "tile" => switch(value, &mut view.tile),
+            "flip" => switch(value, &mut view.flip),
+            "scales" => scales(value, &mut view.scales),
+            "polygons" => switch(value, &mut json.polygons),
+            "background" => switch(value, &mut json.background),
+            "tolerance" => number(value, &mut json.tolerance, |tolerance| {
+                (0.0..=MOST_TOLERANCE).contains(tolerance)
+            })
+            .map_err(|()| format!("pixels from 0 to {MOST_TOLERANCE}")),
+            "min_area" => number(value, &mut json.min_area, |_| true)
+                .map_err(|()| "a whole number of pixels".to_owned()),
+            "rle" => {
+                let kinds = match value.to_ascii_lowercase().as_str() {
+                    "coco" => Some((true, false)),
+                    "label-studio" => Some((false, true)),
+                    "both" => Some((true, true)),
+                    "none" => Some((false, false)),
+                    _ => None,
+                };
+                kinds
+                    .map(|kinds| (json.coco_rle, json.brush_rle) = kinds)
+                    .ok_or_else(|| "coco, label-studio, both, none".to_owned())
+            }
+            _ => return None,
+        })
+    }
+}
+
+fn switch(value: &str, target: &mut bool) -> Result<(), String> {
+    *target = match value.to_ascii_lowercase().as_str() {
+        "true" => true,
+        "false" => false,
+        _ => return Err("true, false".to_owned()),
+    };
+    Ok(())
+}
+
+fn number<T: FromStr>(
+    value: &str,
+    target: &mut T,
+    is_allowed: impl FnOnce(&T) -> bool,
+) -> Result<(), ()> {
+    *target = value.parse().ok().filter(is_allowed).ok_or(())?;
+    Ok(())
+}
+
+fn scales(value: &str, target: &mut Vec<f32>) -> Result<(), String> {
+    let scales = value.split(':').map(|scale| scale.trim().parse().ok());
+    let scales: Option<Vec<f32>> =
+        scales.map(|scale| scale.filter(|s| SCALES.contains(s))).collect();
+    *target = scales.filter(|scales| scales.len() <= MAX_SCALES).ok_or_else(|| {
+        format!(
+            "1 to {MAX_SCALES} numbers from {} to {} with colons between, as 0.75:1:1.25",
+            SCALES.start(),
+            SCALES.end()
+        )
+    })?;
+    Ok(())
+}
+
+/// What the client sent, short enough for a message.
+pub(super) fn short(text: &str) -> String {
+    const MOST: usize = 100;
+    let start: String = text.chars().take(MOST).collect();
+    if start.len() < text.len() { format!("{start:?}...") } else { format!("{start:?}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(value: &str) -> Result<Options, Refusal> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CUSTOM_ATTRIBUTES, HeaderValue::from_str(value).unwrap());
+        Options::parse(&headers)
+    }
+
+    fn refused(value: &str) -> String {
+        let refusal = parse(value).unwrap_err();
+        assert_eq!(refusal.error_type(), ErrorType::InvalidOption);
+        refusal.to_json()["error"].as_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn every_option_is_read_and_the_clients_own_keys_are_ignored() {
+        assert_eq!(Options::parse(&HeaderMap::new()).unwrap(), Options::default());
+        for own in ["", "trace=7c1,user", "c000b4f9-df62-4c85-a0bf-7c525f9104a4", ";;, ,", "a=b=c"]
+        {
+            assert_eq!(parse(own).unwrap(), Options::default(), "{own}");
+        }
+        let options = parse("trace=1; Tile=TRUE,flip=true;scales=0.75:1:1.25").unwrap();
+        let view = View { tile: true, flip: true, scales: vec![0.75, 1.0, 1.25] };
+        assert_eq!(options.view, view);
+        let json = parse("polygons=false,tolerance=2.5,min_area=40,rle=both,background=true");
+        assert_eq!(
+            json.unwrap().json,
+            JsonOptions {
+                polygons: false,
+                tolerance: 2.5,
+                min_area: 40,
+                coco_rle: true,
+                brush_rle: true,
+                background: true
+            }
+        );
+        assert!(!parse("rle=none").unwrap().json.coco_rle);
+        assert!(parse("rle=Label-Studio").unwrap().json.brush_rle);
+    }
+
+    #[test]
+    fn all_problems_are_named_with_what_is_allowed() {
+        let words = refused("tile=maybe, scales=0.1:1, tolerance=-1, rle=png, min_area=2.5, flip");
+        for part in [
+            "tile is \"maybe\"; allowed: true, false",
+            "scales is \"0.1:1\"; allowed: 1 to 5 numbers from 0.25 to 4",
+            "tolerance is \"-1\"; allowed: pixels from 0 to 100",
+            "rle is \"png\"; allowed: coco, label-studio, both, none",
+            "min_area is \"2.5\"; allowed: a whole number",
+            "flip is \"\"; allowed: true, false",
+        ] {
+            assert!(words.contains(part), "{part} is not in {words}");
+        }
+        for bad in ["scales=1:1:1:1:1:1", "scales=", "scales=nan", "tolerance=nan", "tolerance=inf"]
+        {
+            refused(bad);
+        }
+        assert!(refused("flip=true,flip=false").contains("flip is given twice"));
+        assert!(refused(&"a".repeat(1025)).contains("1025 characters; allowed: up to 1024"));
+        let mut headers = HeaderMap::new();
+        headers.insert(CUSTOM_ATTRIBUTES, HeaderValue::from_bytes(b"tile=\xe9").unwrap());
+        assert!(Options::parse(&headers).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_header_gives_options_within_their_ranges_or_a_refusal(
+            pairs in proptest::collection::vec(
+                ("tile|flip|scales|polygons|tolerance|min_area|rle|background|x", "[ -~]{0,12}|[0-9.:]{1,9}"),
+                0..5,
+            ),
+        ) {
+            let text: Vec<_> = pairs.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            if let Ok(options) = parse(&text.join(",")) {
+                prop_assert!(options.view.scales.len() <= MAX_SCALES);
+                prop_assert!(options.view.scales.iter().all(|scale| SCALES.contains(scale)));
+                prop_assert!((0.0..=MOST_TOLERANCE).contains(&options.json.tolerance));
+            }
+        }
+    }
+}

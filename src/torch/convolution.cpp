@@ -1,0 +1,75 @@
+// Convolutions by oneDNN with weights in its own layout, with ReLU and sums in the same pass: operators of libtorch that
+// tch does not bind (PyTorch's own compiler calls them). The Rust face is convolution.rs.
+
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/stack.h>
+
+#include <cstring>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace {
+
+using c10::IValue;
+
+IValue pair(int64_t value) { return IValue(std::vector<int64_t>{value, value}); }
+
+// Arguments of an activation: none.
+IValue nothing() { return IValue(c10::List<std::optional<at::Scalar>>()); }
+
+at::Tensor call(const char *name, const char *overload, torch::jit::Stack stack) {
+  c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).callBoxed(stack);
+  return stack.at(0).toTensor();
+}
+
+template <class Work> at::Tensor *guarded(char **problem, Work work) {
+  *problem = nullptr;
+  try {
+    try {
+      return new at::Tensor(work());
+    } catch (const std::exception &error) {
+      *problem = strdup(error.what());
+    }
+  } catch (...) {
+  }
+  return nullptr;
+}
+
+} // namespace
+
+extern "C" {
+
+// As `struct Geometry` in convolution.rs.
+struct maskmaker_geometry {
+  int64_t padding, stride, dilation;
+};
+
+// The weight in the layout that oneDNN likes best for these settings; null and `problem` where it cannot.
+at::Tensor *maskmaker_pack_convolution(const at::Tensor *weight, const maskmaker_geometry *geometry, char **problem) {
+  return guarded(problem, [&] {
+    return call("mkldnn::_reorder_convolution_weight", "",
+                {*weight, pair(geometry->padding), pair(geometry->stride), pair(geometry->dilation), int64_t{1}, IValue()});
+  });
+}
+
+// The convolution of `input`; with `relu` its positive part; with `sum` that of itself and `sum`, which is written over
+// and is what is given back.
+at::Tensor *maskmaker_convolve(const at::Tensor *input, const at::Tensor *weight, const at::Tensor *bias,
+                               const maskmaker_geometry *geometry, bool relu, const at::Tensor *sum, char **problem) {
+  return guarded(problem, [&] {
+    const auto padding = pair(geometry->padding), stride = pair(geometry->stride), dilation = pair(geometry->dilation);
+    const IValue offset = bias ? IValue(*bias) : IValue();
+    const int64_t groups = 1;
+    if (!sum) {
+      return call("mkldnn::_convolution_pointwise", "",
+                  {*input, *weight, offset, padding, stride, dilation, groups, std::string(relu ? "relu" : "none"),
+                   nothing(), std::string()});
+    }
+    const IValue activation = relu ? IValue(std::string("relu")) : IValue();
+    return call("mkldnn::_convolution_pointwise_", "binary",
+                {*sum, *input, *weight, offset, padding, stride, dilation, groups, std::string("add"), at::Scalar(1.0),
+                 activation, nothing(), IValue()});
+  });
+}
+}
