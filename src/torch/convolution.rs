@@ -77,8 +77,7 @@ impl PackedConvolution {
     }
 
     fn call(&self, input: &Tensor, relu: bool, sum: Option<&Tensor>) -> Result<Tensor> {
-        let optional =
-            |tensor: Option<&Tensor>| tensor.map_or(std::ptr::null(), Tensor::as_ptr);
+        let optional = |tensor: Option<&Tensor>| tensor.map_or(std::ptr::null(), Tensor::as_ptr);
         let mut problem = std::ptr::null_mut();
         // Sound: all tensors live through the call, null is an absent one, and the result is a new handle.
         let out = unsafe {
