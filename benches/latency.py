@@ -1,23 +1,24 @@
 #!/usr/bin/env python3
-"""The peers that benches/latency.rs is measured against, each in a process of its own (benches/latency.sh runs them in turn).
+"""The peers that benches/latency.rs is measured against, and who drives them all (benches/latency.sh says how).
 
-  latency.py make FOLDER               writes an artifact (docs/artifact.md): fcn, resnet-50, 21 classes, weights by chance
-  latency.py time KIND FOLDER          times one forward pass of one normalised 480x480 image to logits [1, 21, 480, 480]
-  latency.py judge FOLDER [--by cpu_seconds]  the table, from the results/KIND.ROUND that latency.sh left in FOLDER
+  latency.py make FOLDER          writes an artifact (docs/artifact.md): fcn, resnet-50, 21 classes, weights by chance
+  latency.py time KIND FOLDER     times forward passes of one normalised 480x480 image to logits [1, 21, 480, 480]
+  latency.py turns FOLDER KIND=COMMAND...  starts the commands, has them take turns pass by pass, and prints the table
 
 KIND: eager, channels_last, frozen (torch.jit.trace, freeze, optimize_for_inference), autocast_bf16 (eager, channels_last),
-weights_bf16 (channels_last, the weights themselves bfloat16, frozen), onnxruntime, openvino, openvino_bf16. `time` prints
-one JSON line per timed pass, {"seconds": s, "cpu_seconds": c}, and writes the first logits to FOLDER/logits/KIND.npy. With one
-thread the processor time is nearly the same on a busy machine as on an idle one (threads that wait for each other spin).
+weights_bf16 (channels_last, the weights themselves bfloat16, frozen), onnxruntime, openvino, openvino_bf16. `time`, as
+benches/latency.rs, warms up, prints "ready", and then answers every line that it reads with one pass and the JSON line
+{"seconds": s, "cpu_seconds": c}; it writes the first logits to FOLDER/logits/KIND.npy. With one thread the processor time
+is nearly the same on a busy machine as on an idle one (threads that wait for each other spin).
 """
 
 import argparse
-import glob
+import contextlib
 import json
-import os
 import pathlib
-import re
+import shlex
 import statistics
+import subprocess
 import sys
 import time
 
@@ -161,11 +162,36 @@ def measure(kind, folder, args):
     numpy.save(folder / "logits" / f"{kind}.npy", logits)
     for _ in range(args.warmup):
         once()
-    for _ in range(args.runs):
+    print("ready", flush=True)
+    for _ in sys.stdin:
         start, cpu = time.perf_counter(), time.process_time()
         once()
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
         print(json.dumps({"seconds": round(seconds, 6), "cpu_seconds": round(cpu, 6)}), flush=True)
+
+
+def turns(commands, args):
+    """{kind: [seconds of each round]}. All processes of a round live at once, and between two passes of one every other has
+    one pass, so that what else the machine does meets all alike; a round has new processes, because where one's memory
+    came to lie stays with it."""
+    times = {kind: [] for kind in commands}
+    for number in range(1, args.rounds + 1):
+        print(f"round {number} of {args.rounds}", file=sys.stderr, flush=True)
+        with contextlib.ExitStack() as stack:
+            running = {}
+            for kind, command in commands.items():
+                pipe = subprocess.PIPE
+                running[kind] = stack.enter_context(subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, bufsize=1))
+                if running[kind].stdout.readline() != "ready\n":
+                    sys.exit(f"{kind} did not start: {shlex.join(command)}")
+                times[kind].append([])
+            for _ in range(args.runs):
+                for kind, process in running.items():
+                    # Threads of the last one that still wait for work get the time to go to sleep.
+                    time.sleep(0.2)
+                    process.stdin.write("\n")
+                    times[kind][-1].append(json.loads(process.stdout.readline())[args.by])
+    return times
 
 
 def difference(folder, kind, truth):
@@ -179,15 +205,7 @@ def difference(folder, kind, truth):
     return f"another class in {(logits.argmax(1) != classes).mean():.2%} of the pixels; logits off by {off:.1e} of the largest"
 
 
-def judge(folder, by):
-    times = {}
-    for path in sorted(glob.glob(str(folder / "results" / "*.*"))):
-        kind = re.sub(r"\.\d+$", "", os.path.basename(path))
-        with open(path) as file:
-            seconds = [json.loads(line)[by] for line in file if line.strip()]
-        if not seconds:
-            sys.exit(f"{path} has no passes: the run of {kind} failed")
-        times.setdefault(kind, []).append(seconds)
+def judge(times, folder):
     every = {kind: [s for seconds in rounds for s in seconds] for kind, rounds in times.items()}
     median = {kind: statistics.median(seconds) for kind, seconds in every.items()}
     truth = numpy.load(folder / "logits" / "eager.npy") if "eager" in every else None
@@ -215,23 +233,26 @@ def judge(folder, by):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     todo = parser.add_subparsers(dest="todo", required=True)
-    for name in ("make", "time", "judge"):
+    for name in ("make", "time", "turns"):
         command = todo.add_parser(name)
         if name == "time":
             command.add_argument("kind")
-            command.add_argument("--runs", type=int, default=5)
             command.add_argument("--warmup", type=int, default=2)
             command.add_argument("--threads", type=int, default=2)
-        if name == "judge":
-            command.add_argument("--by", choices=("seconds", "cpu_seconds"), default="seconds", help="the clock")
         command.add_argument("folder", type=pathlib.Path)
+        if name == "turns":
+            command.add_argument("commands", nargs="+", metavar="KIND=COMMAND")
+            command.add_argument("--rounds", type=int, default=5)
+            command.add_argument("--runs", type=int, default=5, help="passes of each in a round")
+            command.add_argument("--by", choices=("seconds", "cpu_seconds"), default="seconds", help="the clock")
     args = parser.parse_args()
     if args.todo == "make":
         make(args.folder)
     elif args.todo == "time":
         measure(args.kind, args.folder, args)
     else:
-        judge(args.folder, args.by)
+        commands = {kind: shlex.split(command) for kind, _, command in (one.partition("=") for one in args.commands)}
+        judge(turns(commands, args), args.folder)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 //! Times the engine as `latency.py` times its peers: one image of 480x480, fcn with resnet-50, 21 classes. It starts from
-//! 8-bit pixels and ends at class ids, so normalising and the largest logit of each pixel are timed too. Prints a JSON line
-//! per pass and writes the class ids to `FOLDER/ids/NAME`, a byte per pixel. `latency.sh` runs all in turn.
+//! 8-bit pixels and ends at class ids, so normalising and the largest logit of each pixel are timed too. Says when
+//! it is ready, then answers every line that it reads with one pass and a JSON line, and writes the class ids to
+//! `FOLDER/ids/NAME`, a byte per pixel. `latency.sh` has all take turns.
 #![allow(clippy::print_stdout)]
 
 use std::path::PathBuf;
@@ -17,8 +18,6 @@ const SIDE: u32 = 480;
 struct Arguments {
     /// The folder with config.json and model.safetensors.
     folder: PathBuf,
-    #[arg(long, default_value_t = 5)]
-    runs: usize,
     #[arg(long, default_value_t = 2)]
     warmup: usize,
     #[arg(long, default_value_t = 2)]
@@ -32,7 +31,7 @@ struct Arguments {
 }
 
 fn main() -> Result<()> {
-    let Arguments { folder, runs, warmup, threads, precision, name } = Arguments::parse();
+    let Arguments { folder, warmup, threads, precision, name } = Arguments::parse();
     let options = Options { precision, max_side: 2048, tile_side: 1024, threads: Some(threads) };
     let mut engine = Engine::load(&folder, options)?;
     let image = RgbImage::from_fn(SIDE, SIDE, |x, y| Rgb([0, 1, 2].map(|c| pixel(x, y, c))));
@@ -44,7 +43,8 @@ fn main() -> Result<()> {
     for _ in 0..warmup {
         pass(&mut engine, &image)?;
     }
-    for _ in 0..runs {
+    println!("ready");
+    for _ in std::io::stdin().lines() {
         let (start, cpu) = (Instant::now(), processor_seconds());
         pass(&mut engine, &image)?;
         let (seconds, cpu) = (start.elapsed().as_secs_f64(), processor_seconds() - cpu);

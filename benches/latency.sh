@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Times one forward pass of fcn with resnet-50 at 480x480, batch 1, in maskmaker, ONNX Runtime, OpenVINO and PyTorch: the
-# same weights, each in a process of its own, in turn, so that a busy machine disturbs all alike.
+# same weights, each in a process of its own, taking turns pass by pass, so that a busy machine disturbs all alike.
 #   benches/latency.sh [--rounds 5] [--runs 5] [--warmup 2] [--threads 2] [--by seconds|cpu_seconds] [--kinds KIND,...]
 # Prints medians, how far the answers differ, and ratios; exits with 1 if maskmaker takes, in 32 bits, more than 1.03
 # times the faster of ONNX Runtime and OpenVINO, or in bf16 more than 1.10 times OpenVINO's bf16. maskmaker's passes start
@@ -50,23 +50,20 @@ if [ ! -e "$folder/whole" ]; then
   "$target/maskmaker" export "$folder" --format onnx
   touch "$folder/whole"
 fi
-rm -rf "$folder/results" "$folder/logits" "$folder/ids"
-mkdir "$folder/results"
+rm -rf "$folder/logits" "$folder/ids"
 
-flags=(--runs "$runs" --warmup "$warmup" --threads "$threads")
-echo "$rounds rounds of $runs passes after $((warmup + 1)) to warm up, $threads threads" >&2
-for ((round = 1; round <= rounds; round++)); do
-  echo "round $round of $rounds, load $(cut -d' ' -f1 /proc/loadavg)" >&2
-  for kind in ${kinds//,/ }; do
-    case $kind in
-      maskmaker) run=("$target/examples/latency" "$folder" --precision fp32) ;;
-      maskmaker_bf16) run=("$target/examples/latency" "$folder" --precision bf16 --name maskmaker_bf16) ;;
-      onnxruntime | openvino | openvino_bf16) run=("$peers/bin/python" benches/latency.py time "$kind" "$folder") ;;
-      *) run=("$python" benches/latency.py time "$kind" "$folder") ;;
-    esac
-    # The settings of this machine are not what is compared.
-    env -u OMP_NUM_THREADS -u MKL_NUM_THREADS "${run[@]}" "${flags[@]}" >"$folder/results/$kind.$round"
-  done
+flags="--warmup $warmup --threads $threads"
+commands=()
+for kind in ${kinds//,/ }; do
+  case $kind in
+    maskmaker) run="$target/examples/latency $folder --precision fp32" ;;
+    maskmaker_bf16) run="$target/examples/latency $folder --precision bf16 --name maskmaker_bf16" ;;
+    onnxruntime | openvino | openvino_bf16) run="$peers/bin/python benches/latency.py time $kind $folder" ;;
+    *) run="$python benches/latency.py time $kind $folder" ;;
+  esac
+  commands+=("$kind=$run $flags")
 done
-
-"$peers/bin/python" benches/latency.py judge "$folder" --by "$by"
+echo "$rounds rounds of $runs passes after $((warmup + 1)) to warm up, $threads threads" >&2
+# The settings of this machine are not what is compared.
+exec env -u OMP_NUM_THREADS -u MKL_NUM_THREADS "$peers/bin/python" benches/latency.py turns "$folder" "${commands[@]}" \
+  --rounds "$rounds" --runs "$runs" --by "$by"

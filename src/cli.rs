@@ -27,6 +27,7 @@ use crate::imaging::Limits;
 use crate::inference::{Options, Precision};
 use crate::model::size::MAX_SIDE;
 use crate::sagemaker::{MlRoot, failure, hyperparameters};
+use crate::torch;
 
 /// The version and the git revision that the program was built from.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("MASKMAKER_REVISION"), ")");
@@ -209,6 +210,7 @@ struct Sample {
 
 /// Runs the program; the exit code says whose fault a failure is (design: 18).
 pub fn main() -> ExitCode {
+    torch::bound_caches();
     let cli = Cli::parse_from(arguments(env::args_os()));
     let root = MlRoot::new(&cli.ml_root);
     let is_training = matches!(cli.command, Command::Train(_));

@@ -4,6 +4,7 @@
 //! TorchScript module (`scripted`); either gives logits on a grid for an image that is looked at as asked (`passes`,
 //! `tiles`), and `readout` makes classes, confidence and probabilities at the image's size of them.
 
+mod argmax;
 mod engine;
 mod fuse;
 mod passes;

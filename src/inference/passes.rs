@@ -28,6 +28,7 @@ pub(super) enum Core {
 #[derive(Debug)]
 pub(super) struct Passes {
     core: Core,
+    values: [[f32; 256]; 3],
     mean: Tensor,
     deviation: Tensor,
 }
@@ -46,7 +47,7 @@ impl Passes {
         let device = core.device();
         let on_device = |values: &[f32]| Tensor::f_from_slice(values)?.f_to_device(device);
         let (mean, deviation) = (on_device(&MEAN)?, on_device(&DEVIATION)?);
-        Ok(Self { core, mean, deviation })
+        Ok(Self { core, values: normalised_bytes(), mean, deviation })
     }
 
     /// The scores of images of one size, all looked at in the same way.
@@ -142,22 +143,35 @@ impl Passes {
         }
     }
 
-    /// `[batch, 3, height, width]` in channels-last memory; the bytes cross to the device as they are (design: 7).
+    /// `[batch, 3, height, width]` in channels-last memory; to a GPU the bytes cross as they are (design: 7).
     fn normalised(&self, images: &[&RgbImage]) -> Result<Tensor> {
         let (width, height) = images.first().map_or((0, 0), |image| image.dimensions());
         let size = [images.len() as i64, i64::from(height), i64::from(width), 3];
-        let bytes = match images {
-            [one] => Cow::Borrowed(one.as_raw()),
-            several => {
-                Cow::Owned(several.iter().flat_map(|image| image.as_raw()).copied().collect())
-            }
+        let device = self.core.device();
+        let bytes = || images.iter().flat_map(|image| image.as_raw());
+        let normalised = if device == Device::Cpu {
+            let values: Vec<f32> = bytes()
+                .zip(self.values.iter().cycle())
+                .map(|(&byte, values)| values[usize::from(byte)])
+                .collect();
+            Tensor::f_from_slice(&values)?.f_reshape(size)?
+        } else {
+            let bytes: Vec<u8> = bytes().copied().collect();
+            let pixels = Tensor::f_from_data_size(&bytes, &size, Kind::Uint8)?;
+            let mut pixels = pixels.f_to_device(device)?.f_to_kind(Kind::Float)?;
+            let mut scaled = pixels.f_div_scalar_(255.0)?;
+            let mut centred = scaled.f_sub_(&self.mean)?;
+            centred.f_div_(&self.deviation)?
         };
-        let pixels = Tensor::f_from_data_size(&bytes, &size, Kind::Uint8)?;
-        let mut images = pixels.f_to_device(self.core.device())?.f_to_kind(Kind::Float)?;
-        let mut scaled = images.f_div_scalar_(255.0)?;
-        let mut centred = scaled.f_sub_(&self.mean)?;
-        Ok(centred.f_div_(&self.deviation)?.f_permute([0, 3, 1, 2])?)
+        Ok(normalised.f_permute([0, 3, 1, 2])?)
     }
+}
+
+/// Of each channel: what each byte becomes.
+fn normalised_bytes() -> [[f32; 256]; 3] {
+    std::array::from_fn(|channel| {
+        std::array::from_fn(|byte| (byte as f32 / 255.0 - MEAN[channel]) / DEVIATION[channel])
+    })
 }
 
 impl Core {

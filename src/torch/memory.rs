@@ -1,4 +1,4 @@
-//! Looking into a tensor's memory, giving freed memory back, and leaving without taking libtorch down.
+//! Looking into a tensor's memory, keeping libtorch's within bounds, and leaving without taking libtorch down.
 
 // Each block says why it is sound.
 #![allow(unsafe_code)]
@@ -25,6 +25,23 @@ pub fn floats(tensor: &Tensor) -> Result<&[f32]> {
     // Sound: a contiguous tensor has `numel` elements one after the other from its data pointer on, they live as
     // long as the tensor that is borrowed, and nobody here writes to a tensor that others look into.
     Ok(unsafe { std::slice::from_raw_parts(first, count) })
+}
+
+/// What oneDNN and the layer above it remember of the convolutions they made: of 1024 of them unless told otherwise,
+/// which every new size of image fills up by tens, 100 KB each. These are of the last few sizes.
+const CACHES: [(&str, &str); 2] =
+    [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256"), ("LRU_CACHE_CAPACITY", "64")];
+
+/// Bounds what libtorch keeps of past computations, unless the environment says otherwise. To be called at the start of
+/// the process: libtorch reads this when it computes first, and with a second thread running nothing is done.
+pub fn bound_caches() {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    for (name, value) in CACHES {
+        if threads == 1 && std::env::var_os(name).is_none() {
+            // Sound: no other thread is there that could read the environment meanwhile.
+            unsafe { std::env::set_var(name, value) };
+        }
+    }
 }
 
 /// Gives memory that was freed back to the system: after a model was loaded, and after one was let go.

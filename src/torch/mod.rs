@@ -11,6 +11,6 @@ mod text;
 
 pub use convolution::{Geometry, PackedConvolution};
 pub use cuda::{compute_capability, device};
-pub use memory::{floats, give_back_memory, leave};
+pub use memory::{bound_caches, floats, give_back_memory, leave};
 pub use module::FrozenModule;
 pub use script::{Named, write_torchscript};

@@ -1,0 +1,180 @@
+//! The class of every pixel, from logits on a coarser grid.
+
+use std::ops::Range;
+
+/// Pixels in a row (or column) that lie between the same two cells of the grid.
+#[derive(Debug, PartialEq)]
+struct Span {
+    pixels: Range<usize>,
+    before: usize,
+    after: usize,
+}
+
+/// How pixels lie between the cells along one side of the image.
+struct Side {
+    spans: Vec<Span>,
+    /// Of each pixel: how much of the cell after it goes into it.
+    shares: Vec<f32>,
+}
+
+impl Side {
+    /// `pixels` of the `full` ones that `cells` cover: centres to centres, as PyTorch's `interpolate` with corners not
+    /// aligned.
+    fn new(cells: usize, full: usize, pixels: usize) -> Self {
+        let scale = cells as f32 / full as f32;
+        let mut side = Self { spans: Vec::new(), shares: Vec::with_capacity(pixels) };
+        for pixel in 0..pixels {
+            let at = ((pixel as f32 + 0.5) * scale - 0.5).max(0.0);
+            let before = (at as usize).min(cells - 1);
+            side.shares.push((at - before as f32).min(1.0));
+            match side.spans.last_mut() {
+                Some(span) if span.before == before => span.pixels.end = pixel + 1,
+                _ => {
+                    let after = (before + 1).min(cells - 1);
+                    side.spans.push(Span { pixels: pixel..pixel + 1, before, after });
+                }
+            }
+        }
+        side
+    }
+}
+
+/// The class with the highest bilinearly interpolated logit at every pixel, the lowest class among equals, without the
+/// interpolated logits ever being in memory.
+///
+/// `logits` are planes `[classes, rows, columns]` that cover `full` pixels (width, height), of which the first `size` are
+/// answered. What is interpolated lies between the corners, so that a class whose highest corner is below the lowest of
+/// another cannot win between them: of most of the cells one class is left, and nothing is interpolated there.
+pub(super) fn classes(
+    logits: &[f32],
+    (rows, columns): (usize, usize),
+    full: (usize, usize),
+    (width, height): (usize, usize),
+) -> Vec<u8> {
+    let mut ids = vec![0; width * height];
+    if rows == 0 || columns == 0 {
+        return ids;
+    }
+    let (across, down) = (Side::new(columns, full.0, width), Side::new(rows, full.1, height));
+    let planes: Vec<&[f32]> = logits.chunks_exact(rows * columns).collect();
+    let mut best = Vec::new();
+    let mut able: Vec<(u8, [f32; 4])> = Vec::with_capacity(planes.len());
+    for ys in &down.spans {
+        for xs in &across.spans {
+            candidates(&planes, columns, xs, ys, &mut able);
+            if let [(class, _)] = able[..] {
+                for y in ys.pixels.clone() {
+                    ids[y * width..][xs.pixels.clone()].fill(class);
+                }
+                continue;
+            }
+            let shares = &across.shares[xs.pixels.clone()];
+            for y in ys.pixels.clone() {
+                let share = down.shares[y];
+                let ids = &mut ids[y * width..][xs.pixels.clone()];
+                best.clear();
+                best.resize(ids.len(), f32::NEG_INFINITY);
+                for &(class, [a, b, c, d]) in &able {
+                    let (left, right) = (between(a, c, share), between(b, d, share));
+                    for ((best, id), &share) in best.iter_mut().zip(ids.iter_mut()).zip(shares) {
+                        let score = between(left, right, share);
+                        let better = score > *best;
+                        *best = if better { score } else { *best };
+                        *id = if better { class } else { *id };
+                    }
+                }
+            }
+        }
+    }
+    ids
+}
+
+fn between(before: f32, after: f32, share: f32) -> f32 {
+    (1.0 - share) * before + share * after
+}
+
+/// The classes that can win somewhere between four cells, with their logits there: above left, above right, below left,
+/// below right.
+fn candidates(
+    planes: &[&[f32]],
+    columns: usize,
+    xs: &Span,
+    ys: &Span,
+    able: &mut Vec<(u8, [f32; 4])>,
+) {
+    let at = [
+        (ys.before, xs.before),
+        (ys.before, xs.after),
+        (ys.after, xs.before),
+        (ys.after, xs.after),
+    ]
+    .map(|(row, column)| row * columns + column);
+    able.clear();
+    let mut floor = f32::NEG_INFINITY;
+    for (class, plane) in planes.iter().enumerate() {
+        let corners = at.map(|at| plane[at]);
+        let [a, b, c, d] = corners;
+        if a.max(b).max(c.max(d)) < floor {
+            continue;
+        }
+        floor = floor.max(a.min(b).min(c.min(d)));
+        able.push((class as u8, corners));
+    }
+    able.retain(|(_, [a, b, c, d])| a.max(*b).max(c.max(*d)) >= floor);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tch::{Kind, Tensor};
+
+    use super::*;
+
+    /// What PyTorch interpolates, `[classes, height, width]`.
+    fn enlarged(logits: &[f32], grid: (usize, usize), full: (usize, usize)) -> Tensor {
+        let classes = (logits.len() / (grid.0 * grid.1)) as i64;
+        let tensor = Tensor::from_slice(logits).reshape([1, classes, grid.0 as i64, grid.1 as i64]);
+        let full = [full.1 as i64, full.0 as i64];
+        tensor.upsample_bilinear2d(full, false, None, None).squeeze_dim(0)
+    }
+
+    #[test]
+    fn pixels_lie_between_the_centres_of_cells() {
+        let side = Side::new(2, 8, 7);
+        let span = |pixels, before, after| Span { pixels, before, after };
+        assert_eq!(side.spans, [span(0..6, 0, 1), span(6..7, 1, 1)]);
+        assert_eq!(side.shares, [0.0, 0.0, 0.125, 0.375, 0.625, 0.875, 0.125]);
+    }
+
+    #[test]
+    fn among_equals_the_lowest_class_wins_and_what_is_no_number_never_does() {
+        assert_eq!(classes(&[1.0, 1.0], (1, 1), (2, 2), (2, 2)), [0; 4]);
+        assert_eq!(classes(&[f32::NAN, 0.0], (1, 1), (1, 1), (1, 1)), [1]);
+        assert_eq!(classes(&[f32::NAN, f32::NAN], (1, 1), (1, 1), (1, 1)), [0]);
+        assert_eq!(classes(&[], (0, 0), (1, 1), (1, 1)), [0]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_pixel_gets_a_class_that_pytorchs_interpolation_finds_the_highest(
+            count in 1usize..6,
+            grid in (1usize..7, 1usize..7),
+            full in (1usize..40, 1usize..40),
+            cut in (0usize..8, 0usize..8),
+            seed in any::<u32>(),
+        ) {
+            let numbers = count * grid.0 * grid.1;
+            let logits: Vec<f32> =
+                (0..numbers).map(|n| ((n as f32 + seed as f32 / 1e5) * 12.9898).sin() * 3.0).collect();
+            let size = (full.0.saturating_sub(cut.0).max(1), full.1.saturating_sub(cut.1).max(1));
+            let ids = classes(&logits, grid, full, size);
+            let scores = enlarged(&logits, grid, full).to_kind(Kind::Double);
+            for (pixel, &id) in ids.iter().enumerate() {
+                let (x, y) = ((pixel % size.0) as i64, (pixel / size.0) as i64);
+                let column: Vec<f64> = (0..count as i64).map(|class| scores.double_value(&[class, y, x])).collect();
+                let highest = column.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                prop_assert!(column[usize::from(id)] > highest - 1e-5, "{column:?} at {x}, {y}: {id}");
+            }
+        }
+    }
+}
