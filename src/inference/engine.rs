@@ -77,8 +77,7 @@ fn artifact(folder: &Path, options: Options) -> Result<Engine> {
     let Artifact { config, network } = Artifact::read(folder, device)?;
     let compute = compute(options.precision, device, config.bf16.as_ref());
     let Config { class_names, num_classes, .. } = config;
-    let core = Core::Prepared(Prepared::new(&network, compute)?);
-    drop(network);
+    let core = Core::Prepared(Prepared::new(network, compute)?);
     let labels = read_labels(&folder.join(LABELS), num_classes);
     let colours = labels.unwrap_or_default().into_iter().map(|label| label.colour).collect();
     Engine::new(core, class_names, colours, compute.name(), options)

@@ -53,13 +53,15 @@ enum Kernel {
 }
 
 impl Prepared {
-    /// Folds and packs; the network's own weights can be dropped then.
-    pub(super) fn new(network: &Network, compute: Compute) -> Result<Self> {
-        let graph = network.graph();
+    /// Folds and packs. The network's own weights go one by one as they are packed, so that never two copies of all
+    /// are in memory.
+    pub(super) fn new(network: Network, compute: Compute) -> Result<Self> {
+        let device = network.device();
+        let (graph, mut weights) = network.into_parts();
         // The last operation only enlarges what the head answers: it is left to whoever needs pixels.
         let last = graph.nodes.get(graph.out).filter(|node| node.op == Op::ResizeLike);
         let out = last.and_then(|node| node.inputs.first().copied()).unwrap_or(graph.out);
-        let steps = fuse(graph, out);
+        let steps = fuse(&graph, out);
         let exact: Vec<&str> = graph.class_layers().map(|conv| conv.name.as_str()).collect();
         let mut reads = vec![None; graph.nodes.len()];
         for (index, step) in steps.iter().enumerate() {
@@ -76,7 +78,7 @@ impl Prepared {
                     Work::Conv { conv, norm, relu, .. } => {
                         let exact = exact.contains(&conv.name.as_str());
                         let kind = if exact { Kind::Float } else { compute.kind() };
-                        let kernel = kernel(&network.weights, &conv, norm.as_deref(), kind)?;
+                        let kernel = kernel(&mut weights, &conv, norm.as_deref(), kind)?;
                         Layer::Conv { kernel, relu, exact }
                     }
                 };
@@ -90,7 +92,6 @@ impl Prepared {
                 last_uses[*pass].push(value);
             }
         }
-        let device = network.device();
         Ok(Self { passes, last_uses, values: reads.len(), out, kind: compute.kind(), device })
     }
 
@@ -161,7 +162,7 @@ fn plain<'a>(op: &Op, get: impl Fn(usize) -> Result<&'a Tensor>, inputs: usize) 
 }
 
 /// A convolution's weights with its BatchNorm folded in, as this device likes them.
-fn kernel(weights: &Weights, conv: &Conv, norm: Option<&str>, kind: Kind) -> Result<Kernel> {
+fn kernel(weights: &mut Weights, conv: &Conv, norm: Option<&str>, kind: Kind) -> Result<Kernel> {
     let (weight, bias) = folded(weights, conv, norm)?;
     let (weight, bias) = (weight.f_to_kind(kind)?, bias.f_to_kind(kind)?);
     let geometry =
@@ -176,27 +177,24 @@ fn kernel(weights: &Weights, conv: &Conv, norm: Option<&str>, kind: Kind) -> Res
 }
 
 /// BatchNorm in inference is `(x - mean) / sqrt(variance + eps) * weight + bias`: a scale and an offset per channel.
-fn folded(weights: &Weights, conv: &Conv, norm: Option<&str>) -> Result<(Tensor, Tensor)> {
-    let double = |module: &str, leaf: &str| -> Result<Tensor> {
-        Ok(weights.get(module, leaf)?.f_detach()?.f_to_kind(Kind::Double)?)
+fn folded(weights: &mut Weights, conv: &Conv, norm: Option<&str>) -> Result<(Tensor, Tensor)> {
+    let mut weight = weights.take(&conv.name, "weight")?.f_detach()?;
+    let mut double = |module: &str, leaf: &str| -> Result<Tensor> {
+        Ok(weights.take(module, leaf)?.f_detach()?.f_to_kind(Kind::Double)?)
     };
-    let weight = double(&conv.name, "weight")?;
-    let bias = if conv.bias {
+    let mut bias = if conv.bias {
         double(&conv.name, "bias")?
     } else {
         Tensor::f_zeros([conv.output], (Kind::Double, weight.device()))?
     };
-    let (weight, bias) = match norm {
-        None => (weight, bias),
-        Some(norm) => {
-            let deviation = (double(norm, "running_var")?.f_add_scalar(EPSILON)?).f_sqrt()?;
-            let scale = double(norm, "weight")?.f_div(&deviation)?;
-            let offset = bias.f_sub(&double(norm, "running_mean")?)?.f_mul(&scale)?;
-            let bias = offset.f_add(&double(norm, "bias")?)?;
-            (weight.f_mul(&scale.f_reshape([-1, 1, 1, 1])?)?, bias)
-        }
-    };
-    Ok((weight.f_to_kind(Kind::Float)?, bias.f_to_kind(Kind::Float)?))
+    if let Some(norm) = norm {
+        let deviation = (double(norm, "running_var")?.f_add_scalar(EPSILON)?).f_sqrt()?;
+        let scale = double(norm, "weight")?.f_div(&deviation)?;
+        let offset = bias.f_sub(&double(norm, "running_mean")?)?.f_mul(&scale)?;
+        bias = offset.f_add(&double(norm, "bias")?)?;
+        let _ = weight.f_mul_(&scale.f_to_kind(Kind::Float)?.f_reshape([-1, 1, 1, 1])?)?;
+    }
+    Ok((weight, bias.f_to_kind(Kind::Float)?))
 }
 
 impl Kernel {
@@ -271,7 +269,7 @@ mod tests {
         for algorithm in [Algorithm::Fcn, Algorithm::Psp, Algorithm::Deeplab] {
             for backbone in [Backbone::Resnet18, Backbone::Resnet50] {
                 let network = network(algorithm, backbone);
-                let prepared = Prepared::new(&network, Compute::Fp32).unwrap();
+                let prepared = Prepared::new(network.copy().unwrap(), Compute::Fp32).unwrap();
                 for (height, width) in [(33, 50), (64, 40)] {
                     let input = channels_last(&[2, 3, height, width]);
                     let (graph, weights) = (network.graph(), &network.weights);
@@ -295,7 +293,7 @@ mod tests {
         let network = network(Algorithm::Fcn, Backbone::Resnet18);
         let input = channels_last(&[1, 3, 64, 64]);
         let logits = |compute| {
-            let prepared = Prepared::new(&network, compute).unwrap();
+            let prepared = Prepared::new(network.copy().unwrap(), compute).unwrap();
             tch::no_grad(|| prepared.logits(&input)).unwrap()
         };
         let (exact, fast) = (logits(Compute::Fp32), logits(Compute::Bf16));

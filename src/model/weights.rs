@@ -161,8 +161,14 @@ impl Weights {
         self.tensor(&format!("{module}.{leaf}"))
     }
 
+    /// The same, which is not here any more then.
+    pub fn take(&mut self, module: &str, leaf: &str) -> Result<Tensor> {
+        let name = format!("{module}.{leaf}");
+        self.tensors.remove(&name).ok_or_else(|| no_tensor(&name))
+    }
+
     fn tensor(&self, name: &str) -> Result<&Tensor> {
-        self.tensors.get(name).ok_or_else(|| Error::internal(format!("no tensor named {name}")))
+        self.tensors.get(name).ok_or_else(|| no_tensor(name))
     }
 
     /// What the optimizer changes, by name, in the order of the network.
@@ -177,7 +183,7 @@ impl Weights {
     pub fn replace(&mut self, name: &str, elements: &Tensor) -> Result<()> {
         let spec = self.specs.iter().find(|spec| spec.name == name);
         let (Some(spec), Some(own)) = (spec, self.tensors.get(name)) else {
-            return Err(Error::internal(format!("no tensor named {name}")));
+            return Err(no_tensor(name));
         };
         if elements.size() != spec.shape || elements.kind() != Kind::Float {
             return Err(Error::internal(format!(
@@ -208,6 +214,10 @@ pub fn open(bytes: &[u8]) -> Result<SafeTensors<'_>> {
 
 fn unwritable(cause: &safetensors::SafeTensorError) -> Error {
     Error::internal(format!("safetensors: {cause}"))
+}
+
+fn no_tensor(name: &str) -> Error {
+    Error::internal(format!("no tensor named {name}"))
 }
 
 /// Moves a tensor to where training wants it.

@@ -229,7 +229,7 @@ impl Thread {
         let image = RgbImage::from_pixel(side, side, image::Rgb([128; 3]));
         let work = model.about.work((side, side), &View::default());
         let mut best = Duration::MAX;
-        for _ in 0..3 {
+        for _ in 0..2 {
             let begun = Instant::now();
             batch::segment(engine, &[&image], &Ask::default())
                 .map_err(|error| error.within("the model fails on an image"))?;

@@ -45,12 +45,20 @@ struct maskmaker_geometry {
   int64_t padding, stride, dilation;
 };
 
-// The weight in the layout that oneDNN likes best for these settings; null and `problem` where it cannot.
-at::Tensor *maskmaker_pack_convolution(const at::Tensor *weight, const maskmaker_geometry *geometry, char **problem) {
+// The weight in the layout that oneDNN likes best for these settings, and for an input of these four sides if they are
+// known; null and `problem` where it cannot.
+at::Tensor *maskmaker_pack_convolution(const at::Tensor *weight, const maskmaker_geometry *geometry, const int64_t *input,
+                                       char **problem) {
   return guarded(problem, [&] {
     return call("mkldnn::_reorder_convolution_weight", "",
-                {*weight, pair(geometry->padding), pair(geometry->stride), pair(geometry->dilation), int64_t{1}, IValue()});
+                {*weight, pair(geometry->padding), pair(geometry->stride), pair(geometry->dilation), int64_t{1},
+                 input ? IValue(std::vector<int64_t>(input, input + 4)) : IValue()});
   });
+}
+
+// The bytes that tell one layout of packed weights from another.
+at::Tensor *maskmaker_layout(const at::Tensor *packed, char **problem) {
+  return guarded(problem, [&] { return call("mkldnn::_get_mkldnn_serialized_md", "", {*packed}); });
 }
 
 // The convolution of `input`; with `relu` its positive part; with `sum` that of itself and `sum`, which is written over

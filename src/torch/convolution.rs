@@ -4,9 +4,11 @@
 // The border to convolution.cpp: each block says why it is sound.
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ffi::c_char;
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
 use super::text::taken;
@@ -28,8 +30,10 @@ unsafe extern "C" {
     fn maskmaker_pack_convolution(
         weight: *const C_tensor,
         geometry: *const Geometry,
+        input: *const i64,
         problem: *mut *mut c_char,
     ) -> *mut C_tensor;
+    fn maskmaker_layout(packed: *const C_tensor, problem: *mut *mut c_char) -> *mut C_tensor;
     fn maskmaker_convolve(
         input: *const C_tensor,
         weight: *const C_tensor,
@@ -44,10 +48,31 @@ unsafe extern "C" {
 /// A convolution on the processor whose weight nobody else can read.
 #[derive(Debug)]
 pub struct PackedConvolution {
-    weight: Tensor,
+    weight: Weight,
     bias: Option<Tensor>,
     geometry: Geometry,
 }
+
+#[derive(Debug)]
+enum Weight {
+    /// In the one layout that oneDNN wants whatever the input's size, or nearly so: what it does not like it brings into
+    /// another at every call.
+    Fixed(Tensor),
+    /// In the layouts that the sizes seen so far want.
+    BySize { plain: Tensor, layouts: RefCell<Layouts> },
+}
+
+/// The same weight in different layouts: two or three are all that oneDNN asks for.
+#[derive(Debug, Default)]
+struct Layouts {
+    /// What tells each from the others, and the weight.
+    packed: Vec<(Vec<u8>, Tensor)>,
+    /// Which one an input of these sides wants.
+    wanted: HashMap<[i64; 4], usize>,
+}
+
+/// Sizes of inputs that are remembered.
+const SIZES: usize = 4096;
 
 impl PackedConvolution {
     /// Packs a weight `[output, input, kernel, kernel]` of 32-bit floats or bfloat16; the bias `[output]` is of the
@@ -56,12 +81,47 @@ impl PackedConvolution {
         if weight.device() != Device::Cpu || weight.dim() != 4 {
             return Err(crate::error::Error::internal("only 4-D weights on the CPU are packed"));
         }
-        let mut problem = std::ptr::null_mut();
-        // Sound: the tensor lives through the call, which keeps nothing of it that it does not own.
-        let packed = unsafe {
-            maskmaker_pack_convolution(weight.as_ptr(), &raw const geometry, &raw mut problem)
+        // Only of these does oneDNN change its mind with the size of the input, and bringing them from one of its
+        // layouts into another takes longer than a small image's whole pass.
+        let by_size = weight.kind() == Kind::Float && weight.size()[2..] == [1, 1];
+        let weight = if by_size {
+            // Whether it can at all; the layouts come with the inputs.
+            let _able = pack(&weight.f_narrow(0, 0, 1)?, geometry, None)?;
+            let plain = weight.shallow_clone();
+            Weight::BySize { plain, layouts: RefCell::default() }
+        } else {
+            Weight::Fixed(pack(weight, geometry, None)?)
         };
-        Ok(Self { weight: owned(packed, problem)?, bias, geometry })
+        Ok(Self { weight, bias, geometry })
+    }
+
+    /// The weight in the layout for this input.
+    fn weight(&self, input: &Tensor) -> Result<Tensor> {
+        let (plain, layouts) = match &self.weight {
+            Weight::Fixed(packed) => return Ok(packed.shallow_clone()),
+            Weight::BySize { plain, layouts } => (plain, layouts),
+        };
+        let Ok(sides) = <[i64; 4]>::try_from(input.size()) else {
+            return Err(crate::error::Error::internal("only 4-D inputs are convolved"));
+        };
+        let Layouts { packed, wanted } = &mut *layouts.borrow_mut();
+        let index = if let Some(&index) = wanted.get(&sides) {
+            index
+        } else {
+            let new = pack(plain, self.geometry, Some(&sides))?;
+            let layout = layout(&new)?;
+            let known = packed.iter().position(|(known, _)| *known == layout);
+            let index = known.unwrap_or(packed.len());
+            if known.is_none() {
+                packed.push((layout, new));
+            }
+            if wanted.len() == SIZES {
+                wanted.clear();
+            }
+            wanted.insert(sides, index);
+            index
+        };
+        Ok(packed[index].1.shallow_clone())
     }
 
     /// The convolution of `[batch, input, height, width]`, in channels-last memory as its input; with `relu` its
@@ -78,12 +138,13 @@ impl PackedConvolution {
 
     fn call(&self, input: &Tensor, relu: bool, sum: Option<&Tensor>) -> Result<Tensor> {
         let optional = |tensor: Option<&Tensor>| tensor.map_or(std::ptr::null(), Tensor::as_ptr);
+        let weight = self.weight(input)?;
         let mut problem = std::ptr::null_mut();
         // Sound: all tensors live through the call, null is an absent one, and the result is a new handle.
         let out = unsafe {
             maskmaker_convolve(
                 input.as_ptr(),
-                self.weight.as_ptr(),
+                weight.as_ptr(),
                 optional(self.bias.as_ref()),
                 &raw const self.geometry,
                 relu,
@@ -93,6 +154,24 @@ impl PackedConvolution {
         };
         owned(out, problem)
     }
+}
+
+fn pack(weight: &Tensor, geometry: Geometry, input: Option<&[i64; 4]>) -> Result<Tensor> {
+    let input = input.map_or(std::ptr::null(), |sides| sides.as_ptr());
+    let mut problem = std::ptr::null_mut();
+    // Sound: the tensor and the four numbers live through the call, which keeps nothing of them that it does not own.
+    let packed = unsafe {
+        maskmaker_pack_convolution(weight.as_ptr(), &raw const geometry, input, &raw mut problem)
+    };
+    owned(packed, problem)
+}
+
+/// What tells one layout from another.
+fn layout(packed: &Tensor) -> Result<Vec<u8>> {
+    let mut problem = std::ptr::null_mut();
+    // Sound: the tensor lives through the call.
+    let layout = unsafe { maskmaker_layout(packed.as_ptr(), &raw mut problem) };
+    Ok(owned(layout, problem)?.f_to_kind(Kind::Uint8)?.f_reshape([-1])?.try_into()?)
 }
 
 /// The tensor that the other side made, or what it said instead.
@@ -107,7 +186,6 @@ pub(super) fn owned(tensor: *mut C_tensor, problem: *mut c_char) -> Result<Tenso
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::Kind;
 
     const DILATED: Geometry = Geometry { padding: 2, stride: 1, dilation: 2 };
 
@@ -141,6 +219,23 @@ mod tests {
             assert!(close(&onto, &expected));
             assert_eq!(onto.data_ptr(), sum.data_ptr(), "the sum is written over");
         }
+    }
+
+    #[test]
+    fn pointwise_convolutions_keep_a_weight_for_each_layout_and_not_for_each_size() {
+        let geometry = Geometry { padding: 0, stride: 1, dilation: 1 };
+        let weight = waves(&[512, 64, 1, 1]);
+        let packed = PackedConvolution::new(&weight, None, geometry).unwrap();
+        let sizes = [(60, 60), (15, 20), (8, 8), (60, 60), (33, 7), (61, 60), (1, 1)];
+        for (height, width) in sizes {
+            let input = waves(&[1, 64, height, width]);
+            let plain = input.conv2d::<Tensor>(&weight, None, [1; 2], [0; 2], [1; 2], 1);
+            assert!(close(&packed.forward(&input, false).unwrap(), &plain));
+        }
+        let Weight::BySize { layouts, .. } = &packed.weight else { panic!("{packed:?}") };
+        let layouts = layouts.borrow();
+        assert_eq!(layouts.wanted.len(), 6);
+        assert!((1..=3).contains(&layouts.packed.len()), "{:?}", layouts.wanted);
     }
 
     #[test]
