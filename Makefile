@@ -91,7 +91,7 @@ test-image: ## Acceptance of the image: docker run, and SageMaker's Python SDKs 
 	tests/local_mode/run.sh
 
 test-page: libtorch ## The server's page in headless Chromium (Debian's packages chromium and chromium-driver)
-	cargo build --release --locked
+	cargo build --locked --bin maskmaker
 	tests/page/run.sh
 
 test-aws: libtorch ## What reads S3, against moto's server on loopback

@@ -2,7 +2,7 @@
 # The page at `/` in headless Chromium, against the server. `make test-page` calls it.
 #   tests/page/run.sh [TEST]...             for example Page.test_a_dropped_image_is_segmented
 # Needs python3, and Chromium with its driver: as root on Debian they are installed, elsewhere it says how and skips.
-# MASKMAKER_BIN          the program (default target/release/maskmaker)
+# MASKMAKER_BIN          the program (default target/debug/maskmaker)
 # MASKMAKER_PAGE_MODEL   a folder as train leaves it in /opt/ml/model; without it a small one is trained, which takes a minute
 # MASKMAKER_PAGE_SHOTS   a folder that keeps screenshots
 # Last line: "page: N passed, N failed, N skipped".
@@ -12,8 +12,8 @@ cd "$(dirname "$0")/../.."
 ends() { echo "page: $1 passed, $2 failed, $3 skipped"; exit "$4"; }
 skip() { echo "skipped: page: $1"; ends 0 0 1 0; }
 
-export MASKMAKER_BIN=${MASKMAKER_BIN:-${CARGO_TARGET_DIR:-target}/release/maskmaker}
-[ -x "$MASKMAKER_BIN" ] || { echo "$MASKMAKER_BIN is not there: cargo build --release --locked"; ends 0 1 0 1; }
+export MASKMAKER_BIN=${MASKMAKER_BIN:-${CARGO_TARGET_DIR:-target}/debug/maskmaker}
+[ -x "$MASKMAKER_BIN" ] || { echo "$MASKMAKER_BIN is not there: cargo build --locked --bin maskmaker"; ends 0 1 0 1; }
 command -v python3 >/dev/null || skip "python3 is missing"
 
 here() { command -v chromedriver >/dev/null && { command -v chromium || command -v google-chrome; } >/dev/null; }
