@@ -225,6 +225,17 @@ def test_weights_of_other_content_never_get_into_an_image(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_a_multi_model_host_is_told_what_this_version_serves(model):
-    run = docker("run", "--rm", "-e", "SAGEMAKER_MULTI_MODEL=true", "-v", f"{model}:/opt/ml/model:ro", IMAGE, "serve")
-    assert run.returncode == 3 and "SAGEMAKER_MULTI_MODEL is true" in run.stdout, run.stdout
+def test_a_multi_model_host_loads_asks_and_unloads(model, validation, tmp_path):
+    options = ["-e", "SAGEMAKER_MULTI_MODEL=true", "-v", f"{model}:/opt/ml/models/shapes/model:ro"]
+    expected = jobs.predicted(model, validation[:1], tmp_path)
+    with Server(model, *options).wait_until_ready() as server:
+        load = json.dumps({"model_name": "shapes", "url": "/opt/ml/models/shapes/model"})
+        kind = {"Content-Type": "application/json"}
+        assert server.request("POST", "/models", load, kind)[0] == 200, server.log()
+        assert server.request("POST", "/models", load, kind)[0] == 409
+        assert b'"shapes"' in server.request("GET", "/models")[1]
+        headers = {"Content-Type": "image/jpeg", "Accept": "image/png"}
+        status, mask = server.request("POST", "/models/shapes/invoke", validation[0].read_bytes(), headers)
+        assert (status, mask) == (200, expected[validation[0].stem]), mask
+        assert server.request("DELETE", "/models/shapes")[0] == 200
+        assert server.request("POST", "/models/shapes/invoke", validation[0].read_bytes(), headers)[0] == 404
