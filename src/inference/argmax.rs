@@ -55,8 +55,12 @@ pub(super) fn classes(
     if rows == 0 || columns == 0 {
         return ids;
     }
-    let (across, down) = (Side::new(columns, full.0, width), Side::new(rows, full.1, height));
     let planes: Vec<&[f32]> = logits.chunks_exact(rows * columns).collect();
+    if (columns, rows) == full {
+        of_each_cell(&planes, columns, width, &mut ids);
+        return ids;
+    }
+    let (across, down) = (Side::new(columns, full.0, width), Side::new(rows, full.1, height));
     let mut best = Vec::new();
     let mut able: Vec<(u8, [f32; 4])> = Vec::with_capacity(planes.len());
     for ys in &down.spans {
@@ -76,17 +80,34 @@ pub(super) fn classes(
                 best.resize(ids.len(), f32::NEG_INFINITY);
                 for &(class, [a, b, c, d]) in &able {
                     let (left, right) = (between(a, c, share), between(b, d, share));
-                    for ((best, id), &share) in best.iter_mut().zip(ids.iter_mut()).zip(shares) {
-                        let score = between(left, right, share);
-                        let better = score > *best;
-                        *best = if better { score } else { *best };
-                        *id = if better { class } else { *id };
-                    }
+                    let scores = shares.iter().map(|&share| between(left, right, share));
+                    compare(class, scores, &mut best, ids);
                 }
             }
         }
     }
     ids
+}
+
+/// The same where every cell is a pixel, a row at a time, of which the first `width` are wanted.
+fn of_each_cell(planes: &[&[f32]], columns: usize, width: usize, ids: &mut [u8]) {
+    let mut best = vec![0.0; width];
+    for (row, ids) in ids.chunks_exact_mut(width.max(1)).enumerate() {
+        best.fill(f32::NEG_INFINITY);
+        for (class, plane) in planes.iter().enumerate() {
+            let scores = plane[row * columns..][..width].iter().copied();
+            compare(class as u8, scores, &mut best, ids);
+        }
+    }
+}
+
+/// Where a class scores higher than the best so far, it is the best.
+fn compare(class: u8, scores: impl Iterator<Item = f32>, best: &mut [f32], ids: &mut [u8]) {
+    for ((best, id), score) in best.iter_mut().zip(ids).zip(scores) {
+        let better = score > *best;
+        *best = if better { score } else { *best };
+        *id = if better { class } else { *id };
+    }
 }
 
 fn between(before: f32, after: f32, share: f32) -> f32 {
@@ -149,8 +170,17 @@ mod tests {
     #[test]
     fn among_equals_the_lowest_class_wins_and_what_is_no_number_never_does() {
         assert_eq!(classes(&[1.0, 1.0], (1, 1), (2, 2), (2, 2)), [0; 4]);
-        assert_eq!(classes(&[f32::NAN, 0.0], (1, 1), (1, 1), (1, 1)), [1]);
-        assert_eq!(classes(&[f32::NAN, f32::NAN], (1, 1), (1, 1), (1, 1)), [0]);
+        for full in [(1, 1), (2, 2)] {
+            assert_eq!(classes(&[f32::NAN, 0.0], (1, 1), full, (1, 1)), [1]);
+            assert_eq!(classes(&[f32::NAN, f32::NAN], (1, 1), full, (1, 1)), [0]);
+        }
+    }
+
+    #[test]
+    fn cells_that_are_pixels_are_read_as_they_are() {
+        let logits = [0.0, 5.0, 1.0, 1.0, 9.0, 2.0, 1.0, 4.0, 1.0, 2.0, 8.0, 3.0];
+        assert_eq!(classes(&logits, (2, 3), (3, 2), (3, 2)), [1, 0, 0, 1, 0, 1]);
+        assert_eq!(classes(&logits, (2, 3), (3, 2), (2, 1)), [1, 0]);
         assert_eq!(classes(&[], (0, 0), (1, 1), (1, 1)), [0]);
     }
 
