@@ -319,8 +319,7 @@ def report(args, runs):
                 # Without the header nothing is known, which is no pass.
                 value = float("inf") if outside is None else outside
                 targets.append((f"{case}, {ours}: ms outside the stages at one client", value, "most", 0.3))
-            # At 640x480 a single pass in 32 bits takes longer than a second on two cores: what a start costs shows at 160x120.
-            if case == "fcn-160x120":
+            if case.startswith("fcn"):
                 targets.append((f"{case}, {ours}: seconds to the first mask", median(of[ours], "first"), "most", 1.0))
             for peer, limit in (("fastapi", 0.7), ("torchserve", 0.5)):
                 if case.startswith("fcn") and peer in of:

@@ -28,7 +28,7 @@ pub fn floats(tensor: &Tensor) -> Result<&[f32]> {
 }
 
 /// What oneDNN and the layer above it remember of the convolutions they made: of 1024 of them unless told otherwise,
-/// which every new size of image fills up by tens, 100 KB each. These are of the last few sizes.
+/// which every new size of image fills up by tens. These are of the last few sizes.
 const CACHES: [(&str, &str); 2] =
     [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256"), ("LRU_CACHE_CAPACITY", "64")];
 
