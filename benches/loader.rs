@@ -42,6 +42,7 @@ struct Arguments {
 }
 
 fn main() -> Result<()> {
+    maskmaker::torch::prepare_process();
     let arguments = Arguments::parse();
     // The mean and deviation are taken by the training thread; libtorch is to use it alone.
     tch::set_num_threads(1);

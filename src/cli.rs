@@ -10,7 +10,6 @@ use std::env;
 use std::ffi::OsString;
 use std::panic;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -208,9 +207,9 @@ struct Sample {
     seed: u64,
 }
 
-/// Runs the program; the exit code says whose fault a failure is (design: 18).
-pub fn main() -> ExitCode {
-    torch::bound_caches();
+/// Runs the program; the exit code says whose fault a failure is (design: 18). It ends here, without libtorch's own end.
+pub fn main() -> ! {
+    torch::prepare_process();
     let cli = Cli::parse_from(arguments(env::args_os()));
     let root = MlRoot::new(&cli.ml_root);
     let is_training = matches!(cli.command, Command::Train(_));
@@ -224,13 +223,14 @@ pub fn main() -> ExitCode {
         }
         Err(error)
     });
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+    let code = result.map_or_else(
+        |error| {
             note(format_args!("error: {error}"));
-            ExitCode::from(error.exit_code())
-        }
-    }
+            error.exit_code()
+        },
+        |()| 0,
+    );
+    torch::leave(code)
 }
 
 /// Called as `train` or `serve` (links in the image, for jobs that name no other entry point), the

@@ -1,5 +1,5 @@
 //! The `maskmaker` program; everything lives in the library.
 
-fn main() -> std::process::ExitCode {
+fn main() {
     maskmaker::cli::main()
 }

@@ -8,7 +8,6 @@ use crate::aws::{self, Client, Get, S3Uri, Store};
 use crate::error::Result;
 use crate::inference::{Engine, Options};
 use crate::serve::{self, BoxFuture, Fetch, Load, Loaded, Settings};
-use crate::torch::leave;
 
 /// The longest that S3 may bring nothing.
 const S3_TIMEOUT: Duration = Duration::from_secs(20);
@@ -17,8 +16,7 @@ const S3_TIMEOUT: Duration = Duration::from_secs(20);
 /// endpoint's own role.
 pub fn run(settings: &Settings, options: Options, references: bool) -> Result<()> {
     let fetch = references.then(|| Arc::new(Objects::default()) as Arc<dyn Fetch>);
-    serve::run(settings, Arc::new(Engines(options)), fetch)?;
-    leave(0)
+    serve::run(settings, Arc::new(Engines(options)), fetch)
 }
 
 /// Makes engines of model folders.

@@ -2,6 +2,38 @@
 
 use std::ops::Range;
 
+/// Pixels that are compared at a time.
+const LANES: usize = 16;
+
+/// One image's logits on its grid, whichever way they lie in memory.
+pub(super) struct Logits<'a> {
+    values: &'a [f32],
+    classes: usize,
+    /// How far apart the logits of one cell are, and those of one class.
+    steps: (usize, usize),
+    rows: usize,
+    columns: usize,
+}
+
+impl<'a> Logits<'a> {
+    /// Planes `[classes, rows, columns]`.
+    pub(super) fn planes(values: &'a [f32], (rows, columns): (usize, usize)) -> Self {
+        let cells = rows * columns;
+        let classes = values.len().checked_div(cells).unwrap_or(0);
+        Self { values, classes, steps: (cells, 1), rows, columns }
+    }
+
+    /// Cells `[rows, columns, classes]`, which is channels-last memory.
+    pub(super) fn cells(values: &'a [f32], (rows, columns): (usize, usize)) -> Self {
+        let classes = values.len().checked_div(rows * columns).unwrap_or(0);
+        Self { values, classes, steps: (1, classes), rows, columns }
+    }
+
+    fn at(&self, class: usize, cell: usize) -> f32 {
+        self.values[class * self.steps.0 + cell * self.steps.1]
+    }
+}
+
 /// Pixels in a row (or column) that lie between the same two cells of the grid.
 #[derive(Debug, PartialEq)]
 struct Span {
@@ -42,30 +74,29 @@ impl Side {
 /// The class with the highest bilinearly interpolated logit at every pixel, the lowest class among equals, without the
 /// interpolated logits ever being in memory.
 ///
-/// `logits` are planes `[classes, rows, columns]` that cover `full` pixels (width, height), of which the first `size` are
-/// answered. What is interpolated lies between the corners, so that a class whose highest corner is below the lowest of
-/// another cannot win between them: of most of the cells one class is left, and nothing is interpolated there.
+/// `logits` cover `full` pixels (width, height), of which the first `size` are answered. What is interpolated lies between
+/// the corners, so that a class whose highest corner is below the lowest of another cannot win between them: of most of
+/// the cells one class is left, and nothing is interpolated there.
 pub(super) fn classes(
-    logits: &[f32],
-    (rows, columns): (usize, usize),
+    logits: &Logits<'_>,
     full: (usize, usize),
     (width, height): (usize, usize),
 ) -> Vec<u8> {
     let mut ids = vec![0; width * height];
+    let (rows, columns) = (logits.rows, logits.columns);
     if rows == 0 || columns == 0 {
         return ids;
     }
-    let planes: Vec<&[f32]> = logits.chunks_exact(rows * columns).collect();
     if (columns, rows) == full {
-        of_each_cell(&planes, columns, width, &mut ids);
+        of_each_cell(logits, width, &mut ids);
         return ids;
     }
     let (across, down) = (Side::new(columns, full.0, width), Side::new(rows, full.1, height));
     let mut best = Vec::new();
-    let mut able: Vec<(u8, [f32; 4])> = Vec::with_capacity(planes.len());
+    let mut able: Vec<(u8, [f32; 4])> = Vec::with_capacity(logits.classes);
     for ys in &down.spans {
         for xs in &across.spans {
-            candidates(&planes, columns, xs, ys, &mut able);
+            candidates(logits, xs, ys, &mut able);
             if let [(class, _)] = able[..] {
                 for y in ys.pixels.clone() {
                     ids[y * width..][xs.pixels.clone()].fill(class);
@@ -89,16 +120,52 @@ pub(super) fn classes(
     ids
 }
 
-/// The same where every cell is a pixel, a row at a time, of which the first `width` are wanted.
-fn of_each_cell(planes: &[&[f32]], columns: usize, width: usize, ids: &mut [u8]) {
-    let mut best = vec![0.0; width];
+/// The same where every cell is a pixel, of which the first `width` of each row are wanted.
+fn of_each_cell(logits: &Logits<'_>, width: usize, ids: &mut [u8]) {
     for (row, ids) in ids.chunks_exact_mut(width.max(1)).enumerate() {
-        best.fill(f32::NEG_INFINITY);
-        for (class, plane) in planes.iter().enumerate() {
-            let scores = plane[row * columns..][..width].iter().copied();
-            compare(class as u8, scores, &mut best, ids);
+        let first = row * logits.columns;
+        if logits.steps.0 == 1 {
+            let cells = logits.values.chunks_exact(logits.classes.max(1)).skip(first);
+            ids.iter_mut().zip(cells).for_each(|(id, cell)| *id = highest(cell));
+        } else {
+            for (group, ids) in ids.chunks_mut(LANES).enumerate() {
+                highest_of_planes(logits, first + group * LANES, ids);
+            }
         }
     }
+}
+
+/// The class of one cell.
+fn highest(scores: &[f32]) -> u8 {
+    let (mut best, mut winner) = (f32::NEG_INFINITY, 0);
+    for (class, &score) in scores.iter().enumerate() {
+        let better = score > best;
+        best = if better { score } else { best };
+        winner = if better { class as u8 } else { winner };
+    }
+    winner
+}
+
+/// The classes of up to [`LANES`] cells from `first` on, of planes.
+fn highest_of_planes(logits: &Logits<'_>, first: usize, ids: &mut [u8]) {
+    let mut best = [f32::NEG_INFINITY; LANES];
+    // As wide as the scores, so that both are compared by the same instructions.
+    let mut winners = [0u32; LANES];
+    let planes = logits.values.chunks_exact(logits.steps.0);
+    for (class, plane) in planes.enumerate() {
+        let seen = &plane[first..][..ids.len()];
+        let scores = <[f32; LANES]>::try_from(seen).unwrap_or_else(|_| {
+            let mut scores = [f32::NEG_INFINITY; LANES];
+            scores[..seen.len()].copy_from_slice(seen);
+            scores
+        });
+        for lane in 0..LANES {
+            let better = scores[lane] > best[lane];
+            best[lane] = if better { scores[lane] } else { best[lane] };
+            winners[lane] = if better { class as u32 } else { winners[lane] };
+        }
+    }
+    ids.iter_mut().zip(winners).for_each(|(id, winner)| *id = winner as u8);
 }
 
 /// Where a class scores higher than the best so far, it is the best.
@@ -116,24 +183,18 @@ fn between(before: f32, after: f32, share: f32) -> f32 {
 
 /// The classes that can win somewhere between four cells, with their logits there: above left, above right, below left,
 /// below right.
-fn candidates(
-    planes: &[&[f32]],
-    columns: usize,
-    xs: &Span,
-    ys: &Span,
-    able: &mut Vec<(u8, [f32; 4])>,
-) {
+fn candidates(logits: &Logits<'_>, xs: &Span, ys: &Span, able: &mut Vec<(u8, [f32; 4])>) {
     let at = [
         (ys.before, xs.before),
         (ys.before, xs.after),
         (ys.after, xs.before),
         (ys.after, xs.after),
     ]
-    .map(|(row, column)| row * columns + column);
+    .map(|(row, column)| row * logits.columns + column);
     able.clear();
     let mut floor = f32::NEG_INFINITY;
-    for (class, plane) in planes.iter().enumerate() {
-        let corners = at.map(|at| plane[at]);
+    for class in 0..logits.classes {
+        let corners = at.map(|at| logits.at(class, at));
         let [a, b, c, d] = corners;
         if a.max(b).max(c.max(d)) < floor {
             continue;
@@ -159,6 +220,21 @@ mod tests {
         tensor.upsample_bilinear2d(full, false, None, None).squeeze_dim(0)
     }
 
+    /// The classes of logits `[classes, rows, columns]`, which are the same from either memory.
+    fn of_planes(
+        values: &[f32],
+        grid: (usize, usize),
+        full: (usize, usize),
+        size: (usize, usize),
+    ) -> Vec<u8> {
+        let ids = classes(&Logits::planes(values, grid), full, size);
+        let cells = grid.0 * grid.1;
+        let turned: Vec<f32> =
+            (0..cells).flat_map(|cell| values.iter().skip(cell).step_by(cells).copied()).collect();
+        assert_eq!(classes(&Logits::cells(&turned, grid), full, size), ids, "channels last");
+        ids
+    }
+
     #[test]
     fn pixels_lie_between_the_centres_of_cells() {
         let side = Side::new(2, 8, 7);
@@ -169,19 +245,31 @@ mod tests {
 
     #[test]
     fn among_equals_the_lowest_class_wins_and_what_is_no_number_never_does() {
-        assert_eq!(classes(&[1.0, 1.0], (1, 1), (2, 2), (2, 2)), [0; 4]);
+        assert_eq!(of_planes(&[1.0, 1.0], (1, 1), (2, 2), (2, 2)), [0; 4]);
         for full in [(1, 1), (2, 2)] {
-            assert_eq!(classes(&[f32::NAN, 0.0], (1, 1), full, (1, 1)), [1]);
-            assert_eq!(classes(&[f32::NAN, f32::NAN], (1, 1), full, (1, 1)), [0]);
+            assert_eq!(of_planes(&[f32::NAN, 0.0], (1, 1), full, (1, 1)), [1]);
+            assert_eq!(of_planes(&[f32::NAN, f32::NAN], (1, 1), full, (1, 1)), [0]);
         }
     }
 
     #[test]
     fn cells_that_are_pixels_are_read_as_they_are() {
         let logits = [0.0, 5.0, 1.0, 1.0, 9.0, 2.0, 1.0, 4.0, 1.0, 2.0, 8.0, 3.0];
-        assert_eq!(classes(&logits, (2, 3), (3, 2), (3, 2)), [1, 0, 0, 1, 0, 1]);
-        assert_eq!(classes(&logits, (2, 3), (3, 2), (2, 1)), [1, 0]);
-        assert_eq!(classes(&[], (0, 0), (1, 1), (1, 1)), [0]);
+        assert_eq!(of_planes(&logits, (2, 3), (3, 2), (3, 2)), [1, 0, 0, 1, 0, 1]);
+        assert_eq!(of_planes(&logits, (2, 3), (3, 2), (2, 1)), [1, 0]);
+        assert_eq!(of_planes(&[], (0, 0), (1, 1), (1, 1)), [0]);
+    }
+
+    #[test]
+    fn the_last_pixels_of_a_row_are_compared_like_the_first() {
+        let (classes, rows, columns) = (7, 3, 2 * LANES + 5);
+        let logits: Vec<f32> =
+            (0..classes * rows * columns).map(|n| (n as f32 * 12.9898).sin()).collect();
+        let width = columns - 2;
+        let ids = of_planes(&logits, (rows, columns), (columns, rows), (width, rows));
+        let scores = enlarged(&logits, (rows, columns), (columns, rows)).argmax(0, false);
+        let expected = scores.narrow(1, 0, width as i64).to_kind(Kind::Uint8).reshape([-1]);
+        assert_eq!(ids, Vec::<u8>::try_from(expected).unwrap());
     }
 
     proptest! {
@@ -197,7 +285,7 @@ mod tests {
             let logits: Vec<f32> =
                 (0..numbers).map(|n| ((n as f32 + seed as f32 / 1e5) * 12.9898).sin() * 3.0).collect();
             let size = (full.0.saturating_sub(cut.0).max(1), full.1.saturating_sub(cut.1).max(1));
-            let ids = classes(&logits, grid, full, size);
+            let ids = of_planes(&logits, grid, full, size);
             let scores = enlarged(&logits, grid, full).to_kind(Kind::Double);
             for (pixel, &id) in ids.iter().enumerate() {
                 let (x, y) = ((pixel % size.0) as i64, (pixel / size.0) as i64);

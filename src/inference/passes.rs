@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::imaging::{Region, resize_image};
 use crate::model::network::{DEVIATION, MEAN};
 use crate::model::size::shrink;
+use crate::torch::filled;
 
 /// What answers logits on a grid.
 #[derive(Debug)]
@@ -148,15 +149,17 @@ impl Passes {
         let (width, height) = images.first().map_or((0, 0), |image| image.dimensions());
         let size = [images.len() as i64, i64::from(height), i64::from(width), 3];
         let device = self.core.device();
-        let bytes = || images.iter().flat_map(|image| image.as_raw());
         let normalised = if device == Device::Cpu {
-            let values: Vec<f32> = bytes()
-                .zip(self.values.iter().cycle())
-                .map(|(&byte, values)| values[usize::from(byte)])
-                .collect();
-            Tensor::f_from_slice(&values)?.f_reshape(size)?
+            filled(&size, |normalised| {
+                let pixels = images.iter().flat_map(|image| image.as_raw().as_chunks::<3>().0);
+                for (to, pixel) in normalised.as_chunks_mut::<3>().0.iter_mut().zip(pixels) {
+                    for channel in 0..3 {
+                        to[channel] = self.values[channel][usize::from(pixel[channel])];
+                    }
+                }
+            })?
         } else {
-            let bytes: Vec<u8> = bytes().copied().collect();
+            let bytes: Vec<u8> = images.iter().flat_map(|image| image.as_raw()).copied().collect();
             let pixels = Tensor::f_from_data_size(&bytes, &size, Kind::Uint8)?;
             let mut pixels = pixels.f_to_device(device)?.f_to_kind(Kind::Float)?;
             let mut scaled = pixels.f_div_scalar_(255.0)?;

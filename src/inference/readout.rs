@@ -3,7 +3,7 @@
 use image::GrayImage;
 use tch::{Device, Kind, Tensor};
 
-use super::argmax;
+use super::argmax::{self, Logits};
 use super::segment::{Detail, Segmentation};
 use crate::error::{Error, Result};
 use crate::torch::floats;
@@ -34,10 +34,17 @@ pub(super) fn read(
         Grid::Covers => (width, height),
         Grid::Cell(side) => (side * columns, side * rows),
     };
-    let coarse = logits.f_to_device(Device::Cpu)?.f_contiguous()?;
-    let cells = (rows as usize, columns as usize);
+    let coarse = logits.f_to_device(Device::Cpu)?;
+    let cells = coarse.f_permute([1, 2, 0])?;
     let pair = |(width, height): (i64, i64)| (width as usize, height as usize);
-    let ids = argmax::classes(floats(&coarse)?, cells, pair(full), pair((width, height)));
+    let ids = if cells.is_contiguous() {
+        let logits = Logits::cells(floats(&cells)?, pair((rows, columns)));
+        argmax::classes(&logits, pair(full), pair((width, height)))
+    } else {
+        let planes = coarse.f_contiguous()?;
+        let logits = Logits::planes(floats(&planes)?, pair((rows, columns)));
+        argmax::classes(&logits, pair(full), pair((width, height)))
+    };
     let mut read = Reading::new(classes as usize, ids, detail);
     let rows_at_once = (AT_ONCE / (classes * width).max(1)).clamp(1, height.max(1));
     let mut first = if detail == Detail::Classes { height } else { 0 };

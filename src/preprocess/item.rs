@@ -136,19 +136,18 @@ fn check(bytes: &[u8], style: Style<'_>) -> Result<(u32, u32), String> {
 
 /// Pixels by id, of the ids that occur.
 fn count(ids: &[u8]) -> Vec<(u8, u64)> {
-    // Four tables: neighbours are mostly equal, and counting them in one place waits for the memory each time.
-    let mut tables = [[0_u32; 256]; 4];
-    let mut chunks = ids.chunks_exact(4);
-    for chunk in &mut chunks {
-        for (table, &id) in tables.iter_mut().zip(chunk) {
-            table[usize::from(id)] += 1;
+    let mut table = [0_u64; 256];
+    // Neighbours are mostly equal.
+    let (groups, rest) = ids.as_chunks::<16>();
+    for group in groups {
+        if *group == [group[0]; 16] {
+            table[usize::from(group[0])] += 16;
+        } else {
+            group.iter().for_each(|&id| table[usize::from(id)] += 1);
         }
     }
-    for &id in chunks.remainder() {
-        tables[0][usize::from(id)] += 1;
-    }
-    let sum = |id: u8| tables.iter().map(|table| u64::from(table[usize::from(id)])).sum::<u64>();
-    (0..=u8::MAX).map(|id| (id, sum(id))).filter(|(_, pixels)| *pixels > 0).collect()
+    rest.iter().for_each(|&id| table[usize::from(id)] += 1);
+    (0..=u8::MAX).zip(table).filter(|(_, pixels)| *pixels > 0).collect()
 }
 
 #[cfg(test)]
@@ -173,5 +172,6 @@ mod tests {
         assert_eq!(count(&[7]), [(7, 1)]);
         let ids: Vec<u8> = (0..1003).map(|n| if n % 3 == 0 { 255 } else { 1 }).collect();
         assert_eq!(count(&ids), [(1, 668), (255, 335)]);
+        assert_eq!(count(&[[3; 40], [4; 40]].concat()), [(3, 40), (4, 40)]);
     }
 }

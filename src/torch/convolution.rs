@@ -4,7 +4,7 @@
 // The border to convolution.cpp: each block says why it is sound.
 #![allow(unsafe_code)]
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::ffi::c_char;
 
@@ -12,6 +12,7 @@ use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
 use super::text::taken;
+use super::winograd::{Winograd, pays};
 use crate::error::Result;
 
 /// Of a square convolution, alike in both directions, as `maskmaker_geometry` in convolution.cpp.
@@ -51,6 +52,10 @@ pub struct PackedConvolution {
     weight: Weight,
     bias: Option<Tensor>,
     geometry: Geometry,
+    /// Sides of the weight.
+    size: [i64; 4],
+    /// Made for the first input that it pays for; none if it cannot be made.
+    winograd: OnceCell<Option<Winograd>>,
 }
 
 #[derive(Debug)]
@@ -78,12 +83,14 @@ impl PackedConvolution {
     /// Packs a weight `[output, input, kernel, kernel]` of 32-bit floats or bfloat16; the bias `[output]` is of the
     /// same kind. Fails where this processor or this libtorch has no such kernels.
     pub fn new(weight: &Tensor, bias: Option<Tensor>, geometry: Geometry) -> Result<Self> {
-        if weight.device() != Device::Cpu || weight.dim() != 4 {
+        let size = <[i64; 4]>::try_from(weight.size()).ok();
+        let Some(size) = size.filter(|_| weight.device() == Device::Cpu) else {
             return Err(crate::error::Error::internal("only 4-D weights on the CPU are packed"));
-        }
+        };
         // Only of these does oneDNN change its mind with the size of the input, and bringing them from one of its
         // layouts into another takes longer than a small image's whole pass.
-        let by_size = weight.kind() == Kind::Float && weight.size()[2..] == [1, 1];
+        let kind = weight.kind();
+        let by_size = kind == Kind::Float && size[2..] == [1, 1];
         let weight = if by_size {
             // Whether it can at all; the layouts come with the inputs.
             let _able = pack(&weight.f_narrow(0, 0, 1)?, geometry, None)?;
@@ -92,7 +99,24 @@ impl PackedConvolution {
         } else {
             Weight::Fixed(pack(weight, geometry, None)?)
         };
-        Ok(Self { weight, bias, geometry })
+        let winograd = OnceCell::new();
+        let Geometry { padding, stride, dilation } = geometry;
+        if kind != Kind::Float || size[2..] != [3, 3] || stride != 1 || padding != dilation {
+            let _ = winograd.set(None);
+        }
+        Ok(Self { weight, bias, geometry, size, winograd })
+    }
+
+    /// The quicker way for an input of these sides, where there is one.
+    fn winograd(&self, input: &Tensor) -> Option<&Winograd> {
+        let sides = <[i64; 4]>::try_from(input.size()).ok()?;
+        let Geometry { dilation, .. } = self.geometry;
+        let Weight::Fixed(packed) = &self.weight else { return None };
+        if sides[1] != self.size[1] || !pays(sides, self.size[0], dilation) {
+            return None;
+        }
+        let made = || Winograd::new(&packed.f_to_dense(None, false).ok()?, dilation).ok();
+        self.winograd.get_or_init(made).as_ref()
     }
 
     /// The weight in the layout for this input.
@@ -127,6 +151,9 @@ impl PackedConvolution {
     /// The convolution of `[batch, input, height, width]`, in channels-last memory as its input; with `relu` its
     /// positive part.
     pub fn forward(&self, input: &Tensor, relu: bool) -> Result<Tensor> {
+        if let Some(winograd) = self.winograd(input) {
+            return winograd.forward(input, self.bias.as_ref(), relu);
+        }
         self.call(input, relu, None)
     }
 
@@ -219,6 +246,22 @@ mod tests {
             assert!(close(&onto, &expected));
             assert_eq!(onto.data_ptr(), sum.data_ptr(), "the sum is written over");
         }
+    }
+
+    #[test]
+    fn large_inputs_take_the_quicker_way_and_get_the_same() {
+        let weight = waves(&[256, 256, 3, 3]);
+        let packed = PackedConvolution::new(&weight, Some(waves(&[256])), DILATED).unwrap();
+        for (side, quicker) in [(8, false), (36, true)] {
+            let input = waves(&[1, 256, side, side]);
+            let plain = input.conv2d(&weight, Some(&waves(&[256])), [1; 2], [2; 2], [2; 2], 1);
+            assert!(
+                (packed.forward(&input, false).unwrap() - plain).abs().max().double_value(&[])
+                    < 1e-2
+            );
+            assert_eq!(packed.winograd.get().is_some_and(Option::is_some), quicker);
+        }
+        assert!(packed.forward(&waves(&[1, 5, 99, 99]), false).is_err());
     }
 
     #[test]

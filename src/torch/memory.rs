@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
+use std::io::Write;
 
 use tch::{Device, Kind, Tensor};
 
@@ -27,14 +28,57 @@ pub fn floats(tensor: &Tensor) -> Result<&[f32]> {
     Ok(unsafe { std::slice::from_raw_parts(first, count) })
 }
 
+/// A tensor of 32-bit floats on the processor; `fill` gets its elements, zeros, in the order of its indices.
+pub fn filled(size: &[i64], fill: impl FnOnce(&mut [f32])) -> Result<Tensor> {
+    let tensor = Tensor::f_zeros(size, (Kind::Float, Device::Cpu))?;
+    let count = tensor.numel();
+    if count > 0 {
+        // Sound: a new contiguous tensor has `numel` elements one after the other from its data pointer on, and nobody
+        // else has seen it yet.
+        fill(unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<f32>(), count) });
+    }
+    Ok(tensor)
+}
+
+/// How glibc is to hand out memory, as `mallopt` takes it: every tensor of a pass, of every image anew, would otherwise
+/// be mapped by the system and unmapped again, a page at a time. Of one heap, nothing mapped apart, and what is freed at
+/// its end kept up to a gigabyte: what a pass gave back, the next one takes.
+const HEAP: [(&str, c_int, c_int); 3] = [
+    ("MALLOC_ARENA_MAX", -8, 1),
+    ("MALLOC_MMAP_MAX_", -4, 0),
+    ("MALLOC_TRIM_THRESHOLD_", -1, 1 << 30),
+];
+
+/// Settles how memory is used, unless the environment says otherwise: what was freed is kept for what is computed next
+/// (until [`give_back_memory`]), and what libtorch remembers of past computations is bounded. To be called at the start of
+/// the process.
+pub fn prepare_process() {
+    keep_memory();
+    bound_caches();
+}
+
+fn keep_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    {
+        unsafe extern "C" {
+            fn mallopt(parameter: c_int, value: c_int) -> c_int;
+        }
+        for (name, parameter, value) in HEAP {
+            if std::env::var_os(name).is_none() {
+                // Sound: glibc's own function, which may be called at any time; it refuses what it does not know.
+                let _ = unsafe { mallopt(parameter, value) };
+            }
+        }
+    }
+}
+
 /// What oneDNN and the layer above it remember of the convolutions they made: of 1024 of them unless told otherwise,
 /// which every new size of image fills up by tens. These are of the last few sizes.
 const CACHES: [(&str, &str); 2] =
     [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256"), ("LRU_CACHE_CAPACITY", "64")];
 
-/// Bounds what libtorch keeps of past computations, unless the environment says otherwise. To be called at the start of
-/// the process: libtorch reads this when it computes first, and with a second thread running nothing is done.
-pub fn bound_caches() {
+/// libtorch reads this when it computes first; with a second thread running nothing is done.
+fn bound_caches() {
     let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
     for (name, value) in CACHES {
         if threads == 1 && std::env::var_os(name).is_none() {
@@ -56,12 +100,14 @@ pub fn give_back_memory() {
     }
 }
 
-/// Ends the process at once, with its exit code. libtorch's own end pulls the ground from under a thread that still
-/// computes for a client that was cut off.
+/// Ends the process at once, with its exit code, once what was printed is out. libtorch's own end takes a tenth of a
+/// second and pulls the ground from under a thread that still computes for a client that was cut off.
 pub fn leave(code: u8) -> ! {
     unsafe extern "C" {
         fn _exit(status: c_int) -> !;
     }
+    // Nobody is left to be told of a broken pipe.
+    let _ = std::io::stdout().flush();
     // Sound: POSIX's own function; what it skips are destructors.
     unsafe { _exit(c_int::from(code)) }
 }
@@ -78,5 +124,16 @@ mod tests {
         assert!(floats(&tensor.to_kind(Kind::Double)).is_err());
         assert!(floats(&Tensor::zeros([0], (Kind::Float, Device::Cpu))).unwrap().is_empty());
         give_back_memory();
+    }
+
+    #[test]
+    fn a_tensor_is_filled_in_the_order_of_its_indices() {
+        let count = |elements: &mut [f32]| {
+            elements.iter_mut().enumerate().for_each(|(at, element)| *element += at as f32);
+        };
+        let tensor = filled(&[2, 3], count).unwrap();
+        assert_eq!(tensor, Tensor::arange(6, (Kind::Float, Device::Cpu)).reshape([2, 3]));
+        assert_eq!(filled(&[2, 0], |_| unreachable!()).unwrap().size(), [2, 0]);
+        assert!(filled(&[-1], count).is_err());
     }
 }

@@ -8,9 +8,10 @@ mod memory;
 mod module;
 mod script;
 mod text;
+mod winograd;
 
 pub use convolution::{Geometry, PackedConvolution};
 pub use cuda::{compute_capability, device};
-pub use memory::{bound_caches, floats, give_back_memory, leave};
+pub use memory::{filled, floats, give_back_memory, leave, prepare_process};
 pub use module::FrozenModule;
 pub use script::{Named, write_torchscript};

@@ -1,0 +1,232 @@
+//! Convolutions of 3x3 with fewer multiplications: Winograd's F(2x2, 3x3), 16 for every four outputs instead of 36 (Lavin
+//! and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015, arXiv 1509.09308, section 4.1).
+//!
+//! Four by four inputs become 16 sums, one matrix product for each of the 16 sums all channels, and the products become two
+//! by two outputs. A dilated convolution is as many interleaved ones that are not. Sums are exact to a few units in the last
+//! place; oneDNN's own convolution in 32 bits has larger errors.
+
+use tch::{Device, Kind, Tensor};
+
+use crate::error::Result;
+
+/// Values of sums that are in memory at a time, so that they stay in the processor's caches.
+const AT_ONCE: i64 = 8 << 20;
+
+/// What making the sums of one channel of one pixel costs, in multiplications of the matrix products: measured.
+const SUMMING: i64 = 450;
+
+/// Outputs below which the large filters are brought from memory for too little work.
+const LEAST_PIXELS: i64 = 1024;
+
+/// Rows G of the paper: filters are transformed by it from both sides.
+const FILTER: [[f32; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
+
+/// A convolution with stride 1 that is padded by its dilation, so that its output is as large as its input.
+#[derive(Debug)]
+pub(super) struct Winograd {
+    /// `[16, output, input]`.
+    filters: Tensor,
+    dilation: i64,
+}
+
+/// Tiles of two by two outputs that cover `side` outputs, for each of the interleaved convolutions.
+fn tiles(side: i64, dilation: i64) -> i64 {
+    (side + 2 * dilation - 1) / (2 * dilation)
+}
+
+/// Whether it takes clearly less time than multiplying everything, for an input of these sides.
+pub(super) fn pays([batch, input, height, width]: [i64; 4], output: i64, dilation: i64) -> bool {
+    let covered = |side| tiles(side, dilation) * 2 * dilation;
+    let direct = 9 * input * output * batch * height * width;
+    let sums = SUMMING * (input + output);
+    let ours = (4 * input * output + sums) * batch * covered(height) * covered(width);
+    batch * height * width >= LEAST_PIXELS && 23 * (ours / 20) < direct
+}
+
+impl Winograd {
+    /// Of a weight `[output, input, 3, 3]` of 32-bit floats.
+    pub(super) fn new(weight: &Tensor, dilation: i64) -> Result<Self> {
+        let size = weight.size();
+        let transform: Vec<f32> = (0..16 * 9)
+            .map(|at| FILTER[at / 9 / 4][at % 9 / 3] * FILTER[at / 9 % 4][at % 3])
+            .collect();
+        let transform = Tensor::f_from_slice(&transform)?.f_reshape([16, 9])?;
+        let filters = transform.f_matmul(&weight.f_reshape([-1, 9])?.f_transpose(0, 1)?)?;
+        Ok(Self { filters: filters.f_reshape([16, size[0], size[1]])?, dilation })
+    }
+
+    /// The convolution of `[batch, input, height, width]`, in channels-last memory; with `relu` its positive part.
+    pub(super) fn forward(
+        &self,
+        input: &Tensor,
+        bias: Option<&Tensor>,
+        relu: bool,
+    ) -> Result<Tensor> {
+        let (batch, channels, height, width) = input.size4()?;
+        let (step, outputs) = (self.dilation, self.filters.size()[1]);
+        let (down, across) = (tiles(height, step), tiles(width, step));
+        // Rows (and columns) by pair of tile rows, row of the pair, and interleaved convolution.
+        let padded = input
+            .f_permute([0, 2, 3, 1])?
+            .f_constant_pad_nd([
+                0,
+                0,
+                step,
+                2 * step * (across + 1) - step - width,
+                step,
+                2 * step * (down + 1) - step - height,
+            ])?
+            .f_reshape([batch, down + 1, 2, step, across + 1, 2, step, channels])?;
+        let all = [batch, down, 2, step, across, 2, step, outputs];
+        let output = Tensor::f_empty(all, (Kind::Float, Device::Cpu))?;
+        let a_row = 16 * step * across * step * channels;
+        let rows = (AT_ONCE / a_row.max(1)).clamp(1, down);
+        let images = if rows == down { (AT_ONCE / (a_row * down)).clamp(1, batch) } else { 1 };
+        let parts = |length: i64, part: i64| {
+            (0..length).step_by(part as usize).map(move |at| (at, part.min(length - at)))
+        };
+        for (image, images) in parts(batch, images) {
+            for (row, rows) in parts(down, rows) {
+                let padded = padded.f_narrow(0, image, images)?.f_narrow(1, row, rows + 1)?;
+                let output = output.f_narrow(0, image, images)?.f_narrow(1, row, rows)?;
+                self.part(&padded, bias, &output)?;
+            }
+        }
+        let mut output = output.f_reshape([batch, 2 * step * down, 2 * step * across, outputs])?;
+        if relu {
+            output = output.f_relu_()?;
+        }
+        let output = output.f_narrow(1, 0, height)?.f_narrow(2, 0, width)?.f_contiguous()?;
+        Ok(output.f_permute([0, 3, 1, 2])?)
+    }
+
+    /// Computes some rows of tiles of some images: `padded` has one row of tiles more than `output`.
+    fn part(&self, padded: &Tensor, bias: Option<&Tensor>, output: &Tensor) -> Result<()> {
+        let cpu = (Kind::Float, Device::Cpu);
+        let &[images, rows, _, step, across, _, _, outputs] = output.size().as_slice() else {
+            return Err(crate::error::Error::internal("outputs of tiles have eight sides"));
+        };
+        let channels = self.filters.size()[2];
+        // The matrix B of the paper: of four neighbours along a side the differences and sums.
+        let sums = Tensor::f_empty([16, images, rows, step, across, step, channels], cpu)?;
+        let half = Tensor::f_empty([images, rows, step, across + 1, 2, step, channels], cpu)?;
+        let neighbours = |of: &Tensor, side: i64, count: i64| -> Result<[Tensor; 4]> {
+            let at = |tile, row| of.f_narrow(side, tile, count)?.f_select(side + 1, row);
+            Ok([at(0, 0)?, at(0, 1)?, at(1, 0)?, at(1, 1)?])
+        };
+        let turned = |[a, b, c, d]: &[Tensor; 4], index: i64, out: &Tensor| -> Result<()> {
+            let _ = match index {
+                0 => a.f_sub_out(out, c)?,
+                1 => b.f_add_out(out, c)?,
+                2 => c.f_sub_out(out, b)?,
+                _ => b.f_sub_out(out, d)?,
+            };
+            Ok(())
+        };
+        let lines = neighbours(padded, 1, rows)?;
+        for down in 0..4 {
+            turned(&lines, down, &half)?;
+            let columns = neighbours(&half, 3, across)?;
+            for right in 0..4 {
+                turned(&columns, right, &sums.f_select(0, 4 * down + right)?)?;
+            }
+        }
+        let filters = self.filters.f_transpose(1, 2)?;
+        let products = sums.f_reshape([16, -1, channels])?.f_bmm(&filters)?;
+        if let Some(bias) = bias {
+            // This one goes into each of the four outputs once.
+            let _ = products.f_select(0, 5)?.f_add_(bias)?;
+        }
+        // The matrix A of the paper.
+        let products = products.f_reshape([4, 4, images, rows, step, across, step, outputs])?;
+        let four = |of: &Tensor| -> Result<[Tensor; 4]> {
+            let at = |index| of.f_select(0, index);
+            Ok([at(0)?, at(1)?, at(2)?, at(3)?])
+        };
+        let lines = four(&products)?;
+        let folded = |of: &[Tensor; 4], index: i64, out: &Tensor| -> Result<()> {
+            let [a, b, c, d] = of;
+            if index == 0 {
+                let _ = a.f_add_out(out, b)?.f_add_(c)?;
+            } else {
+                let _ = b.f_sub_out(out, c)?.f_sub_(d)?;
+            }
+            Ok(())
+        };
+        let line = Tensor::f_empty([4, images, rows, step, across, step, outputs], cpu)?;
+        for down in 0..2 {
+            folded(&lines, down, &line)?;
+            let columns = four(&line)?;
+            for right in 0..2 {
+                folded(&columns, right, &output.f_select(2, down)?.f_select(4, right)?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn waves(size: &[i64]) -> Tensor {
+        let count = size.iter().product::<i64>();
+        (Tensor::arange(count, (Kind::Double, Device::Cpu)) * 12.9898).sin().reshape(size)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn it_is_the_convolution_at_every_size_and_dilation(
+            (batch, input, output) in (1i64..4, 1i64..6, 1i64..6),
+            (height, width) in (1i64..40, 1i64..40),
+            dilation in 1i64..5,
+            relu in any::<bool>(),
+            biased in any::<bool>(),
+        ) {
+            let weight = waves(&[output, input, 3, 3]);
+            let bias = biased.then(|| waves(&[output]));
+            let images = waves(&[batch, input, height, width]);
+            let pair = [dilation; 2];
+            let expected = images.conv2d(&weight, bias.as_ref(), [1; 2], pair, pair, 1);
+            let expected = if relu { expected.relu() } else { expected };
+            let single = |tensor: &Tensor| tensor.to_kind(Kind::Float);
+            let winograd = Winograd::new(&single(&weight), dilation).unwrap();
+            let images = single(&images).permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
+            let found = winograd.forward(&images, bias.as_ref().map(single).as_ref(), relu).unwrap();
+            prop_assert_eq!(found.size(), expected.size());
+            prop_assert!(found.permute([0, 2, 3, 1]).is_contiguous());
+            let error = (found.to_kind(Kind::Double) - expected).abs().max().double_value(&[]);
+            prop_assert!(error < 1e-5, "{}", error);
+        }
+    }
+
+    #[test]
+    fn parts_of_images_and_several_at_once_are_what_one_image_is() {
+        let weight = waves(&[4, 2048, 3, 3]).to_kind(Kind::Float);
+        let winograd = Winograd::new(&weight, 2).unwrap();
+        for side in [12, 40] {
+            let images = waves(&[3, 2048, side, side]).to_kind(Kind::Float);
+            let together = winograd.forward(&images, None, false).unwrap();
+            for image in 0..3 {
+                let one = winograd.forward(&images.narrow(0, image, 1), None, false).unwrap();
+                let difference = (together.narrow(0, image, 1) - one).abs().max();
+                assert!(difference.double_value(&[]) < 1e-3, "{difference:?}");
+            }
+            let expected = images.conv2d::<Tensor>(&weight, None, [1; 2], [2; 2], [2; 2], 1);
+            assert!((together - expected).abs().max().double_value(&[]) < 1e-3);
+        }
+    }
+
+    #[test]
+    fn it_pays_for_many_channels_and_pixels_only() {
+        assert!(pays([1, 2048, 60, 60], 512, 1));
+        assert!(pays([1, 512, 60, 60], 512, 4));
+        assert!(!pays([1, 64, 120, 120], 64, 1), "sums would take longer than products");
+        assert!(!pays([1, 2048, 15, 20], 512, 1), "a small image");
+        assert!(pays([8, 2048, 15, 20], 512, 1), "eight of them");
+        assert!(!pays([1, 512, 1, 4000], 512, 16), "most tiles reach over the edge");
+    }
+}
