@@ -73,7 +73,8 @@ fn pack(text: &[u8], packed: &mut Vec<u8>) -> Option<usize> {
         // JSON knows no leading zeros.
         let is_number = at > start && (at == start + 1 || text[start] != b'0');
         let byte = u8::try_from(number).ok().filter(|_| is_number)?;
-        packed.extend([byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]));
+        packed.push(DIGITS[usize::from(byte >> 4)]);
+        packed.push(DIGITS[usize::from(byte & 15)]);
         at = skip_spaces(text, at);
         match text.get(at) {
             Some(b',') => at += 1,
