@@ -143,10 +143,14 @@ fn count(ids: &[u8]) -> Vec<(u8, u64)> {
         if *group == [group[0]; 16] {
             table[usize::from(group[0])] += 16;
         } else {
-            group.iter().for_each(|&id| table[usize::from(id)] += 1);
+            for &id in group {
+                table[usize::from(id)] += 1;
+            }
         }
     }
-    rest.iter().for_each(|&id| table[usize::from(id)] += 1);
+    for &id in rest {
+        table[usize::from(id)] += 1;
+    }
     (0..=u8::MAX).zip(table).filter(|(_, pixels)| *pixels > 0).collect()
 }
 
