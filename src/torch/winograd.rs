@@ -2,8 +2,8 @@
 //! and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015, arXiv 1509.09308, section 4.1).
 //!
 //! Four by four inputs become 16 sums, one matrix product for each of the 16 sums all channels, and the products become two
-//! by two outputs. A dilated convolution is as many interleaved ones that are not. Sums are exact to a few units in the last
-//! place; oneDNN's own convolution in 32 bits has larger errors.
+//! by two outputs. A dilated convolution is as many interleaved ones that are not. The result
+//! differs from a direct sum by rounding alone.
 
 use tch::{Device, Kind, Tensor};
 
