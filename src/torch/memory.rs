@@ -100,8 +100,8 @@ pub fn give_back_memory() {
     }
 }
 
-/// Ends the process at once, with its exit code, once what was printed is out. libtorch's own end takes a tenth of a
-/// second and pulls the ground from under a thread that still computes for a client that was cut off.
+/// Ends the process at once, with its exit code, once what was printed is out. libtorch's own end takes time and
+/// pulls the ground from under a thread that still computes for a client that was cut off.
 pub fn leave(code: u8) -> ! {
     unsafe extern "C" {
         fn _exit(status: c_int) -> !;

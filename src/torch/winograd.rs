@@ -1,9 +1,9 @@
 //! Convolutions of 3x3 with fewer multiplications: Winograd's F(2x2, 3x3), 16 for every four outputs instead of 36 (Lavin
 //! and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015, arXiv 1509.09308, section 4.1).
 //!
-//! Four by four inputs become 16 sums, one matrix product for each of the 16 sums all channels, and the products become two
-//! by two outputs. A dilated convolution is as many interleaved ones that are not. The result
-//! differs from a direct sum by rounding alone.
+//! Four by four inputs become 16 sums, each of which is multiplied for all channels and tiles at once, and the products
+//! become two by two outputs. A dilated convolution is as many interleaved ones that are not. The result differs from a
+//! direct sum by rounding alone.
 
 use tch::{Device, Kind, Tensor};
 
@@ -12,7 +12,8 @@ use crate::error::Result;
 /// Values of sums that are in memory at a time, so that they stay in the processor's caches.
 const AT_ONCE: i64 = 8 << 20;
 
-/// What making the sums of one channel of one pixel costs, in multiplications of the matrix products: measured.
+/// What making the sums of one channel of one pixel costs, in multiplications of the matrix products: about, as timed by
+/// hand on two cores with AVX-512.
 const SUMMING: i64 = 450;
 
 /// Outputs below which the large filters are brought from memory for too little work.
