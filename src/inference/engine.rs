@@ -19,7 +19,7 @@ use crate::model::size::restore;
 use crate::model::{Artifact, Config};
 use crate::torch::{device, give_back_memory};
 
-/// Memory that a model takes for each byte of its file while it is loaded: the file, and the weights made of it.
+/// Memory that a model takes, about, for each byte of its file: its weights as they were read, or in a layout or two.
 const LOADING: u64 = 2;
 
 /// A network that segments images.
@@ -46,12 +46,10 @@ impl Engine {
     /// TorchScript file `model.pt` alone, with classes named by `labels.json` if that is there.
     pub fn load(folder: &Path, options: Options) -> Result<Self> {
         set_threads(options.threads);
-        let engine = tch::no_grad(|| {
+        // What was freed meanwhile is left to the first images.
+        tch::no_grad(|| {
             if is_scripted(folder) { scripted(folder, options) } else { artifact(folder, options) }
-        })?;
-        // The weights as they were in the file.
-        give_back_memory();
-        Ok(engine)
+        })
     }
 
     /// Bytes of memory that loading the model in `folder` is going to take.

@@ -13,6 +13,7 @@ use tch::Device;
 use super::Network;
 use super::labels::Labels;
 use super::network::{DEVIATION, MEAN, graph};
+use super::tensor_file::{TensorFile, Tensors};
 use crate::error::{Error, Problems, Result};
 use crate::files::{read, remove, write_atomically};
 use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
@@ -145,9 +146,9 @@ impl Artifact {
         }
         let config = Config::parse(&read(&path)?).map_err(|e| e.within(path.display()))?;
         let path = folder.join(WEIGHTS);
-        let bytes = read(&path)?;
-        check_classes(&config, &bytes).map_err(|e| e.within(path.display()))?;
-        let network = Network::from_safetensors(&config, &bytes, device)
+        let file = TensorFile::open(&path)?;
+        check_classes(&config, &file).map_err(|e| e.within(path.display()))?;
+        let network = Network::from_tensors(&config, &file, "", device)
             .map_err(|e| e.within(path.display()))?;
         Ok(Self { config, network })
     }
@@ -198,13 +199,14 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 }
 
 /// A `num_classes` unlike the weights' gets its own words, not a list of shapes.
-pub(super) fn check_classes(config: &Config, bytes: &[u8]) -> Result<()> {
-    let Ok(file) = safetensors::SafeTensors::deserialize(bytes) else { return Ok(()) };
+pub(super) fn check_classes(config: &Config, file: &dyn Tensors) -> Result<()> {
     let graph = graph(config.algorithm, config.backbone, config.num_classes);
-    let weight = graph.classifier().map(|conv| format!("{}.weight", conv.name));
-    let held = weight
-        .and_then(|name| file.tensor(&name).ok())
-        .and_then(|view| view.shape().first().copied());
+    let mut buffer = Vec::new();
+    let held = match graph.classifier() {
+        Some(conv) => file.tensor(&format!("{}.weight", conv.name), &mut buffer)?,
+        None => None,
+    };
+    let held = held.and_then(|view| view.shape().first().copied());
     match held {
         Some(held) if held != config.num_classes => Err(Error::input(format!(
             "the weights are for {held} classes, config.json says num_classes {}; the two files \

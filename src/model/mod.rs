@@ -16,6 +16,7 @@ pub mod pth;
 mod resnet;
 pub mod size;
 pub mod state_dict;
+pub mod tensor_file;
 pub mod torchscript;
 pub mod weights;
 

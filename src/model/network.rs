@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use image::{GrayImage, RgbImage};
-use safetensors::SafeTensors;
 use tch::{Device, Kind, Tensor};
 
 use super::forward::{Logits, Mode, forward};
 use super::graph::Graph;
 use super::precision::Compute;
-use super::weights::{Weights, open};
+use super::tensor_file::Tensors;
+use super::weights::Weights;
 use super::{Config, heads, onnx, torchscript};
 use crate::error::{Error, Result};
 use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
@@ -50,15 +50,10 @@ impl Network {
         Self::new(graph, weights, device)
     }
 
-    /// A network with the weights of a safetensors file.
-    pub fn from_safetensors(config: &Config, bytes: &[u8], device: Device) -> Result<Self> {
-        Self::from_tensors(config, &open(bytes)?, "", device)
-    }
-
-    /// The same with the tensors of a file whose names start with `prefix`.
+    /// A network with the tensors of a file whose names start with `prefix`.
     pub fn from_tensors(
         config: &Config,
-        file: &SafeTensors<'_>,
+        file: &dyn Tensors,
         prefix: &str,
         device: Device,
     ) -> Result<Self> {

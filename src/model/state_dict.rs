@@ -6,7 +6,7 @@ use safetensors::{Dtype, SafeTensors};
 use tch::{Kind, Tensor};
 
 use super::pth::Pth;
-use super::weights;
+use super::tensor_file;
 use crate::error::{Error, Result};
 
 /// What `DataParallel` and `DistributedDataParallel` put before every name.
@@ -43,7 +43,7 @@ impl<'a> StateDict<'a> {
     /// Reads the names, types and shapes in the bytes of a file.
     pub fn open(bytes: &'a [u8]) -> Result<Self> {
         let file = if bytes.get(8) == Some(&b'{') {
-            File::Safetensors(weights::open(bytes)?)
+            File::Safetensors(tensor_file::open(bytes)?)
         } else if bytes.starts_with(b"PK\x03\x04") || bytes.first() == Some(&0x80) {
             File::Pth(Pth::open(bytes)?)
         } else {

@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, TensorView};
 use tch::{Device, Kind, Tensor};
 
 use super::graph::{ParameterSpec, Role};
+use super::tensor_file::Tensors;
 use crate::error::{Error, Problems, Result};
 
 /// Every tensor of a network's state dict, on one device, 4-D ones in channels-last memory.
@@ -38,18 +39,9 @@ impl Weights {
         Ok(Self { specs, tensors, batches: 0 })
     }
 
-    /// Reads a safetensors file; every tensor of `specs` must be there in its shape, and no other.
-    pub fn from_safetensors(
-        bytes: &[u8],
-        specs: Vec<ParameterSpec>,
-        device: Device,
-    ) -> Result<Self> {
-        Self::from_tensors(&open(bytes)?, "", specs, device)
-    }
-
-    /// The same from the tensors of a file whose names start with `prefix`.
+    /// The tensors whose names start with `prefix`: every tensor of `specs` must be there in its shape, and no other.
     pub fn from_tensors(
-        file: &SafeTensors<'_>,
+        file: &dyn Tensors,
         prefix: &str,
         specs: Vec<ParameterSpec>,
         device: Device,
@@ -57,8 +49,10 @@ impl Weights {
         let mut problems = Problems::new();
         let mut tensors = HashMap::new();
         let mut batches = 0;
+        let mut buffer = Vec::new();
         for spec in &specs {
-            let Ok(view) = file.tensor(&format!("{prefix}{}", spec.name)) else {
+            let name = format!("{prefix}{}", spec.name);
+            let Some(view) = file.tensor(&name, &mut buffer)? else {
                 problems.push(format!("tensor {} is missing", spec.name));
                 continue;
             };
@@ -70,7 +64,7 @@ impl Weights {
                 }
             }
         }
-        for name in file.names().into_iter().filter_map(|name| name.strip_prefix(prefix)) {
+        for name in file.names().iter().filter_map(|name| name.strip_prefix(prefix)) {
             if specs.iter().all(|spec| spec.name != name) {
                 problems.push(format!("tensor {name} is not part of the network"));
             }
@@ -206,12 +200,6 @@ impl Weights {
     }
 }
 
-/// The tensors in the bytes of a safetensors file.
-pub fn open(bytes: &[u8]) -> Result<SafeTensors<'_>> {
-    SafeTensors::deserialize(bytes)
-        .map_err(|cause| Error::input(format!("not a whole safetensors file: {cause}")))
-}
-
 fn unwritable(cause: &safetensors::SafeTensorError) -> Error {
     Error::internal(format!("safetensors: {cause}"))
 }
@@ -265,6 +253,11 @@ pub(crate) fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::tensor_file::open;
+
+    fn read(bytes: &[u8], specs: Vec<ParameterSpec>) -> Result<Weights> {
+        Weights::from_tensors(&open(bytes)?, "", specs, Device::Cpu)
+    }
 
     fn specs() -> Vec<ParameterSpec> {
         let spec = |name: &str, shape: &[i64], role| ParameterSpec {
@@ -284,7 +277,7 @@ mod tests {
         let mut weights = Weights::random(specs(), 7, Device::Cpu).unwrap();
         weights.count_batch();
         let bytes = weights.to_safetensors().unwrap();
-        let again = Weights::from_safetensors(&bytes, specs(), Device::Cpu).unwrap();
+        let again = read(&bytes, specs()).unwrap();
         assert_eq!(again.to_safetensors().unwrap(), bytes);
         assert_eq!(again.batches, 1);
         assert!(again.get("a", "weight").unwrap().equal(weights.get("a", "weight").unwrap()));
@@ -296,7 +289,7 @@ mod tests {
         let mut other = specs();
         other[0].shape = vec![4, 3, 2, 2];
         other[1].name = "b.bias".to_owned();
-        let error = Weights::from_safetensors(&bytes, other, Device::Cpu).unwrap_err();
+        let error = read(&bytes, other).unwrap_err();
         assert_eq!(
             error.problems(),
             [
@@ -310,7 +303,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn arbitrary_bytes_are_an_error_not_a_panic(bytes: Vec<u8>) {
-            proptest::prop_assert!(Weights::from_safetensors(&bytes, specs(), Device::Cpu).is_err());
+            proptest::prop_assert!(read(&bytes, specs()).is_err());
         }
     }
 }

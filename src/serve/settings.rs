@@ -104,7 +104,7 @@ impl Settings {
             max_batch: 8,
             batch_time: Duration::from_millis(250),
             batch_wait: Duration::from_millis(2),
-            warm_up_side: 64,
+            warm_up_side: 96,
             max_concurrent_transforms: None,
             max_payload_mb: payload_mb,
             batch_strategy: BatchStrategy::default(),

@@ -4,7 +4,7 @@
 // The border to convolution.cpp: each block says why it is sound.
 #![allow(unsafe_code)]
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::c_char;
 
@@ -13,7 +13,7 @@ use torch_sys::C_tensor;
 
 use super::text::taken;
 use super::winograd::{Winograd, pays};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Of a square convolution, alike in both directions, as `maskmaker_geometry` in convolution.cpp.
 #[repr(C)]
@@ -49,35 +49,44 @@ unsafe extern "C" {
 /// A convolution on the processor whose weight nobody else can read.
 #[derive(Debug)]
 pub struct PackedConvolution {
-    weight: Weight,
+    weight: RefCell<Weight>,
+    kind: Kind,
     bias: Option<Tensor>,
     geometry: Geometry,
     /// Sides of the weight.
     size: [i64; 4],
-    /// Made for the first input that it pays for; none if it cannot be made.
-    winograd: OnceCell<Option<Winograd>>,
 }
 
+/// One of these at a time, so that the weight is in memory once.
 #[derive(Debug)]
 enum Weight {
-    /// In the one layout that oneDNN wants whatever the input's size, or nearly so: what it does not like it brings into
-    /// another at every call.
-    Fixed(Tensor),
-    /// In the layouts that the sizes seen so far want.
-    BySize { plain: Tensor, layouts: RefCell<Layouts> },
+    /// Until the first input comes.
+    Plain(Tensor),
+    Packed(Layouts),
+    /// From the first input on that is large enough for it to pay.
+    Winograd(Winograd),
 }
 
-/// The same weight in different layouts: two or three are all that oneDNN asks for.
+/// The same weight in the layouts of oneDNN that the inputs seen so far want: two or three are all that it asks for. Which
+/// one it wants depends on the processor and the input's sides, and bringing a weight from one into another at
+/// every call may take longer than a small image's whole pass.
 #[derive(Debug, Default)]
 struct Layouts {
     /// What tells each from the others, and the weight.
     packed: Vec<(Vec<u8>, Tensor)>,
-    /// Which one an input of these sides wants.
-    wanted: HashMap<[i64; 4], usize>,
+    /// Which one inputs of a class want.
+    wanted: HashMap<Class, usize>,
 }
 
-/// Sizes of inputs that are remembered.
-const SIZES: usize = 4096;
+/// Inputs that want the same layout: those of the same sides, or all that are large.
+type Class = Option<[i64; 4]>;
+
+/// Classes that are remembered.
+const CLASSES: usize = 4096;
+
+/// Pixels from which on a kernel larger than 1x1 is given one layout: oneDNN was seen to want another for smaller inputs alone
+/// (libtorch 2.10.0, AVX-512 with and without bfloat16).
+const LARGE: i64 = 128;
 
 impl PackedConvolution {
     /// Packs a weight `[output, input, kernel, kernel]` of 32-bit floats or bfloat16; the bias `[output]` is of the
@@ -85,75 +94,32 @@ impl PackedConvolution {
     pub fn new(weight: &Tensor, bias: Option<Tensor>, geometry: Geometry) -> Result<Self> {
         let size = <[i64; 4]>::try_from(weight.size()).ok();
         let Some(size) = size.filter(|_| weight.device() == Device::Cpu) else {
-            return Err(crate::error::Error::internal("only 4-D weights on the CPU are packed"));
+            return Err(Error::internal("only 4-D weights on the CPU are packed"));
         };
-        // Only of these does oneDNN change its mind with the size of the input, and bringing them from one of its
-        // layouts into another takes longer than a small image's whole pass.
-        let kind = weight.kind();
-        let by_size = kind == Kind::Float && size[2..] == [1, 1];
-        let weight = if by_size {
-            // Whether it can at all; the layouts come with the inputs.
-            let _able = pack(&weight.f_narrow(0, 0, 1)?, geometry, None)?;
-            let plain = weight.shallow_clone();
-            Weight::BySize { plain, layouts: RefCell::default() }
-        } else {
-            Weight::Fixed(pack(weight, geometry, None)?)
-        };
-        let winograd = OnceCell::new();
-        let Geometry { padding, stride, dilation } = geometry;
-        if kind != Kind::Float || size[2..] != [3, 3] || stride != 1 || padding != dilation {
-            let _ = winograd.set(None);
-        }
-        Ok(Self { weight, bias, geometry, size, winograd })
+        // Whether it can at all: the layout is chosen when an input comes.
+        let _able = pack(&weight.f_narrow(0, 0, 1)?, geometry, None)?;
+        let (kind, weight) = (weight.kind(), RefCell::new(Weight::Plain(weight.shallow_clone())));
+        Ok(Self { weight, kind, bias, geometry, size })
     }
 
-    /// The quicker way for an input of these sides, where there is one.
-    fn winograd(&self, input: &Tensor) -> Option<&Winograd> {
-        let sides = <[i64; 4]>::try_from(input.size()).ok()?;
-        let Geometry { dilation, .. } = self.geometry;
-        let Weight::Fixed(packed) = &self.weight else { return None };
-        if sides[1] != self.size[1] || !pays(sides, self.size[0], dilation) {
-            return None;
-        }
-        let made = || Winograd::new(&packed.f_to_dense(None, false).ok()?, dilation).ok();
-        self.winograd.get_or_init(made).as_ref()
+    /// Whether an input of these sides is convolved faster by Winograd's sums.
+    fn wants_winograd(&self, sides: [i64; 4]) -> bool {
+        let Geometry { padding, stride, dilation } = self.geometry;
+        self.kind == Kind::Float
+            && self.size[2..] == [3, 3]
+            && (stride, padding) == (1, dilation)
+            && pays(sides, self.size[0], dilation)
     }
 
-    /// The weight in the layout for this input.
-    fn weight(&self, input: &Tensor) -> Result<Tensor> {
-        let (plain, layouts) = match &self.weight {
-            Weight::Fixed(packed) => return Ok(packed.shallow_clone()),
-            Weight::BySize { plain, layouts } => (plain, layouts),
-        };
-        let Ok(sides) = <[i64; 4]>::try_from(input.size()) else {
-            return Err(crate::error::Error::internal("only 4-D inputs are convolved"));
-        };
-        let Layouts { packed, wanted } = &mut *layouts.borrow_mut();
-        let index = if let Some(&index) = wanted.get(&sides) {
-            index
-        } else {
-            let new = pack(plain, self.geometry, Some(&sides))?;
-            let layout = layout(&new)?;
-            let known = packed.iter().position(|(known, _)| *known == layout);
-            let index = known.unwrap_or(packed.len());
-            if known.is_none() {
-                packed.push((layout, new));
-            }
-            if wanted.len() == SIZES {
-                wanted.clear();
-            }
-            wanted.insert(sides, index);
-            index
-        };
-        Ok(packed[index].1.shallow_clone())
+    fn class(&self, sides: [i64; 4]) -> Class {
+        let [batch, _, height, width] = sides;
+        let pointwise = self.size[2..] == [1, 1];
+        (pointwise || batch * height * width < LARGE).then_some(sides)
     }
 
     /// The convolution of `[batch, input, height, width]`, in channels-last memory as its input; with `relu` its
     /// positive part.
     pub fn forward(&self, input: &Tensor, relu: bool) -> Result<Tensor> {
-        if let Some(winograd) = self.winograd(input) {
-            return winograd.forward(input, self.bias.as_ref(), relu);
-        }
         self.call(input, relu, None)
     }
 
@@ -164,8 +130,45 @@ impl PackedConvolution {
     }
 
     fn call(&self, input: &Tensor, relu: bool, sum: Option<&Tensor>) -> Result<Tensor> {
+        let sides = <[i64; 4]>::try_from(input.size()).ok();
+        let Some(sides) = sides.filter(|sides| sides[1] == self.size[1]) else {
+            let (found, channels) = (input.size(), self.size[1]);
+            let problem = format!("a convolution of {channels} channels got an input {found:?}");
+            return Err(Error::internal(problem));
+        };
+        let weight = &mut *self.weight.borrow_mut();
+        let plain = match weight {
+            Weight::Plain(plain) => Some(plain.shallow_clone()),
+            Weight::Packed(layouts) if self.wants_winograd(sides) => Some(layouts.plain()?),
+            Weight::Packed(_) | Weight::Winograd(_) => None,
+        };
+        if let Some(plain) = plain {
+            *weight = if self.wants_winograd(sides) {
+                Weight::Winograd(Winograd::new(&plain, self.geometry.dilation)?)
+            } else {
+                let mut layouts = Layouts::default();
+                layouts.add(&plain, self.geometry, self.class(sides), sides)?;
+                Weight::Packed(layouts)
+            };
+        }
+        match weight {
+            Weight::Packed(layouts) => {
+                let packed = layouts.weight(self.geometry, self.class(sides), sides)?;
+                self.convolve(input, packed, relu, sum)
+            }
+            Weight::Winograd(winograd) => winograd.forward(input, self.bias.as_ref(), relu, sum),
+            Weight::Plain(_) => Err(Error::internal("a weight was left as it came")),
+        }
+    }
+
+    fn convolve(
+        &self,
+        input: &Tensor,
+        weight: &Tensor,
+        relu: bool,
+        sum: Option<&Tensor>,
+    ) -> Result<Tensor> {
         let optional = |tensor: Option<&Tensor>| tensor.map_or(std::ptr::null(), Tensor::as_ptr);
-        let weight = self.weight(input)?;
         let mut problem = std::ptr::null_mut();
         // Sound: all tensors live through the call, null is an absent one, and the result is a new handle.
         let out = unsafe {
@@ -180,6 +183,48 @@ impl PackedConvolution {
             )
         };
         owned(out, problem)
+    }
+}
+
+impl Layouts {
+    /// The weight in the layout that an input of these sides wants.
+    fn weight(&mut self, geometry: Geometry, class: Class, sides: [i64; 4]) -> Result<&Tensor> {
+        if !self.wanted.contains_key(&class) {
+            let plain = self.plain()?;
+            self.add(&plain, geometry, class, sides)?;
+        }
+        let weight = self.wanted.get(&class).and_then(|&index| self.packed.get(index));
+        weight.map(|(_, weight)| weight).ok_or_else(|| Error::internal("no layout was chosen"))
+    }
+
+    /// Packs `plain` for an input of these sides, and keeps that unless it is there already.
+    fn add(
+        &mut self,
+        plain: &Tensor,
+        geometry: Geometry,
+        class: Class,
+        sides: [i64; 4],
+    ) -> Result<()> {
+        let Self { packed, wanted } = self;
+        let new = pack(plain, geometry, Some(&sides))?;
+        let layout = layout(&new)?;
+        let known = packed.iter().position(|(known, _)| *known == layout);
+        let index = known.unwrap_or(packed.len());
+        if known.is_none() {
+            packed.push((layout, new));
+        }
+        if wanted.len() == CLASSES {
+            wanted.clear();
+        }
+        wanted.insert(class, index);
+        Ok(())
+    }
+
+    /// The weight as everybody can read it.
+    fn plain(&self) -> Result<Tensor> {
+        let (_, first) =
+            self.packed.first().ok_or_else(|| Error::internal("nothing was packed"))?;
+        Ok(first.f_to_dense(None, false)?)
     }
 }
 
@@ -249,36 +294,41 @@ mod tests {
     }
 
     #[test]
-    fn large_inputs_take_the_quicker_way_and_get_the_same() {
-        let weight = waves(&[256, 256, 3, 3]);
+    fn large_inputs_bring_the_quicker_way_and_all_get_the_same() {
+        let weight = waves(&[256, 256, 3, 3]) * 0.1;
         let packed = PackedConvolution::new(&weight, Some(waves(&[256])), DILATED).unwrap();
-        for (side, quicker) in [(8, false), (36, true)] {
+        for (side, quicker) in [(8, false), (36, true), (8, true), (1, true)] {
             let input = waves(&[1, 256, side, side]);
             let plain = input.conv2d(&weight, Some(&waves(&[256])), [1; 2], [2; 2], [2; 2], 1);
-            assert!(
-                (packed.forward(&input, false).unwrap() - plain).abs().max().double_value(&[])
-                    < 1e-2
-            );
-            assert_eq!(packed.winograd.get().is_some_and(Option::is_some), quicker);
+            assert!(close(&packed.forward(&input, false).unwrap(), &plain));
+            let sum = waves(&[1, 256, side, side]);
+            let expected = (&plain + &sum).relu();
+            let onto = packed.forward_onto(&input, &sum, true).unwrap();
+            assert!(close(&onto, &expected));
+            assert_eq!(onto.data_ptr(), sum.data_ptr(), "the sum is written over");
+            assert_eq!(matches!(*packed.weight.borrow(), Weight::Winograd(_)), quicker);
         }
         assert!(packed.forward(&waves(&[1, 5, 99, 99]), false).is_err());
     }
 
     #[test]
-    fn pointwise_convolutions_keep_a_weight_for_each_layout_and_not_for_each_size() {
-        let geometry = Geometry { padding: 0, stride: 1, dilation: 1 };
-        let weight = waves(&[512, 64, 1, 1]);
-        let packed = PackedConvolution::new(&weight, None, geometry).unwrap();
+    fn a_weight_is_kept_for_each_layout_and_not_for_each_size() {
+        let pointwise = Geometry { padding: 0, stride: 1, dilation: 1 };
         let sizes = [(60, 60), (15, 20), (8, 8), (60, 60), (33, 7), (61, 60), (1, 1)];
-        for (height, width) in sizes {
-            let input = waves(&[1, 64, height, width]);
-            let plain = input.conv2d::<Tensor>(&weight, None, [1; 2], [0; 2], [1; 2], 1);
-            assert!(close(&packed.forward(&input, false).unwrap(), &plain));
+        for (kernel, geometry, classes) in [(1, pointwise, 6), (3, DILATED, 3)] {
+            let weight = waves(&[512, 64, kernel, kernel]);
+            let packed = PackedConvolution::new(&weight, None, geometry).unwrap();
+            for (height, width) in sizes {
+                let input = waves(&[1, 64, height, width]);
+                let (padding, dilation) = ([geometry.padding; 2], [geometry.dilation; 2]);
+                let plain = input.conv2d::<Tensor>(&weight, None, [1; 2], padding, dilation, 1);
+                assert!(close(&packed.forward(&input, false).unwrap(), &plain));
+            }
+            let weight = packed.weight.borrow();
+            let Weight::Packed(layouts) = &*weight else { panic!("{weight:?}") };
+            assert_eq!(layouts.wanted.len(), classes);
+            assert!((1..=3).contains(&layouts.packed.len()), "{:?}", layouts.wanted);
         }
-        let Weight::BySize { layouts, .. } = &packed.weight else { panic!("{packed:?}") };
-        let layouts = layouts.borrow();
-        assert_eq!(layouts.wanted.len(), 6);
-        assert!((1..=3).contains(&layouts.packed.len()), "{:?}", layouts.wanted);
     }
 
     #[test]

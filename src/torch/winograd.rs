@@ -7,10 +7,10 @@
 
 use tch::{Device, Kind, Tensor};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Values of sums that are in memory at a time, so that they stay in the processor's caches.
-const AT_ONCE: i64 = 8 << 20;
+const AT_ONCE: i64 = 4 << 20;
 
 /// What making the sums of one channel of one pixel costs, in multiplications of the matrix products: about, as timed by
 /// hand on two cores with AVX-512.
@@ -35,6 +35,11 @@ fn tiles(side: i64, dilation: i64) -> i64 {
     (side + 2 * dilation - 1) / (2 * dilation)
 }
 
+/// The parts of a length: where each begins, and how long it is.
+fn parts(length: i64, part: i64) -> impl Iterator<Item = (i64, i64)> {
+    (0..length).step_by(part as usize).map(move |at| (at, part.min(length - at)))
+}
+
 /// Whether it takes clearly less time than multiplying everything, for an input of these sides.
 pub(super) fn pays([batch, input, height, width]: [i64; 4], output: i64, dilation: i64) -> bool {
     let covered = |side| tiles(side, dilation) * 2 * dilation;
@@ -56,58 +61,65 @@ impl Winograd {
         Ok(Self { filters: filters.f_reshape([16, size[0], size[1]])?, dilation })
     }
 
-    /// The convolution of `[batch, input, height, width]`, in channels-last memory; with `relu` its positive part.
+    /// The convolution of `[batch, input, height, width]`, in channels-last memory; plus `sum`, which is written over
+    /// and is what is given back; with `relu` the positive part.
     pub(super) fn forward(
         &self,
         input: &Tensor,
         bias: Option<&Tensor>,
         relu: bool,
+        sum: Option<&Tensor>,
     ) -> Result<Tensor> {
         let (batch, channels, height, width) = input.size4()?;
         let (step, outputs) = (self.dilation, self.filters.size()[1]);
         let (down, across) = (tiles(height, step), tiles(width, step));
-        // Rows (and columns) by pair of tile rows, row of the pair, and interleaved convolution.
-        let padded = input
-            .f_permute([0, 2, 3, 1])?
-            .f_constant_pad_nd([
-                0,
-                0,
-                step,
-                2 * step * (across + 1) - step - width,
-                step,
-                2 * step * (down + 1) - step - height,
-            ])?
-            .f_reshape([batch, down + 1, 2, step, across + 1, 2, step, channels])?;
-        let all = [batch, down, 2, step, across, 2, step, outputs];
-        let output = Tensor::f_empty(all, (Kind::Float, Device::Cpu))?;
-        let a_row = 16 * step * across * step * channels;
+        let input = input.f_permute([0, 2, 3, 1])?;
+        let result = match sum {
+            Some(sum) => sum.f_permute([0, 2, 3, 1])?,
+            None => Tensor::f_empty([batch, height, width, outputs], (Kind::Float, Device::Cpu))?,
+        };
+        let a_row = 16 * step * across * step * channels.max(outputs);
         let rows = (AT_ONCE / a_row.max(1)).clamp(1, down);
         let images = if rows == down { (AT_ONCE / (a_row * down)).clamp(1, batch) } else { 1 };
-        let parts = |length: i64, part: i64| {
-            (0..length).step_by(part as usize).map(move |at| (at, part.min(length - at)))
-        };
         for (image, images) in parts(batch, images) {
             for (row, rows) in parts(down, rows) {
-                let padded = padded.f_narrow(0, image, images)?.f_narrow(1, row, rows + 1)?;
-                let output = output.f_narrow(0, image, images)?.f_narrow(1, row, rows)?;
-                self.part(&padded, bias, &output)?;
+                // The pixels of these rows of tiles, and around them.
+                let side = 2 * step;
+                let (top, bottom) = (side * row, height.min(side * (row + rows)));
+                let (first, last) = ((top - step).max(0), height.min(bottom + step));
+                let input = input.f_narrow(0, image, images)?.f_narrow(1, first, last - first)?;
+                let above = first - (top - step);
+                let below = side * (rows + 1) - above - (last - first);
+                let right = side * (across + 1) - step - width;
+                // Rows (and columns) by pair of tile rows, row of the pair, and interleaved convolution.
+                let padded = input
+                    .f_constant_pad_nd([0, 0, step, right, above, below])?
+                    .f_reshape([images, rows + 1, 2, step, across + 1, 2, step, channels])?;
+                let part = self.part(&padded, bias)?;
+                let part = part.f_reshape([images, side * rows, side * across, outputs])?;
+                let part = part.f_narrow(1, 0, bottom - top)?.f_narrow(2, 0, width)?;
+                let mut out = result.f_narrow(0, image, images)?.f_narrow(1, top, bottom - top)?;
+                match sum {
+                    Some(_) => out = out.f_add_(&part)?,
+                    None => out.f_copy_(&part)?,
+                }
+                if relu {
+                    let _ = out.f_relu_()?;
+                }
             }
         }
-        let mut output = output.f_reshape([batch, 2 * step * down, 2 * step * across, outputs])?;
-        if relu {
-            output = output.f_relu_()?;
-        }
-        let output = output.f_narrow(1, 0, height)?.f_narrow(2, 0, width)?.f_contiguous()?;
-        Ok(output.f_permute([0, 3, 1, 2])?)
+        Ok(result.f_permute([0, 3, 1, 2])?)
     }
 
-    /// Computes some rows of tiles of some images: `padded` has one row of tiles more than `output`.
-    fn part(&self, padded: &Tensor, bias: Option<&Tensor>, output: &Tensor) -> Result<()> {
+    /// The outputs `[images, rows, 2, dilation, across, 2, dilation, output]` of some rows of tiles of some images:
+    /// `padded` has one row and one column of tiles more.
+    fn part(&self, padded: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
         let cpu = (Kind::Float, Device::Cpu);
-        let &[images, rows, _, step, across, _, _, outputs] = output.size().as_slice() else {
-            return Err(crate::error::Error::internal("outputs of tiles have eight sides"));
+        let &[images, more_rows, _, step, more_across, ..] = padded.size().as_slice() else {
+            return Err(Error::internal("pixels by tiles have eight sides"));
         };
-        let channels = self.filters.size()[2];
+        let (rows, across) = (more_rows - 1, more_across - 1);
+        let [_, outputs, channels] = <[i64; 3]>::try_from(self.filters.size()).unwrap_or_default();
         // The matrix B of the paper: of four neighbours along a side the differences and sums.
         let sums = Tensor::f_empty([16, images, rows, step, across, step, channels], cpu)?;
         let half = Tensor::f_empty([images, rows, step, across + 1, 2, step, channels], cpu)?;
@@ -132,8 +144,10 @@ impl Winograd {
                 turned(&columns, right, &sums.f_select(0, 4 * down + right)?)?;
             }
         }
+        drop(half);
         let filters = self.filters.f_transpose(1, 2)?;
         let products = sums.f_reshape([16, -1, channels])?.f_bmm(&filters)?;
+        drop(sums);
         if let Some(bias) = bias {
             // This one goes into each of the four outputs once.
             let _ = products.f_select(0, 5)?.f_add_(bias)?;
@@ -154,6 +168,7 @@ impl Winograd {
             }
             Ok(())
         };
+        let output = Tensor::f_empty([images, rows, 2, step, across, 2, step, outputs], cpu)?;
         let line = Tensor::f_empty([4, images, rows, step, across, step, outputs], cpu)?;
         for down in 0..2 {
             folded(&lines, down, &line)?;
@@ -162,7 +177,7 @@ impl Winograd {
                 folded(&columns, right, &output.f_select(2, down)?.f_select(4, right)?)?;
             }
         }
-        Ok(())
+        Ok(output)
     }
 }
 
@@ -196,7 +211,7 @@ mod tests {
             let single = |tensor: &Tensor| tensor.to_kind(Kind::Float);
             let winograd = Winograd::new(&single(&weight), dilation).unwrap();
             let images = single(&images).permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]);
-            let found = winograd.forward(&images, bias.as_ref().map(single).as_ref(), relu).unwrap();
+            let found = winograd.forward(&images, bias.as_ref().map(single).as_ref(), relu, None).unwrap();
             prop_assert_eq!(found.size(), expected.size());
             prop_assert!(found.permute([0, 2, 3, 1]).is_contiguous());
             let error = (found.to_kind(Kind::Double) - expected).abs().max().double_value(&[]);
@@ -210,9 +225,9 @@ mod tests {
         let winograd = Winograd::new(&weight, 2).unwrap();
         for side in [12, 40] {
             let images = waves(&[3, 2048, side, side]).to_kind(Kind::Float);
-            let together = winograd.forward(&images, None, false).unwrap();
+            let together = winograd.forward(&images, None, false, None).unwrap();
             for image in 0..3 {
-                let one = winograd.forward(&images.narrow(0, image, 1), None, false).unwrap();
+                let one = winograd.forward(&images.narrow(0, image, 1), None, false, None).unwrap();
                 let difference = (together.narrow(0, image, 1) - one).abs().max();
                 assert!(difference.double_value(&[]) < 1e-3, "{difference:?}");
             }

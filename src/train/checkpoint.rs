@@ -27,7 +27,7 @@ use super::step::Stepper;
 use crate::console::{note, say};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::model::{Config, Network, weights};
+use crate::model::{Config, Network, tensor_file, weights};
 
 const CHECKPOINT: &str = "checkpoint-";
 const BEST: &str = "best-";
@@ -178,7 +178,7 @@ impl Checkpoints {
         device: Device,
     ) -> Result<(Restored, Option<String>), Unusable> {
         let bytes = files::read(path)?;
-        let file = weights::open(&bytes)?;
+        let file = tensor_file::open(&bytes)?;
         let About { fingerprint, state, loss_scale } = about(&bytes)?;
         let differences = self.fingerprint.differences(&fingerprint);
         if !differences.is_empty() {
@@ -204,7 +204,7 @@ impl Checkpoints {
         let best_bytes = best.as_ref().map(|best| files::read(&self.folder.join(best)));
         let best_bytes = best_bytes.transpose()?;
         if let Some(bytes) = &best_bytes {
-            weights::open(bytes)?;
+            tensor_file::open(bytes)?;
         }
         Ok((Restored { stepper, state, best: best_bytes }, best))
     }

@@ -5,6 +5,7 @@ use maskmaker::metrics::IGNORE;
 use maskmaker::model::forward::{Logits, Mode};
 use maskmaker::model::graph::ParameterSpec;
 use maskmaker::model::network::graph;
+use maskmaker::model::tensor_file::open;
 use maskmaker::model::{Config, Network};
 use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone, Loss};
 use maskmaker::train::criterion::Criterion;
@@ -76,7 +77,7 @@ fn network(algorithm: Algorithm, backbone: Backbone) -> Network {
     });
     let bytes = safetensors::serialize(views, None).unwrap();
     let config = Config::new((algorithm, backbone), CLASSES, None);
-    Network::from_safetensors(&config, &bytes, Device::Cpu).unwrap()
+    Network::from_tensors(&config, &open(&bytes).unwrap(), "", Device::Cpu).unwrap()
 }
 
 fn picture(height: usize, width: usize) -> Tensor {

@@ -13,6 +13,7 @@ use tch::Device;
 
 use super::network::graph;
 use super::state_dict::StateDict;
+use super::tensor_file::open;
 use super::{Config, Network};
 use crate::error::{Error, Result};
 use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
@@ -113,7 +114,8 @@ impl Initial {
             }
             Source::Model(model) => {
                 let Config { num_classes, .. } = model.config;
-                let network = Network::from_safetensors(&model.config, &model.weights, device)
+                let network = open(&model.weights)
+                    .and_then(|file| Network::from_tensors(&model.config, &file, "", device))
                     .map_err(|error| error.within(&model.place))?;
                 let specs = graph(kind.0, kind.1, num_classes).parameters().len();
                 Ok((network, format!("starting from {}: all {specs} tensors", model.place)))

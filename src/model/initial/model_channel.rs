@@ -6,6 +6,7 @@ use std::path::Path;
 use super::archive;
 use crate::error::{Error, Problems, Result};
 use crate::model::artifact::{CONFIG, Config, WEIGHTS, check_classes};
+use crate::model::tensor_file::open;
 use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
 
 /// What SageMaker calls an artifact.
@@ -59,7 +60,9 @@ impl GivenModel {
         let config = Config::parse(&config).map_err(|e| e.within(format!("{place}: {CONFIG}")))?;
         check_same(&config, kind, classes)
             .map_err(|e| e.within(format!("channel model: {place}")))?;
-        check_classes(&config, &weights).map_err(|e| e.within(format!("{place}: {WEIGHTS}")))?;
+        open(&weights)
+            .and_then(|file| check_classes(&config, &file))
+            .map_err(|e| e.within(format!("{place}: {WEIGHTS}")))?;
         Ok(Self { config, weights, place })
     }
 }
