@@ -144,7 +144,7 @@ impl PackedConvolution {
         };
         if let Some(plain) = plain {
             *weight = if self.wants_winograd(sides) {
-                Weight::Winograd(Winograd::new(&plain, self.geometry.dilation)?)
+                Weight::Winograd(Winograd::new(&plain, self.bias.as_ref(), self.geometry.dilation)?)
             } else {
                 let mut layouts = Layouts::default();
                 layouts.add(&plain, self.geometry, self.class(sides), sides)?;
@@ -156,7 +156,7 @@ impl PackedConvolution {
                 let packed = layouts.weight(self.geometry, self.class(sides), sides)?;
                 self.convolve(input, packed, relu, sum)
             }
-            Weight::Winograd(winograd) => winograd.forward(input, self.bias.as_ref(), relu, sum),
+            Weight::Winograd(winograd) => winograd.forward(input, relu, sum),
             Weight::Plain(_) => Err(Error::internal("a weight was left as it came")),
         }
     }
