@@ -1,5 +1,5 @@
-//! The named tensors of a safetensors file: in memory, or on the disk and read one at a time, so that a model never lies in
-//! memory twice.
+//! The named tensors of a safetensors file: in memory, or on the disk and read one at a time, so that the file's bytes do not
+//! lie in memory beside the tensors made of them.
 
 use std::fmt::Display;
 use std::fs::File;

@@ -27,7 +27,8 @@ const FILTER: [[f32; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5
 /// of which may want the filters in another layout.
 const TOGETHER: i64 = 64;
 
-/// What a sum is multiplied by: for all its tiles a convolution of 1x1, at which oneDNN is as quick on every processor.
+/// What a sum is multiplied by: for all its tiles a convolution of 1x1. libtorch's own matrix product is MKL's, which is slow on
+/// processors that are not Intel's.
 const POINTWISE: Geometry = Geometry { padding: 0, stride: 1, dilation: 1 };
 
 /// A convolution with stride 1 that is padded by its dilation, so that its output is as large as its input.
