@@ -13,10 +13,10 @@ use super::segment::{About, Ask, Detail, Segment, Segmentation};
 use super::settings::{Options, compute, set_threads};
 use crate::colours::class_colour;
 use crate::error::{Error, Result};
-use crate::model::artifact::{CONFIG, LABELS, TORCHSCRIPT, WEIGHTS, no_model};
+use crate::model::Config;
+use crate::model::artifact::{CONFIG, LABELS, Stored, TORCHSCRIPT, WEIGHTS, no_model};
 use crate::model::labels::read_labels;
 use crate::model::size::restore;
-use crate::model::{Artifact, Config};
 use crate::torch::{device, give_back_memory};
 
 /// Memory that a model takes, about, for each byte of its file: its weights as they were read, or in a layout or two.
@@ -72,10 +72,11 @@ fn is_scripted(folder: &Path) -> bool {
 
 fn artifact(folder: &Path, options: Options) -> Result<Engine> {
     let device = device();
-    let Artifact { config, network } = Artifact::read(folder, device)?;
-    let compute = compute(options.precision, device, config.bf16.as_ref());
-    let Config { class_names, num_classes, .. } = config;
-    let core = Core::Prepared(Prepared::new(network, compute)?);
+    let stored = Stored::open(folder)?;
+    let compute = compute(options.precision, device, stored.config.bf16.as_ref());
+    let tensor = |module: &str, leaf: &str| Ok(stored.tensor(module, leaf)?.f_to_device(device)?);
+    let core = Core::Prepared(Prepared::new(&stored.graph, device, compute, tensor)?);
+    let Config { class_names, num_classes, .. } = stored.config;
     let labels = read_labels(&folder.join(LABELS), num_classes);
     let colours = labels.unwrap_or_default().into_iter().map(|label| label.colour).collect();
     Engine::new(core, class_names, colours, compute.name(), options)

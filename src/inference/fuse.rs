@@ -29,6 +29,16 @@ pub(super) enum Work {
     Plain(Op),
 }
 
+impl Step {
+    /// Elements of its weight.
+    pub(super) fn weight(&self) -> i64 {
+        match &self.work {
+            Work::Conv { conv, .. } => conv.input * conv.output * conv.kernel * conv.kernel,
+            Work::Plain(_) => 0,
+        }
+    }
+}
+
 /// The passes that give `wanted`, in an order in which each comes after its inputs.
 pub(super) fn fuse(graph: &Graph, wanted: Value) -> Vec<Step> {
     let last_uses = graph.last_uses(&[wanted]);

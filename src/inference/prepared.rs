@@ -1,18 +1,22 @@
 //! A network made ready: normalisation folded, weights packed for the processor or halved for a GPU, nothing that
 //! training needs.
 
+use std::cmp::Reverse;
+
 use tch::{Device, Kind, Tensor};
 
 use super::fuse::{Step, Work, fuse};
 use crate::error::{Error, Result};
-use crate::model::Network;
-use crate::model::graph::{Conv, Op, Value};
+use crate::model::graph::{Conv, Graph, Op, Value};
 use crate::model::precision::Compute;
-use crate::model::weights::Weights;
-use crate::torch::{Geometry, PackedConvolution};
+use crate::torch::{Geometry, PackedConvolution, channels_last};
 
 /// PyTorch's epsilon of BatchNorm.
 const EPSILON: f64 = 1e-5;
+
+/// Of the inputs that weights are laid out for at first: what most layers see of an image of 96x96, as the server's
+/// trial is. Others choose again when they come.
+const LIKELY_SIDE: i64 = 12;
 
 /// What gives logits on a grid that is coarser than the pixels.
 #[derive(Debug)]
@@ -53,39 +57,43 @@ enum Kernel {
 }
 
 impl Prepared {
-    /// Folds and packs. The network's own weights go one by one as they are packed, so that never two copies of all
-    /// are in memory.
-    pub(super) fn new(network: Network, compute: Compute) -> Result<Self> {
-        let device = network.device();
-        let (graph, mut weights) = network.into_parts();
+    /// Folds and packs what `tensor` gives of `(module, leaf)`, in memory of its own on `device`. It is asked once for each
+    /// that is needed, one after the other, so that no second copy of all of them need be in memory.
+    pub(super) fn new(
+        graph: &Graph,
+        device: Device,
+        compute: Compute,
+        mut tensor: impl FnMut(&str, &str) -> Result<Tensor>,
+    ) -> Result<Self> {
         // The last operation only enlarges what the head answers: it is left to whoever needs pixels.
         let last = graph.nodes.get(graph.out).filter(|node| node.op == Op::ResizeLike);
         let out = last.and_then(|node| node.inputs.first().copied()).unwrap_or(graph.out);
-        let steps = fuse(&graph, out);
+        let steps = fuse(graph, out);
         let exact: Vec<&str> = graph.class_layers().map(|conv| conv.name.as_str()).collect();
         let mut reads = vec![None; graph.nodes.len()];
         for (index, step) in steps.iter().enumerate() {
             step.inputs.iter().for_each(|&input| reads[input] = Some(index));
         }
         reads[out] = None;
-        let passes: Result<Vec<Pass>> = steps
-            .into_iter()
-            .enumerate()
-            .map(|(index, Step { work, inputs, output })| {
-                let sum_is_free = inputs.get(1).is_some_and(|&sum| reads[sum] == Some(index));
-                let work = match work {
-                    Work::Plain(op) => Layer::Plain(op),
-                    Work::Conv { conv, norm, relu, .. } => {
-                        let exact = exact.contains(&conv.name.as_str());
-                        let kind = if exact { Kind::Float } else { compute.kind() };
-                        let kernel = kernel(&mut weights, &conv, norm.as_deref(), kind)?;
-                        Layer::Conv { kernel, relu, exact }
-                    }
-                };
-                Ok(Pass { work, inputs, output, sum_is_free })
-            })
-            .collect();
-        let passes = passes?;
+        let mut passes: Vec<(usize, Pass)> = Vec::with_capacity(steps.len());
+        // The largest weights first: what they were made from leaves room for the others.
+        let mut steps: Vec<(usize, Step)> = steps.into_iter().enumerate().collect();
+        steps.sort_by_key(|(_, step)| Reverse(step.weight()));
+        for (index, Step { work, inputs, output }) in steps {
+            let sum_is_free = inputs.get(1).is_some_and(|&sum| reads[sum] == Some(index));
+            let work = match work {
+                Work::Plain(op) => Layer::Plain(op),
+                Work::Conv { conv, norm, relu, .. } => {
+                    let exact = exact.contains(&conv.name.as_str());
+                    let kind = if exact { Kind::Float } else { compute.kind() };
+                    let kernel = kernel(&mut tensor, &conv, norm.as_deref(), kind)?;
+                    Layer::Conv { kernel, relu, exact }
+                }
+            };
+            passes.push((index, Pass { work, inputs, output, sum_is_free }));
+        }
+        passes.sort_by_key(|(index, _)| *index);
+        let passes: Vec<Pass> = passes.into_iter().map(|(_, pass)| pass).collect();
         let mut last_uses = vec![Vec::new(); passes.len()];
         for (value, pass) in reads.iter().enumerate() {
             if let Some(pass) = pass {
@@ -162,26 +170,36 @@ fn plain<'a>(op: &Op, get: impl Fn(usize) -> Result<&'a Tensor>, inputs: usize) 
 }
 
 /// A convolution's weights with its BatchNorm folded in, as this device likes them.
-fn kernel(weights: &mut Weights, conv: &Conv, norm: Option<&str>, kind: Kind) -> Result<Kernel> {
-    let (weight, bias) = folded(weights, conv, norm)?;
+fn kernel(
+    tensor: impl FnMut(&str, &str) -> Result<Tensor>,
+    conv: &Conv,
+    norm: Option<&str>,
+    kind: Kind,
+) -> Result<Kernel> {
+    let (weight, bias) = folded(tensor, conv, norm)?;
     let (weight, bias) = (weight.f_to_kind(kind)?, bias.f_to_kind(kind)?);
     let geometry =
         Geometry { padding: conv.padding(), stride: conv.stride, dilation: conv.dilation };
     if weight.device() == Device::Cpu && kind != Kind::Half {
         // A processor or a libtorch without these kernels computes the same, slower.
         if let Ok(packed) = PackedConvolution::new(&weight, Some(bias.shallow_clone()), geometry) {
+            // One by one, so that no two forms of all weights are in memory.
+            packed.lay_out([1, conv.input, LIKELY_SIDE, LIKELY_SIDE])?;
             return Ok(Kernel::Packed(packed));
         }
     }
-    Ok(Kernel::Plain { weight, bias, geometry })
+    Ok(Kernel::Plain { weight: channels_last(&weight)?, bias, geometry })
 }
 
 /// BatchNorm in inference is `(x - mean) / sqrt(variance + eps) * weight + bias`: a scale and an offset per channel.
-fn folded(weights: &mut Weights, conv: &Conv, norm: Option<&str>) -> Result<(Tensor, Tensor)> {
-    let mut weight = weights.take(&conv.name, "weight")?.f_detach()?;
-    let mut double = |module: &str, leaf: &str| -> Result<Tensor> {
-        Ok(weights.take(module, leaf)?.f_detach()?.f_to_kind(Kind::Double)?)
-    };
+fn folded(
+    mut tensor: impl FnMut(&str, &str) -> Result<Tensor>,
+    conv: &Conv,
+    norm: Option<&str>,
+) -> Result<(Tensor, Tensor)> {
+    let mut weight = tensor(&conv.name, "weight")?;
+    let mut double =
+        |module: &str, leaf: &str| Ok::<_, Error>(tensor(module, leaf)?.f_to_kind(Kind::Double)?);
     let mut bias = if conv.bias {
         double(&conv.name, "bias")?
     } else {
@@ -237,6 +255,7 @@ fn broken() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Network;
     use crate::model::forward::{Mode, forward};
     use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
 
@@ -251,6 +270,12 @@ mod tests {
             }
         }
         network
+    }
+
+    fn prepared(network: &Network, compute: Compute) -> Prepared {
+        let tensor =
+            |module: &str, leaf: &str| own_copy(&network.weights.get(module, leaf)?.f_detach()?);
+        Prepared::new(network.graph(), Device::Cpu, compute, tensor).unwrap()
     }
 
     /// Numbers from -1 to 1 in no order, the same in every run.
@@ -269,7 +294,7 @@ mod tests {
         for algorithm in [Algorithm::Fcn, Algorithm::Psp, Algorithm::Deeplab] {
             for backbone in [Backbone::Resnet18, Backbone::Resnet50] {
                 let network = network(algorithm, backbone);
-                let prepared = Prepared::new(network.copy().unwrap(), Compute::Fp32).unwrap();
+                let prepared = prepared(&network, Compute::Fp32);
                 for (height, width) in [(33, 50), (64, 40)] {
                     let input = channels_last(&[2, 3, height, width]);
                     let (graph, weights) = (network.graph(), &network.weights);
@@ -292,10 +317,7 @@ mod tests {
     fn bfloat16_stays_near() {
         let network = network(Algorithm::Fcn, Backbone::Resnet18);
         let input = channels_last(&[1, 3, 64, 64]);
-        let logits = |compute| {
-            let prepared = Prepared::new(network.copy().unwrap(), compute).unwrap();
-            tch::no_grad(|| prepared.logits(&input)).unwrap()
-        };
+        let logits = |compute| tch::no_grad(|| prepared(&network, compute).logits(&input)).unwrap();
         let (exact, fast) = (logits(Compute::Fp32), logits(Compute::Bf16));
         let largest = exact.abs().max().double_value(&[]);
         let difference = (exact - fast).abs().max().double_value(&[]);

@@ -5,15 +5,17 @@
 //! `labels.json` and the model card. Other files in the folder are ignored. `docs/artifact.md`
 //! describes them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tch::Device;
+use tch::{Device, Kind, Tensor};
 
 use super::Network;
+use super::graph::Graph;
 use super::labels::Labels;
 use super::network::{DEVIATION, MEAN, graph};
 use super::tensor_file::{TensorFile, Tensors};
+use super::weights;
 use crate::error::{Error, Problems, Result};
 use crate::files::{read, remove, write_atomically};
 use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
@@ -128,6 +130,40 @@ impl Config {
     }
 }
 
+/// A model in its folder, whose tensors are read when they are asked for.
+#[derive(Debug)]
+pub struct Stored {
+    /// What `config.json` says.
+    pub config: Config,
+    /// Its layers.
+    pub graph: Graph,
+    file: TensorFile,
+    path: PathBuf,
+}
+
+impl Stored {
+    /// Reads the configuration, and holds names, types and shapes of the tensors against it; problems name the file.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join(CONFIG);
+        if !path.is_file() {
+            return Err(no_model(folder));
+        }
+        let config = Config::parse(&read(&path)?).map_err(|e| e.within(path.display()))?;
+        let path = folder.join(WEIGHTS);
+        let file = TensorFile::open(&path)?;
+        let graph = graph(config.algorithm, config.backbone, config.num_classes);
+        check_classes(&config, &file)
+            .and_then(|()| weights::check(&file, "", &graph.parameters()))
+            .map_err(|e| e.within(path.display()))?;
+        Ok(Self { config, graph, file, path })
+    }
+
+    /// The tensor `<module>.<leaf>`, on the processor and in the file's order.
+    pub fn tensor(&self, module: &str, leaf: &str) -> Result<Tensor> {
+        weights::read(&self.file, &format!("{module}.{leaf}"), Kind::Float)
+    }
+}
+
 /// A model read from its folder.
 #[derive(Debug)]
 pub struct Artifact {
@@ -140,14 +176,7 @@ pub struct Artifact {
 impl Artifact {
     /// Reads the folder; problems name the file.
     pub fn read(folder: &Path, device: Device) -> Result<Self> {
-        let path = folder.join(CONFIG);
-        if !path.is_file() {
-            return Err(no_model(folder));
-        }
-        let config = Config::parse(&read(&path)?).map_err(|e| e.within(path.display()))?;
-        let path = folder.join(WEIGHTS);
-        let file = TensorFile::open(&path)?;
-        check_classes(&config, &file).map_err(|e| e.within(path.display()))?;
+        let Stored { config, file, path, .. } = Stored::open(folder)?;
         let network = Network::from_tensors(&config, &file, "", device)
             .map_err(|e| e.within(path.display()))?;
         Ok(Self { config, network })
@@ -201,14 +230,10 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 /// A `num_classes` unlike the weights' gets its own words, not a list of shapes.
 pub(super) fn check_classes(config: &Config, file: &dyn Tensors) -> Result<()> {
     let graph = graph(config.algorithm, config.backbone, config.num_classes);
-    let mut buffer = Vec::new();
-    let held = match graph.classifier() {
-        Some(conv) => file.tensor(&format!("{}.weight", conv.name), &mut buffer)?,
-        None => None,
-    };
-    let held = held.and_then(|view| view.shape().first().copied());
-    match held {
-        Some(held) if held != config.num_classes => Err(Error::input(format!(
+    let weight = graph.classifier().map(|conv| format!("{}.weight", conv.name));
+    let held = weight.and_then(|name| file.describe(&name));
+    match held.and_then(|(_, shape)| shape.first().copied()) {
+        Some(held) if held != config.num_classes as i64 => Err(Error::input(format!(
             "the weights are for {held} classes, config.json says num_classes {}; the two files \
              are not of one model",
             config.num_classes
@@ -269,6 +294,20 @@ mod tests {
         assert_eq!(again.config, config);
         let bytes = again.network.weights.to_safetensors().unwrap();
         assert_eq!(bytes, network.weights.to_safetensors().unwrap());
+    }
+
+    #[test]
+    fn a_stored_model_gives_its_tensors_one_by_one() {
+        let (folder, config, network) = model(3);
+        let stored = Stored::open(folder.path()).unwrap();
+        assert_eq!(stored.config, config);
+        for (module, leaf) in [("backbone.conv1", "weight"), ("backbone.bn1", "running_var")] {
+            let tensor = stored.tensor(module, leaf).unwrap();
+            assert!(tensor.is_contiguous());
+            assert_eq!(&tensor, network.weights.get(module, leaf).unwrap());
+        }
+        let said = stored.tensor("backbone.conv1", "bias").unwrap_err().to_string();
+        assert!(said.contains("backbone.conv1.bias"), "{said}");
     }
 
     #[test]

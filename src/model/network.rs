@@ -81,11 +81,6 @@ impl Network {
         Ok(Self { compute, ..Self::new(self.graph.clone(), weights, self.device)? })
     }
 
-    /// Its layers, and its weights to do with as one likes.
-    pub fn into_parts(self) -> (Graph, Weights) {
-        (self.graph, self.weights)
-    }
-
     /// Its layers.
     pub fn graph(&self) -> &Graph {
         &self.graph

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Metadata, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 
 use crate::error::{Error, Result};
 
@@ -16,8 +16,19 @@ pub trait Tensors {
     /// All names, in any order.
     fn names(&self) -> Vec<String>;
 
-    /// A tensor, or none of that name. `buffer` may be written over, and hold its elements.
-    fn tensor<'a>(&'a self, name: &str, buffer: &'a mut Vec<u8>) -> Result<Option<TensorView<'a>>>;
+    /// The type and the shape of a tensor, or none of that name.
+    fn describe(&self, name: &str) -> Option<(Dtype, Vec<i64>)>;
+
+    /// Copies a tensor's elements, which are as many bytes as `elements` has.
+    fn read(&self, name: &str, elements: &mut [u8]) -> Result<()>;
+}
+
+fn sides(shape: &[usize]) -> Vec<i64> {
+    shape.iter().map(|&side| side as i64).collect()
+}
+
+fn unlike(name: &str) -> Error {
+    Error::internal(format!("tensor {name} is not there in this size"))
 }
 
 /// The tensors in the bytes of a safetensors file.
@@ -30,8 +41,16 @@ impl Tensors for SafeTensors<'_> {
         SafeTensors::names(self).into_iter().map(str::to_owned).collect()
     }
 
-    fn tensor<'a>(&'a self, name: &str, _: &'a mut Vec<u8>) -> Result<Option<TensorView<'a>>> {
-        Ok(SafeTensors::tensor(self, name).ok())
+    fn describe(&self, name: &str) -> Option<(Dtype, Vec<i64>)> {
+        let view = self.tensor(name).ok()?;
+        Some((view.dtype(), sides(view.shape())))
+    }
+
+    fn read(&self, name: &str, elements: &mut [u8]) -> Result<()> {
+        let view = self.tensor(name).ok();
+        let data = view.map(|view| view.data()).filter(|data| data.len() == elements.len());
+        elements.copy_from_slice(data.ok_or_else(|| unlike(name))?);
+        Ok(())
     }
 }
 
@@ -84,15 +103,18 @@ impl Tensors for TensorFile {
         self.metadata.offset_keys()
     }
 
-    fn tensor<'a>(&'a self, name: &str, buffer: &'a mut Vec<u8>) -> Result<Option<TensorView<'a>>> {
-        let Some(info) = self.metadata.info(name) else { return Ok(None) };
-        let (begin, end) = info.data_offsets;
-        buffer.resize(end - begin, 0);
+    fn describe(&self, name: &str) -> Option<(Dtype, Vec<i64>)> {
+        let info = self.metadata.info(name)?;
+        Some((info.dtype, sides(&info.shape)))
+    }
+
+    fn read(&self, name: &str, elements: &mut [u8]) -> Result<()> {
+        let place = self.metadata.info(name).map(|info| info.data_offsets);
+        let place = place.filter(|(begin, end)| end - begin == elements.len());
+        let (begin, _) = place.ok_or_else(|| unlike(name))?;
         self.file
-            .read_exact_at(buffer, self.start + begin as u64)
-            .map_err(|cause| Error::io("read", &self.path, &cause))?;
-        let view = TensorView::new(info.dtype, info.shape.clone(), buffer);
-        Ok(Some(view.map_err(|cause| not_whole(&cause))?))
+            .read_exact_at(elements, self.start + begin as u64)
+            .map_err(|cause| Error::io("read", &self.path, &cause))
     }
 }
 
@@ -102,12 +124,13 @@ fn not_whole(cause: &dyn Display) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use safetensors::tensor::TensorView;
+
     use super::*;
 
     fn bytes() -> Vec<u8> {
-        let view = |shape: &[usize], data| {
-            TensorView::new(safetensors::Dtype::U8, shape.to_vec(), data).unwrap()
-        };
+        let view =
+            |shape: &[usize], data| TensorView::new(Dtype::U8, shape.to_vec(), data).unwrap();
         let tensors =
             [("b", view(&[2, 2], &[1, 2, 3, 4])), ("a", view(&[0], &[])), ("c", view(&[1], &[5]))];
         safetensors::serialize(tensors, None).unwrap()
@@ -128,13 +151,16 @@ mod tests {
         let mut names = there.names();
         names.sort();
         assert_eq!(names, ["a", "b", "c"]);
-        let (mut one, mut other) = (vec![9; 50], Vec::new());
-        for name in ["c", "b", "a", "b"] {
-            let (a, b) = (there.tensor(name, &mut one), here.tensor(name, &mut other));
-            let (a, b) = (a.unwrap().unwrap(), b.unwrap().unwrap());
-            assert_eq!((a.dtype(), a.shape(), a.data()), (b.dtype(), b.shape(), b.data()));
+        for (name, length) in [("c", 1), ("b", 4), ("a", 0)] {
+            assert_eq!(there.describe(name), here.describe(name), "{name}");
+            let (mut a, mut b) = (vec![9; length], vec![8; length]);
+            there.read(name, &mut a).unwrap();
+            here.read(name, &mut b).unwrap();
+            assert!(a == b, "{name}");
+            let mut wrong = vec![0; length + 1];
+            assert!(there.read(name, &mut wrong).is_err() && here.read(name, &mut wrong).is_err());
         }
-        assert!(there.tensor("d", &mut one).unwrap().is_none());
+        assert!(there.describe("d").is_none() && there.read("d", &mut []).is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use tch::{Device, Kind, Tensor};
 use super::graph::{ParameterSpec, Role};
 use super::tensor_file::Tensors;
 use crate::error::{Error, Problems, Result};
+use crate::torch::{channels_last, written};
 
 /// Every tensor of a network's state dict, on one device, 4-D ones in channels-last memory.
 #[derive(Debug)]
@@ -46,30 +47,18 @@ impl Weights {
         specs: Vec<ParameterSpec>,
         device: Device,
     ) -> Result<Self> {
-        let mut problems = Problems::new();
+        check(file, prefix, &specs)?;
         let mut tensors = HashMap::new();
         let mut batches = 0;
-        let mut buffer = Vec::new();
         for spec in &specs {
-            let name = format!("{prefix}{}", spec.name);
-            let Some(view) = file.tensor(&name, &mut buffer)? else {
-                problems.push(format!("tensor {} is missing", spec.name));
-                continue;
-            };
-            if let Some(tensor) = problems.check(read(&view, spec)) {
-                if spec.role == Role::Counter {
-                    batches = tensor.f_int64_value(&[])?;
-                } else {
-                    tensors.insert(spec.name.clone(), place(&tensor, spec, device)?);
-                }
+            let (_, kind) = elements(spec.role);
+            let tensor = read(file, &format!("{prefix}{}", spec.name), kind)?;
+            if spec.role == Role::Counter {
+                batches = tensor.f_int64_value(&[])?;
+            } else {
+                tensors.insert(spec.name.clone(), place(&tensor, spec, device)?);
             }
         }
-        for name in file.names().iter().filter_map(|name| name.strip_prefix(prefix)) {
-            if specs.iter().all(|spec| spec.name != name) {
-                problems.push(format!("tensor {name} is not part of the network"));
-            }
-        }
-        problems.into_result()?;
         Ok(Self { specs, tensors, batches })
     }
 
@@ -155,12 +144,6 @@ impl Weights {
         self.tensor(&format!("{module}.{leaf}"))
     }
 
-    /// The same, which is not here any more then.
-    pub fn take(&mut self, module: &str, leaf: &str) -> Result<Tensor> {
-        let name = format!("{module}.{leaf}");
-        self.tensors.remove(&name).ok_or_else(|| no_tensor(&name))
-    }
-
     fn tensor(&self, name: &str) -> Result<&Tensor> {
         self.tensors.get(name).ok_or_else(|| no_tensor(name))
     }
@@ -211,34 +194,44 @@ fn no_tensor(name: &str) -> Error {
 /// Moves a tensor to where training wants it.
 fn place(tensor: &Tensor, spec: &ParameterSpec, device: Device) -> Result<Tensor> {
     let tensor = tensor.f_to_device(device)?;
-    let tensor = if spec.shape.len() == 4 {
-        tensor.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?
-    } else {
-        tensor
-    };
+    let tensor = if spec.shape.len() == 4 { channels_last(&tensor)? } else { tensor };
     Ok(tensor.f_set_requires_grad(spec.role.is_learned())?)
 }
 
-fn read(view: &TensorView<'_>, spec: &ParameterSpec) -> Result<Tensor> {
-    let shape: Vec<i64> = view.shape().iter().map(|&side| side as i64).collect();
-    if shape != spec.shape {
-        return Err(Error::input(format!(
-            "tensor {} has shape {shape:?}; the network needs {:?}",
-            spec.name, spec.shape
-        )));
+/// Whether every tensor of `specs` is among those whose names start with `prefix`, as it must be, and no other.
+pub(super) fn check(file: &dyn Tensors, prefix: &str, specs: &[ParameterSpec]) -> Result<()> {
+    let mut problems = Problems::new();
+    for ParameterSpec { name, shape, role } in specs {
+        let (dtype, _) = elements(*role);
+        match file.describe(&format!("{prefix}{name}")) {
+            None => problems.push(format!("tensor {name} is missing")),
+            Some((_, found)) if found != *shape => problems
+                .push(format!("tensor {name} has shape {found:?}; the network needs {shape:?}")),
+            Some((found, _)) if found != dtype => problems
+                .push(format!("tensor {name} holds {found:?}; this version reads {dtype:?}")),
+            Some(_) => {}
+        }
     }
-    let (dtype, kind) = match spec.role {
+    for name in file.names().iter().filter_map(|name| name.strip_prefix(prefix)) {
+        if specs.iter().all(|spec| spec.name != name) {
+            problems.push(format!("tensor {name} is not part of the network"));
+        }
+    }
+    problems.into_result()
+}
+
+/// What a file holds a tensor's elements as, and libtorch's name of it.
+fn elements(role: Role) -> (Dtype, Kind) {
+    match role {
         Role::Counter => (Dtype::I64, Kind::Int64),
         _ => (Dtype::F32, Kind::Float),
-    };
-    if view.dtype() != dtype {
-        return Err(Error::input(format!(
-            "tensor {} holds {:?}; this version reads {dtype:?}",
-            spec.name,
-            view.dtype()
-        )));
     }
-    Ok(Tensor::f_from_data_size(view.data(), &shape, kind)?)
+}
+
+/// A tensor of a file that was checked, on the processor and in the file's order.
+pub(super) fn read(file: &dyn Tensors, name: &str, kind: Kind) -> Result<Tensor> {
+    let (_, shape) = file.describe(name).ok_or_else(|| no_tensor(name))?;
+    written(&shape, kind, |bytes| file.read(name, bytes))
 }
 
 /// Little-endian bytes in the usual (not channels-last) order.
@@ -290,6 +283,12 @@ mod tests {
         other[0].shape = vec![4, 3, 2, 2];
         other[1].name = "b.bias".to_owned();
         let error = read(&bytes, other).unwrap_err();
+        let mut counted = specs();
+        counted[1].role = Role::Counter;
+        assert_eq!(
+            read(&bytes, counted).unwrap_err().problems(),
+            ["tensor a.bias holds F32; this version reads I64"]
+        );
         assert_eq!(
             error.problems(),
             [

@@ -102,6 +102,12 @@ impl PackedConvolution {
         Ok(Self { weight, kind, bias, geometry, size })
     }
 
+    /// Lays the weight out for inputs of these sides now and not when the first one comes, until when it is held as it
+    /// came.
+    pub fn lay_out(&self, sides: [i64; 4]) -> Result<()> {
+        self.settle(&mut self.weight.borrow_mut(), sides)
+    }
+
     /// Whether an input of these sides is convolved faster by Winograd's sums.
     fn wants_winograd(&self, sides: [i64; 4]) -> bool {
         let Geometry { padding, stride, dilation } = self.geometry;
@@ -137,6 +143,19 @@ impl PackedConvolution {
             return Err(Error::internal(problem));
         };
         let weight = &mut *self.weight.borrow_mut();
+        self.settle(weight, sides)?;
+        match weight {
+            Weight::Packed(layouts) => {
+                let packed = layouts.weight(self.geometry, self.class(sides), sides)?;
+                self.convolve(input, packed, relu, sum)
+            }
+            Weight::Winograd(winograd) => winograd.forward(input, relu, sum),
+            Weight::Plain(_) => Err(Error::internal("a weight was left as it came")),
+        }
+    }
+
+    /// Leaves the weight in a form that fits inputs of these sides.
+    fn settle(&self, weight: &mut Weight, sides: [i64; 4]) -> Result<()> {
         let plain = match weight {
             Weight::Plain(plain) => Some(plain.shallow_clone()),
             Weight::Packed(layouts) if self.wants_winograd(sides) => Some(layouts.plain()?),
@@ -151,14 +170,7 @@ impl PackedConvolution {
                 Weight::Packed(layouts)
             };
         }
-        match weight {
-            Weight::Packed(layouts) => {
-                let packed = layouts.weight(self.geometry, self.class(sides), sides)?;
-                self.convolve(input, packed, relu, sum)
-            }
-            Weight::Winograd(winograd) => winograd.forward(input, relu, sum),
-            Weight::Plain(_) => Err(Error::internal("a weight was left as it came")),
-        }
+        Ok(())
     }
 
     fn convolve(
@@ -328,6 +340,22 @@ mod tests {
             let Weight::Packed(layouts) = &*weight else { panic!("{weight:?}") };
             assert_eq!(layouts.wanted.len(), classes);
             assert!((1..=3).contains(&layouts.packed.len()), "{:?}", layouts.wanted);
+        }
+    }
+
+    #[test]
+    fn a_weight_may_be_laid_out_before_the_first_input() {
+        let weight = waves(&[256, 256, 3, 3]) * 0.1;
+        for (side, winograd) in [(8, false), (36, true)] {
+            let packed = PackedConvolution::new(&weight, None, DILATED).unwrap();
+            packed.lay_out([1, 256, side, side]).unwrap();
+            assert!(!matches!(*packed.weight.borrow(), Weight::Plain(_)));
+            assert_eq!(matches!(*packed.weight.borrow(), Weight::Winograd(_)), winograd);
+            for side in [side, 5] {
+                let input = waves(&[1, 256, side, side]);
+                let plain = input.conv2d::<Tensor>(&weight, None, [1; 2], [2; 2], [2; 2], 1);
+                assert!(close(&packed.forward(&input, false).unwrap(), &plain));
+            }
         }
     }
 

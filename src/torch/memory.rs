@@ -40,6 +40,27 @@ pub fn filled(size: &[i64], fill: impl FnOnce(&mut [f32])) -> Result<Tensor> {
     Ok(tensor)
 }
 
+/// The same elements with those of all channels of a pixel, or of a kernel's tap, side by side in memory.
+pub fn channels_last(tensor: &Tensor) -> Result<Tensor> {
+    Ok(tensor.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
+}
+
+/// A tensor on the processor; `write` gets its bytes, zeros, in the order of its indices.
+pub fn written(
+    size: &[i64],
+    kind: Kind,
+    write: impl FnOnce(&mut [u8]) -> Result<()>,
+) -> Result<Tensor> {
+    let tensor = Tensor::f_zeros(size, (kind, Device::Cpu))?;
+    let bytes = tensor.numel() * kind.elt_size_in_bytes();
+    if bytes > 0 {
+        // Sound: a new contiguous tensor has so many bytes one after the other from its data pointer on, nobody else has
+        // seen it yet, and whoever writes numbers of any bits makes numbers, if not of booleans.
+        write(unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<u8>(), bytes) })?;
+    }
+    Ok(tensor)
+}
+
 /// How glibc is to hand out memory, as `mallopt` takes it: every tensor of a pass, of every image anew, would otherwise
 /// be mapped by the system and unmapped again, a page at a time. Of one heap, nothing mapped apart, and what is freed at
 /// its end kept up to a gigabyte: what a pass gave back, the next one takes.
@@ -135,5 +156,25 @@ mod tests {
         assert_eq!(tensor, Tensor::arange(6, (Kind::Float, Device::Cpu)).reshape([2, 3]));
         assert_eq!(filled(&[2, 0], |_| unreachable!()).unwrap().size(), [2, 0]);
         assert!(filled(&[-1], count).is_err());
+    }
+
+    #[test]
+    fn a_tensor_is_written_byte_by_byte_or_not_at_all() {
+        let numbers = |bytes: &mut [u8]| {
+            assert_eq!(bytes, [0; 16]);
+            bytes[8] = 7;
+            Ok(())
+        };
+        let tensor = written(&[1, 2], Kind::Int64, numbers).unwrap();
+        assert_eq!(tensor, Tensor::from_slice(&[0i64, 7]).reshape([1, 2]));
+        assert_eq!(written(&[0, 3], Kind::Float, |_| unreachable!()).unwrap().size(), [0, 3]);
+        assert!(written(&[2], Kind::Float, |_| Err(Error::internal("not there"))).is_err());
+    }
+
+    #[test]
+    fn channels_last_is_another_order_of_the_same_elements() {
+        let tensor = Tensor::arange(24, (Kind::Float, Device::Cpu)).reshape([1, 2, 3, 4]);
+        let other = channels_last(&tensor).unwrap();
+        assert_eq!((&other, other.stride()), (&tensor, vec![24, 1, 8, 2]));
     }
 }

@@ -12,6 +12,8 @@ mod winograd;
 
 pub use convolution::{Geometry, PackedConvolution};
 pub use cuda::{compute_capability, device};
-pub use memory::{filled, floats, give_back_memory, leave, prepare_process};
+pub use memory::{
+    channels_last, filled, floats, give_back_memory, leave, prepare_process, written,
+};
 pub use module::FrozenModule;
 pub use script::{Named, write_torchscript};
