@@ -162,6 +162,8 @@ impl PackedConvolution {
             Weight::Packed(_) | Weight::Winograd(_) => None,
         };
         if let Some(plain) = plain {
+            // The form before goes first: this one and the next are enough to be in memory at a time.
+            *weight = Weight::Plain(plain.shallow_clone());
             *weight = if self.wants_winograd(sides) {
                 Weight::Winograd(Winograd::new(&plain, self.bias.as_ref(), self.geometry.dilation)?)
             } else {
