@@ -19,7 +19,8 @@ fn main() {
 
 /// The C++ beside the Rust face of libtorch, by the same headers and flags as torch-sys.
 fn compile(lib: &Path) {
-    let sources = ["convolution", "module", "script"].map(|name| format!("src/torch/{name}.cpp"));
+    let sources =
+        ["convolution", "module", "parallel", "script"].map(|name| format!("src/torch/{name}.cpp"));
     for source in &sources {
         println!("cargo:rerun-if-changed={source}");
     }

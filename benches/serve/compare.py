@@ -370,7 +370,9 @@ def run(args, scratch):
         for case in args.cases:
             # bfloat16 is a matter of networks; one convolution leaves only the server to measure.
             names = [name for name in args.servers if not (name == "maskmaker-auto" and case.startswith("conv"))]
-            for name in names:
+            # Each round begins with another: what starts after a large process has ended starts slower.
+            first = (number - 1) % len(names)
+            for name in names[first:] + names[:first]:
                 print(f"round {number} of {args.rounds}, load {os.getloadavg()[0]:.2f}: {case}, {name}", file=sys.stderr)
                 seen = measure(name, case, args, scratch / "masks" / case / name)
                 runs.setdefault((name, case), []).append(seen)

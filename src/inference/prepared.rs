@@ -9,7 +9,7 @@ use super::fuse::{Step, Work, fuse};
 use crate::error::{Error, Result};
 use crate::model::graph::{Conv, Graph, Op, Value};
 use crate::model::precision::Compute;
-use crate::torch::{Geometry, PackedConvolution, channels_last};
+use crate::torch::{Geometry, PackedConvolution, channels_last, map};
 
 /// PyTorch's epsilon of BatchNorm.
 const EPSILON: f64 = 1e-5;
@@ -17,6 +17,9 @@ const EPSILON: f64 = 1e-5;
 /// Of the inputs that weights are laid out for at first: what most layers see of an image of 96x96, as the server's
 /// trial is. Others choose again when they come.
 const LIKELY_SIDE: i64 = 12;
+
+/// Weights that are read before the first of them is packed, in sizes of the largest.
+const AT_ONCE: i64 = 2;
 
 /// What gives logits on a grid that is coarser than the pixels.
 #[derive(Debug)]
@@ -58,12 +61,12 @@ enum Kernel {
 
 impl Prepared {
     /// Folds and packs what `tensor` gives of `(module, leaf)`, in memory of its own on `device`. It is asked once for each
-    /// that is needed, one after the other, so that no second copy of all of them need be in memory.
+    /// that is needed, for several at a time but not for all, so that no second copy of all need be in memory.
     pub(super) fn new(
         graph: &Graph,
         device: Device,
         compute: Compute,
-        mut tensor: impl FnMut(&str, &str) -> Result<Tensor>,
+        tensor: impl Fn(&str, &str) -> Result<Tensor> + Sync,
     ) -> Result<Self> {
         // The last operation only enlarges what the head answers: it is left to whoever needs pixels.
         let last = graph.nodes.get(graph.out).filter(|node| node.op == Op::ResizeLike);
@@ -75,22 +78,41 @@ impl Prepared {
             step.inputs.iter().for_each(|&input| reads[input] = Some(index));
         }
         reads[out] = None;
-        let mut passes: Vec<(usize, Pass)> = Vec::with_capacity(steps.len());
         // The largest weights first: what they were made from leaves room for the others.
         let mut steps: Vec<(usize, Step)> = steps.into_iter().enumerate().collect();
         steps.sort_by_key(|(_, step)| Reverse(step.weight()));
-        for (index, Step { work, inputs, output }) in steps {
-            let sum_is_free = inputs.get(1).is_some_and(|&sum| reads[sum] == Some(index));
-            let work = match work {
-                Work::Plain(op) => Layer::Plain(op),
-                Work::Conv { conv, norm, relu, .. } => {
+        let most = AT_ONCE * steps.first().map_or(0, |(_, step)| step.weight());
+        let mut passes: Vec<(usize, Pass)> = Vec::with_capacity(steps.len());
+        while !steps.is_empty() {
+            let mut weights = 0;
+            let fit = |(_, step): &&(usize, Step)| {
+                weights += step.weight();
+                weights <= most
+            };
+            let some = steps.iter().take_while(fit).count().max(1);
+            let some: Vec<(usize, Step)> = steps.drain(..some).collect();
+            let ready = map(&some, |(_, step)| match &step.work {
+                Work::Plain(_) => Ok(None),
+                Work::Conv { conv, norm, .. } => tch::no_grad(|| {
                     let exact = exact.contains(&conv.name.as_str());
                     let kind = if exact { Kind::Float } else { compute.kind() };
-                    let kernel = kernel(&mut tensor, &conv, norm.as_deref(), kind)?;
-                    Layer::Conv { kernel, relu, exact }
-                }
-            };
-            passes.push((index, Pass { work, inputs, output, sum_is_free }));
+                    let (weight, bias) = folded(&tensor, conv, norm.as_deref())?;
+                    Ok(Some((weight.f_to_kind(kind)?, bias.f_to_kind(kind)?)))
+                }),
+            })?;
+            // By one after the other: which layout is best depends on how many threads may share the work.
+            for ((index, Step { work, inputs, output }), ready) in some.into_iter().zip(ready) {
+                let sum_is_free = inputs.get(1).is_some_and(|&sum| reads[sum] == Some(index));
+                let work = match (work, ready) {
+                    (Work::Plain(op), _) => Layer::Plain(op),
+                    (Work::Conv { conv, relu, .. }, Some((weight, bias))) => {
+                        let exact = exact.contains(&conv.name.as_str());
+                        Layer::Conv { kernel: Kernel::new(&conv, weight, bias)?, relu, exact }
+                    }
+                    (Work::Conv { .. }, None) => return Err(broken()),
+                };
+                passes.push((index, Pass { work, inputs, output, sum_is_free }));
+            }
         }
         passes.sort_by_key(|(index, _)| *index);
         let passes: Vec<Pass> = passes.into_iter().map(|(_, pass)| pass).collect();
@@ -169,36 +191,14 @@ fn plain<'a>(op: &Op, get: impl Fn(usize) -> Result<&'a Tensor>, inputs: usize) 
     }
 }
 
-/// A convolution's weights with its BatchNorm folded in, as this device likes them.
-fn kernel(
-    tensor: impl FnMut(&str, &str) -> Result<Tensor>,
-    conv: &Conv,
-    norm: Option<&str>,
-    kind: Kind,
-) -> Result<Kernel> {
-    let (weight, bias) = folded(tensor, conv, norm)?;
-    let (weight, bias) = (weight.f_to_kind(kind)?, bias.f_to_kind(kind)?);
-    let geometry =
-        Geometry { padding: conv.padding(), stride: conv.stride, dilation: conv.dilation };
-    if weight.device() == Device::Cpu && kind != Kind::Half {
-        // A processor or a libtorch without these kernels computes the same, slower.
-        if let Ok(packed) = PackedConvolution::new(&weight, Some(bias.shallow_clone()), geometry) {
-            // One by one, so that no two forms of all weights are in memory.
-            packed.lay_out([1, conv.input, LIKELY_SIDE, LIKELY_SIDE])?;
-            return Ok(Kernel::Packed(packed));
-        }
-    }
-    Ok(Kernel::Plain { weight: channels_last(&weight)?, bias, geometry })
-}
-
 /// BatchNorm in inference is `(x - mean) / sqrt(variance + eps) * weight + bias`: a scale and an offset per channel.
 fn folded(
-    mut tensor: impl FnMut(&str, &str) -> Result<Tensor>,
+    tensor: impl Fn(&str, &str) -> Result<Tensor>,
     conv: &Conv,
     norm: Option<&str>,
 ) -> Result<(Tensor, Tensor)> {
     let mut weight = tensor(&conv.name, "weight")?;
-    let mut double =
+    let double =
         |module: &str, leaf: &str| Ok::<_, Error>(tensor(module, leaf)?.f_to_kind(Kind::Double)?);
     let mut bias = if conv.bias {
         double(&conv.name, "bias")?
@@ -216,6 +216,23 @@ fn folded(
 }
 
 impl Kernel {
+    /// As this device likes it.
+    fn new(conv: &Conv, weight: Tensor, bias: Tensor) -> Result<Self> {
+        let geometry =
+            Geometry { padding: conv.padding(), stride: conv.stride, dilation: conv.dilation };
+        if weight.device() == Device::Cpu && weight.kind() != Kind::Half {
+            // A processor or a libtorch without these kernels computes the same, slower.
+            let packed = PackedConvolution::new(&weight, Some(bias.shallow_clone()), geometry);
+            if let Ok(packed) = packed {
+                // One by one, so that no two forms of all weights are in memory.
+                drop(weight);
+                packed.lay_out([1, conv.input, LIKELY_SIDE, LIKELY_SIDE])?;
+                return Ok(Self::Packed(packed));
+            }
+        }
+        Ok(Self::Plain { weight: channels_last(&weight)?, bias, geometry })
+    }
+
     fn run(&self, input: &Tensor, sum: Option<Tensor>, relu: bool) -> Result<Tensor> {
         match self {
             Self::Packed(packed) => match sum {
@@ -255,8 +272,9 @@ fn broken() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Network;
+    use crate::model::artifact::{self, Stored};
     use crate::model::forward::{Mode, forward};
+    use crate::model::{Config, Network};
     use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
 
     /// A network whose running statistics are not those of a fresh one.
@@ -272,10 +290,12 @@ mod tests {
         network
     }
 
-    fn prepared(network: &Network, compute: Compute) -> Prepared {
-        let tensor =
-            |module: &str, leaf: &str| own_copy(&network.weights.get(module, leaf)?.f_detach()?);
-        Prepared::new(network.graph(), Device::Cpu, compute, tensor).unwrap()
+    fn prepared(network: &Network, kind: (Algorithm, Backbone), compute: Compute) -> Prepared {
+        let folder = tempfile::tempdir().unwrap();
+        artifact::write(folder.path(), &Config::new(kind, 5, None), network).unwrap();
+        let stored = Stored::open(folder.path()).unwrap();
+        let tensor = |module: &str, leaf: &str| stored.tensor(module, leaf);
+        Prepared::new(&stored.graph, Device::Cpu, compute, tensor).unwrap()
     }
 
     /// Numbers from -1 to 1 in no order, the same in every run.
@@ -294,7 +314,7 @@ mod tests {
         for algorithm in [Algorithm::Fcn, Algorithm::Psp, Algorithm::Deeplab] {
             for backbone in [Backbone::Resnet18, Backbone::Resnet50] {
                 let network = network(algorithm, backbone);
-                let prepared = prepared(&network, Compute::Fp32);
+                let prepared = prepared(&network, (algorithm, backbone), Compute::Fp32);
                 for (height, width) in [(33, 50), (64, 40)] {
                     let input = channels_last(&[2, 3, height, width]);
                     let (graph, weights) = (network.graph(), &network.weights);
@@ -315,9 +335,11 @@ mod tests {
 
     #[test]
     fn bfloat16_stays_near() {
-        let network = network(Algorithm::Fcn, Backbone::Resnet18);
+        let kind = (Algorithm::Fcn, Backbone::Resnet18);
+        let network = network(kind.0, kind.1);
         let input = channels_last(&[1, 3, 64, 64]);
-        let logits = |compute| tch::no_grad(|| prepared(&network, compute).logits(&input)).unwrap();
+        let logits =
+            |compute| tch::no_grad(|| prepared(&network, kind, compute).logits(&input)).unwrap();
         let (exact, fast) = (logits(Compute::Fp32), logits(Compute::Bf16));
         let largest = exact.abs().max().double_value(&[]);
         let difference = (exact - fast).abs().max().double_value(&[]);

@@ -62,7 +62,11 @@ pub(super) fn set_threads(threads: Option<usize>) {
     let available = std::thread::available_parallelism().map_or(1, usize::from);
     let threads =
         threads.unwrap_or_else(|| cores().map_or(available, |cores| cores.min(available)));
-    tch::set_num_threads(threads.max(1) as i32);
+    let threads = threads.max(1) as i32;
+    // Setting what is set starts a pool of threads anew, which nothing here uses and which spin for a while.
+    if tch::get_num_threads() != threads {
+        tch::set_num_threads(threads);
+    }
 }
 
 /// Cores of this machine, each counted once however many threads it runs; nothing where the system does not say.

@@ -309,13 +309,13 @@ mod tests {
 
     #[test]
     fn large_inputs_bring_the_quicker_way_and_all_get_the_same() {
-        let weight = waves(&[256, 256, 3, 3]) * 0.1;
-        let packed = PackedConvolution::new(&weight, Some(waves(&[256])), DILATED).unwrap();
+        let weight = waves(&[512, 512, 3, 3]) * 0.1;
+        let packed = PackedConvolution::new(&weight, Some(waves(&[512])), DILATED).unwrap();
         for (side, quicker) in [(8, false), (36, true), (8, true), (1, true)] {
-            let input = waves(&[1, 256, side, side]);
-            let plain = input.conv2d(&weight, Some(&waves(&[256])), [1; 2], [2; 2], [2; 2], 1);
+            let input = waves(&[1, 512, side, side]);
+            let plain = input.conv2d(&weight, Some(&waves(&[512])), [1; 2], [2; 2], [2; 2], 1);
             assert!(close(&packed.forward(&input, false).unwrap(), &plain));
-            let sum = waves(&[1, 256, side, side]);
+            let sum = waves(&[1, 512, side, side]);
             let expected = (&plain + &sum).relu();
             let onto = packed.forward_onto(&input, &sum, true).unwrap();
             assert!(close(&onto, &expected));
@@ -347,14 +347,14 @@ mod tests {
 
     #[test]
     fn a_weight_may_be_laid_out_before_the_first_input() {
-        let weight = waves(&[256, 256, 3, 3]) * 0.1;
+        let weight = waves(&[512, 512, 3, 3]) * 0.1;
         for (side, winograd) in [(8, false), (36, true)] {
             let packed = PackedConvolution::new(&weight, None, DILATED).unwrap();
-            packed.lay_out([1, 256, side, side]).unwrap();
+            packed.lay_out([1, 512, side, side]).unwrap();
             assert!(!matches!(*packed.weight.borrow(), Weight::Plain(_)));
             assert_eq!(matches!(*packed.weight.borrow(), Weight::Winograd(_)), winograd);
             for side in [side, 5] {
-                let input = waves(&[1, 256, side, side]);
+                let input = waves(&[1, 512, side, side]);
                 let plain = input.conv2d::<Tensor>(&weight, None, [1; 2], [2; 2], [2; 2], 1);
                 assert!(close(&packed.forward(&input, false).unwrap(), &plain));
             }

@@ -12,6 +12,27 @@ use crate::error::{Error, Result};
 
 /// The elements of a dense tensor of 32-bit floats on the processor, in the order of its indices, without a copy.
 pub fn floats(tensor: &Tensor) -> Result<&[f32]> {
+    let (first, count) = dense_floats(tensor)?;
+    if count == 0 {
+        return Ok(&[]);
+    }
+    // Sound: a contiguous tensor has `numel` elements one after the other from its data pointer on, they live as
+    // long as the tensor that is borrowed, and nobody here writes to a tensor that others look into.
+    Ok(unsafe { std::slice::from_raw_parts(first.cast_const(), count) })
+}
+
+/// The same to be written: only for tensors that nobody else looks into or writes to meanwhile.
+pub(super) fn floats_mut(tensor: &mut Tensor) -> Result<&mut [f32]> {
+    let (first, count) = dense_floats(tensor)?;
+    if count == 0 {
+        return Ok(&mut []);
+    }
+    // Sound: as above. Other handles of the same memory may exist, which this room does not use meanwhile.
+    Ok(unsafe { std::slice::from_raw_parts_mut(first, count) })
+}
+
+/// Where they begin, and how many there are.
+fn dense_floats(tensor: &Tensor) -> Result<(*mut f32, usize)> {
     let fits = tensor.device() == Device::Cpu
         && tensor.kind() == Kind::Float
         && tensor.is_contiguous()
@@ -19,13 +40,7 @@ pub fn floats(tensor: &Tensor) -> Result<&[f32]> {
     if !fits {
         return Err(Error::internal("only dense 32-bit floats on the CPU can be looked into"));
     }
-    let (first, count) = (tensor.data_ptr().cast::<f32>().cast_const(), tensor.numel());
-    if count == 0 {
-        return Ok(&[]);
-    }
-    // Sound: a contiguous tensor has `numel` elements one after the other from its data pointer on, they live as
-    // long as the tensor that is borrowed, and nobody here writes to a tensor that others look into.
-    Ok(unsafe { std::slice::from_raw_parts(first, count) })
+    Ok((tensor.data_ptr().cast::<f32>(), tensor.numel()))
 }
 
 /// A tensor of 32-bit floats on the processor; `fill` gets its elements, zeros, in the order of its indices.

@@ -6,6 +6,7 @@ mod convolution;
 mod cuda;
 mod memory;
 mod module;
+mod parallel;
 mod script;
 mod text;
 mod winograd;
@@ -16,4 +17,5 @@ pub use memory::{
     channels_last, filled, floats, give_back_memory, leave, prepare_process, written,
 };
 pub use module::FrozenModule;
+pub use parallel::map;
 pub use script::{Named, write_torchscript};

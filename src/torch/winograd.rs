@@ -5,28 +5,31 @@
 //! become two by two outputs. A dilated convolution is as many interleaved ones that are not. The result differs from a
 //! direct sum by rounding alone.
 
+mod transform;
+
+use std::array::from_fn;
+
 use tch::{Device, Kind, Tensor};
 
+use self::transform::{
+    FILTER, INPUT, OUTPUT, Share, transform_filters, transform_inputs, transform_outputs,
+};
 use super::convolution::{Geometry, PackedConvolution};
-use crate::error::{Error, Result};
+use super::memory::{floats, floats_mut};
+use super::parallel::for_each;
+use crate::error::Result;
 
-/// Values of sums that are in memory at a time, so that they stay in the processor's caches.
-const AT_ONCE: i64 = 8 << 20;
+/// Tiles that are multiplied at a time, or half as many where these are enough; some of them may be empty. Other numbers
+/// might want the filters in another layout, and the sums of more would not stay in the processor's caches.
+const TOGETHER: usize = 256;
 
 /// What making the sums of one channel of one pixel costs, in multiplications of the matrix products: about, as timed by
 /// hand on two cores with AVX-512.
 const SUMMING: i64 = 450;
 
-/// Outputs of an image below which the large filters are brought from memory for too little work. A batch of small images
-/// keeps to the small weights too: what it would save is not worth holding the filters for.
+/// Outputs of an image below which the filters, which are larger than the weight, are brought from memory for too little
+/// work. A batch of small images keeps to the small weights too: timed by hand, it is not faster with the filters.
 const LEAST_PIXELS: i64 = 1024;
-
-/// Rows G of the paper: filters are transformed by it from both sides.
-const FILTER: [[f32; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
-
-/// Tiles are multiplied in multiples of so many, the last of which may be empty: so that few sizes are ever asked for, each
-/// of which may want the filters in another layout.
-const TOGETHER: i64 = 64;
 
 /// What a sum is multiplied by: for all its tiles a convolution of 1x1. libtorch's own matrix product is MKL's, which is slow on
 /// processors that are not Intel's.
@@ -38,9 +41,23 @@ pub(super) struct Winograd {
     /// One for each of the 16 sums.
     filters: Vec<PackedConvolution>,
     /// Sides of the weight.
-    outputs: i64,
-    channels: i64,
-    dilation: i64,
+    outputs: usize,
+    channels: usize,
+    dilation: usize,
+}
+
+/// How tiles of two by two outputs lie on a batch of images.
+#[derive(Debug, Clone, Copy)]
+struct Grid {
+    height: usize,
+    width: usize,
+    dilation: usize,
+}
+
+/// A tile, by its index in a batch, and its outputs where the image has them.
+struct Tile<'a> {
+    index: usize,
+    outputs: [[Option<&'a mut [f32]>; 2]; 2],
 }
 
 /// Tiles of two by two outputs that cover `side` outputs, for each of the interleaved convolutions.
@@ -48,54 +65,73 @@ fn tiles(side: i64, dilation: i64) -> i64 {
     (side + 2 * dilation - 1) / (2 * dilation)
 }
 
-/// How long the parts of a length are, if none may be longer than `most` and all are about as long.
-fn even(length: i64, most: i64) -> i64 {
-    let parts = (length + most.max(1) - 1) / most.max(1);
-    ((length + parts - 1) / parts.max(1)).max(1)
-}
-
-/// The parts of a length: where each begins, and how long it is.
-fn parts(length: i64, part: i64) -> impl Iterator<Item = (i64, i64)> {
-    (0..length).step_by(part as usize).map(move |at| (at, part.min(length - at)))
-}
-
 /// Whether it takes clearly less time than multiplying everything, for an input of these sides.
 pub(super) fn pays([batch, input, height, width]: [i64; 4], output: i64, dilation: i64) -> bool {
-    let covered = |side| tiles(side, dilation) * 2 * dilation;
+    let covered =
+        4 * batch * tiles(height, dilation) * tiles(width, dilation) * dilation * dilation;
+    let covered = (covered as u64).next_multiple_of(2 * TOGETHER as u64) as i64;
     let direct = 9 * input * output * batch * height * width;
-    let sums = SUMMING * (input + output);
-    let ours = (4 * input * output + sums) * batch * covered(height) * covered(width);
+    let ours = (4 * input * output + SUMMING * (input + output)) * covered;
     height * width >= LEAST_PIXELS && 23 * (ours / 20) < direct
+}
+
+impl Grid {
+    /// Tiles of an image: rows and columns of them.
+    fn tiles(self) -> (usize, usize) {
+        let tiles = |side: usize| side.div_ceil(2 * self.dilation) * self.dilation;
+        (tiles(self.height), tiles(self.width))
+    }
+
+    /// Which pixel among all rows and columns of a batch one of a tile's four by four inputs is, if it is there. The second
+    /// and third of each side are where its outputs are.
+    fn pixel(self, tile: usize, (down, across): (usize, usize)) -> Option<usize> {
+        let (rows, columns) = self.tiles();
+        let (image, row, column) = (tile / columns / rows, tile / columns % rows, tile % columns);
+        let at = |index: usize, input: usize, side: usize| {
+            let first = index / self.dilation * 2 * self.dilation + index % self.dilation;
+            let at = (first + input * self.dilation).checked_sub(self.dilation);
+            at.filter(|at| *at < side)
+        };
+        let (y, x) = (at(row, down, self.height)?, at(column, across, self.width)?);
+        Some((image * self.height + y) * self.width + x)
+    }
 }
 
 impl Winograd {
     /// Of a weight `[output, input, 3, 3]` of 32-bit floats.
     pub(super) fn new(weight: &Tensor, bias: Option<&Tensor>, dilation: i64) -> Result<Self> {
         let (outputs, channels, ..) = weight.size4()?;
-        let transform: Vec<f32> = (0..16 * 9)
-            .map(|at| FILTER[at / 9 / 4][at % 9 / 3] * FILTER[at / 9 % 4][at % 3])
-            .collect();
-        let transform = Tensor::f_from_slice(&transform)?.f_reshape([16, 9])?;
-        let options = (Kind::Float, Device::Cpu);
-        let filters: Vec<Tensor> = (0..16)
-            .map(|_| Tensor::f_empty([outputs, channels, 1, 1], options))
-            .collect::<Result<_, _>>()?;
-        // A few at a time: all 16 of all outputs would be in memory twice.
-        for (output, outputs) in parts(outputs, 32) {
-            let nine = weight.f_narrow(0, output, outputs)?.f_reshape([-1, 9])?;
-            let sixteen = transform.f_matmul(&nine.f_transpose(0, 1)?)?;
-            for (filter, index) in filters.iter().zip(0..) {
-                let part = sixteen.f_select(0, index)?.f_reshape([outputs, channels, 1, 1])?;
-                filter.f_narrow(0, output, outputs)?.f_copy_(&part)?;
+        let weight = weight.f_contiguous()?;
+        let weights = floats(&weight)?;
+        let (size, options) = ([outputs, channels, 1, 1], (Kind::Float, Device::Cpu));
+        let (outputs, channels) = (outputs as usize, channels as usize);
+        let mut filters = Vec::with_capacity(16);
+        for down in FILTER {
+            // Four at a time: all 16 would be in memory twice.
+            let mut four = Vec::with_capacity(4);
+            for _ in 0..4 {
+                four.push(Tensor::f_empty(size, options)?);
+            }
+            if let [a, b, c, d] = &mut four[..] {
+                let [a, b, c, d] = [floats_mut(a)?, floats_mut(b)?, floats_mut(c)?, floats_mut(d)?];
+                let (ab, cd) = (
+                    a.chunks_mut(channels).zip(b.chunks_mut(channels)),
+                    c.chunks_mut(channels).zip(d.chunks_mut(channels)),
+                );
+                let mut rows: Vec<_> = weights.chunks(9 * channels).zip(ab.zip(cd)).collect();
+                for_each(&mut rows, |(weights, ((a, b), (c, d)))| {
+                    transform_filters(weights, down, [a, b, c, d]);
+                })?;
+            }
+            for filter in four {
+                // This sum goes into each of the four outputs once.
+                let bias = bias.filter(|_| filters.len() == 5).map(Tensor::shallow_clone);
+                let filter = PackedConvolution::new(&filter, bias, POINTWISE)?;
+                filter.lay_out([1, channels as i64, TOGETHER as i64, 1])?;
+                filters.push(filter);
             }
         }
-        let packed = |(index, filter): (usize, &Tensor)| {
-            // This sum goes into each of the four outputs once.
-            let bias = bias.filter(|_| index == 5).map(Tensor::shallow_clone);
-            PackedConvolution::new(filter, bias, POINTWISE)
-        };
-        let filters: Result<_> = filters.iter().enumerate().map(packed).collect();
-        Ok(Self { filters: filters?, outputs, channels, dilation })
+        Ok(Self { filters, outputs, channels, dilation: dilation as usize })
     }
 
     /// The convolution of `[batch, input, height, width]`, in channels-last memory; plus `sum`, which is written over
@@ -106,121 +142,115 @@ impl Winograd {
         relu: bool,
         sum: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let (batch, channels, height, width) = input.size4()?;
-        let (step, outputs) = (self.dilation, self.outputs);
-        let (down, across) = (tiles(height, step), tiles(width, step));
-        let input = input.f_permute([0, 2, 3, 1])?;
-        let result = match sum {
+        let (batch, _, height, width) = input.size4()?;
+        let (options, outputs) = ((Kind::Float, Device::Cpu), self.outputs as i64);
+        let input = input.f_permute([0, 2, 3, 1])?.f_contiguous()?;
+        let mut result = match sum {
             Some(sum) => sum.f_permute([0, 2, 3, 1])?,
-            None => Tensor::f_empty([batch, height, width, outputs], (Kind::Float, Device::Cpu))?,
+            None => Tensor::f_empty([batch, height, width, outputs], options)?,
         };
-        let a_row = step * across * step;
-        let rows_at_once = AT_ONCE / (16 * a_row * channels.max(outputs)).max(1);
-        let rows = even(down, rows_at_once);
-        let images = if rows == down { even(batch, rows_at_once / down) } else { 1 };
-        let length = (images * rows * a_row + TOGETHER - 1) / TOGETHER * TOGETHER;
-        for (image, images) in parts(batch, images) {
-            for (row, rows) in parts(down, rows) {
-                // The pixels of these rows of tiles, and around them.
-                let side = 2 * step;
-                let (top, bottom) = (side * row, height.min(side * (row + rows)));
-                let (first, last) = ((top - step).max(0), height.min(bottom + step));
-                let input = input.f_narrow(0, image, images)?.f_narrow(1, first, last - first)?;
-                let above = first - (top - step);
-                let below = side * (rows + 1) - above - (last - first);
-                let right = side * (across + 1) - step - width;
-                // Rows (and columns) by pair of tile rows, row of the pair, and interleaved convolution.
-                let padded = input
-                    .f_constant_pad_nd([0, 0, step, right, above, below])?
-                    .f_reshape([images, rows + 1, 2, step, across + 1, 2, step, channels])?;
-                let part = self.part(&padded, length)?;
-                let part = part.f_reshape([images, side * rows, side * across, outputs])?;
-                let part = part.f_narrow(1, 0, bottom - top)?.f_narrow(2, 0, width)?;
-                let mut out = result.f_narrow(0, image, images)?.f_narrow(1, top, bottom - top)?;
-                match sum {
-                    Some(_) => out = out.f_add_(&part)?,
-                    None => out.f_copy_(&part)?,
+        let grid = Grid { height: height as usize, width: width as usize, dilation: self.dilation };
+        let mut tiles = self.tiles(grid, batch as usize, floats_mut(&mut result)?);
+        let (together, channels) = (TOGETHER as i64, self.channels as i64);
+        let mut sums = Tensor::f_empty([4, together, channels], options)?;
+        // What comes of the empty ones is not used.
+        let some = together.min(tiles.len() as i64);
+        let _ = sums.f_narrow(1, some, together - some)?.f_zero_()?;
+        let pixels = floats(&input)?;
+        for (down, filters) in self.filters.chunks(4).enumerate() {
+            // Four filters stay in the processor's caches while all tiles are multiplied by them.
+            for tiles in tiles.chunks_mut(TOGETHER) {
+                self.sum(pixels, grid, down, tiles, floats_mut(&mut sums)?)?;
+                let length = if tiles.len() > TOGETHER / 2 { together } else { together / 2 };
+                let mut products = Vec::with_capacity(4);
+                for (filter, index) in filters.iter().zip(0..) {
+                    let pixels =
+                        sums.f_narrow(0, index, 1)?.f_narrow(1, 0, length)?.f_unsqueeze(2)?;
+                    let product = filter.forward(&pixels.f_permute([0, 3, 1, 2])?, false)?;
+                    products.push(product.f_permute([0, 2, 3, 1])?.f_contiguous()?);
                 }
-                if relu {
-                    let _ = out.f_relu_()?;
+                if let [a, b, c, d] = &products[..] {
+                    let products = [floats(a)?, floats(b)?, floats(c)?, floats(d)?];
+                    self.fold(products, down, tiles, (relu, sum.is_some()))?;
                 }
             }
         }
         Ok(result.f_permute([0, 3, 1, 2])?)
     }
 
-    /// The outputs `[images, rows, 2, dilation, across, 2, dilation, output]` of some rows of tiles of some images:
-    /// `padded` has one row and one column of tiles more. With what is empty, `length` tiles are multiplied.
-    fn part(&self, padded: &Tensor, length: i64) -> Result<Tensor> {
-        let cpu = (Kind::Float, Device::Cpu);
-        let &[images, more_rows, _, step, more_across, ..] = padded.size().as_slice() else {
-            return Err(Error::internal("pixels by tiles have eight sides"));
-        };
-        let (rows, across) = (more_rows - 1, more_across - 1);
-        let &Self { outputs, channels, .. } = self;
-        let count = images * rows * step * across * step;
-        let sums = Tensor::f_empty([16, length, channels], cpu)?;
-        let _ = sums.f_narrow(1, count, length - count)?.f_zero_()?;
-        // The matrix B of the paper: of four neighbours along a side the differences and sums.
-        let half = Tensor::f_empty([images, rows, step, across + 1, 2, step, channels], cpu)?;
-        let tiles = |of: &Tensor, values: i64| {
-            of.f_narrow(0, 0, count)?.f_view([images, rows, step, across, step, values])
-        };
-        let neighbours = |of: &Tensor, side: i64, count: i64| -> Result<[Tensor; 4]> {
-            let at = |tile, row| of.f_narrow(side, tile, count)?.f_select(side + 1, row);
-            Ok([at(0, 0)?, at(0, 1)?, at(1, 0)?, at(1, 1)?])
-        };
-        let turned = |[a, b, c, d]: &[Tensor; 4], index: i64, out: &Tensor| -> Result<()> {
-            let _ = match index {
-                0 => a.f_sub_out(out, c)?,
-                1 => b.f_add_out(out, c)?,
-                2 => c.f_sub_out(out, b)?,
-                _ => b.f_sub_out(out, d)?,
-            };
-            Ok(())
-        };
-        let lines = neighbours(padded, 1, rows)?;
-        for down in 0..4 {
-            turned(&lines, down, &half)?;
-            let columns = neighbours(&half, 3, across)?;
-            for right in 0..4 {
-                let sums = sums.f_select(0, 4 * down + right)?;
-                turned(&columns, right, &tiles(&sums, channels)?)?;
+    /// All tiles of a batch, with what they write of its `pixels`.
+    fn tiles<'a>(&self, grid: Grid, batch: usize, pixels: &'a mut [f32]) -> Vec<Tile<'a>> {
+        let mut pixels: Vec<_> = pixels.chunks_mut(self.outputs.max(1)).map(Some).collect();
+        let mut taken = |pixel: Option<usize>| pixels.get_mut(pixel?)?.take();
+        let (rows, columns) = grid.tiles();
+        (0..batch * rows * columns)
+            .map(|index| {
+                let mut output = |down, across| taken(grid.pixel(index, (down, across)));
+                Tile {
+                    index,
+                    outputs: [1, 2].map(|down| [1, 2].map(|across| output(down, across))),
+                }
+            })
+            .collect()
+    }
+
+    /// Of one row of the 16 sums the four of each of these tiles.
+    fn sum(
+        &self,
+        pixels: &[f32],
+        grid: Grid,
+        down: usize,
+        tiles: &[Tile<'_>],
+        sums: &mut [f32],
+    ) -> Result<()> {
+        let channels = self.channels.max(1);
+        let mut planes = sums.chunks_mut(TOGETHER * channels);
+        let mut planes: [_; 4] =
+            from_fn(|_| planes.next().unwrap_or_default().chunks_mut(channels));
+        let mut summed: Vec<(usize, [&mut [f32]; 4])> = tiles
+            .iter()
+            .map(|tile| {
+                (tile.index, planes.each_mut().map(|plane| plane.next().unwrap_or_default()))
+            })
+            .collect();
+        let (first, second, sign) = INPUT[down];
+        let outside = vec![0.0; channels];
+        for_each(&mut summed, |(tile, sums)| {
+            let inputs = [first, second].map(|down| {
+                from_fn(|across| match grid.pixel(*tile, (down, across)) {
+                    Some(pixel) => &pixels[pixel * channels..][..channels],
+                    None => &outside[..],
+                })
+            });
+            transform_inputs(inputs, sign, sums);
+        })
+    }
+
+    /// Adds to the outputs of these tiles what one row of the 16 products is to them.
+    fn fold(
+        &self,
+        products: [&[f32]; 4],
+        down: usize,
+        tiles: &mut [Tile<'_>],
+        (relu, onto): (bool, bool),
+    ) -> Result<()> {
+        let outputs = self.outputs;
+        let first = tiles.first().map_or(0, |tile| tile.index);
+        for_each(tiles, |Tile { index, outputs: rows }| {
+            let products = products.map(|of| &of[(*index - first) * outputs..][..outputs]);
+            for (row, of) in rows.iter_mut().zip(OUTPUT) {
+                if down != of.first && !of.others.contains(&down) {
+                    continue;
+                }
+                let sign = if down == of.first { 1.0 } else { of.sign };
+                let (onto, relu) = (onto || down != of.first, relu && down == of.others[1]);
+                for (out, across) in row.iter_mut().zip(OUTPUT) {
+                    if let Some(out) = out {
+                        transform_outputs(products, Share { across, sign, onto, relu }, out);
+                    }
+                }
             }
-        }
-        drop(half);
-        let product = |(filter, index): (&PackedConvolution, i64)| -> Result<Tensor> {
-            let pixels = sums.f_select(0, index)?.f_view([1, length, 1, channels])?;
-            let product = filter.forward(&pixels.f_permute([0, 3, 1, 2])?, false)?;
-            Ok(tiles(&product.f_permute([0, 2, 3, 1])?.f_reshape([length, outputs])?, outputs)?)
-        };
-        let products: Result<Vec<Tensor>> = self.filters.iter().zip(0..).map(product).collect();
-        let products = products?;
-        drop(sums);
-        // The matrix A of the paper.
-        let folded = |of: [&Tensor; 4], index: i64, out: &Tensor| -> Result<()> {
-            let [a, b, c, d] = of;
-            if index == 0 {
-                let _ = a.f_add_out(out, b)?.f_add_(c)?;
-            } else {
-                let _ = b.f_sub_out(out, c)?.f_sub_(d)?;
-            }
-            Ok(())
-        };
-        let output = Tensor::f_empty([images, rows, 2, step, across, 2, step, outputs], cpu)?;
-        let line = Tensor::f_empty([4, images, rows, step, across, step, outputs], cpu)?;
-        let line = [0, 1, 2, 3].map(|right| line.select(0, right));
-        for down in 0..2 {
-            for (right, line) in line.iter().enumerate() {
-                let at = |row: usize| &products[4 * row + right];
-                folded([0, 1, 2, 3].map(at), down, line)?;
-            }
-            for right in 0..2 {
-                let out = output.f_select(2, down)?.f_select(4, right)?;
-                folded(line.each_ref(), right, &out)?;
-            }
-        }
-        Ok(output)
+        })
     }
 }
 
@@ -276,15 +306,6 @@ mod tests {
             }
             let expected = images.conv2d::<Tensor>(&weight, None, [1; 2], [2; 2], [2; 2], 1);
             assert!((together - expected).abs().max().double_value(&[]) < 1e-3);
-        }
-    }
-
-    #[test]
-    fn parts_are_about_as_long_as_one_another() {
-        for (length, most, expected) in
-            [(30, 12, 10), (30, 30, 30), (7, 0, 1), (5, 99, 5), (0, 4, 1)]
-        {
-            assert_eq!(even(length, most), expected, "{length} by {most}");
         }
     }
 
