@@ -31,7 +31,7 @@ struct Arguments {
 }
 
 fn main() -> Result<()> {
-    maskmaker::torch::prepare_process();
+    maskmaker::torch::bound_caches();
     let Arguments { folder, warmup, threads, precision, name } = Arguments::parse();
     let options = Options { precision, max_side: 2048, tile_side: 1024, threads: Some(threads) };
     let mut engine = Engine::load(&folder, options)?;

@@ -42,7 +42,7 @@ struct Arguments {
 }
 
 fn main() -> Result<()> {
-    maskmaker::torch::prepare_process();
+    maskmaker::torch::bound_caches();
     let arguments = Arguments::parse();
     // The mean and deviation are taken by the training thread; libtorch is to use it alone.
     tch::set_num_threads(1);

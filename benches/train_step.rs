@@ -30,7 +30,7 @@ struct Arguments {
 fn main() -> Result<()> {
     const IMAGES: usize = 4;
     const SIDE: usize = 240;
-    maskmaker::torch::prepare_process();
+    maskmaker::torch::bound_caches();
     let arguments = Arguments::parse();
     if let Some(threads) = arguments.threads {
         tch::set_num_threads(threads);

@@ -209,7 +209,7 @@ struct Sample {
 
 /// Runs the program; the exit code says whose fault a failure is (design: 18). It ends here, without libtorch's own end.
 pub fn main() -> ! {
-    torch::prepare_process();
+    torch::bound_caches();
     let cli = Cli::parse_from(arguments(env::args_os()));
     let root = MlRoot::new(&cli.ml_root);
     let is_training = matches!(cli.command, Command::Train(_));

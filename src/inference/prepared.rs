@@ -97,7 +97,7 @@ impl Prepared {
                     let exact = exact.contains(&conv.name.as_str());
                     let kind = if exact { Kind::Float } else { compute.kind() };
                     let (weight, bias) = folded(&tensor, conv, norm.as_deref())?;
-                    Ok(Some((weight.f_to_kind(kind)?, bias.f_to_kind(kind)?)))
+                    Ok(Some((weight.f_to_kind(kind)?, bias.f_to_kind(kind)?, exact)))
                 }),
             })?;
             // By one after the other: which layout is best depends on how many threads may share the work.
@@ -105,8 +105,7 @@ impl Prepared {
                 let sum_is_free = inputs.get(1).is_some_and(|&sum| reads[sum] == Some(index));
                 let work = match (work, ready) {
                     (Work::Plain(op), _) => Layer::Plain(op),
-                    (Work::Conv { conv, relu, .. }, Some((weight, bias))) => {
-                        let exact = exact.contains(&conv.name.as_str());
+                    (Work::Conv { conv, relu, .. }, Some((weight, bias, exact))) => {
                         Layer::Conv { kernel: Kernel::new(&conv, weight, bias)?, relu, exact }
                     }
                     (Work::Conv { .. }, None) => return Err(broken()),

@@ -1,4 +1,4 @@
-//! Looking into a tensor's memory, keeping libtorch's within bounds, and leaving without taking libtorch down.
+//! Looking into a tensor's memory, bounding what libtorch remembers, and leaving without taking libtorch down.
 
 // Each block says why it is sound.
 #![allow(unsafe_code)]
@@ -76,63 +76,20 @@ pub fn written(
     Ok(tensor)
 }
 
-/// How glibc is to hand out memory, as `mallopt` takes it: every tensor of a pass, of every image anew, would otherwise
-/// be mapped by the system and unmapped again, a page at a time. Of one heap, nothing mapped apart, and what is freed at
-/// its end kept up to a gigabyte: what a pass gave back, the next one takes.
-const HEAP: [(&str, c_int, c_int); 3] = [
-    ("MALLOC_ARENA_MAX", -8, 1),
-    ("MALLOC_MMAP_MAX_", -4, 0),
-    ("MALLOC_TRIM_THRESHOLD_", -1, 1 << 30),
-];
-
-/// Settles how memory is used, unless the environment says otherwise: what was freed is kept for what is computed next
-/// (until [`give_back_memory`]), and what libtorch remembers of past computations is bounded. To be called at the start of
-/// the process.
-pub fn prepare_process() {
-    keep_memory();
-    bound_caches();
-}
-
-fn keep_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        unsafe extern "C" {
-            fn mallopt(parameter: c_int, value: c_int) -> c_int;
-        }
-        for (name, parameter, value) in HEAP {
-            if std::env::var_os(name).is_none() {
-                // Sound: glibc's own function, which may be called at any time; it refuses what it does not know.
-                let _ = unsafe { mallopt(parameter, value) };
-            }
-        }
-    }
-}
-
 /// What oneDNN and the layer above it remember of the convolutions they made: of 1024 of them unless told otherwise,
 /// which every new size of image fills up by tens. These are of the last few sizes.
 const CACHES: [(&str, &str); 2] =
     [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256"), ("LRU_CACHE_CAPACITY", "64")];
 
-/// libtorch reads this when it computes first; with a second thread running nothing is done.
-fn bound_caches() {
+/// Bounds what libtorch remembers of past computations, unless the environment does. It looks when it computes first: to be
+/// called at the start of the process, and with a second thread running nothing is done.
+pub fn bound_caches() {
     let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
     for (name, value) in CACHES {
         if threads == 1 && std::env::var_os(name).is_none() {
             // Sound: no other thread is there that could read the environment meanwhile.
             unsafe { std::env::set_var(name, value) };
         }
-    }
-}
-
-/// Gives memory that was freed back to the system: after a model was loaded, and after one was let go.
-pub fn give_back_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        unsafe extern "C" {
-            fn malloc_trim(pad: usize) -> c_int;
-        }
-        // Sound: glibc's own function, which may be called at any time from any thread.
-        let _ = unsafe { malloc_trim(0) };
     }
 }
 
@@ -159,7 +116,6 @@ mod tests {
         assert!(floats(&tensor.transpose(0, 1)).is_err(), "not contiguous");
         assert!(floats(&tensor.to_kind(Kind::Double)).is_err());
         assert!(floats(&Tensor::zeros([0], (Kind::Float, Device::Cpu))).unwrap().is_empty());
-        give_back_memory();
     }
 
     #[test]

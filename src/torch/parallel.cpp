@@ -27,6 +27,8 @@ char *maskmaker_in_parallel(int64_t count, void (*work)(const void *context, int
     return nullptr;
   } catch (const std::exception &error) {
     return strdup(error.what());
+  } catch (...) {
+    return strdup("an exception of no known kind");
   }
 }
 }

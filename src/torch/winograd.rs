@@ -1,9 +1,9 @@
 //! Convolutions of 3x3 with fewer multiplications: Winograd's F(2x2, 3x3), 16 for every four outputs instead of 36 (Lavin
 //! and Gray, "Fast Algorithms for Convolutional Neural Networks", 2015, arXiv 1509.09308, section 4.1).
 //!
-//! Four by four inputs become 16 sums, each of which is multiplied for all channels and tiles at once, and the products
-//! become two by two outputs. A dilated convolution is as many interleaved ones that are not. The result differs from a
-//! direct sum by rounding alone.
+//! Four by four inputs, a tile, become 16 sums, each of which is multiplied for all channels of some hundred tiles at once,
+//! and the products become two by two outputs. It is done four sums at a time, a row of the 16. A dilated convolution is as
+//! many interleaved ones that are not. The result differs from a direct sum by rounding alone.
 
 mod transform;
 
@@ -43,7 +43,7 @@ pub(super) struct Winograd {
     /// Sides of the weight.
     outputs: usize,
     channels: usize,
-    dilation: usize,
+    dilation: i64,
 }
 
 /// How tiles of two by two outputs lie on a batch of images.
@@ -60,22 +60,21 @@ struct Tile<'a> {
     outputs: [[Option<&'a mut [f32]>; 2]; 2],
 }
 
-/// Tiles of two by two outputs that cover `side` outputs, for each of the interleaved convolutions.
-fn tiles(side: i64, dilation: i64) -> i64 {
-    (side + 2 * dilation - 1) / (2 * dilation)
-}
-
 /// Whether it takes clearly less time than multiplying everything, for an input of these sides.
 pub(super) fn pays([batch, input, height, width]: [i64; 4], output: i64, dilation: i64) -> bool {
-    let covered =
-        4 * batch * tiles(height, dilation) * tiles(width, dilation) * dilation * dilation;
-    let covered = (covered as u64).next_multiple_of(2 * TOGETHER as u64) as i64;
+    let (rows, columns) = Grid::new(height, width, dilation).tiles();
+    let covered = (4 * batch as usize * rows * columns).next_multiple_of(2 * TOGETHER) as i64;
     let direct = 9 * input * output * batch * height * width;
     let ours = (4 * input * output + SUMMING * (input + output)) * covered;
     height * width >= LEAST_PIXELS && 23 * (ours / 20) < direct
 }
 
 impl Grid {
+    fn new(height: i64, width: i64, dilation: i64) -> Self {
+        let [height, width, dilation] = [height, width, dilation].map(|side| side as usize);
+        Self { height, width, dilation }
+    }
+
     /// Tiles of an image: rows and columns of them.
     fn tiles(self) -> (usize, usize) {
         let tiles = |side: usize| side.div_ceil(2 * self.dilation) * self.dilation;
@@ -131,7 +130,7 @@ impl Winograd {
                 filters.push(filter);
             }
         }
-        Ok(Self { filters, outputs, channels, dilation: dilation as usize })
+        Ok(Self { filters, outputs, channels, dilation })
     }
 
     /// The convolution of `[batch, input, height, width]`, in channels-last memory; plus `sum`, which is written over
@@ -149,7 +148,7 @@ impl Winograd {
             Some(sum) => sum.f_permute([0, 2, 3, 1])?,
             None => Tensor::f_empty([batch, height, width, outputs], options)?,
         };
-        let grid = Grid { height: height as usize, width: width as usize, dilation: self.dilation };
+        let grid = Grid::new(height, width, self.dilation);
         let mut tiles = self.tiles(grid, batch as usize, floats_mut(&mut result)?);
         let (together, channels) = (TOGETHER as i64, self.channels as i64);
         let mut sums = Tensor::f_empty([4, together, channels], options)?;

@@ -1,0 +1,79 @@
+//! Who hands out memory: jemalloc, to Rust, libtorch and all others in the process. A fuzzer brings its own.
+
+// Each block says why it is sound.
+#![allow(unsafe_code)]
+
+/// Hands out the memory of everything in this process, of libtorch and its like too, which find it under malloc's name.
+#[cfg(not(fuzzing))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// How it does so, where the variable `MALLOC_CONF` says nothing else (<https://jemalloc.net/jemalloc.3.html>, TUNING). In one
+/// place for all threads, however large the piece; what was freed is kept for what is computed next (until
+/// [`give_back_memory`]), for otherwise every tensor of every pass would be mapped by the system anew; and in huge pages
+/// where there are any, so that a first pass need not wait for thousands of small ones.
+#[cfg(not(fuzzing))]
+#[unsafe(export_name = "malloc_conf")]
+static SETTINGS: &[u8; 60] = b"narenas:1,oversize_threshold:0,dirty_decay_ms:-1,thp:always\0";
+
+/// Gives memory that was freed back to the system: after a model was loaded, and after one was let go.
+pub fn give_back_memory() {
+    #[cfg(not(fuzzing))]
+    {
+        let (of_all_arenas, none) = (c"arena.4096.purge", std::ptr::null_mut());
+        // Sound: jemalloc's own function, which may be called at any time from any thread; it is asked for nothing, so that
+        // nothing is written, and what it does not know it refuses.
+        let _ = unsafe {
+            tikv_jemalloc_sys::mallctl(of_all_arenas.as_ptr(), none, none.cast(), none, 0)
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::{CStr, c_void};
+    use std::ptr::{null, null_mut};
+
+    use tch::{Device, Kind, Tensor};
+    use tikv_jemalloc_sys::mallctl;
+
+    use super::*;
+
+    /// What the allocator tells of `name`, about `of` if that is asked for.
+    fn told<T: Default>(name: &CStr, mut of: *const c_void) -> Option<T> {
+        let mut answer = T::default();
+        let mut size = size_of::<T>();
+        let about = if of.is_null() { (null_mut(), 0) } else { ((&raw mut of).cast(), 8) };
+        // Sound: the answer has room for `size` bytes, which must be what is told, and `of` is a pointer of 8.
+        let refused = unsafe {
+            mallctl(name.as_ptr(), (&raw mut answer).cast(), &raw mut size, about.0, about.1)
+        };
+        (refused == 0 && size == size_of::<T>()).then_some(answer)
+    }
+
+    #[test]
+    fn one_allocator_serves_rust_and_libtorch_as_settled() {
+        let tensor = Tensor::zeros([1 << 20], (Kind::Float, Device::Cpu));
+        let ours = vec![0u8; 1 << 20];
+        for address in [tensor.data_ptr().cast_const(), ours.as_ptr().cast()] {
+            assert_eq!(told::<u32>(c"arenas.lookup", address), Some(0));
+        }
+        let elsewhere = 0u8;
+        assert_eq!(told::<u32>(c"arenas.lookup", (&raw const elsewhere).cast()), None);
+        assert_eq!(told::<u32>(c"opt.narenas", null()), Some(1));
+        assert_eq!(told::<isize>(c"opt.dirty_decay_ms", null()), Some(-1));
+    }
+
+    #[test]
+    fn what_is_no_longer_used_goes_back_when_asked() {
+        let resident = || -> usize {
+            let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+            status.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4 / 1024
+        };
+        drop(Tensor::ones([64 << 20], (Kind::Float, Device::Cpu)));
+        let kept = resident();
+        give_back_memory();
+        let left = resident();
+        assert!(left + 200 < kept, "{left} MiB of {kept}");
+    }
+}
