@@ -10,11 +10,11 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// How it does so, where the variable `MALLOC_CONF` says nothing else (<https://jemalloc.net/jemalloc.3.html>, TUNING). In one
 /// place for all threads, however large the piece; what was freed is kept for what is computed next (until
-/// [`give_back_memory`]), for otherwise every tensor of every pass would be mapped by the system anew; and in huge pages
-/// where there are any, so that a first pass need not wait for thousands of small ones.
+/// [`give_back_memory`]), for otherwise every tensor of every pass would be mapped by the system anew. No huge pages: on a
+/// machine that has just lost a large process they take long to come.
 #[cfg(not(fuzzing))]
 #[unsafe(export_name = "malloc_conf")]
-static SETTINGS: &[u8; 60] = b"narenas:1,oversize_threshold:0,dirty_decay_ms:-1,thp:always\0";
+static SETTINGS: &[u8; 49] = b"narenas:1,oversize_threshold:0,dirty_decay_ms:-1\0";
 
 /// Gives memory that was freed back to the system: after a model was loaded, and after one was let go.
 pub fn give_back_memory() {
