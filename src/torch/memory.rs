@@ -1,10 +1,7 @@
-//! Looking into a tensor's memory, bounding what libtorch remembers, and leaving without taking libtorch down.
+//! Looking into a tensor's memory, and making tensors of memory.
 
 // Each block says why it is sound.
 #![allow(unsafe_code)]
-
-use std::ffi::c_int;
-use std::io::Write;
 
 use tch::{Device, Kind, Tensor};
 
@@ -74,35 +71,6 @@ pub fn written(
         write(unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<u8>(), bytes) })?;
     }
     Ok(tensor)
-}
-
-/// What oneDNN and the layer above it remember of the convolutions they made: of 1024 of them unless told otherwise,
-/// which every new size of image fills up by tens. These are of the last few sizes.
-const CACHES: [(&str, &str); 2] =
-    [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256"), ("LRU_CACHE_CAPACITY", "64")];
-
-/// Bounds what libtorch remembers of past computations, unless the environment does. It looks when it computes first: to be
-/// called at the start of the process, and with a second thread running nothing is done.
-pub fn bound_caches() {
-    let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
-    for (name, value) in CACHES {
-        if threads == 1 && std::env::var_os(name).is_none() {
-            // Sound: no other thread is there that could read the environment meanwhile.
-            unsafe { std::env::set_var(name, value) };
-        }
-    }
-}
-
-/// Ends the process at once, with its exit code, once what was printed is out. libtorch's own end takes time and
-/// pulls the ground from under a thread that still computes for a client that was cut off.
-pub fn leave(code: u8) -> ! {
-    unsafe extern "C" {
-        fn _exit(status: c_int) -> !;
-    }
-    // Nobody is left to be told of a broken pipe.
-    let _ = std::io::stdout().flush();
-    // Sound: POSIX's own function; what it skips are destructors.
-    unsafe { _exit(c_int::from(code)) }
 }
 
 #[cfg(test)]

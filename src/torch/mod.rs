@@ -2,20 +2,20 @@
 //!
 //! Every function here is safe to call, and turns C++ exceptions into errors.
 
-mod allocator;
 mod convolution;
 mod cuda;
 mod memory;
 mod module;
 mod parallel;
+mod process;
 mod script;
 mod text;
 mod winograd;
 
-pub use allocator::give_back_memory;
 pub use convolution::{Geometry, PackedConvolution};
 pub use cuda::{compute_capability, device};
-pub use memory::{bound_caches, channels_last, filled, floats, leave, written};
+pub use memory::{channels_last, filled, floats, written};
 pub use module::FrozenModule;
 pub use parallel::map;
+pub use process::{bound_caches, give_back_memory, leave};
 pub use script::{Named, write_torchscript};

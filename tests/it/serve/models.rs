@@ -302,8 +302,9 @@ async fn fifty_models_come_and_go_under_load_within_the_budget() {
     let shelf = Shelf::default();
     let live = Arc::clone(&shelf.live);
     let app = app_of(shelf);
+    let owning = Arc::new(());
     let owners = (0..5).map(|owner| {
-        let (app, live) = (app.clone(), Arc::clone(&live));
+        let (app, live, owning) = (app.clone(), Arc::clone(&live), Arc::clone(&owning));
         spawn(async move {
             let mut dice = Dice(owner);
             let mut counts: HashMap<(&str, u16), u32> = HashMap::new();
@@ -314,27 +315,35 @@ async fn fifty_models_come_and_go_under_load_within_the_budget() {
                 let status = load(&app, &name, &url).await.status.as_u16();
                 *counts.entry(("load", status)).or_default() += 1;
                 assert!(live.load(Ordering::SeqCst) <= 100);
+                if status == 200 {
+                    // Nobody else unloads it.
+                    assert_eq!(invoke(&app, &name, 3).await.status, 200);
+                }
                 let name = format!("m{}", owner * 10 + dice.below(10));
                 let status = delete(&app, &name).await.status.as_u16();
                 *counts.entry(("delete", status)).or_default() += 1;
             }
+            drop(owning);
             counts
         })
     });
+    // Whoever asks for models that may be gone goes on while others load and unload them.
     let clients = (5..8).map(|client| {
-        let app = app.clone();
+        let (app, owning) = (app.clone(), Arc::downgrade(&owning));
         spawn(async move {
             let mut dice = Dice(client);
             let mut counts: HashMap<(&str, u16), u32> = HashMap::new();
-            for _ in 0..150 {
+            while owning.strong_count() > 0 {
                 let name = format!("m{}", dice.below(50));
                 let answer = invoke(&app, &name, 1 + dice.below(5) as u32).await;
                 *counts.entry(("invoke", answer.status.as_u16())).or_default() += 1;
+                tokio::task::yield_now().await;
             }
             counts
         })
     });
     let all: Vec<_> = owners.chain(clients).collect();
+    drop(owning);
     let mut counts: HashMap<(&str, u16), u32> = HashMap::new();
     for task in all {
         for (key, count) in task.await.unwrap() {
@@ -351,7 +360,7 @@ async fn fifty_models_come_and_go_under_load_within_the_budget() {
         ("invoke", 404),
     ];
     assert!(counts.keys().all(|key| allowed.contains(key)), "{counts:?}");
-    for key in [("load", 200), ("load", 507), ("delete", 200), ("invoke", 200)] {
+    for key in [("load", 200), ("load", 507), ("delete", 200)] {
         assert!(counts.contains_key(&key), "{key:?}: {counts:?}");
     }
     for name in loaded(&app).await {

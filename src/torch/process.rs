@@ -1,7 +1,11 @@
-//! Who hands out memory: jemalloc, to Rust, libtorch and all others in the process. A fuzzer brings its own.
+//! What libtorch settles for the whole process: who hands out memory (jemalloc, to Rust, libtorch and all others; a fuzzer
+//! brings its own), how much is remembered of past computations, and how the process ends.
 
 // Each block says why it is sound.
 #![allow(unsafe_code)]
+
+use std::ffi::c_int;
+use std::io::Write;
 
 /// Hands out the memory of everything in this process, of libtorch and its like too, which find it under malloc's name.
 #[cfg(not(fuzzing))]
@@ -16,7 +20,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 #[unsafe(export_name = "malloc_conf")]
 static SETTINGS: &[u8; 49] = b"narenas:1,oversize_threshold:0,dirty_decay_ms:-1\0";
 
-/// Gives memory that was freed back to the system: after a model was loaded, and after one was let go.
+/// Gives memory that was freed back to the system: after a model was let go.
 pub fn give_back_memory() {
     #[cfg(not(fuzzing))]
     {
@@ -27,6 +31,35 @@ pub fn give_back_memory() {
             tikv_jemalloc_sys::mallctl(of_all_arenas.as_ptr(), none, none.cast(), none, 0)
         };
     }
+}
+
+/// What oneDNN and the layer above it remember of the convolutions they made: of 1024 of them unless told otherwise,
+/// which every new size of image fills up by tens. These are of the last few sizes.
+const CACHES: [(&str, &str); 2] =
+    [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256"), ("LRU_CACHE_CAPACITY", "64")];
+
+/// Bounds what libtorch remembers of past computations, unless the environment does. It looks when it computes first: to be
+/// called at the start of the process, and with a second thread running nothing is done.
+pub fn bound_caches() {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    for (name, value) in CACHES {
+        if threads == 1 && std::env::var_os(name).is_none() {
+            // Sound: no other thread is there that could read the environment meanwhile.
+            unsafe { std::env::set_var(name, value) };
+        }
+    }
+}
+
+/// Ends the process at once, with its exit code, once what was printed is out. libtorch's own end takes time and
+/// pulls the ground from under a thread that still computes for a client that was cut off.
+pub fn leave(code: u8) -> ! {
+    unsafe extern "C" {
+        fn _exit(status: c_int) -> !;
+    }
+    // Nobody is left to be told of a broken pipe.
+    let _ = std::io::stdout().flush();
+    // Sound: POSIX's own function; what it skips are destructors.
+    unsafe { _exit(c_int::from(code)) }
 }
 
 #[cfg(test)]
