@@ -102,7 +102,7 @@ impl Settings {
             pixels_bytes: 512 << 20,
             decoders,
             max_batch: 8,
-            batch_time: Duration::from_millis(250),
+            batch_time: Duration::from_millis(400),
             batch_wait: Duration::from_millis(2),
             warm_up_side: 96,
             max_concurrent_transforms: None,
