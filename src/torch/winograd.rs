@@ -19,9 +19,10 @@ use super::memory::{floats, floats_mut};
 use super::parallel::for_each;
 use crate::error::Result;
 
-/// Tiles that are multiplied at a time, or half as many where these are enough; some of them may be empty. Other numbers
-/// might want the filters in another layout, and the sums of more would not stay in the processor's caches.
-const TOGETHER: usize = 256;
+/// Tiles that are multiplied at a time; some of them may be empty. Always as many: other numbers want the filters in another
+/// layout, which would be kept beside this one (256 and 128 were seen to), and the sums of more would not stay in the
+/// processor's caches.
+const TOGETHER: usize = 128;
 
 /// What making the sums of one channel of one pixel costs, in multiplications of the matrix products: about, as timed by
 /// hand on two cores with AVX-512.
@@ -63,7 +64,7 @@ struct Tile<'a> {
 /// Whether it takes clearly less time than multiplying everything, for an input of these sides.
 pub(super) fn pays([batch, input, height, width]: [i64; 4], output: i64, dilation: i64) -> bool {
     let (rows, columns) = Grid::new(height, width, dilation).tiles();
-    let covered = (4 * batch as usize * rows * columns).next_multiple_of(2 * TOGETHER) as i64;
+    let covered = (4 * batch as usize * rows * columns).next_multiple_of(4 * TOGETHER) as i64;
     let direct = 9 * input * output * batch * height * width;
     let ours = (4 * input * output + SUMMING * (input + output)) * covered;
     batch * height * width >= LEAST_PIXELS && 23 * (ours / 20) < direct
@@ -160,11 +161,9 @@ impl Winograd {
             // Four filters stay in the processor's caches while all tiles are multiplied by them.
             for tiles in tiles.chunks_mut(TOGETHER) {
                 self.sum(pixels, grid, down, tiles, floats_mut(&mut sums)?)?;
-                let length = if tiles.len() > TOGETHER / 2 { together } else { together / 2 };
                 let mut products = Vec::with_capacity(4);
                 for (filter, index) in filters.iter().zip(0..) {
-                    let pixels =
-                        sums.f_narrow(0, index, 1)?.f_narrow(1, 0, length)?.f_unsqueeze(2)?;
+                    let pixels = sums.f_narrow(0, index, 1)?.f_unsqueeze(2)?;
                     let product = filter.forward(&pixels.f_permute([0, 3, 1, 2])?, false)?;
                     products.push(product.f_permute([0, 2, 3, 1])?.f_contiguous()?);
                 }
