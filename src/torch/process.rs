@@ -1,5 +1,5 @@
-//! What libtorch settles for the whole process: who hands out memory (jemalloc, to Rust, libtorch and all others; a fuzzer
-//! brings its own), how much is remembered of past computations, and how the process ends.
+//! What is settled for libtorch and the whole process: who hands out memory (jemalloc, to Rust, libtorch and all others; a
+//! fuzzer brings its own), how much is remembered of past computations, and how the process ends.
 
 // Each block says why it is sound.
 #![allow(unsafe_code)]

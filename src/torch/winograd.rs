@@ -19,9 +19,9 @@ use super::memory::{floats, floats_mut};
 use super::parallel::for_each;
 use crate::error::Result;
 
-/// Tiles that are multiplied at a time; some of them may be empty. Always as many: other numbers want the filters in another
-/// layout, which would be kept beside this one (256 and 128 were seen to), and the sums of more would not stay in the
-/// processor's caches.
+/// Tiles that are multiplied at a time; some of them may be empty. Always as many: oneDNN may want the filters in another
+/// layout for other numbers, which would be kept beside this one, and the sums of more would not stay in the processor's
+/// caches.
 const TOGETHER: usize = 128;
 
 /// What making the sums of one channel of one pixel costs, in multiplications of the matrix products: about, as timed by
@@ -305,6 +305,18 @@ mod tests {
             let expected = images.conv2d::<Tensor>(&weight, None, [1; 2], [2; 2], [2; 2], 1);
             assert!((together - expected).abs().max().double_value(&[]) < 1e-3);
         }
+    }
+
+    #[test]
+    fn filters_are_in_memory_once_whatever_number_of_tiles_came() {
+        let weight = waves(&[512, 512, 3, 3]).to_kind(Kind::Float);
+        let winograd = Winograd::new(&weight, None, 1).unwrap();
+        for side in [2, 16, 24, 40] {
+            let images = waves(&[1, 512, side, side]).to_kind(Kind::Float);
+            let _ = winograd.forward(&images, false, None).unwrap();
+        }
+        let layouts: Vec<_> = winograd.filters.iter().map(PackedConvolution::layouts).collect();
+        assert_eq!(layouts, [1; 16]);
     }
 
     #[test]
