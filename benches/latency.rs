@@ -11,6 +11,7 @@ use clap::Parser;
 use image::{GrayImage, Rgb, RgbImage};
 use maskmaker::error::{Error, Result};
 use maskmaker::inference::{Ask, Engine, Options, Precision, Segment};
+use rustix::time::{ClockId, clock_gettime};
 
 const SIDE: u32 = 480;
 
@@ -67,12 +68,8 @@ fn pixel(x: u32, y: u32, c: u32) -> u8 {
     ((wave + noise) % 256) as u8
 }
 
-/// What all threads of this process have computed so far: the first number of each one's `schedstat`, nanoseconds.
+/// What all threads of this process have computed so far.
 fn processor_seconds() -> f64 {
-    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let nanoseconds = threads.filter_map(|thread| {
-        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        text.split(' ').next()?.parse::<f64>().ok()
-    });
-    nanoseconds.sum::<f64>() / 1e9
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

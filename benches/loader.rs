@@ -18,6 +18,7 @@ use maskmaker::error::{Error, Problems, Result};
 use maskmaker::imaging::{Limits, Picture, Region};
 use maskmaker::sagemaker::channels::Split;
 use maskmaker::sagemaker::hyperparameters::Augmentations;
+use rustix::time::{ClockId, clock_gettime};
 use tch::{Kind, Tensor};
 
 #[derive(Parser)]
@@ -82,7 +83,7 @@ fn time_batches(plan: &Plan, arguments: &Arguments) -> Result<()> {
     let loader = plan.start(Position { epoch: 0, step: 0 }, 1 << 30)?;
     for (index, batch) in loader.take(arguments.warmup + arguments.batches).enumerate() {
         if index == arguments.warmup {
-            started = (Instant::now(), processor_seconds()?);
+            started = (Instant::now(), processor_seconds());
         }
         let batch = batch?;
         let (count, side) = (batch.dropout_seeds.len() as i64, i64::from(batch.crop_size));
@@ -96,22 +97,15 @@ fn time_batches(plan: &Plan, arguments: &Arguments) -> Result<()> {
             images += count;
         }
     }
-    let (wall, processor) = (started.0.elapsed().as_secs_f64(), processor_seconds()? - started.1);
+    let (wall, processor) = (started.0.elapsed().as_secs_f64(), processor_seconds() - started.1);
     println!("{{\"images\": {images}, \"wall\": {wall:.4}, \"processor\": {processor:.4}}}");
     Ok(())
 }
 
-/// User and system time of all threads of this process.
-fn processor_seconds() -> Result<f64> {
-    let read = |path| std::fs::read_to_string(path).map_err(|e| Error::internal(e.to_string()));
-    let mut nanoseconds = 0.0;
-    for task in std::fs::read_dir("/proc/self/task").map_err(|e| Error::internal(e.to_string()))? {
-        let path = task.map_err(|e| Error::internal(e.to_string()))?.path().join("schedstat");
-        // The first number: nanoseconds on a processor.
-        let text = read(path)?;
-        nanoseconds += text.split(' ').next().and_then(|n| n.parse::<f64>().ok()).unwrap_or(0.0);
-    }
-    Ok(nanoseconds / 1e9)
+/// What all threads of this process have computed so far, those that ended too.
+fn processor_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// Prints the best of five rounds, in milliseconds per image, for every decoder.
