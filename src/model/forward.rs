@@ -5,6 +5,7 @@ use tch::{Kind, Tensor};
 use super::graph::{Conv, Graph, Op, Value};
 use super::weights::Weights;
 use crate::error::{Error, Result};
+use crate::torch::with_seed;
 
 /// How a pass is run.
 #[derive(Debug, Clone, Copy)]
@@ -138,8 +139,8 @@ fn drop_out(input: &Tensor, probability: f64, layer: u64, seeds: &[u64]) -> Resu
     let mut mask = Tensor::f_empty([size[0], height, width, channels], options)?;
     for (image, seed) in seeds.iter().enumerate() {
         // Odd constant of splitmix64: layers of one image get unrelated streams.
-        tch::manual_seed(seed.wrapping_add(layer.wrapping_mul(0x9E37_79B9_7F4A_7C15)) as i64);
-        let _ = mask.f_get(image as i64)?.f_bernoulli_float_(keep)?;
+        let seed = seed.wrapping_add(layer.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let _ = with_seed(seed, || Ok(mask.f_get(image as i64)?.f_bernoulli_float_(keep)?))?;
     }
     let mask = mask.f_div_scalar_(keep)?.f_permute([0, 3, 1, 2])?.f_to_kind(input.kind())?;
     Ok(input.f_mul(&mask)?)

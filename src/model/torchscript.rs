@@ -120,6 +120,7 @@ mod tests {
     use crate::model::Network;
     use crate::model::forward::Mode;
     use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
+    use crate::torch::with_seed;
 
     /// A network in which no BatchNorm is the identity.
     fn network(algorithm: Algorithm, backbone: Backbone) -> Network {
@@ -155,7 +156,10 @@ mod tests {
         tch::jit::f_set_graph_executor_optimize(false).unwrap();
         let module = CModule::load(&path).unwrap();
         for &[height, width] in sizes {
-            let images = Tensor::randint(256, [2, height, width, 3], (Kind::Uint8, Device::Cpu));
+            let options = (Kind::Uint8, Device::Cpu);
+            let images =
+                with_seed(1, || Ok(Tensor::f_randint(256, [2, height, width, 3], options)?))
+                    .unwrap();
             let input = network.normalised(&images).unwrap().contiguous();
             let mode = Mode::Evaluate { aux: true };
             let expected = tch::no_grad(|| network.logits(&images, mode).unwrap());
@@ -193,8 +197,10 @@ mod tests {
         network.write_torchscript(&path).unwrap();
         let mut module = CModule::load(&path).unwrap();
         module.set_train();
-        let input = Tensor::randn([2, 3, 32, 32], (Kind::Float, Device::Cpu));
-        let before = answer(&module, &input);
+        let options = (Kind::Float, Device::Cpu);
+        let input = with_seed(1, || Ok(Tensor::f_randn([2, 3, 32, 32], options)?)).unwrap();
+        // Its dropout draws too.
+        let before = with_seed(1, || Ok(answer(&module, &input))).unwrap();
         module.f_set_eval().unwrap();
         let after = answer(&module, &input);
         assert!(!before[0].allclose(&after[0], 1e-3, 1e-3, false));

@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 use super::graph::{ParameterSpec, Role};
 use super::tensor_file::Tensors;
 use crate::error::{Error, Problems, Result};
-use crate::torch::{channels_last, written};
+use crate::torch::{channels_last, with_seed, written};
 
 /// Every tensor of a network's state dict, on one device, 4-D ones in channels-last memory.
 #[derive(Debug)]
@@ -24,19 +24,21 @@ pub struct Weights {
 impl Weights {
     /// Random weights as torchvision initialises them; `seed` fixes them.
     pub fn random(specs: Vec<ParameterSpec>, seed: u64, device: Device) -> Result<Self> {
-        tch::manual_seed(seed as i64);
         let options = (Kind::Float, Device::Cpu);
-        let mut tensors = HashMap::new();
-        for spec in &specs {
-            let mut tensor = Tensor::f_empty(&spec.shape, options)?;
-            let tensor = match spec.role {
-                Role::Uniform(bound) => tensor.f_uniform_(-bound, bound)?,
-                Role::Normal(deviation) => tensor.f_normal_(0.0, deviation)?,
-                Role::Constant(value) | Role::Statistic(value) => tensor.f_fill_(value)?,
-                Role::Counter => continue,
-            };
-            tensors.insert(spec.name.clone(), place(&tensor, spec, device)?);
-        }
+        let tensors = with_seed(seed, || {
+            let mut tensors = HashMap::new();
+            for spec in &specs {
+                let mut tensor = Tensor::f_empty(&spec.shape, options)?;
+                let tensor = match spec.role {
+                    Role::Uniform(bound) => tensor.f_uniform_(-bound, bound)?,
+                    Role::Normal(deviation) => tensor.f_normal_(0.0, deviation)?,
+                    Role::Constant(value) | Role::Statistic(value) => tensor.f_fill_(value)?,
+                    Role::Counter => continue,
+                };
+                tensors.insert(spec.name.clone(), place(&tensor, spec, device)?);
+            }
+            Ok(tensors)
+        })?;
         Ok(Self { specs, tensors, batches: 0 })
     }
 

@@ -1,0 +1,43 @@
+//! Random numbers of libtorch under a seed. tch binds one generator, which belongs to the whole process.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::error::Result;
+
+/// Whoever draws holds this, so that no other thread seeds the generator or draws from it in between.
+static GENERATOR: Mutex<()> = Mutex::new(());
+
+/// Seeds libtorch's generator and runs `draw`, whose numbers depend on the seed alone. Everything that draws from that
+/// generator does so in here; `draw` must not call this function.
+pub fn with_seed<T>(seed: u64, draw: impl FnOnce() -> Result<T>) -> Result<T> {
+    // A panic while drawing leaves nothing half done: the next one seeds anew.
+    let _guard = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    tch::manual_seed(seed as i64);
+    draw()
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind, Tensor};
+
+    use super::*;
+
+    #[test]
+    fn numbers_depend_on_the_seed_alone_whatever_other_threads_draw() {
+        let draw = |seed| {
+            with_seed(seed, || Ok(Tensor::f_rand([4096], (Kind::Float, Device::Cpu))?)).unwrap()
+        };
+        let expected: Vec<Tensor> = (0..4).map(draw).collect();
+        std::thread::scope(|scope| {
+            for (seed, expected) in expected.iter().enumerate() {
+                let expected = expected.shallow_clone();
+                scope.spawn(move || {
+                    for _ in 0..50 {
+                        assert!(draw(seed as u64).equal(&expected));
+                    }
+                });
+            }
+        });
+        assert!(!expected[0].equal(&expected[1]));
+    }
+}
