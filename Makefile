@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help tools libtorch demo test lint fmt hyperparameters fuzz check-weights bench-train-step bench-recipe \
-  bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency soak image-cpu test-image \
+  bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels soak image-cpu test-image \
   test-page test-aws test-interop test-gpu push
 
 help: ## List the targets
@@ -80,6 +80,10 @@ bench-serve: libtorch ## Time serving beside TorchServe, the SageMaker inference
 
 bench-latency: libtorch ## Time one forward pass beside ONNX Runtime, OpenVINO and PyTorch, in turn
 	benches/latency.sh
+
+bench-kernels: libtorch ## Time convolutions by oneDNN and by Winograd's algorithm, and print the constants of the choice
+	cargo build --release --locked --example kernels
+	$${CARGO_TARGET_DIR:-target}/release/examples/kernels
 
 soak: libtorch ## Drive the server with good, bad and abandoned requests, end it by SIGTERM (MINUTES=10 CLIENTS=64)
 	tests/soak/run.sh --minutes $(or $(MINUTES),10) --clients $(or $(CLIENTS),64)

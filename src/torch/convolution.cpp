@@ -18,22 +18,32 @@ IValue pair(int64_t value) { return IValue(std::vector<int64_t>{value, value}); 
 // Arguments of an activation: none.
 IValue nothing() { return IValue(c10::List<std::optional<at::Scalar>>()); }
 
-at::Tensor call(const char *name, const char *overload, torch::jit::Stack stack) {
+IValue call_for(const char *name, const char *overload, torch::jit::Stack stack) {
   c10::Dispatcher::singleton().findSchemaOrThrow(name, overload).callBoxed(stack);
-  return stack.at(0).toTensor();
+  return stack.at(0);
 }
 
-template <class Work> at::Tensor *guarded(char **problem, Work work) {
+at::Tensor call(const char *name, const char *overload, torch::jit::Stack stack) {
+  return call_for(name, overload, std::move(stack)).toTensor();
+}
+
+template <class Work> void guarded(char **problem, Work work) {
   *problem = nullptr;
   try {
     try {
-      return new at::Tensor(work());
+      work();
     } catch (const std::exception &error) {
       *problem = strdup(error.what());
     }
   } catch (...) {
   }
-  return nullptr;
+}
+
+// The tensor that `work` gives, on the heap; null and `problem` if it throws.
+template <class Work> at::Tensor *made(char **problem, Work work) {
+  at::Tensor *tensor = nullptr;
+  guarded(problem, [&] { tensor = new at::Tensor(work()); });
+  return tensor;
 }
 
 } // namespace
@@ -49,23 +59,34 @@ struct maskmaker_geometry {
 // known; null and `problem` where it cannot.
 at::Tensor *maskmaker_pack_convolution(const at::Tensor *weight, const maskmaker_geometry *geometry, const int64_t *input,
                                        char **problem) {
-  return guarded(problem, [&] {
+  return made(problem, [&] {
     return call("mkldnn::_reorder_convolution_weight", "",
                 {*weight, pair(geometry->padding), pair(geometry->stride), pair(geometry->dilation), int64_t{1},
                  input ? IValue(std::vector<int64_t>(input, input + 4)) : IValue()});
   });
 }
 
-// The bytes that tell one layout of packed weights from another.
-at::Tensor *maskmaker_layout(const at::Tensor *packed, char **problem) {
-  return guarded(problem, [&] { return call("mkldnn::_get_mkldnn_serialized_md", "", {*packed}); });
+// 1 if two packed weights hold the same bytes, 0 if not, -1 and `problem` if one is not packed.
+int maskmaker_packed_alike(const at::Tensor *a, const at::Tensor *b, char **problem) {
+  int alike = -1;
+  guarded(problem, [&] {
+    const auto number = [](const char *name, const at::Tensor &packed) {
+      return call_for(name, "", {packed}).toInt();
+    };
+    for (const at::Tensor *packed : {a, b}) TORCH_CHECK(packed->is_mkldnn(), "the tensor is not packed");
+    const int64_t bytes = number("mkldnn::_nbytes", *a);
+    alike = bytes == number("mkldnn::_nbytes", *b) &&
+            std::memcmp(reinterpret_cast<const void *>(number("mkldnn::data_ptr", *a)),
+                        reinterpret_cast<const void *>(number("mkldnn::data_ptr", *b)), bytes) == 0;
+  });
+  return alike;
 }
 
 // The convolution of `input`; with `relu` its positive part; with `sum` that of itself and `sum`, which is written over
 // and is what is given back.
 at::Tensor *maskmaker_convolve(const at::Tensor *input, const at::Tensor *weight, const at::Tensor *bias,
                                const maskmaker_geometry *geometry, bool relu, const at::Tensor *sum, char **problem) {
-  return guarded(problem, [&] {
+  return made(problem, [&] {
     const auto padding = pair(geometry->padding), stride = pair(geometry->stride), dilation = pair(geometry->dilation);
     const IValue offset = bias ? IValue(*bias) : IValue();
     const int64_t groups = 1;

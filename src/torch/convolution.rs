@@ -6,8 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::ffi::c_char;
-use std::ops::Range;
+use std::ffi::{c_char, c_int};
 
 use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
@@ -35,7 +34,11 @@ unsafe extern "C" {
         input: *const i64,
         problem: *mut *mut c_char,
     ) -> *mut C_tensor;
-    fn maskmaker_layout(packed: *const C_tensor, problem: *mut *mut c_char) -> *mut C_tensor;
+    fn maskmaker_packed_alike(
+        a: *const C_tensor,
+        b: *const C_tensor,
+        problem: *mut *mut c_char,
+    ) -> c_int;
     fn maskmaker_convolve(
         input: *const C_tensor,
         weight: *const C_tensor,
@@ -54,8 +57,21 @@ pub struct PackedConvolution {
     kind: Kind,
     bias: Option<Tensor>,
     geometry: Geometry,
+    algorithm: ConvolutionAlgorithm,
     /// Sides of the weight.
     size: [i64; 4],
+}
+
+/// How a convolution is computed, by oneDNN's names (`dnnl::algorithm`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ConvolutionAlgorithm {
+    /// The one that is expected to be faster for the input at hand ([`WinogradCost`](super::WinogradCost)).
+    #[default]
+    Auto,
+    /// All multiplications, by oneDNN.
+    Direct,
+    /// Winograd's F(2x2, 3x3), for 32-bit 3x3 kernels with stride 1 that are padded by their dilation.
+    Winograd,
 }
 
 /// One of these at a time, so that the weight is in memory once.
@@ -73,8 +89,8 @@ enum Weight {
 /// every call may take longer than a small image's whole pass.
 #[derive(Debug, Default)]
 struct Layouts {
-    /// What tells each from the others, and the weight.
-    packed: Vec<(Vec<u8>, Tensor)>,
+    /// The weight once per layout; no two hold the same bytes.
+    packed: Vec<Tensor>,
     /// Which one inputs of a class want.
     wanted: HashMap<Class, usize>,
 }
@@ -100,7 +116,15 @@ impl PackedConvolution {
         // Whether it can at all: the layout is chosen when an input comes.
         let _able = pack(&weight.f_narrow(0, 0, 1)?, geometry, None)?;
         let (kind, weight) = (weight.kind(), RefCell::new(Weight::Plain(weight.shallow_clone())));
-        Ok(Self { weight, kind, bias, geometry, size })
+        Ok(Self { weight, kind, bias, geometry, algorithm: ConvolutionAlgorithm::Auto, size })
+    }
+
+    /// The same convolution by one algorithm alone, for benchmarks. Fails where Winograd's cannot compute it.
+    pub fn with_algorithm(self, algorithm: ConvolutionAlgorithm) -> Result<Self> {
+        if algorithm == ConvolutionAlgorithm::Winograd && !self.allows_winograd() {
+            return Err(Error::internal("Winograd's algorithm cannot compute this convolution"));
+        }
+        Ok(Self { algorithm, ..self })
     }
 
     /// Lays the weight out for inputs of these sides now and not when the first one comes, until when it is held as it
@@ -118,13 +142,20 @@ impl PackedConvolution {
         }
     }
 
-    /// Whether an input of these sides is convolved faster by Winograd's sums.
-    fn wants_winograd(&self, sides: [i64; 4]) -> bool {
+    fn allows_winograd(&self) -> bool {
         let Geometry { padding, stride, dilation } = self.geometry;
-        self.kind == Kind::Float
-            && self.size[2..] == [3, 3]
-            && (stride, padding) == (1, dilation)
-            && pays(sides, self.size[0], dilation)
+        self.kind == Kind::Float && self.size[2..] == [3, 3] && (stride, padding) == (1, dilation)
+    }
+
+    /// Whether an input of these sides is convolved by Winograd's sums.
+    fn wants_winograd(&self, sides: [i64; 4]) -> bool {
+        match self.algorithm {
+            ConvolutionAlgorithm::Direct => false,
+            ConvolutionAlgorithm::Winograd => true,
+            ConvolutionAlgorithm::Auto => {
+                self.allows_winograd() && pays(sides, self.size[0], self.geometry.dilation)
+            }
+        }
     }
 
     fn class(&self, sides: [i64; 4]) -> Class {
@@ -218,7 +249,7 @@ impl Layouts {
             self.add(&plain, geometry, class, sides)?;
         }
         let weight = self.wanted.get(&class).and_then(|&index| self.packed.get(index));
-        weight.map(|(_, weight)| weight).ok_or_else(|| Error::internal("no layout was chosen"))
+        weight.ok_or_else(|| Error::internal("no layout was chosen"))
     }
 
     /// Packs `plain` for an input of these sides, and keeps that unless it is there already.
@@ -231,11 +262,16 @@ impl Layouts {
     ) -> Result<()> {
         let Self { packed, wanted } = self;
         let new = pack(plain, geometry, Some(&sides))?;
-        let layout = layout(&new)?;
-        let known = packed.iter().position(|(known, _)| *known == layout);
+        let mut known = None;
+        for (index, weight) in packed.iter().enumerate() {
+            if packed_alike(weight, &new)? {
+                known = Some(index);
+                break;
+            }
+        }
         let index = known.unwrap_or(packed.len());
         if known.is_none() {
-            packed.push((layout, new));
+            packed.push(new);
         }
         if wanted.len() == CLASSES {
             wanted.clear();
@@ -246,8 +282,7 @@ impl Layouts {
 
     /// The weight as everybody can read it.
     fn plain(&self) -> Result<Tensor> {
-        let (_, first) =
-            self.packed.first().ok_or_else(|| Error::internal("nothing was packed"))?;
+        let first = self.packed.first().ok_or_else(|| Error::internal("nothing was packed"))?;
         Ok(first.f_to_dense(None, false)?)
     }
 }
@@ -262,31 +297,17 @@ fn pack(weight: &Tensor, geometry: Geometry, input: Option<&[i64; 4]>) -> Result
     owned(packed, problem)
 }
 
-/// Where `dnnl_memory_desc` of oneDNN 3 (its `src/common/memory_desc.hpp`) says what a layout is: the padded sides, the kind,
-/// strides and number of blocks, and the blocks. Anything may stand between its fields, for it comes as it lies in memory.
-const FIELDS: [Range<usize>; 4] = [112..208, 312..316, 320..420, 424..616];
-
-/// How long that is, with the number of groups behind it.
-const DESCRIPTION: usize = 772;
-
-/// What tells one layout from another.
-fn layout(packed: &Tensor) -> Result<Vec<u8>> {
-    Ok(fields(&description(packed)?))
-}
-
-fn fields(description: &[u8]) -> Vec<u8> {
-    if description.len() != DESCRIPTION {
-        return description.to_vec();
-    }
-    FIELDS.into_iter().filter_map(|field| description.get(field)).flatten().copied().collect()
-}
-
-/// What oneDNN wrote of a packed weight.
-fn description(packed: &Tensor) -> Result<Vec<u8>> {
+/// Compares two packed forms of one weight by their bytes. oneDNN takes a weight as it is where its bytes lie as it wants
+/// them, whatever its description says of dimensions of one element; libtorch exports no function that compares
+/// descriptions, and their bytes hold padding with arbitrary values.
+fn packed_alike(a: &Tensor, b: &Tensor) -> Result<bool> {
     let mut problem = std::ptr::null_mut();
-    // Sound: the tensor lives through the call.
-    let bytes = unsafe { maskmaker_layout(packed.as_ptr(), &raw mut problem) };
-    Ok(owned(bytes, problem)?.f_to_kind(Kind::Uint8)?.f_reshape([-1])?.try_into()?)
+    // Sound: both tensors live through the call.
+    let alike = unsafe { maskmaker_packed_alike(a.as_ptr(), b.as_ptr(), &raw mut problem) };
+    if alike < 0 {
+        return Err(tch::TchError::Torch(taken(problem)).into());
+    }
+    Ok(alike == 1)
 }
 
 /// The tensor that the other side made, or what it said instead.
@@ -376,38 +397,20 @@ mod tests {
     }
 
     #[test]
-    fn a_layout_is_what_the_fields_of_its_description_say() {
+    fn packed_weights_are_alike_if_their_bytes_are() {
         let pointwise = Geometry { padding: 0, stride: 1, dilation: 1 };
-        let packed = pack(&waves(&[512, 64, 1, 1]), pointwise, Some(&[1, 64, 60, 60])).unwrap();
-        let description = description(&packed).unwrap();
-        let known = fields(&description);
-        let numbers = |field: &[u8]| -> Vec<i64> {
-            field.chunks_exact(8).map(|of| i64::from_le_bytes(of.try_into().unwrap())).collect()
-        };
-        let [sides, _, strides, blocks] = FIELDS.map(|field| numbers(&description[field]));
-        assert_eq!(sides[..5], [512, 64, 1, 1, 0]);
-        // However it is blocked, it is as large as the weight.
-        let block = |side: i64| {
-            let of_it = blocks[12..].iter().zip(&blocks).filter(|(of, _)| **of == side);
-            of_it.map(|(_, block)| (*block).max(1)).product::<i64>()
-        };
-        let spans = (0..4).map(|side| strides[side] * sides[side] / block(side as i64));
-        assert_eq!(spans.max(), Some(512 * 64), "{strides:?} {blocks:?}");
-        for index in [0, 108, 316, 420, 423] {
-            let mut other = description.clone();
-            other[index] ^= 1;
-            assert_eq!(fields(&other), known, "byte {index} is of no field");
+        for kind in [Kind::Float, Kind::BFloat16] {
+            let weight = waves(&[512, 64, 1, 1]).to_kind(kind);
+            let Ok(one) = pack(&weight, pointwise, Some(&[1, 64, 60, 60])) else { continue };
+            let again = pack(&weight, pointwise, Some(&[1, 64, 60, 60])).unwrap();
+            assert!(packed_alike(&one, &again).unwrap());
+            let other = pack(&(&weight + 1.0), pointwise, Some(&[1, 64, 60, 60])).unwrap();
+            assert!(!packed_alike(&one, &other).unwrap(), "other values");
+            let half = pack(&weight.narrow(0, 0, 256), pointwise, Some(&[1, 64, 60, 60])).unwrap();
+            assert!(!packed_alike(&one, &half).unwrap(), "another number of bytes");
+            let plain = packed_alike(&one, &weight).unwrap_err();
+            assert_eq!(plain.exit_code(), 1, "{plain}");
         }
-        for index in [112, 312, 320, 416, 424, 520] {
-            let mut other = description.clone();
-            other[index] ^= 1;
-            assert_ne!(fields(&other), known, "byte {index} is of a field");
-        }
-        assert_ne!(
-            fields(&description[..600]),
-            fields(&description[..599]),
-            "an unknown one is whole"
-        );
     }
 
     #[test]

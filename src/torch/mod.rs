@@ -13,7 +13,7 @@ mod script;
 mod text;
 mod winograd;
 
-pub use convolution::{Geometry, PackedConvolution};
+pub use convolution::{ConvolutionAlgorithm, Geometry, PackedConvolution};
 pub use cuda::{compute_capability, device};
 pub use memory::{channels_last, filled, floats, written};
 pub use module::FrozenModule;
@@ -21,3 +21,4 @@ pub use parallel::map;
 pub use process::{bound_caches, give_back_memory, leave};
 pub use random::with_seed;
 pub use script::{Named, write_torchscript};
+pub use winograd::WinogradCost;

@@ -24,12 +24,13 @@ use crate::error::Result;
 /// caches.
 const TOGETHER: usize = 128;
 
-/// What making the sums of one channel of one pixel costs, in multiplications of the matrix products: about, as timed by
-/// hand on two cores with AVX-512.
+/// What making the sums of one channel of one pixel costs, in multiplications of the matrix products. `make bench-kernels`
+/// prints what a processor would have it be. A constant, and not a measurement when a model is loaded, because the two
+/// algorithms differ by rounding: the same image must give the same mask on every start.
 const SUMMING: i64 = 450;
 
 /// Outputs of a batch below which the filters, which are larger than the weight, are brought from memory for too little
-/// work. Four images of 160x120 are enough, and a single one takes no longer then: timed by hand with fcn, resnet-50.
+/// work: about four images of 160x120. `make bench-kernels` times inputs on both sides of it.
 const LEAST_PIXELS: i64 = 1024;
 
 /// What a sum is multiplied by: for all its tiles a convolution of 1x1. libtorch's own matrix product is MKL's, which is slow on
@@ -61,13 +62,47 @@ struct Tile<'a> {
     outputs: [[Option<&'a mut [f32]>; 2]; 2],
 }
 
-/// Whether it takes clearly less time than multiplying everything, for an input of these sides.
-pub(super) fn pays([batch, input, height, width]: [i64; 4], output: i64, dilation: i64) -> bool {
-    let (rows, columns) = Grid::new(height, width, dilation).tiles();
-    let covered = (4 * batch as usize * rows * columns).next_multiple_of(4 * TOGETHER) as i64;
-    let direct = 9 * input * output * batch * height * width;
-    let ours = (4 * input * output + SUMMING * (input + output)) * covered;
-    batch * height * width >= LEAST_PIXELS && 23 * (ours / 20) < direct
+/// What decides between Winograd's algorithm and a direct convolution of the same input.
+#[derive(Debug, Clone, Copy)]
+pub struct WinogradCost {
+    /// Multiplications of Winograd's matrix products.
+    pub products: i64,
+    /// Values, in and out, of Winograd's transformations.
+    pub transformed: i64,
+    /// Multiplications of the direct convolution.
+    pub direct: i64,
+}
+
+impl WinogradCost {
+    /// Counts for an input `[batch, channels, height, width]`.
+    pub fn new(input: [i64; 4], outputs: i64, dilation: i64) -> Self {
+        let [batch, channels, height, width] = input;
+        let (rows, columns) = Grid::new(height, width, dilation).tiles();
+        let covered = (4 * batch as usize * rows * columns).next_multiple_of(4 * TOGETHER) as i64;
+        Self {
+            products: 4 * channels * outputs * covered,
+            transformed: (channels + outputs) * covered,
+            direct: 9 * channels * outputs * batch * height * width,
+        }
+    }
+
+    /// The time that Winograd's algorithm is expected to take, in multiplications.
+    fn time(self) -> i64 {
+        self.products + SUMMING * self.transformed
+    }
+
+    /// That time as a part of the direct convolution's.
+    pub fn expected_ratio(self) -> f64 {
+        self.time() as f64 / self.direct as f64
+    }
+}
+
+/// Whether Winograd's algorithm takes clearly less time than a direct convolution, for an input
+/// `[batch, channels, height, width]`.
+pub(super) fn pays(input: [i64; 4], outputs: i64, dilation: i64) -> bool {
+    let cost = WinogradCost::new(input, outputs, dilation);
+    let [batch, _, height, width] = input;
+    batch * height * width >= LEAST_PIXELS && 23 * (cost.time() / 20) < cost.direct
 }
 
 impl Grid {
