@@ -9,32 +9,31 @@ SHELL := /bin/bash
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-tools: ## Check that the compilers, Python and cargo are here; name what is missing
-	@scripts/check-tools.sh
+tools: ## Install what building needs where that is allowed, else name it in one line
+	@scripts/setup.sh check
 
 libtorch: tools ## Fetch libtorch 2.10.0 (500 MB on disk) into .libtorch
 	@scripts/libtorch.sh
 
+# What scripts/setup.sh lets cargo be called with: nothing, or --no-default-features where there is no nasm.
+options = $$(cat .tools/cargo-options)
+
 demo: libtorch ## Make a data set, train, serve, segment a picture, show the scores
-	cargo build --release --locked
+	cargo build --release --locked $(options)
 	scripts/demo.sh
 
-# The order is that of what fails soonest. nextest does not run documentation tests, so cargo does.
+# The order is that of what fails soonest. Examples are benchmarks and helpers of other targets: clippy checks them, and
+# linking each to libtorch takes time.
 test: libtorch ## Formatting, clippy, documentation, every test
 	cargo fmt --check
-	cargo clippy --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
-	@if cargo nextest --version >/dev/null 2>&1; then \
-	  echo "cargo nextest run --locked && cargo test --doc --locked"; \
-	  cargo nextest run --locked && cargo test --doc --locked; \
-	else \
-	  echo "cargo test --locked   (cargo-nextest would run them side by side: cargo install cargo-nextest --locked)"; \
-	  cargo test --locked; \
-	fi
+	cargo clippy --all-targets --locked $(options) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked $(options)
+	cargo test --lib --bins --test it --locked $(options)
+	cargo test --doc --locked $(options)
 
 lint: libtorch ## Formatting, clippy, and the dependencies' licences, sources and advisories
 	cargo fmt --check
-	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --all-targets --locked $(options) -- -D warnings
 	@cargo metadata --manifest-path fuzz/Cargo.toml --locked --format-version 1 >/dev/null \
 	  || { echo "fuzz/Cargo.lock is behind Cargo.toml: cargo metadata --manifest-path fuzz/Cargo.toml >/dev/null"; exit 1; }
 	CARGO_TARGET_DIR=target/fuzz cargo check --manifest-path fuzz/Cargo.toml --bins --locked
@@ -45,9 +44,9 @@ fmt: tools ## Format the sources
 	cargo fmt
 
 hyperparameters: libtorch ## Write hyperparameters/README.md and schema.json from the code's table
-	cargo build --locked
-	target/debug/maskmaker hyperparameters --format markdown >hyperparameters/README.md
-	target/debug/maskmaker hyperparameters --format schema >hyperparameters/schema.json
+	cargo build --locked $(options)
+	$${CARGO_TARGET_DIR:-target}/debug/maskmaker hyperparameters --format markdown >hyperparameters/README.md
+	$${CARGO_TARGET_DIR:-target}/debug/maskmaker hyperparameters --format schema >hyperparameters/schema.json
 
 fuzz: libtorch ## Fuzz the readers of foreign files (TARGET=all RUNS=10000000), with the stable compiler
 	fuzz/run.sh $(or $(TARGET),all) $(or $(RUNS),10000000)
@@ -82,7 +81,7 @@ bench-latency: libtorch ## Time one forward pass beside ONNX Runtime, OpenVINO a
 	benches/latency.sh
 
 bench-kernels: libtorch ## Time convolutions by oneDNN and by Winograd's algorithm, and print the constants of the choice
-	cargo build --release --locked --example kernels
+	cargo build --release --locked --example kernels $(options)
 	$${CARGO_TARGET_DIR:-target}/release/examples/kernels
 
 soak: libtorch ## Drive the server with good, bad and abandoned requests, end it by SIGTERM (MINUTES=10 CLIENTS=64)
@@ -95,7 +94,7 @@ test-image: ## Acceptance of the image: docker run, and SageMaker's Python SDKs 
 	tests/local_mode/run.sh
 
 test-page: libtorch ## The server's page in headless Chromium (Debian's packages chromium and chromium-driver)
-	cargo build --locked --bin maskmaker
+	cargo build --locked --bin maskmaker $(options)
 	tests/page/run.sh
 
 test-aws: libtorch ## What reads S3, against moto's server on loopback

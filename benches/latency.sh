@@ -35,13 +35,15 @@ if [ "$(cat "$peers/packages" 2>/dev/null)" != "$packages" ]; then
   echo "making $peers with $packages" >&2
   rm -rf "$peers"
   mkdir -p .venv
-  python3 -m venv "$peers" || { echo "python3 -m venv failed (Debian, Ubuntu: apt-get install -y python3-venv)" >&2; exit 1; }
+  scripts/setup.sh venv
+  python3 -m venv "$peers"
   # shellcheck disable=SC2086  # one word each
   "$peers/bin/pip" install -q --disable-pip-version-check $packages
   echo "$packages" >"$peers/packages"
 fi
 
 target=${CARGO_TARGET_DIR:-target}/release
+scripts/setup.sh assembler
 cargo build --release --locked --bin maskmaker --example latency
 folder=${MASKMAKER_BENCH_LATENCY:-target/bench-latency}
 if [ ! -e "$folder/whole" ]; then

@@ -26,6 +26,7 @@ done
 
 . benches/python.sh
 
+scripts/setup.sh assembler
 cargo build --release --locked --example loader
 ours=${CARGO_TARGET_DIR:-target}/release/examples/loader
 data=${MASKMAKER_BENCH_DATA:-target/bench-loader}

@@ -15,6 +15,7 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 
+scripts/setup.sh assembler
 cargo build --release --locked
 # Waiting threads of libtorch sleep: on a busy machine they would spin against the others for minutes.
 export GOMP_SPINCOUNT=0

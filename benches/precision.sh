@@ -19,6 +19,7 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 
+scripts/setup.sh assembler
 cargo build --release --locked --bin maskmaker
 maskmaker=${CARGO_TARGET_DIR:-target}/release/maskmaker
 

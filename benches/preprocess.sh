@@ -23,7 +23,8 @@ done
 python=${MASKMAKER_BENCH_PYTHON:-.venv/preprocess/bin/python}
 if [ -z "${MASKMAKER_BENCH_PYTHON:-}" ] && ! "$python" -c 'import label_studio_sdk, numpy, PIL' 2>/dev/null; then
   echo "making .venv/preprocess with label-studio-sdk 2.1.2 (500 MB)" >&2
-  python3 -m venv .venv/preprocess || { echo "python3 -m venv failed (Debian, Ubuntu: apt-get install -y python3-venv)" >&2; exit 1; }
+  scripts/setup.sh venv
+  python3 -m venv .venv/preprocess
   .venv/preprocess/bin/pip install -q label-studio-sdk==2.1.2 numpy pillow
 fi
 "$python" - <<'P'
@@ -38,5 +39,6 @@ if found != "2.1.2":
     sys.exit(f"the peer is label-studio-sdk 2.1.2, this python has {found}")
 P
 
+scripts/setup.sh assembler
 cargo build --release --locked --bin maskmaker
 exec "$python" benches/preprocess.py $mode "${CARGO_TARGET_DIR:-target}/release/maskmaker" "${flags[@]}"

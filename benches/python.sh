@@ -4,7 +4,8 @@
 python=${MASKMAKER_BENCH_PYTHON:-.venv/bin/python}
 if [ -z "${MASKMAKER_BENCH_PYTHON:-}" ] && ! "$python" -c 'import torch, torchvision, safetensors, numpy, PIL' 2>/dev/null; then
   echo "making .venv with torch 2.10.0 and torchvision 0.25.0 (several GB)" >&2
-  python3 -m venv .venv || { echo "python3 -m venv failed (Debian, Ubuntu: apt-get install -y python3-venv)" >&2; exit 1; }
+  scripts/setup.sh venv
+  python3 -m venv .venv
   .venv/bin/pip install -q torch==2.10.0 torchvision==0.25.0 safetensors numpy pillow
 fi
 "$python" - <<'P'

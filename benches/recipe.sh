@@ -21,6 +21,7 @@ done
 
 . benches/python.sh
 
+scripts/setup.sh assembler
 cargo build --release --locked --bin maskmaker --example initial_weights
 target=${CARGO_TARGET_DIR:-target}/release
 

@@ -32,8 +32,8 @@ while [ $# -gt 0 ]; do
   esac
 done
 
-command -v java >/dev/null \
-  || { echo "TorchServe and the toolkit need java (Debian, Ubuntu: apt-get install -y openjdk-17-jre-headless)" >&2; exit 1; }
+# TorchServe and the toolkit need it.
+scripts/setup.sh java
 . benches/python.sh
 
 # The peers' environments find PyTorch in that of $python: it is large, and one serves all.
@@ -44,7 +44,8 @@ install() {
   [ "$(cat "$folder/installed" 2>/dev/null)" != "$packages" ] || return 0
   echo "making $folder with ${*:2}" >&2
   rm -rf "$folder"
-  "$python" -m venv "$folder" || { echo "python3 -m venv failed (Debian, Ubuntu: apt-get install -y python3-venv)" >&2; exit 1; }
+  scripts/setup.sh venv
+  "$python" -m venv "$folder"
   echo "$shared" > "$("$folder/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/shared.pth"
   "$folder/bin/pip" install -q "${@:2}"
   echo "$packages" > "$folder/installed"
@@ -54,6 +55,7 @@ install fastapi fastapi==0.165.0 'uvicorn[standard]==0.54.0'
 install torchserve torchserve==0.12.0 pyyaml==6.0.3
 install toolkit multi-model-server==1.1.11 sagemaker-inference==1.10.1
 
+scripts/setup.sh assembler
 cargo build --release --locked --bin maskmaker --example serve_load
 built=${CARGO_TARGET_DIR:-target}/release
 exec "$python" benches/serve/compare.py "$built/maskmaker" "$built/examples/serve_load" "$python" .venv/serve "${flags[@]}"

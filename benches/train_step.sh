@@ -21,6 +21,7 @@ done
 
 . benches/python.sh
 
+scripts/setup.sh assembler
 cargo build --release --locked --example train_step
 ours=${CARGO_TARGET_DIR:-target}/release/examples/train_step
 

@@ -51,7 +51,7 @@ MASKMAKER_TEST_S3=$(url open) && MASKMAKER_TEST_S3_IAM=$(url guarded) || ends 0 
 export MASKMAKER_TEST_S3 MASKMAKER_TEST_S3_IAM
 
 # Each line is marked, so that who adds up results finds each once.
-cargo test --locked --test it -- --ignored --test-threads 2 s3::moto:: 2>&1 | tee "$work/tests.log" | sed 's/^/| /'
+cargo test --locked $(cat .tools/cargo-options) --test it -- --ignored --test-threads 2 s3::moto:: 2>&1 | tee "$work/tests.log" | sed 's/^/| /'
 status=$?
 count() { sed -n "s/^test result: .* \([0-9]*\) $1;.*/\1/p" "$work/tests.log" | tail -1; }
 passed=$(count passed) failed=$(count failed)

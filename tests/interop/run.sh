@@ -31,7 +31,7 @@ if [ -z "${MASKMAKER_INTEROP_PYTHON:-}" ]; then
   environment || skip "the packages of tests/interop/requirements*.txt could not be installed (python3 with venv and pip, PyPI, 16 GB)"
 fi
 
-if ! cargo build --locked --bin maskmaker --example interop_models --example interop_masks; then
+if ! cargo build --locked $(cat .tools/cargo-options) --bin maskmaker --example interop_models --example interop_masks; then
   echo "the program does not build"
   failed=1
   ends

@@ -66,7 +66,7 @@ run_part() {
   case $part in
     container) environment container ;;
     sdk-v2 | sdk-v3)
-      compose || { skip "$part" "neither \`docker compose\` nor docker-compose is here (Debian: apt-get install docker-compose)"; return; }
+      compose || scripts/setup.sh compose || { skip "$part" "neither \`docker compose\` nor docker-compose is here"; return; }
       environment "$part"
       ;;
     *) echo "unknown part $part; known: all, container, sdk-v2, sdk-v3"; failed=$((failed + 1)); return ;;

@@ -16,13 +16,7 @@ export MASKMAKER_BIN=${MASKMAKER_BIN:-${CARGO_TARGET_DIR:-target}/debug/maskmake
 [ -x "$MASKMAKER_BIN" ] || { echo "$MASKMAKER_BIN is not there: cargo build --locked --bin maskmaker"; ends 0 1 0 1; }
 command -v python3 >/dev/null || skip "python3 is missing"
 
-here() { command -v chromedriver >/dev/null && { command -v chromium || command -v google-chrome; } >/dev/null; }
-if ! here && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-  echo "installing chromium and chromium-driver"
-  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium chromium-driver; } \
-    >/dev/null 2>&1
-fi
-here || skip "chromium and chromedriver are missing; on Debian: apt-get install chromium chromium-driver"
+scripts/setup.sh chromium || skip "Chromium and its driver are missing (above: how to install them)"
 CHROMIUM=$(command -v chromium || command -v google-chrome)
 CHROMEDRIVER=$(command -v chromedriver)
 export CHROMIUM CHROMEDRIVER
