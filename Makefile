@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help tools libtorch demo test lint fmt hyperparameters fuzz check-weights bench-train-step bench-recipe \
   bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels soak image-cpu test-image \
-  test-page test-aws test-interop test-gpu push
+  test-page test-aws test-interop test-gpu test-isa test-bare push
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,12 @@ test: libtorch ## Formatting, clippy, documentation, every test
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked $(options)
 	cargo test --lib --bins --test it --locked $(options)
 	cargo test --doc --locked $(options)
+
+test-isa: libtorch ## What depends on the processor's instructions, with AVX2, AVX-512 and AVX-512 with bfloat16
+	tests/isa/run.sh
+
+test-bare: ## `make demo` and `make test` in a container of the bare base image, with make, python3 and git alone
+	tests/bare/run.sh
 
 lint: libtorch ## Formatting, clippy, and the dependencies' licences, sources and advisories
 	cargo fmt --check
