@@ -207,7 +207,8 @@ struct Sample {
     seed: u64,
 }
 
-/// Runs the program; the exit code says whose fault a failure is (design: 18). It ends here, without libtorch's own end.
+/// Runs the program; the exit code says whose fault a failure is
+/// (`docs/architecture.md#exit-codes`). It ends here, without libtorch's own end.
 pub fn main() -> ! {
     torch::bound_caches();
     let cli = Cli::parse_from(arguments(env::args_os()));

@@ -9,7 +9,7 @@ use std::path::Path;
 /// Shorthand used by every room.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Whose fault an [`Error`] is; it decides the exit code (design: 18).
+/// Whose fault an [`Error`] is; it decides the exit code (`docs/architecture.md#exit-codes`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Fault {
     /// Data or configuration is wrong: exit code 3, and the reason goes to `output/failure`.
@@ -93,7 +93,7 @@ impl Error {
         self
     }
 
-    /// The process exit code (design: 18).
+    /// The process exit code (`docs/architecture.md#exit-codes`).
     pub fn exit_code(&self) -> u8 {
         match self.fault {
             Fault::Input | Fault::Memory => 3,

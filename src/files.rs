@@ -1,4 +1,5 @@
-//! Files and folders: listing what is there, and writing so that a file is whole or absent (design: 6).
+//! Files and folders: listing what is there, and writing so that a file is whole or absent
+//! (`docs/architecture.md#atomic-files`).
 
 use std::fs;
 use std::io::Write;

@@ -1,22 +1,21 @@
 //! maskmaker trains, evaluates and serves semantic-segmentation models by SageMaker's container
 //! contract, from one binary.
 //!
-//! The crate is a house with rooms, and imports point downward only. From the top:
+//! The crate is a house with rooms on floors. Imports point down only, and rooms of one floor do
+//! not know each other. From the top:
 //!
 //! | floor | rooms |
 //! |---|---|
 //! | the program | [`cli`] |
 //! | one file per subcommand, which wires rooms together | [`commands`] |
 //! | HTTP | [`serve`] |
-//! | artifact and image to class ids | [`inference`] |
-//! | criterion, optimizers, the epoch loop | [`train`] |
-//! | annotated images to channels | [`preprocess`] |
-//! | files to batches, the audit, sample data | [`data`] |
-//! | regions, masks and outlines; the stable split | [`annotations`] |
-//! | networks, weights, the artifact | [`model`] |
-//! | the ground floor, whose rooms know nothing of each other | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`], [`torch`] |
+//! | artifact and image to class ids; training; annotated images to channels | [`inference`], [`train`], [`preprocess`] |
+//! | files to batches; networks and weights; regions and outlines | [`data`], [`model`], [`annotations`] |
+//! | the ground floor | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`], [`torch`] |
 //!
 //! Everyone uses [`error`], [`files`], [`colours`], [`console`] and [`progress`].
+//! `docs/architecture.md` tells what each room owns, which decisions hold in all of them, and how
+//! an image goes through them; `tests/it/architecture.rs` checks the imports.
 
 // In tests a failed expectation is the message.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]

@@ -1,5 +1,5 @@
 //! The audit: every image and mask is read once before the first step, and everything that is
-//! wrong with them is one report (design: 9).
+//! wrong with them is one report (`docs/architecture.md#audit-before-the-first-step`).
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -23,7 +23,7 @@ const AHEAD: usize = 3;
 /// Bytes that those may have together, as long as one batch has fewer.
 const AHEAD_BYTES: usize = 1 << 30;
 
-/// Images and masks of one training step, as bytes (design: 7).
+/// Images and masks of one training step, as bytes (`docs/architecture.md#bytes-to-the-device`).
 #[derive(Debug)]
 pub struct Batch {
     /// Red, green, blue: `[images, crop, crop, 3]`.
@@ -49,7 +49,8 @@ pub struct Plan {
     pub seed: u64,
 }
 
-/// A place in the sequence of all batches; it knows no rank (design: 4).
+/// A place in the sequence of all batches; it knows no rank
+/// (`docs/architecture.md#counted-randomness`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     /// Epochs, from 0.
@@ -59,7 +60,8 @@ pub struct Position {
 }
 
 impl Plan {
-    /// Batches per epoch: a short last one is dropped unless it is the only one (design: 4).
+    /// Batches per epoch: a short last one is dropped unless it is the only one
+    /// (`docs/architecture.md#whole-batches`).
     pub fn batches(&self) -> usize {
         (self.samples.len() / self.batch_size).max(usize::from(!self.samples.is_empty()))
     }

@@ -1,5 +1,6 @@
 //! Counted randomness: every draw belongs to a named purpose, an epoch and a sample, so that it
-//! depends on neither thread count nor where a run was resumed (design: 4).
+//! depends on neither thread count nor where a run was resumed
+//! (`docs/architecture.md#counted-randomness`).
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;

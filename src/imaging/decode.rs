@@ -20,7 +20,7 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 64 megapixels (design: 15).
+    /// 64 megapixels (`docs/architecture.md#limits-on-images`).
     fn default() -> Self {
         Self { max_pixels: 64_000_000 }
     }

@@ -144,7 +144,8 @@ impl Passes {
         }
     }
 
-    /// `[batch, 3, height, width]` in channels-last memory; to a GPU the bytes cross as they are (design: 7).
+    /// `[batch, 3, height, width]` in channels-last memory; to a GPU the bytes cross as they are
+    /// (`docs/architecture.md#bytes-to-the-device`).
     fn normalised(&self, images: &[&RgbImage]) -> Result<Tensor> {
         let (width, height) = images.first().map_or((0, 0), |image| image.dimensions());
         let size = [images.len() as i64, i64::from(height), i64::from(width), 3];

@@ -18,7 +18,7 @@ pub enum Mode<'a> {
     /// Batch statistics (which update the running ones), dropout, both outputs.
     Train {
         /// One seed per image of the batch, so that its dropout masks depend on nothing else
-        /// (design: 4).
+        /// (`docs/architecture.md#counted-randomness`).
         dropout_seeds: &'a [u64],
     },
 }

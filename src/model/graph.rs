@@ -1,5 +1,6 @@
 //! A network as data: a list of operations, each naming the values it reads. The forward pass and
-//! everything else that needs to know the layers reads this one description (design: 11).
+//! everything else that needs to know the layers reads this one description
+//! (`docs/architecture.md#one-layer-graph`).
 
 /// Index of a value: the output of the node with that index.
 pub type Value = usize;

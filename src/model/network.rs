@@ -97,9 +97,9 @@ impl Network {
     }
 
     /// What the first layer reads of u8 images `[batch, height, width, 3]`: `[batch, 3, height, width]`.
-    /// The bytes cross to the device as they are and are normalised there (design: 7); the result of
-    /// the permutation is channels-last memory in NCHW order, the fastest layout for convolutions on
-    /// CPU and GPU alike.
+    /// The bytes cross to the device as they are and are normalised there
+    /// (`docs/architecture.md#bytes-to-the-device`); the result of the permutation is channels-last
+    /// memory in NCHW order, the fastest layout for convolutions on CPU and GPU alike.
     pub fn normalised(&self, images: &Tensor) -> Result<Tensor> {
         let mut images = images.f_to_device(self.device)?.f_to_kind(Kind::Float)?;
         let mut scaled = images.f_div_scalar_(255.0)?;

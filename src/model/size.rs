@@ -1,5 +1,6 @@
 //! The limit on what the network is given: larger images are scaled down, and their masks back up
-//! (design: 15), so that memory is bounded and training scores what serving answers.
+//! (`docs/architecture.md#limits-on-images`), so that memory is bounded and training scores what
+//! serving answers.
 
 use std::borrow::Cow;
 

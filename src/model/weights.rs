@@ -109,7 +109,7 @@ impl Weights {
         Ok(())
     }
 
-    /// The file's bytes; they depend on the weights alone (design: 14).
+    /// The file's bytes; they depend on the weights alone (`docs/architecture.md#the-kept-model`).
     pub fn to_safetensors(&self) -> Result<Vec<u8>> {
         let mut contents = Vec::with_capacity(self.specs.len());
         for spec in &self.specs {

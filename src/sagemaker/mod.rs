@@ -1,7 +1,7 @@
 //! The `/opt/ml` contract: paths, hyperparameters, channels, cluster, failure file, signals.
 //!
-//! Everything here goes from raw to validated (design: 1): files are read as strings, then checked
-//! together, and every problem is reported at once.
+//! Everything here goes from raw to validated (`docs/architecture.md#raw-to-validated`): files are
+//! read as strings, then checked together, and every problem is reported at once.
 
 pub mod channels;
 pub mod cluster;

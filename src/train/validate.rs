@@ -1,4 +1,4 @@
-//! Scores on whole images (design: 16).
+//! Scores on whole images (`docs/architecture.md#whole-images-in-validation`).
 
 use std::collections::HashMap;
 

@@ -150,7 +150,8 @@ impl SampleData {
         Ok(counts)
     }
 
-    /// Randomness is counted: it follows from the seed and the image's number alone (design: 4).
+    /// Randomness is counted: it follows from the seed and the image's number alone
+    /// (`docs/architecture.md#counted-randomness`).
     fn generator(&self, index: u32) -> ChaCha8Rng {
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&self.seed.to_le_bytes());

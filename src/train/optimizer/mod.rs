@@ -1,5 +1,5 @@
 //! Update rules, equal to PyTorch's `torch.optim` in f32. They are ours because their state must
-//! go into checkpoints, which tch's own does not allow (design: 3).
+//! go into checkpoints, which tch's own does not allow (`docs/architecture.md#our-own-optimizers`).
 
 mod rule;
 mod slot;
