@@ -1,6 +1,7 @@
 //! Integration tests: one binary, so that libtorch is linked once; one module per behaviour.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod architecture;
 mod augment_preview;
 mod checkpoints;
 mod export;
