@@ -40,6 +40,7 @@ test-bare: ## `make demo` and `make test` in a container of the bare base image,
 lint: libtorch ## Formatting, clippy, and the dependencies' licences, sources and advisories
 	cargo fmt --check
 	cargo clippy --all-targets --locked $(options) -- -D warnings
+	@scripts/setup.sh assembler
 	@cargo metadata --manifest-path fuzz/Cargo.toml --locked --format-version 1 >/dev/null \
 	  || { echo "fuzz/Cargo.lock is behind Cargo.toml: cargo metadata --manifest-path fuzz/Cargo.toml >/dev/null"; exit 1; }
 	CARGO_TARGET_DIR=target/fuzz cargo check --manifest-path fuzz/Cargo.toml --bins --locked

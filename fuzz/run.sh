@@ -13,6 +13,7 @@ for target in $targets; do
   grep -qx "$target" <<<"$known" || { echo "run.sh: unknown target '$target'; known: $known" >&2; exit 2; }
 done
 
+../scripts/setup.sh compile assembler
 # The coverage that cargo-fuzz asks for, without the sanitizer, which needs a nightly compiler: the code has no `unsafe`.
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \

@@ -58,13 +58,12 @@ fi
 
 # Said before anything is fetched: a build that stops half-way for want of room says less.
 target=${CARGO_TARGET_DIR:-target}
-if [ $compile = yes ] && [ ! -d "$target" ]; then
-  mkdir -p "$target"
-  free=$(df -Pm "$target" | awk 'NR == 2 { print $4 }')
-  [ "$free" -ge $build_megabytes ] || {
-    rmdir "$target"
-    die "$(dirname "$target") has $free MB free; libtorch, the build and the tests take $build_megabytes MB (CARGO_TARGET_DIR moves most of it)"
-  }
+if [ $compile = yes ] && [ ! -e "$target/.rustc_info.json" ]; then
+  folder=$target
+  while [ ! -d "$folder" ]; do folder=$(dirname "$folder"); done
+  free=$(df -Pm "$folder" | awk 'NR == 2 { print $4 }')
+  [ "$free" -ge $build_megabytes ] \
+    || die "$folder has $free MB free; libtorch, the build and the tests take $build_megabytes MB (CARGO_TARGET_DIR moves most of it)"
 fi
 
 # What an earlier run put into .tools counts, and goes when the system has its own.
@@ -75,7 +74,9 @@ find_missing() {
   missing=()
   local entry
   for entry in "${needed[@]}"; do
-    bash -c "${entry#* }" >/dev/null 2>&1 || missing+=("${entry%% *}")
+    bash -c "${entry#* }" >/dev/null 2>&1 && continue
+    # Two tasks may need the same.
+    [[ " ${missing[*]} " == *" ${entry%% *} "* ]] || missing+=("${entry%% *}")
   done
 }
 
@@ -92,7 +93,10 @@ install_packages() {
   log=$(mktemp)
   say "installing ${missing[*]} (${sudo:+sudo }apt-get)"
   # shellcheck disable=SC2086
-  if ! { $sudo apt-get update -qq && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+  # Where one of several archives does not answer, the packages may still be had. Another apt-get may be at work on a new machine.
+  $sudo apt-get update -qq >"$log" 2>&1 || true
+  # shellcheck disable=SC2086
+  if ! $sudo env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}" >>"$log" 2>&1; then
     tail -5 "$log" >&2
     say "apt-get could not install these packages: ${missing[*]}. Are the addresses in /etc/apt/sources.list and /etc/apt/sources.list.d reachable from here, and is there room? Without network, install them from a local mirror or from their .deb files"
   fi
@@ -104,7 +108,8 @@ install_cmake() {
   say "fetching cmake from the Python package index into .tools"
   local log
   log=$(mktemp)
-  if ! python3 -m pip --disable-pip-version-check install -q --no-cache-dir --only-binary=:all: --require-hashes \
+  rm -rf .tools/cmake
+  if ! PIP_USER=0 python3 -m pip --disable-pip-version-check install -q --no-cache-dir --only-binary=:all: --require-hashes \
     --target .tools/cmake -r /dev/stdin >"$log" 2>&1 <<<"cmake==3.31.10 --hash=sha256:$cmake_hash"; then
     tail -5 "$log" >&2
     rm -rf .tools/cmake
@@ -126,32 +131,24 @@ fi
 if [ $compile = yes ]; then
   # Cargo reads this file if it is there (.cargo/config.toml), so that plain cargo finds that cmake too.
   if [ "$(command -v cmake || true)" = "$fetched_cmake/cmake" ]; then
+    mkdir -p .cargo
     printf '# Written by scripts/setup.sh.\n[env]\nCMAKE = "%s"\n' "$fetched_cmake/cmake" >.cargo/tools.toml
   else
     rm -rf .tools/cmake .cargo/tools.toml
-  fi
-  # `make` hands these options to cargo.
-  mkdir -p .tools
-  if [[ " ${missing[*]} " == *" nasm "* ]] && [ $assembler = no ]; then
-    others=()
-    for package in "${missing[@]}"; do [ "$package" = nasm ] || others+=("$package"); done
-    missing=("${others[@]}")
-    echo "--no-default-features" >.tools/cargo-options
-    say "nasm is missing: JPEG files will be decoded without assembler code, several times as slowly, and benches/ refuse to run; to mend it: sudo apt-get install -y nasm"
-  else
-    : >.tools/cargo-options
   fi
 fi
 
 # What is not a Debian package: Rust, by rustup.
 commands=() reasons=()
+install_rustup="curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal && . \"\$HOME/.cargo/env\""
 find_rust() {
   local wanted found output
-  wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml 2>/dev/null)
+  # In the Dockerfile's first layers the scripts are here alone.
+  wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml 2>/dev/null) || wanted=
   if ! have cargo; then
     reasons+=("cargo is missing")
     have curl || missing+=(curl ca-certificates)
-    commands+=("curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal && . \"\$HOME/.cargo/env\"")
+    commands+=("$install_rustup")
     return
   fi
   # rust-toolchain.toml names a toolchain; rustup fetches it here, at the first call.
@@ -164,7 +161,12 @@ find_rust() {
   found=$(printf '%s\n' "$output" | sed -n 's/^cargo \([0-9.]*\).*/\1/p' | tail -1)
   if [ -n "$wanted" ] && [ "$(printf '%s\n' "$wanted" "$found" | sort -V | head -1)" != "$wanted" ]; then
     reasons+=("Rust $found is too old, $wanted or newer is needed")
-    if have rustup; then commands+=("rustup update"); else commands+=("install rustup: https://rustup.rs"); fi
+    if have rustup; then
+      commands+=("rustup update")
+    else
+      have curl || missing+=(curl ca-certificates)
+      commands+=("$install_rustup")
+    fi
     return
   fi
   [ $check = yes ] || return 0
@@ -178,8 +180,24 @@ find_rust() {
 }
 [ $compile = no ] || find_rust
 
+# Nasm alone may be done without: where something else has to be installed by hand, nasm is on the same line.
+if [ $compile = yes ]; then
+  # `make` hands these options to cargo.
+  mkdir -p .tools
+  if [ "${missing[*]}" = nasm ] && [ ${#commands[@]} -eq 0 ] && [ $assembler = no ]; then
+    missing=()
+    echo "--no-default-features" >.tools/cargo-options
+    say "nasm is missing: JPEG files will be decoded without assembler code, several times as slowly, and benches/ refuse to run; to mend it: sudo apt-get install -y nasm"
+  else
+    : >.tools/cargo-options
+  fi
+fi
+
 if [ ${#missing[@]} -gt 0 ] || [ ${#commands[@]} -gt 0 ]; then
   [ ${#missing[@]} -eq 0 ] || reasons+=("missing packages: ${missing[*]}")
+  if [[ " ${missing[*]} " == *" python3-pip "* ]] && [ "$(command -v python3)" != /usr/bin/python3 ]; then
+    reasons+=("$(command -v python3) has no pip and is not Debian's: leave that environment, or run python3 -m ensurepip")
+  fi
   for reason in "${reasons[@]}"; do say "$reason"; done
   line=
   if [ ${#missing[@]} -gt 0 ]; then
@@ -196,5 +214,5 @@ fi
 
 # The crates' sources, now and not in the middle of a build. Cargo's own error names the crate and the address.
 if [ $compile = yes ] && [ -e Cargo.lock ]; then
-  cargo fetch --locked --quiet --target x86_64-unknown-linux-gnu || die "cargo could not fetch the crates that Cargo.lock names. Is crates.io reachable from here, directly or through a mirror ([source] in ~/.cargo/config.toml) or a proxy (HTTPS_PROXY)? Without network: run \`cargo vendor\` on a machine with network, bring its vendor/ folder, and put what it printed into ~/.cargo/config.toml"
+  cargo fetch --locked --quiet --target x86_64-unknown-linux-gnu || die "cargo could not fetch the crates that Cargo.lock names. Is crates.io reachable from here, directly or through a mirror ([source] in ~/.cargo/config.toml) or a proxy (HTTPS_PROXY)? Without network: run \`cargo vendor\` on a machine with network, bring its vendor/ folder, and put what it printed, with that folder's absolute path, into ~/.cargo/config.toml"
 fi

@@ -14,8 +14,8 @@ use crate::torch::{Geometry, PackedConvolution, channels_last, map};
 /// PyTorch's epsilon of BatchNorm.
 const EPSILON: f64 = 1e-5;
 
-/// Of the inputs that weights are laid out for at first: what most layers see of an image of 96x96, as the server's
-/// trial is. Others choose again when they come.
+/// Side of the feature maps that choose the first layout of the weights: 96 pixels, the size of
+/// the server's trial, divided by the stride of 8. Inputs of other sizes choose again.
 const LIKELY_SIDE: i64 = 12;
 
 /// Weights that are read before the first of them is packed, in sizes of the largest.
@@ -25,7 +25,7 @@ const AT_ONCE: i64 = 2;
 #[derive(Debug)]
 pub(super) struct Prepared {
     passes: Vec<Pass>,
-    /// How many passes still read each value after the one at an index: for freeing it.
+    /// The values that no pass after the one at this index reads: they are freed then.
     last_uses: Vec<Vec<Value>>,
     values: usize,
     out: Value,

@@ -56,12 +56,37 @@ impl Compute {
     }
 }
 
-/// Whether the processor multiplies bfloat16 itself: `avx512_bf16`, which every
-/// processor with `amx_bf16` has too.
+/// Returns true if the processor multiplies bfloat16 itself (`avx512_bf16`, which every processor
+/// with `amx_bf16` has too) and oneDNN may use that.
 pub fn cpu_has_bf16() -> bool {
     #[cfg(target_arch = "x86_64")]
     let has = std::arch::is_x86_feature_detected!("avx512bf16");
     #[cfg(not(target_arch = "x86_64"))]
     let has = false;
-    has
+    let limit = ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"].iter().find_map(std::env::var_os);
+    has && limit.is_none_or(|limit| allows_bf16(&limit.to_string_lossy()))
+}
+
+/// The values of `ONEDNN_MAX_CPU_ISA` under which oneDNN has no bfloat16 multiplication
+/// (<https://uxlfoundation.github.io/oneDNN/dev_guide_cpu_dispatcher_control.html>).
+const ISAS_WITHOUT_BF16: [&str; 7] =
+    ["SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"];
+
+fn allows_bf16(max_cpu_isa: &str) -> bool {
+    !ISAS_WITHOUT_BF16.iter().any(|isa| isa.eq_ignore_ascii_case(max_cpu_isa))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn onednns_limit_on_instructions_rules_bfloat16_out() {
+        for isa in ["AVX2", "avx512_core", "AVX512_CORE_VNNI"] {
+            assert!(!allows_bf16(isa), "{isa}");
+        }
+        for isa in ["AVX512_CORE_BF16", "AVX512_CORE_AMX", "DEFAULT", ""] {
+            assert!(allows_bf16(isa), "{isa}");
+        }
+    }
 }

@@ -19,7 +19,7 @@ pub(super) struct Seen {
 /// Where the time of an answer went; of several images, the sums.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Timing {
-    /// Pixels to pixels: reading the image.
+    /// Time to decode the image from bytes to pixels.
     pub(super) decode: Duration,
     /// Waiting: for the turn to be decoded, for room, and for the model.
     pub(super) queue: Duration,

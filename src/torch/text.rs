@@ -1,6 +1,6 @@
 //! Texts that the C++ side gives away.
 
-// The border to text.cpp: the block says why it is sound.
+// The border to script.cpp, which frees them: the block says why it is sound.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char};

@@ -22,6 +22,7 @@ if [ -z "$server" ]; then
   # Complete or absent.
   if ! cmp -s tests/aws/requirements.txt .venv/aws/requirements.txt; then
     rm -rf .venv/aws
+    scripts/setup.sh venv
     python3 -m venv .venv/aws \
       && .venv/aws/bin/pip install -q --disable-pip-version-check -r tests/aws/requirements.txt \
       && cp tests/aws/requirements.txt .venv/aws/requirements.txt \
@@ -51,7 +52,7 @@ MASKMAKER_TEST_S3=$(url open) && MASKMAKER_TEST_S3_IAM=$(url guarded) || ends 0 
 export MASKMAKER_TEST_S3 MASKMAKER_TEST_S3_IAM
 
 # Each line is marked, so that who adds up results finds each once.
-cargo test --locked $(cat .tools/cargo-options) --test it -- --ignored --test-threads 2 s3::moto:: 2>&1 | tee "$work/tests.log" | sed 's/^/| /'
+cargo test --locked $(cat .tools/cargo-options 2>/dev/null) --test it -- --ignored --test-threads 2 s3::moto:: 2>&1 | tee "$work/tests.log" | sed 's/^/| /'
 status=$?
 count() { sed -n "s/^test result: .* \([0-9]*\) $1;.*/\1/p" "$work/tests.log" | tail -1; }
 passed=$(count passed) failed=$(count failed)

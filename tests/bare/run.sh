@@ -57,7 +57,7 @@ echo "bare: $image as $user: $(inside 'for tool in gcc g++ make cmake nasm pytho
 for command; do
   start=$SECONDS
   # Each line is marked, so that who adds up results finds each once.
-  if inside "cd /home/tester/maskmaker && $command" </dev/null 2>&1 | sed 's/^/| /'; then
+  if inside "cd /home/tester/maskmaker && $command" </dev/null 2>&1 | sed -u 's/^/| /'; then
     passed=$((passed + 1))
     echo "bare: $command ended well after $((SECONDS - start)) s"
   else

@@ -18,7 +18,7 @@ done
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 # Each line is marked, so that who adds up results finds each once. One at a time: they fill the GPU.
-cargo test --locked $(cat .tools/cargo-options) --test it -- --ignored --test-threads 1 gpu:: 2>&1 | tee "$log" | sed 's/^/| /'
+cargo test --locked $(cat .tools/cargo-options 2>/dev/null) --test it -- --ignored --test-threads 1 gpu:: 2>&1 | tee "$log" | sed 's/^/| /'
 status=$?
 count() { sed -n "s/^test result: .* \([0-9]*\) $1;.*/\1/p" "$log" | tail -1; }
 passed=$(count passed) failed=$(count failed)

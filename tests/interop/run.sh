@@ -20,6 +20,7 @@ environment() {
   mkdir -p .venv && free=$(df -Pm .venv | awk 'NR == 2 { print $4 }')
   [ "$free" -ge 16000 ] || { echo "$PWD has $free MB free, fetching and unpacking takes 16000 MB"; return 1; }
   rm -rf "$folder"
+  scripts/setup.sh venv
   python3 -m venv "$folder" \
     && "$folder/bin/pip" install -q --disable-pip-version-check --no-cache-dir -r "$requirements" \
     && "$folder/bin/pip" install -q --disable-pip-version-check --no-cache-dir --no-deps -r "$alone" \
@@ -31,7 +32,7 @@ if [ -z "${MASKMAKER_INTEROP_PYTHON:-}" ]; then
   environment || skip "the packages of tests/interop/requirements*.txt could not be installed (python3 with venv and pip, PyPI, 16 GB)"
 fi
 
-if ! cargo build --locked $(cat .tools/cargo-options) --bin maskmaker --example interop_models --example interop_masks; then
+if ! cargo build --locked $(cat .tools/cargo-options 2>/dev/null) --bin maskmaker --example interop_models --example interop_masks; then
   echo "the program does not build"
   failed=1
   ends

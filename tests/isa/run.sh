@@ -29,7 +29,7 @@ for set in "${sets[@]}"; do
   # Each line is marked, so that who adds up results finds each once.
   # shellcheck disable=SC2046
   ONEDNN_MAX_CPU_ISA=$onednn ATEN_CPU_CAPABILITY=$aten \
-    cargo test --lib --test it --locked --no-fail-fast $(cat .tools/cargo-options) -- "$@" 2>&1 | tee "$log" | sed "s/^/$onednn| /"
+    cargo test --lib --test it --locked --no-fail-fast $(cat .tools/cargo-options 2>/dev/null) -- "$@" 2>&1 | tee "$log" | sed -u "s/^/$onednn| /"
   status=${PIPESTATUS[0]}
   count() { sed -n "s/^test result: .* \([0-9]*\) $1;.*/\1/p" "$log" | awk '{ sum += $1 } END { print sum + 0 }'; }
   set_passed=$(count passed) set_failed=$(count failed)

@@ -55,6 +55,7 @@ environment() {
   local folder=.venv/$1 requirements=tests/local_mode/requirements-$1.txt
   if ! cmp -s "$requirements" "$folder/requirements.txt"; then
     rm -rf "$folder"
+    scripts/setup.sh venv
     python3 -m venv "$folder" \
       && "$folder/bin/pip" install -q --disable-pip-version-check -r "$requirements" \
       && cp "$requirements" "$folder/requirements.txt"

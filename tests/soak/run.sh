@@ -13,6 +13,7 @@ cd "$(dirname "$0")/../.."
 case ${1:-} in -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 
 target=${CARGO_TARGET_DIR:-target}
+scripts/setup.sh compile assembler
 cargo build --release --locked --example soak
 if [ -z "${MASKMAKER_BIN:-}" ]; then
   cargo build --release --locked --bin maskmaker
