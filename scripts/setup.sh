@@ -92,8 +92,8 @@ install_packages() {
   local log
   log=$(mktemp)
   say "installing ${missing[*]} (${sudo:+sudo }apt-get)"
-  # shellcheck disable=SC2086
-  # Where one of several archives does not answer, the packages may still be had. Another apt-get may be at work on a new machine.
+  # The packages may be had even where one of several archives does not answer, so that only the installation decides. It
+  # waits for another apt-get, which may be at work on a new machine, for up to 300 seconds.
   $sudo apt-get update -qq >"$log" 2>&1 || true
   # shellcheck disable=SC2086
   if ! $sudo env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}" >>"$log" 2>&1; then
@@ -187,7 +187,7 @@ if [ $compile = yes ]; then
   if [ "${missing[*]}" = nasm ] && [ ${#commands[@]} -eq 0 ] && [ $assembler = no ]; then
     missing=()
     echo "--no-default-features" >.tools/cargo-options
-    say "nasm is missing: JPEG files will be decoded without assembler code, several times as slowly, and benches/ refuse to run; to mend it: sudo apt-get install -y nasm"
+    say "nasm is missing: JPEG files will be decoded without assembler code, more slowly, and benches/ refuse to run; to mend it: sudo apt-get install -y nasm"
   else
     : >.tools/cargo-options
   fi

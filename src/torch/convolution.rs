@@ -147,7 +147,7 @@ impl PackedConvolution {
         self.kind == Kind::Float && self.size[2..] == [3, 3] && (stride, padding) == (1, dilation)
     }
 
-    /// Whether an input of these sides is convolved by Winograd's sums.
+    /// Returns true if an input of this shape is convolved by Winograd's algorithm.
     fn wants_winograd(&self, sides: [i64; 4]) -> bool {
         match self.algorithm {
             ConvolutionAlgorithm::Direct => false,
@@ -297,9 +297,10 @@ fn pack(weight: &Tensor, geometry: Geometry, input: Option<&[i64; 4]>) -> Result
     owned(packed, problem)
 }
 
-/// Compares two packed forms of one weight by their bytes. oneDNN takes a weight as it is where its bytes lie as it wants
-/// them, whatever its description says of dimensions of one element; libtorch exports no function that compares
-/// descriptions, and their bytes hold padding with arbitrary values.
+/// Returns true if two packed forms of one weight hold the same bytes. libtorch exports no function
+/// that compares oneDNN's descriptions of layouts, and their own bytes hold padding with arbitrary
+/// values. Should two layouts ever give the same bytes, oneDNN reorders the weight at each call:
+/// that is slower and not wrong, since each tensor carries its own description.
 fn packed_alike(a: &Tensor, b: &Tensor) -> Result<bool> {
     let mut problem = std::ptr::null_mut();
     // Sound: both tensors live through the call.

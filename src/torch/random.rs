@@ -4,11 +4,13 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::error::Result;
 
-/// Whoever draws holds this, so that no other thread seeds the generator or draws from it in between.
+/// This lock is held from seeding to the last draw, so that no other thread seeds the generator or
+/// draws from it in between.
 static GENERATOR: Mutex<()> = Mutex::new(());
 
-/// Seeds libtorch's generator and runs `draw`, whose numbers depend on the seed alone. Everything that draws from that
-/// generator does so in here; `draw` must not call this function.
+/// Seeds libtorch's generator and runs `draw`, whose numbers then depend on the seed alone. All code
+/// that draws from that generator must do so through this function. `draw` must not call it again,
+/// or it waits for itself.
 pub fn with_seed<T>(seed: u64, draw: impl FnOnce() -> Result<T>) -> Result<T> {
     // A panic while drawing leaves nothing half done: the next one seeds anew.
     let _guard = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);

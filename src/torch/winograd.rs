@@ -24,9 +24,10 @@ use crate::error::Result;
 /// caches.
 const TOGETHER: usize = 128;
 
-/// What making the sums of one channel of one pixel costs, in multiplications of the matrix products. `make bench-kernels`
-/// prints what a processor would have it be. A constant, and not a measurement when a model is loaded, because the two
-/// algorithms differ by rounding: the same image must give the same mask on every start.
+/// Time to transform one channel of one pixel, in multiplications of the matrix products.
+/// `make bench-kernels` prints the value that fits a processor. This is a constant, and not measured
+/// when a model is loaded, because the two algorithms differ by rounding: the same image must give
+/// the same mask on every start.
 const SUMMING: i64 = 450;
 
 /// Outputs of a batch below which the filters, which are larger than the weight, are brought from memory for too little
@@ -62,7 +63,7 @@ struct Tile<'a> {
     outputs: [[Option<&'a mut [f32]>; 2]; 2],
 }
 
-/// What decides between Winograd's algorithm and a direct convolution of the same input.
+/// Counts the work of Winograd's algorithm and of a direct convolution of the same input.
 #[derive(Debug, Clone, Copy)]
 pub struct WinogradCost {
     /// Multiplications of Winograd's matrix products.
@@ -97,8 +98,8 @@ impl WinogradCost {
     }
 }
 
-/// Whether Winograd's algorithm takes clearly less time than a direct convolution, for an input
-/// `[batch, channels, height, width]`.
+/// Returns true if Winograd's algorithm is expected to take clearly less time than a direct
+/// convolution of an input `[batch, channels, height, width]`.
 pub(super) fn pays(input: [i64; 4], outputs: i64, dilation: i64) -> bool {
     let cost = WinogradCost::new(input, outputs, dilation);
     let [batch, _, height, width] = input;
