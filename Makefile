@@ -37,7 +37,7 @@ test-isa: libtorch ## What depends on the processor's instructions, with AVX2, A
 test-bare: ## `make demo` and `make test` in a container of the bare base image, with make, python3 and git alone
 	tests/bare/run.sh
 
-lint: libtorch ## Formatting, clippy, and the dependencies' licences, sources and advisories
+lint: libtorch ## Formatting, clippy, and the dependencies' licenses, sources and advisories
 	cargo fmt --check
 	cargo clippy --all-targets --locked $(options) -- -D warnings
 	@scripts/setup.sh assembler

@@ -33,7 +33,7 @@ fn compile(lib: &Path) {
     cc::Build::new()
         .cpp(true)
         .std("c++17")
-        // Its time goes into libtorch; what optimising would buy here is compile time alone.
+        // Its time goes into libtorch; what optimizing would buy here is compile time alone.
         .opt_level(0)
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
         .flag("-isystem")

@@ -26,7 +26,7 @@ fn main() {
     }
 }
 
-/// A mask of what a rule says of pixel centres.
+/// A mask of what a rule says of pixel centers.
 fn mask(width: u32, height: u32, mut is_inside: impl FnMut(f64, f64) -> bool) -> GrayImage {
     GrayImage::from_fn(width, height, |x, y| {
         Luma([u8::from(is_inside(f64::from(x) + 0.5, f64::from(y) + 0.5))])
@@ -80,7 +80,7 @@ fn random() -> impl Iterator<Item = (String, GrayImage)> {
     (0..24).map(|number| {
         let mut draw = ChaCha8Rng::seed_from_u64(number);
         let (width, height) = (draw.random_range(1..90), draw.random_range(1..70));
-        // Single pixels, and pixels that are as their left neighbour.
+        // Single pixels, and pixels that are as their left neighbor.
         let (share, stays) = (draw.random_range(0.05..0.95), draw.random_range(0.0..1.0));
         let mut is_set = false;
         let mask = mask(width, height, |_, _| {
@@ -94,15 +94,15 @@ fn random() -> impl Iterator<Item = (String, GrayImage)> {
 }
 
 fn write(folder: &Path, name: &str, mask: &GrayImage) {
-    let runs = Runs::of_class(mask, 1);
+    let runs = Runs::from_class(mask, 1);
     let encoded = json!({
         "width": mask.width(),
         "height": mask.height(),
-        "brush": brush_rle::encode(&runs),
+        "brush": brush_rle::encode_brush_rle(&runs),
         "coco_counts": coco_rle::encode_counts(&runs),
-        "coco_text": coco_rle::encode_text(&runs),
-        "outlines": outlines(&contours::outlines(&runs, 0.0)),
-        "simplified": outlines(&contours::outlines(&runs, 1.0)),
+        "coco_text": coco_rle::encode_compressed(&runs),
+        "outlines": outlines(&contours::trace_outlines(&runs, 0.0)),
+        "simplified": outlines(&contours::trace_outlines(&runs, 1.0)),
     });
     std::fs::write(folder.join(format!("{name}.json")), encoded.to_string()).unwrap();
     let mut picture = mask.clone();

@@ -7,8 +7,8 @@
 
 use std::path::Path;
 
-use maskmaker::model::forward::Mode;
-use maskmaker::model::{Artifact, Config, Network, artifact};
+use maskmaker::model::forward::ForwardMode;
+use maskmaker::model::{Artifact, ModelConfig, Network, artifact};
 use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
 use tch::{Device, Kind, Tensor};
 
@@ -31,7 +31,7 @@ fn main() {
 fn write(folder: &Path, kind: (Algorithm, Backbone)) {
     let mut network = Network::random(kind, CLASSES, 11, Device::Cpu).unwrap();
     // As after a training: BatchNorm is not the identity.
-    for (name, tensor) in network.weights.named().unwrap() {
+    for (name, tensor) in network.weights.named_tensors().unwrap() {
         let range = match name.rsplit('.').next() {
             Some("running_mean") => (-0.3, 0.3),
             Some("running_var") => (0.5, 1.5),
@@ -40,17 +40,17 @@ fn write(folder: &Path, kind: (Algorithm, Backbone)) {
         let other = tensor.f_empty_like().unwrap().f_uniform_(range.0, range.1).unwrap();
         network.weights.replace(&name, &other).unwrap();
     }
-    network.weights.set_batches(123);
-    artifact::write(folder, &Config::new(kind, CLASSES, None), &network).unwrap();
+    network.weights.set_batches_tracked(123);
+    artifact::write_model(folder, &ModelConfig::new(kind, CLASSES, None), &network).unwrap();
     artifact::add_torchscript(folder).unwrap();
     let model = Artifact::read(folder, Device::Cpu).unwrap();
-    model.write_onnx(&folder.join(artifact::ONNX)).unwrap();
+    model.write_onnx(&folder.join(artifact::ONNX_FILE)).unwrap();
 
     let mut answers: Vec<(String, Tensor)> = Vec::new();
     for [height, width] in SIZES {
         let pixels = Tensor::randint(256, [2, height, width, 3], (Kind::Uint8, Device::Cpu));
-        let input = network.normalised(&pixels).unwrap().contiguous();
-        let mode = Mode::Evaluate { aux: true };
+        let input = network.normalize(&pixels).unwrap().contiguous();
+        let mode = ForwardMode::Eval { aux: true };
         let logits = tch::no_grad(|| network.logits(&pixels, mode)).unwrap();
         let aux = logits.aux.unwrap().contiguous();
         let tensors =

@@ -39,7 +39,7 @@ const SHAPES: [[i64; 6]; 12] = [
 ];
 
 fn main() -> Result<()> {
-    maskmaker::torch::bound_caches();
+    maskmaker::torch::limit_kernel_caches();
     let Arguments { rounds, threads } = Arguments::parse();
     tch::set_num_threads(threads);
     println!("batch  in     height width  out   dilation  direct ms  Winograd ms  ratio  expected");
@@ -74,7 +74,9 @@ fn main() -> Result<()> {
         println!(
             "{batch:5}  {channels:5}  {height:5} {width:5}  {outputs:5} {dilation:8}  {direct:9.2}  {winograd:11.2}  {ratio:5.2}  {expected:8.2}"
         );
-        let summing = (ratio * cost.direct as f64 - cost.products as f64) / cost.transformed as f64;
+        let summing = (ratio * cost.direct_multiplications as f64
+            - cost.product_multiplications as f64)
+            / cost.transformed_values as f64;
         constants.push(summing);
     }
     let all: Vec<String> = constants.iter().map(|constant| format!("{constant:.0}")).collect();

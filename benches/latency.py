@@ -2,7 +2,7 @@
 """The peers that benches/latency.rs is measured against, and who drives them all (benches/latency.sh says how).
 
   latency.py make FOLDER          writes an artifact (docs/artifact.md): fcn, resnet-50, 21 classes, weights by chance
-  latency.py time KIND FOLDER     times forward passes of one normalised 480x480 image to logits [1, 21, 480, 480]
+  latency.py time KIND FOLDER     times forward passes of one normalized 480x480 image to logits [1, 21, 480, 480]
   latency.py turns FOLDER KIND=COMMAND...  starts the commands, has them take turns pass by pass, and prints the table
 
 KIND: eager, channels_last, frozen (torch.jit.trace, freeze, optimize_for_inference), autocast_bf16 (eager, channels_last),
@@ -44,8 +44,8 @@ def pixels():
 
 
 def image():
-    normalised = (pixels().astype(numpy.float32) / 255 - numpy.float32(MEAN)) / numpy.float32(DEVIATION)
-    return numpy.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
+    normalized = (pixels().astype(numpy.float32) / 255 - numpy.float32(MEAN)) / numpy.float32(DEVIATION)
+    return numpy.ascontiguousarray(normalized.transpose(0, 3, 1, 2))
 
 
 def make(folder):
@@ -74,7 +74,7 @@ def make(folder):
         "num_classes": CLASSES,
         "class_names": [f"class {number}" for number in range(CLASSES)],
         "mean": MEAN,
-        "deviation": DEVIATION,
+        "std": DEVIATION,
     }
     (folder / "config.json").write_text(json.dumps(config, indent=2))
 

@@ -1,5 +1,5 @@
 //! Times the engine as `latency.py` times its peers: one image of 480x480, fcn with resnet-50, 21 classes. It starts from
-//! 8-bit pixels and ends at class ids, so normalising and the largest logit of each pixel are timed too. Says when
+//! 8-bit pixels and ends at class ids, so normalizing and the largest logit of each pixel are timed too. Says when
 //! it is ready, then answers every line that it reads with one pass and a JSON line, and writes the class ids to
 //! `FOLDER/ids/NAME`, a byte per pixel. `latency.sh` has all take turns.
 #![allow(clippy::print_stdout)]
@@ -10,7 +10,7 @@ use std::time::Instant;
 use clap::Parser;
 use image::{GrayImage, Rgb, RgbImage};
 use maskmaker::error::{Error, Result};
-use maskmaker::inference::{Ask, Engine, Options, Precision, Segment};
+use maskmaker::inference::{Engine, EngineOptions, InferencePrecision, Segment, SegmentOptions};
 use rustix::time::{ClockId, clock_gettime};
 
 const SIDE: u32 = 480;
@@ -25,16 +25,17 @@ struct Arguments {
     threads: usize,
     /// fp32, bf16 or fp16.
     #[arg(long, value_enum, default_value = "fp32")]
-    precision: Precision,
+    precision: InferencePrecision,
     /// The file below `ids/`.
     #[arg(long, default_value = "maskmaker")]
     name: String,
 }
 
 fn main() -> Result<()> {
-    maskmaker::torch::bound_caches();
+    maskmaker::torch::limit_kernel_caches();
     let Arguments { folder, warmup, threads, precision, name } = Arguments::parse();
-    let options = Options { precision, max_side: 2048, tile_side: 1024, threads: Some(threads) };
+    let options =
+        EngineOptions { precision, max_side: 2048, tile_side: 1024, threads: Some(threads) };
     let mut engine = Engine::load(&folder, options)?;
     let image = RgbImage::from_fn(SIDE, SIDE, |x, y| Rgb([0, 1, 2].map(|c| pixel(x, y, c))));
     let ids = pass(&mut engine, &image)?;
@@ -57,7 +58,7 @@ fn main() -> Result<()> {
 
 /// What is timed.
 fn pass(engine: &mut Engine, image: &RgbImage) -> Result<GrayImage> {
-    let answer = engine.segment(&[image], &Ask::default())?.pop();
+    let answer = engine.segment(&[image], &SegmentOptions::default())?.pop();
     answer.map(|answer| answer.ids).ok_or_else(|| Error::internal("the engine answered nothing"))
 }
 

@@ -4,7 +4,7 @@
 #   benches/latency.sh [--rounds 5] [--runs 5] [--warmup 2] [--threads 2] [--by seconds|cpu_seconds] [--kinds KIND,...]
 # Prints medians, how far the answers differ, and ratios; exits with 1 if maskmaker takes, in 32 bits, more than 1.03
 # times the faster of ONNX Runtime and OpenVINO, or in bf16 more than 1.10 times OpenVINO's bf16. maskmaker's passes start
-# from 8-bit pixels and end at class ids; the peers' from normalised floats to logits.
+# from 8-bit pixels and end at class ids; the peers' from normalized floats to logits.
 # --by cpu_seconds  by processor time instead; with --threads 1 it tells the same on a machine that is never idle
 # --kinds           some of maskmaker, maskmaker_bf16 and the peers that benches/latency.py names
 # MASKMAKER_BENCH_PYTHON   see benches/python.sh

@@ -4,10 +4,10 @@
   loader.py make DIR WIDTH HEIGHT COUNT    write a data set of pictures with the spectrum of photographs
   loader.py time DIR pil|tensor|all [...]  load batches, print {"images": n, "wall": seconds, "processor": seconds}
 
-Both recipes scale the longer side to 520 times 0.5 to 2, mirror, pad with black and 255, cut 240 x 240, and normalise.
+Both recipes scale the longer side to 520 times 0.5 to 2, mirror, pad with black and 255, cut 240 x 240, and normalize.
 pil     torchvision's references/segmentation: PIL decodes and scales, then tensors
 tensor  torchvision.io decodes JPEG to a tensor, transforms.v2 scale it; palette masks are still read by PIL, since
-        torchvision.io expands palettes to colours
+        torchvision.io expands palettes to colors
 all     the same with every augmentation that maskmaker has, by transforms.v2 at maskmaker's default strengths, on the crop
 Processor seconds are user and system time of the process and its workers. Needs torch, torchvision, numpy, pillow.
 """
@@ -45,8 +45,8 @@ def make(folder, width, height, count):
     for number in range(count):
         rng = np.random.default_rng(number)
         light = spectrum_noise(rng, (height, width, 1), 1.2)
-        colour = spectrum_noise(rng, (height, width, 3), 1.4)
-        pixels = np.clip(118 + 52 * light + 14 * colour, 0, 255).astype(np.uint8)
+        color = spectrum_noise(rng, (height, width, 3), 1.4)
+        pixels = np.clip(118 + 52 * light + 14 * color, 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(os.path.join(images, f"{number:04}.jpg"), quality=90)
         ids = spectrum_noise(rng, (height, width, 6), 1.8).argmax(2).astype(np.uint8)
         mask = Image.fromarray(ids, mode="P")
@@ -113,7 +113,7 @@ def data_set(folder, recipe):
         v2.RandomRotation(10, InterpolationMode.BILINEAR, fill=outside),
         v2.RandomPerspective(0.3, 0.5, InterpolationMode.BILINEAR, fill=outside),
     ]
-    colours = [
+    colors = [
         v2.ColorJitter(0.3, 0.3, 0.3, 0.075),
         v2.RandomApply([v2.GaussianBlur(13, (0.01, 2.0))], 0.5),
         v2.RandomApply([v2.Compose([v2.ToDtype({tv_tensors.Image: torch.float, "others": None}, scale=True),
@@ -122,7 +122,7 @@ def data_set(folder, recipe):
         v2.RandomApply([v2.JPEG((30, 100))], 0.5),
         v2.RandomErasing(0.5, scale=(0.01, 0.04)),
     ]
-    augment = v2.Compose(flips + warps + colours)
+    augment = v2.Compose(flips + warps + colors)
 
     def every(image, mask):
         return tensor(image, mask, lambda image, mask: augment(tv_tensors.Image(image), tv_tensors.Mask(mask)))

@@ -1,5 +1,5 @@
 //! Loads training batches as `loader.py` does with torchvision's `DataLoader`: `base_size` 520,
-//! `crop_size` 240, batches of 16, to normalised float tensors. Prints a JSON line with the images, the
+//! `crop_size` 240, batches of 16, to normalized float tensors. Prints a JSON line with the images, the
 //! wall-clock seconds and the processor seconds (all threads). `loader.sh` runs both in turn.
 //!
 //! `--decoders` instead times what decodes a JPEG: the crate `image`, and ours at each reduction.
@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Parser;
-use maskmaker::data::augment::Recipe;
-use maskmaker::data::loader::{Plan, Position};
-use maskmaker::data::source;
+use maskmaker::data::augment::Transforms;
+use maskmaker::data::loader::{BatchPosition, DataLoaderConfig};
+use maskmaker::data::pairing;
 use maskmaker::error::{Error, Problems, Result};
-use maskmaker::imaging::{Limits, Picture, Region};
-use maskmaker::sagemaker::channels::Split;
+use maskmaker::imaging::{DecodeLimits, LazyImage, Region};
+use maskmaker::sagemaker::channels::SplitFolders;
 use maskmaker::sagemaker::hyperparameters::Augmentations;
 use rustix::time::{ClockId, clock_gettime};
 use tch::{Kind, Tensor};
@@ -43,7 +43,7 @@ struct Arguments {
 }
 
 fn main() -> Result<()> {
-    maskmaker::torch::bound_caches();
+    maskmaker::torch::limit_kernel_caches();
     let arguments = Arguments::parse();
     // The mean and deviation are taken by the training thread; libtorch is to use it alone.
     tch::set_num_threads(1);
@@ -51,17 +51,17 @@ fn main() -> Result<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
         pool.map_err(|e| Error::internal(e.to_string()))?;
     }
-    let split = Split {
+    let split = SplitFolders {
         name: "train",
         images: arguments.data.join("train"),
         masks: arguments.data.join("train_annotation"),
     };
     let mut problems = Problems::new();
-    let samples = source::pair(&split, &mut problems);
+    let samples = pairing::pair_images_and_masks(&split, &mut problems);
     problems.into_result()?;
-    let plan = Plan {
+    let plan = DataLoaderConfig {
         samples: Arc::new(samples),
-        recipe: Recipe {
+        transforms: Transforms {
             base_size: 520,
             crop_size: 240,
             augmentations: Augmentations::parse(&arguments.augmentations)?,
@@ -72,15 +72,15 @@ fn main() -> Result<()> {
     if arguments.decoders { time_decoders(&plan) } else { time_batches(&plan, &arguments) }
 }
 
-fn time_batches(plan: &Plan, arguments: &Arguments) -> Result<()> {
+fn time_batches(plan: &DataLoaderConfig, arguments: &Arguments) -> Result<()> {
     // One value for each byte of a row: libtorch's loops over three channels are slow. (In training the
     // device does this, see `Network::logits`; here it stands for ToTensor and Normalize.)
     let row =
-        |values: &[f32; 3]| Tensor::from_slice(&values.repeat(plan.recipe.crop_size as usize));
+        |values: &[f32; 3]| Tensor::from_slice(&values.repeat(plan.transforms.crop_size as usize));
     let (mean, deviation) = (row(&[0.485, 0.456, 0.406]), row(&[0.229, 0.224, 0.225]));
     let mut started = (Instant::now(), 0.0);
     let mut images = 0;
-    let loader = plan.start(Position { epoch: 0, step: 0 }, 1 << 30)?;
+    let loader = plan.start(BatchPosition { epoch: 0, step: 0 }, 1 << 30)?;
     for (index, batch) in loader.take(arguments.warmup + arguments.batches).enumerate() {
         if index == arguments.warmup {
             started = (Instant::now(), processor_seconds());
@@ -109,7 +109,7 @@ fn processor_seconds() -> f64 {
 }
 
 /// Prints the best of five rounds, in milliseconds per image, for every decoder.
-fn time_decoders(plan: &Plan) -> Result<()> {
+fn time_decoders(plan: &DataLoaderConfig) -> Result<()> {
     let files: Vec<Vec<u8>> =
         plan.samples.iter().take(16).map(|sample| sample.image.read()).collect::<Result<_>>()?;
     let time = |name: &str, decode: &dyn Fn(&[u8]) -> bool| {
@@ -123,11 +123,11 @@ fn time_decoders(plan: &Plan) -> Result<()> {
     };
     time("crate image, whole", &|file| image::load_from_memory(file).is_ok());
     time("ours, whole", &|file| {
-        Picture::open(file, Limits::default()).and_then(Picture::decode).is_ok()
+        LazyImage::open(file, DecodeLimits::default()).and_then(LazyImage::decode).is_ok()
     });
     for divisor in [2, 4, 8] {
         time(&format!("ours, 1/{divisor}"), &|file| {
-            let Ok(picture) = Picture::open(file, Limits::default()) else { return false };
+            let Ok(picture) = LazyImage::open(file, DecodeLimits::default()) else { return false };
             let (width, height) = picture.dimensions();
             // A region of few pixels: what is timed is the decoding.
             let region = Region {
@@ -135,7 +135,7 @@ fn time_decoders(plan: &Plan) -> Result<()> {
                 height: f64::from(divisor),
                 ..Region::whole(width, height)
             };
-            picture.cut(region, 1, 1).is_ok()
+            picture.crop_and_resize(region, 1, 1).is_ok()
         });
     }
     Ok(())

@@ -30,7 +30,7 @@ LABELS = {"road": "#ff0000", "car": "#00ff00", "person": "#0000ff", "tree": "#ff
 CONFIG = "<View>\n  <Image name=\"image\" value=\"$image\"/>\n{}</View>\n".format(
     "".join(
         f'  <{tag} name="{name}" toName="image">\n'
-        + "".join(f'    <Label value="{label}" background="{colour}"/>\n' for label, colour in LABELS.items())
+        + "".join(f'    <Label value="{label}" background="{color}"/>\n' for label, color in LABELS.items())
         + f"  </{tag}>\n"
         for tag, name in (("BrushLabels", "brush"), ("PolygonLabels", "poly"))
     )
@@ -123,8 +123,8 @@ def write_pictures(folder, width, height):
     folder.mkdir()
     for number in range(PICTURES):
         rng = np.random.default_rng(number)
-        light, colour = spectrum_noise(rng, (height, width, 1), 1.2), spectrum_noise(rng, (height, width, 3), 1.4)
-        pixels = np.clip(118 + 52 * light + 14 * colour, 0, 255).astype(np.uint8)
+        light, color = spectrum_noise(rng, (height, width, 1), 1.2), spectrum_noise(rng, (height, width, 3), 1.4)
+        pixels = np.clip(118 + 52 * light + 14 * color, 0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.jpg", quality=90)
 
 
@@ -166,7 +166,7 @@ def by_hand(args):
     from PIL import Image, ImageDraw
 
     os.makedirs(args.output)
-    palette = [value for colour in ("#000000", *LABELS.values()) for value in bytes.fromhex(colour[1:])]
+    palette = [value for color in ("#000000", *LABELS.values()) for value in bytes.fromhex(color[1:])]
     print("ready", flush=True)
     sys.stdin.readline()
     with open(args.export) as file:

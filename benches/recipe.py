@@ -3,7 +3,7 @@
 
 As there: SGD with momentum 0.9 and weight decay 1e-4, poly schedule per iteration with power 0.9, the auxiliary head's
 loss at half weight and its learning rate tenfold, random resize by 0.5 to 2, horizontal flip, random crop with padding
-that is ignored, normalisation, batches of 8, the last short one dropped. As in the built-in algorithm, and so in
+that is ignored, normalization, batches of 8, the last short one dropped. As in the built-in algorithm, and so in
 maskmaker, the longer side is what is scaled to base_size. Scores are those of whole validation images at their own size.
 
     recipe.py DATA WEIGHTS.safetensors --epochs 8 --rate 0.02 --base 128 --crop 96 --seed 1

@@ -9,10 +9,10 @@ use clap::Parser;
 use maskmaker::data::loader::Batch;
 use maskmaker::error::Result;
 use maskmaker::model::Network;
-use maskmaker::model::precision::Compute;
+use maskmaker::model::precision::ComputePrecision;
 use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
-use maskmaker::train::optimizer::Rule;
-use maskmaker::train::{Learning, Stepper};
+use maskmaker::train::optimizer::OptimizerConfig;
+use maskmaker::train::{TrainConfig, TrainStep};
 
 #[derive(Parser)]
 struct Arguments {
@@ -30,20 +30,20 @@ struct Arguments {
 fn main() -> Result<()> {
     const IMAGES: usize = 4;
     const SIDE: usize = 240;
-    maskmaker::torch::bound_caches();
+    maskmaker::torch::limit_kernel_caches();
     let arguments = Arguments::parse();
     if let Some(threads) = arguments.threads {
         tch::set_num_threads(threads);
     }
     let compute = match arguments.precision.as_str() {
-        "bf16" => Compute::Bf16,
-        "fp16" => Compute::Fp16,
-        _ => Compute::Fp32,
+        "bf16" => ComputePrecision::Bf16,
+        "fp16" => ComputePrecision::Fp16,
+        _ => ComputePrecision::Fp32,
     };
     let network = (Algorithm::Fcn, Backbone::Resnet50);
     let network = Network::random(network, 4, 1, tch::Device::Cpu)?;
-    let rule = Rule::Sgd { momentum: 0.9, weight_decay: 1e-4 };
-    let mut stepper = Stepper::new(network, Learning { compute, ..Learning::new(rule) })?;
+    let rule = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4 };
+    let mut stepper = TrainStep::new(network, TrainConfig { compute, ..TrainConfig::new(rule) })?;
     let pixels = IMAGES * SIDE * SIDE;
     let batch = Batch {
         pixels: (0..pixels * 3).map(|i| (i * 7919 % 251) as u8).collect(),
@@ -54,7 +54,7 @@ fn main() -> Result<()> {
     for step in 0..arguments.warmup + arguments.steps {
         let start = Instant::now();
         // Reading the loss waits for the step to end.
-        let loss = stepper.step(&batch, 1e-4)?.f_double_value(&[])?;
+        let loss = stepper.run(&batch, 1e-4)?.f_double_value(&[])?;
         let seconds = start.elapsed().as_secs_f64();
         if let Some(step) = step.checked_sub(arguments.warmup) {
             println!("{{\"step\": {step}, \"seconds\": {seconds:.6}, \"loss\": {loss:.6}}}");

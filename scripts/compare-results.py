@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Compares what two builds of maskmaker compute, byte by byte: a change that moves code must change no result.
 
-    scripts/compare-results.py OLD NEW      paths of two programs, debug or release
+    scripts/compare-results.py [--renamed colour=color]... OLD NEW      paths of two programs, debug or release
 
 Each makes the same data, trains small jobs, predicts, exports, serves the same requests and preprocesses the annotations
 of tests/fixtures. Prints a line for each file or answer that differs, then a count; exits with 1 if any differs.
-Times, versions and paths are left out: of metrics.json and the logs nothing is compared.
+Times, versions and paths are left out: of metrics.json and the logs nothing is compared. `--renamed` names a key of
+JSON files, answers and ONNX metadata that has another name in NEW; the rest of the bytes must still be equal.
 """
+import argparse
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -36,7 +39,22 @@ def run(*command, **options):
         sys.exit(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stderr[-2000:]}")
 
 
+# Old name and new name of keys, from the command line.
+RENAMED = []
+
+
+def with_new_keys(data):
+    """Replaces renamed keys in JSON text, and in ONNX metadata (field 14 of ModelProto: a key, field 1, and a value)."""
+    for old, new in RENAMED:
+        data = data.replace(f'"{old}":'.encode(), f'"{new}":'.encode())
+        key = re.compile(rb"\x72(.)" + re.escape(bytes([0x0A, len(old)]) + old.encode()), re.DOTALL)
+        entry = bytes([0x0A, len(new)]) + new.encode()
+        data = key.sub(lambda found: bytes([0x72, found[1][0] + len(new) - len(old)]) + entry, data)
+    return data
+
+
 def digest(data):
+    data = with_new_keys(data)
     return hashlib.sha256(data).hexdigest()[:16]
 
 
@@ -110,10 +128,13 @@ def results_of(program, folder):
 
 
 def main():
-    if len(sys.argv) != 3:
-        sys.exit(__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--renamed", action="append", default=[], metavar="OLD=NEW", help="a key with a new name")
+    parser.add_argument("programs", nargs=2, metavar="PROGRAM", help="OLD and NEW")
+    arguments = parser.parse_args()
+    RENAMED.extend(pair.split("=", 1) for pair in arguments.renamed)
     both = []
-    for program in sys.argv[1:]:
+    for program in arguments.programs:
         with tempfile.TemporaryDirectory() as folder:
             both.append(results_of(str(Path(program).resolve()), Path(folder)))
     old, new = both

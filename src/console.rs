@@ -9,29 +9,29 @@ use indicatif::ProgressBar;
 
 /// The bar at the bottom of the terminal, if there is one. Lines are written above it; a metric
 /// that stood behind a bar on one line would be read as another one by a person.
-static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+static PROGRESS_BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
 /// A result: to standard output.
-pub fn say(line: impl Display) {
+pub fn print_stdout(line: impl Display) {
     let line = format!("{line}\n");
-    above_the_bar(|| std::io::stdout().lock().write_all(line.as_bytes()));
+    write_above_bar(|| std::io::stdout().lock().write_all(line.as_bytes()));
 }
 
 /// Progress, a warning or an error: to standard error.
-pub fn note(line: impl Display) {
+pub fn print_stderr(line: impl Display) {
     let line = format!("{line}\n");
-    above_the_bar(|| std::io::stderr().lock().write_all(line.as_bytes()));
+    write_above_bar(|| std::io::stderr().lock().write_all(line.as_bytes()));
 }
 
 /// Sets the bar that lines are kept apart from, or none.
-pub(crate) fn show(bar: Option<ProgressBar>) {
-    *BAR.lock().unwrap_or_else(PoisonError::into_inner) = bar;
+pub(crate) fn set_progress_bar(bar: Option<ProgressBar>) {
+    *PROGRESS_BAR.lock().unwrap_or_else(PoisonError::into_inner) = bar;
 }
 
 /// The bar is taken away, the line written, and the bar drawn again below it.
-fn above_the_bar(write: impl FnOnce() -> std::io::Result<()>) {
+fn write_above_bar(write: impl FnOnce() -> std::io::Result<()>) {
     // Held until the line is out, so that lines of several threads do not mix either.
-    let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner);
+    let bar = PROGRESS_BAR.lock().unwrap_or_else(PoisonError::into_inner);
     let _ = match bar.as_ref() {
         Some(bar) => bar.suspend(write),
         None => write(),

@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Whose fault an [`Error`] is; it decides the exit code (`docs/architecture.md#exit-codes`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Fault {
+pub enum ErrorKind {
     /// Data or configuration is wrong: exit code 3, and the reason goes to `output/failure`.
     #[default]
     Input,
@@ -25,7 +25,7 @@ pub enum Fault {
 /// One or more problems that ended a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
-    fault: Fault,
+    kind: ErrorKind,
     problems: Vec<String>,
 }
 
@@ -33,47 +33,48 @@ impl Error {
     /// Wrong data or configuration. The text names the file or key, what was found, what is
     /// allowed, and the fix.
     pub fn input(problem: impl Into<String>) -> Self {
-        Self::new(Fault::Input, &problem.into())
+        Self::new(ErrorKind::Input, &problem.into())
     }
 
     /// Something that no input should be able to cause.
     pub fn internal(problem: impl Into<String>) -> Self {
-        Self::new(Fault::Internal, &problem.into())
+        Self::new(ErrorKind::Internal, &problem.into())
     }
 
     /// There is not enough memory for what was asked.
     pub fn out_of_memory(reason: impl fmt::Display) -> Self {
-        Self::new(Fault::Memory, &format!("not enough memory ({reason})"))
+        Self::new(ErrorKind::Memory, &format!("not enough memory ({reason})"))
     }
 
     /// Whether memory ran out, so that the same may succeed with more of it.
     pub fn is_out_of_memory(&self) -> bool {
-        self.fault == Fault::Memory
+        self.kind == ErrorKind::Memory
     }
 
     /// Names and values come from users: no control character of theirs reaches a terminal, and a
     /// problem stays one line.
-    fn new(fault: Fault, problem: &str) -> Self {
-        let plain = |c: char| if c.is_control() { ' ' } else { c };
-        Self { fault, problems: vec![problem.chars().map(plain).collect()] }
+    fn new(kind: ErrorKind, problem: &str) -> Self {
+        let replace_control = |c: char| if c.is_control() { ' ' } else { c };
+        Self { kind, problems: vec![problem.chars().map(replace_control).collect()] }
     }
 
     /// A file operation failed. `doing` completes "cannot ... PATH", for example "read".
-    pub fn io(doing: &str, path: &Path, cause: &std::io::Error) -> Self {
+    pub fn io(operation: &str, path: &Path, cause: &std::io::Error) -> Self {
         // Temporary files wrap the system's reason in a text with their own name.
         let reason = match cause.get_ref().and_then(std::error::Error::source) {
             Some(source) => source.to_string(),
             None => cause.to_string(),
         };
-        let denied = cause.kind() == std::io::ErrorKind::PermissionDenied;
-        let hint = if denied { " (check its owner and mode, and how it is mounted)" } else { "" };
-        Self::input(format!("cannot {doing} {}: {reason}{hint}", path.display()))
+        let is_denied = cause.kind() == std::io::ErrorKind::PermissionDenied;
+        let hint =
+            if is_denied { " (check its owner and mode, and how it is mounted)" } else { "" };
+        Self::input(format!("cannot {operation} {}: {reason}{hint}", path.display()))
     }
 
     /// The same error with `advice` if it says that memory ran out.
     #[must_use]
-    pub fn when_out_of_memory(mut self, advice: &str) -> Self {
-        if self.fault == Fault::Memory {
+    pub fn with_memory_advice(mut self, advice: &str) -> Self {
+        if self.kind == ErrorKind::Memory {
             self.problems.iter_mut().for_each(|problem| problem.push_str(advice));
         }
         self
@@ -86,7 +87,7 @@ impl Error {
 
     /// The same error with `context` and a colon before each problem.
     #[must_use]
-    pub fn within(mut self, context: impl fmt::Display) -> Self {
+    pub fn with_context(mut self, context: impl fmt::Display) -> Self {
         for problem in &mut self.problems {
             *problem = format!("{context}: {problem}");
         }
@@ -95,9 +96,9 @@ impl Error {
 
     /// The process exit code (`docs/architecture.md#exit-codes`).
     pub fn exit_code(&self) -> u8 {
-        match self.fault {
-            Fault::Input | Fault::Memory => 3,
-            Fault::Internal => 1,
+        match self.kind {
+            ErrorKind::Input | ErrorKind::Memory => 3,
+            ErrorKind::Internal => 1,
         }
     }
 }
@@ -125,13 +126,13 @@ impl From<tch::TchError> for Error {
         let text = error.to_string();
         let text = text.trim_start_matches("Internal torch error: ");
         // The C++ backtrace that libtorch appends helps nobody at a terminal.
-        let cut =
-            ["\nException raised from", "\nframe #"].iter().filter_map(|mark| text.find(mark));
-        let reason = text[..cut.min().unwrap_or(text.len())].trim();
+        let backtrace_starts =
+            ["\nException raised from", "\nframe #"].iter().filter_map(|marker| text.find(marker));
+        let reason = text[..backtrace_starts.min().unwrap_or(text.len())].trim();
         if reason.contains("out of memory") || reason.contains("can't allocate memory") {
-            return Self::new(Fault::Memory, &format!("not enough memory ({reason})"));
+            return Self::new(ErrorKind::Memory, &format!("not enough memory ({reason})"));
         }
-        Self::new(Fault::Internal, &format!("libtorch: {reason}"))
+        Self::new(ErrorKind::Internal, &format!("libtorch: {reason}"))
     }
 }
 
@@ -139,8 +140,8 @@ impl From<tch::TchError> for Error {
 #[derive(Debug, Default)]
 pub struct Problems {
     /// The worst of all.
-    fault: Fault,
-    found: Vec<String>,
+    worst_kind: ErrorKind,
+    messages: Vec<String>,
 }
 
 impl Problems {
@@ -151,43 +152,51 @@ impl Problems {
 
     /// Notes one problem.
     pub fn push(&mut self, problem: impl Into<String>) {
-        self.add(Error::input(problem));
+        self.push_error(Error::input(problem));
     }
 
     /// Notes the problems of a failed result and hands on the value of a good one.
-    pub fn check<T>(&mut self, result: Result<T>) -> Option<T> {
-        result.map_err(|error| self.add(error)).ok()
+    pub fn record_err<T>(&mut self, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.push_error(error)).ok()
     }
 
-    fn add(&mut self, error: Error) {
-        self.fault = self.fault.max(error.fault);
-        self.found.extend(error.problems);
+    fn push_error(&mut self, error: Error) {
+        self.worst_kind = self.worst_kind.max(error.kind);
+        self.messages.extend(error.problems);
     }
 
     /// Whether nothing was noted.
     pub fn is_empty(&self) -> bool {
-        self.found.is_empty()
+        self.messages.is_empty()
     }
 
     /// All problems as one error, or nothing when there were none.
     pub fn into_result(self) -> Result<()> {
-        if self.found.is_empty() {
+        if self.messages.is_empty() {
             return Ok(());
         }
-        Err(Error { fault: self.fault, problems: self.found })
+        Err(Error { kind: self.worst_kind, problems: self.messages })
     }
 }
 
 /// The name among `known` that `got` was most likely meant to be, as ` (did you mean "x"?)`, or
 /// nothing when none is near.
-pub fn did_you_mean<'a>(got: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    let fold = |name: &str| name.to_lowercase().replace(['-', '.', ' '], "_");
-    let nearest = known
+pub fn did_you_mean<'a>(
+    unknown_name: &str,
+    known_names: impl IntoIterator<Item = &'a str>,
+) -> String {
+    let normalize = |name: &str| name.to_lowercase().replace(['-', '.', ' '], "_");
+    let nearest = known_names
         .into_iter()
-        .map(|name| (strsim::normalized_damerau_levenshtein(&fold(got), &fold(name)), name))
+        .map(|name| {
+            (
+                strsim::normalized_damerau_levenshtein(&normalize(unknown_name), &normalize(name)),
+                name,
+            )
+        })
         .max_by(|a, b| a.0.total_cmp(&b.0));
     match nearest {
-        Some((likeness, name)) if likeness >= 0.6 => format!(" (did you mean {name:?}?)"),
+        Some((similarity, name)) if similarity >= 0.6 => format!(" (did you mean {name:?}?)"),
         _ => String::new(),
     }
 }
@@ -211,14 +220,17 @@ mod tests {
         let text = "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate \
                     memory: you tried to allocate 99 bytes.\nframe #0: c10::ThrowEnforceNotMet";
         let error = Error::from(tch::TchError::Torch(text.to_owned()));
-        let error = error.when_out_of_memory("; take less");
-        let said = error.to_string();
-        assert!(said.starts_with("not enough memory (") && said.ends_with("; take less"), "{said}");
-        assert!(!said.contains("frame"), "{said}");
+        let error = error.with_memory_advice("; take less");
+        let message = error.to_string();
+        assert!(
+            message.starts_with("not enough memory (") && message.ends_with("; take less"),
+            "{message}"
+        );
+        assert!(!message.contains("frame"), "{message}");
         assert_eq!(error.exit_code(), 3);
 
         let other = "bad shape\nException raised from f at x.cpp:1\nframe #0: g";
-        let error = Error::from(tch::TchError::Torch(other.to_owned())).when_out_of_memory("; no");
+        let error = Error::from(tch::TchError::Torch(other.to_owned())).with_memory_advice("; no");
         assert_eq!((error.to_string().as_str(), error.exit_code()), ("libtorch: bad shape", 1));
     }
 
@@ -226,7 +238,7 @@ mod tests {
     fn the_worst_fault_decides_and_control_characters_of_users_are_taken_out() {
         let mut problems = Problems::new();
         problems.push("key\n\u{1b}[31m");
-        problems.check(Err::<(), _>(Error::internal("ours")));
+        problems.record_err(Err::<(), _>(Error::internal("ours")));
         problems.push("more");
         let error = problems.into_result().unwrap_err();
         assert_eq!(error.exit_code(), 1);
@@ -235,8 +247,8 @@ mod tests {
 
     #[test]
     fn near_names_are_suggested_and_far_ones_are_not() {
-        let known = ["learning_rate", "epochs"];
-        assert_eq!(did_you_mean("learnin-rate", known), " (did you mean \"learning_rate\"?)");
-        assert_eq!(did_you_mean("zebra", known), "");
+        let known_names = ["learning_rate", "epochs"];
+        assert_eq!(did_you_mean("learnin-rate", known_names), " (did you mean \"learning_rate\"?)");
+        assert_eq!(did_you_mean("zebra", known_names), "");
     }
 }

@@ -8,82 +8,87 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Problems, Result};
 
 /// How names start that a killed process may leave behind.
-const PARTIAL: &str = ".partial-";
+const PARTIAL_PREFIX: &str = ".partial-";
 
 /// What a folder holds while it is being filled by a program whose interruption must not be mistaken for its end.
-pub const UNFINISHED: &str = ".maskmaker-unfinished";
+pub const UNFINISHED_MARKER: &str = ".maskmaker-unfinished";
 
 /// Writes `bytes` to `path` under a temporary name in the same folder, syncs, and renames.
 /// Missing parent folders are made.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |cause: &std::io::Error| Error::io("write", path, cause);
-    let folder = folder_of(path);
-    fs::create_dir_all(folder).map_err(|e| failed(&e))?;
+    let write_error = |cause: &std::io::Error| Error::io("write", path, cause);
+    let folder = parent_folder(path);
+    fs::create_dir_all(folder).map_err(|e| write_error(&e))?;
     let mut file = tempfile::Builder::new()
-        .prefix(PARTIAL)
+        .prefix(PARTIAL_PREFIX)
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .tempfile_in(folder)
-        .map_err(|e| failed(&e))?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|e| failed(&e))?;
-    file.persist(path).map_err(|e| failed(&e.error))?;
-    sync_folder(folder).map_err(|e| failed(&e))
+        .map_err(|e| write_error(&e))?;
+    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|e| write_error(&e))?;
+    file.persist(path).map_err(|e| write_error(&e.error))?;
+    fsync_folder(folder).map_err(|e| write_error(&e))
 }
 
 /// The same without waiting for the disk, for many files whose folder is marked as [`UNFINISHED`] and brought to disk
 /// in the end by [`sync_disk`]. The folder must be there.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |cause: &std::io::Error| Error::io("write", path, cause);
+pub fn write_without_sync(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write_error = |cause: &std::io::Error| Error::io("write", path, cause);
     let mut file = tempfile::Builder::new()
-        .prefix(PARTIAL)
+        .prefix(PARTIAL_PREFIX)
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-        .tempfile_in(folder_of(path))
-        .map_err(|e| failed(&e))?;
-    file.write_all(bytes).map_err(|e| failed(&e))?;
-    file.persist(path).map(drop).map_err(|e| failed(&e.error))
+        .tempfile_in(parent_folder(path))
+        .map_err(|e| write_error(&e))?;
+    file.write_all(bytes).map_err(|e| write_error(&e))?;
+    file.persist(path).map(drop).map_err(|e| write_error(&e.error))
 }
 
 /// Makes a folder and those above it.
-pub fn make_folder(path: &Path) -> Result<()> {
+pub fn create_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|cause| Error::io("make the folder", path, &cause))
 }
 
 /// Waits until everything that was written is on the disk of `folder`.
-pub fn sync_disk(folder: &Path) -> Result<()> {
+pub fn sync_filesystem(folder: &Path) -> Result<()> {
     let sync = || rustix::fs::syncfs(fs::File::open(folder)?).map_err(std::io::Error::from);
     sync().map_err(|cause| Error::io("write", folder, &cause))
 }
 
 /// As [`write_atomically`] for content that `write` puts into a new file at the path it is given, piece by piece.
-pub fn write_atomically_with(path: &Path, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let failed = |cause: &std::io::Error| Error::io("write", path, cause);
-    let folder = folder_of(path);
-    fs::create_dir_all(folder).map_err(|e| failed(&e))?;
-    let partial =
-        tempfile::Builder::new().prefix(PARTIAL).tempdir_in(folder).map_err(|e| failed(&e))?;
-    let file = partial.path().join("content");
-    write(&file)?;
+pub fn write_atomically_with(
+    path: &Path,
+    write_content: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    let write_error = |cause: &std::io::Error| Error::io("write", path, cause);
+    let folder = parent_folder(path);
+    fs::create_dir_all(folder).map_err(|e| write_error(&e))?;
+    let temporary_folder = tempfile::Builder::new()
+        .prefix(PARTIAL_PREFIX)
+        .tempdir_in(folder)
+        .map_err(|e| write_error(&e))?;
+    let file = temporary_folder.path().join("content");
+    write_content(&file)?;
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     fs::set_permissions(&file, mode)
         .and_then(|()| fs::File::open(&file)?.sync_all())
         .and_then(|()| fs::rename(&file, path))
-        .and_then(|()| sync_folder(folder))
-        .map_err(|e| failed(&e))
+        .and_then(|()| fsync_folder(folder))
+        .map_err(|e| write_error(&e))
 }
 
 /// The folder of a file; a bare name has an empty parent.
-fn folder_of(path: &Path) -> &Path {
+fn parent_folder(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A rename survives a power cut only once the folder is on disk too.
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
+fn fsync_folder(folder: &Path) -> std::io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }
 
 /// Removes what a killed process left half written in `folder`; what cannot be removed stays.
 pub fn remove_partials(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(PARTIAL) {
+        if entry.file_name().to_string_lossy().starts_with(PARTIAL_PREFIX) {
             let path = entry.path();
             let _ = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
         }
@@ -91,7 +96,7 @@ pub fn remove_partials(folder: &Path) {
 }
 
 /// Removes a file if it is there.
-pub fn remove(path: &Path) -> Result<()> {
+pub fn remove_file_if_exists(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
             Err(Error::io("remove", path, &cause))
@@ -103,21 +108,21 @@ pub fn remove(path: &Path) -> Result<()> {
 /// Visits the files at any depth below a folder with their sizes in bytes, in no particular order. What storage
 /// and tools leave beside data is not visited: hidden files and Hadoop's markers. Everything that cannot be read,
 /// and what is neither a file nor a folder, is a problem.
-pub fn below(folder: &Path, problems: &mut Problems, visit: &mut impl FnMut(PathBuf, u64)) {
+pub fn visit_files(folder: &Path, problems: &mut Problems, visit: &mut impl FnMut(PathBuf, u64)) {
     let entries = fs::read_dir(folder).map_err(|cause| Error::io("list", folder, &cause));
-    for entry in problems.check(entries).into_iter().flatten() {
+    for entry in problems.record_err(entries).into_iter().flatten() {
         let entry = entry.map_err(|cause| Error::io("list", folder, &cause));
-        let Some(path) = problems.check(entry).map(|entry| entry.path()) else { continue };
-        if is_noise(&path) {
+        let Some(path) = problems.record_err(entry).map(|entry| entry.path()) else { continue };
+        if is_ignored_file(&path) {
             continue;
         }
         // Follows links, as FastFile and mounts of a laptop may have them.
-        let about = fs::metadata(&path).map_err(|cause| Error::io("read", &path, &cause));
-        let Some(about) = problems.check(about) else { continue };
-        if about.is_dir() {
-            below(&path, problems, visit);
-        } else if about.is_file() {
-            visit(path, about.len());
+        let metadata = fs::metadata(&path).map_err(|cause| Error::io("read", &path, &cause));
+        let Some(metadata) = problems.record_err(metadata) else { continue };
+        if metadata.is_dir() {
+            visit_files(&path, problems, visit);
+        } else if metadata.is_file() {
+            visit(path, metadata.len());
         } else {
             // Reading a FIFO would wait for ever.
             problems.push(format!("{} is neither a file nor a folder; remove it", path.display()));
@@ -125,7 +130,7 @@ pub fn below(folder: &Path, problems: &mut Problems, visit: &mut impl FnMut(Path
     }
 }
 
-fn is_noise(path: &Path) -> bool {
+fn is_ignored_file(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.starts_with('.')
         || name == "_SUCCESS"
@@ -135,7 +140,7 @@ fn is_noise(path: &Path) -> bool {
 }
 
 /// Reads a whole file, naming it when that fails.
-pub fn read(path: &Path) -> Result<Vec<u8>> {
+pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).map_err(|cause| Error::io("read", path, &cause))
 }
 
@@ -149,7 +154,7 @@ mod tests {
         let path = folder.path().join("a/b.txt");
         write_atomically(&path, b"one").unwrap();
         write_atomically(&path, b"two").unwrap();
-        assert_eq!(read(&path).unwrap(), b"two");
+        assert_eq!(read_file(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 
@@ -162,12 +167,12 @@ mod tests {
             Ok(())
         })
         .unwrap();
-        let full = write_atomically_with(&path, |file| {
+        let result = write_atomically_with(&path, |file| {
             fs::write(file, b"ha").unwrap();
             Err(Error::input("no space left"))
         });
-        assert!(full.is_err());
-        assert_eq!(read(&path).unwrap(), b"whole");
+        assert!(result.is_err());
+        assert_eq!(read_file(&path).unwrap(), b"whole");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
@@ -178,9 +183,9 @@ mod tests {
         fs::write(folder.path().join(".partial-x"), b"").unwrap();
         fs::create_dir(folder.path().join(".partial-y")).unwrap();
         remove_partials(folder.path());
-        let left: Vec<_> =
+        let names: Vec<_> =
             fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
-        assert_eq!(left, ["kept"]);
+        assert_eq!(names, ["kept"]);
         remove_partials(&folder.path().join("absent"));
     }
 
@@ -189,19 +194,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("old");
         fs::write(&path, b"").unwrap();
-        remove(&path).unwrap();
+        remove_file_if_exists(&path).unwrap();
         assert!(!path.exists());
-        remove(&path).unwrap();
+        remove_file_if_exists(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert!(remove(&path).unwrap_err().to_string().starts_with("cannot remove "));
+        assert!(
+            remove_file_if_exists(&path).unwrap_err().to_string().starts_with("cannot remove ")
+        );
     }
 
     #[test]
     fn a_folder_that_is_a_file_is_named() {
         let folder = tempfile::tempdir().unwrap();
-        let blocked = folder.path().join("model");
-        fs::write(&blocked, b"").unwrap();
-        let error = write_atomically(&blocked.join("x"), b"1").unwrap_err();
+        let file = folder.path().join("model");
+        fs::write(&file, b"").unwrap();
+        let error = write_atomically(&file.join("x"), b"1").unwrap_err();
         assert!(error.to_string().contains("model/x"), "{error}");
     }
 }

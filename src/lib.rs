@@ -13,7 +13,7 @@
 //! | files to batches; networks and weights; regions and outlines | [`data`], [`model`], [`annotations`] |
 //! | the ground floor | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`], [`torch`] |
 //!
-//! Everyone uses [`error`], [`files`], [`colours`], [`console`] and [`progress`].
+//! Everyone uses [`error`], [`files`], [`colors`], [`console`] and [`progress`].
 //! `docs/architecture.md` tells what each room owns, which decisions hold in all of them, and how
 //! an image goes through them; `tests/it/architecture.rs` checks the imports.
 
@@ -23,7 +23,7 @@
 pub mod annotations;
 pub mod aws;
 pub mod cli;
-pub mod colours;
+pub mod colors;
 pub mod commands;
 pub mod console;
 pub mod data;

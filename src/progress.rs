@@ -4,61 +4,62 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use crate::console::{self, note};
+use crate::console::{self, print_stderr};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Time between plain lines.
-const INTERVAL: Duration = Duration::from_secs(10);
+const PLAIN_LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Progress through a known number of images.
 #[derive(Debug)]
 pub struct Progress {
     bar: ProgressBar,
-    plain: bool,
-    what: String,
-    total: usize,
-    done: usize,
+    is_plain: bool,
+    label: String,
+    total_images: usize,
+    images_done: usize,
     started: Instant,
     last_line: Instant,
 }
 
 impl Progress {
     /// Starts showing `what` over `total` images.
-    pub fn new(what: &str, total: usize) -> Self {
-        let plain = !std::io::stderr().is_terminal();
+    pub fn new(label: &str, total_images: usize) -> Self {
+        let is_plain = !std::io::stderr().is_terminal();
         let target =
-            if plain { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-        let bar = ProgressBar::with_draw_target(Some(total as u64), target);
+            if is_plain { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(Some(total_images as u64), target);
         // Short enough for a terminal of 80 columns.
         let template = "{prefix} {bar:20} {pos}/{len} {speed} {msg} {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
-            let speed = |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
-                let _ = write!(out, "{:.1} img/s", state.per_sec());
+            let speed = |state: &indicatif::ProgressState, writer: &mut dyn std::fmt::Write| {
+                let _ = write!(writer, "{:.1} img/s", state.per_sec());
             };
             bar.set_style(style.with_key("speed", speed));
         }
-        bar.set_prefix(what.to_owned());
-        console::show((!plain).then(|| bar.clone()));
+        bar.set_prefix(label.to_owned());
+        console::set_progress_bar((!is_plain).then(|| bar.clone()));
         let now = Instant::now();
-        let what = what.to_owned();
-        Self { bar, plain, what, total, done: 0, started: now, last_line: now }
+        let label = label.to_owned();
+        Self { bar, is_plain, label, total_images, images_done: 0, started: now, last_line: now }
     }
 
     /// Counts `images` more. `loss` is asked for only when something is shown, because reading it
     /// waits for the device.
     pub fn advance(&mut self, images: usize, loss: impl FnOnce() -> Option<f64>) {
-        self.done += images;
-        let due = self.last_line.elapsed() >= INTERVAL;
-        if self.plain && due {
+        self.images_done += images;
+        let is_due = self.last_line.elapsed() >= PLAIN_LINE_INTERVAL;
+        if self.is_plain && is_due {
             self.last_line = Instant::now();
-            let speed = self.speed();
-            let left = (self.total - self.done.min(self.total)) as f64 / speed.max(1e-9);
+            let images_per_second = self.images_per_second();
+            let seconds_left = (self.total_images - self.images_done.min(self.total_images)) as f64
+                / images_per_second.max(1e-9);
             let loss = loss().map_or(String::new(), |loss| format!(", loss {loss:.4}"));
-            let Self { what, done, total, .. } = self;
-            note(format_args!(
-                "{what}: {done}/{total} images{loss}, {speed:.1} img/s, {left:.0} s left"
+            let Self { label: what, images_done: done, total_images: total, .. } = self;
+            print_stderr(format_args!(
+                "{what}: {done}/{total} images{loss}, {images_per_second:.1} img/s, {seconds_left:.0} s left"
             ));
-        } else if !self.plain {
+        } else if !self.is_plain {
             if let Some(loss) = loss() {
                 self.bar.set_message(format!("loss {loss:.4}"));
             }
@@ -67,14 +68,14 @@ impl Progress {
     }
 
     /// Images per second so far.
-    pub fn speed(&self) -> f64 {
-        self.done as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
+    pub fn images_per_second(&self) -> f64 {
+        self.images_done as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
     }
 
     /// Takes the bar away, so that lines can be printed.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
-        console::show(None);
+        console::set_progress_bar(None);
     }
 }
 

@@ -37,13 +37,13 @@ def pictures(folder):
         place.mkdir(parents=True)
         for number in range(PICTURES):
             rng = np.random.default_rng(number)
-            light, colour = spectrum_noise(rng, (height, width, 1), 1.2), spectrum_noise(rng, (height, width, 3), 1.4)
-            pixels = np.clip(118 + 52 * light + 14 * colour, 0, 255).astype(np.uint8)
+            light, color = spectrum_noise(rng, (height, width, 1), 1.2), spectrum_noise(rng, (height, width, 3), 1.4)
+            pixels = np.clip(118 + 52 * light + 14 * color, 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(place / f"{number}.jpg", quality=90)
 
 
 def batch(folder, width, height):
-    """Normalised images."""
+    """Normalized images."""
     import numpy as np
     import torch
     from PIL import Image
@@ -78,7 +78,7 @@ def fcn(folder):
         *layers, last = model.classifier
         for layer in layers:
             seen = layer(seen)
-        # Ridge regression of the light, of mean 0 and deviation 1, on the features; the class is the nearest centre's.
+        # Ridge regression of the light, of mean 0 and deviation 1, on the features; the class is the nearest center's.
         features = seen.permute(0, 2, 3, 1).flatten(0, 2).double()
         light = avg_pool2d(small.mean(1, keepdim=True), 8).flatten().double()
         light = (light - light.mean()) / light.std()
@@ -90,9 +90,9 @@ def fcn(folder):
         direction /= (features @ direction).std()
         last.weight.zero_()
         last.bias.fill_(-100)
-        for number, centre in CENTRES.items():
-            last.weight[number, :, 0, 0] = 2 * centre * direction
-            last.bias[number] = -2 * centre * (middle @ direction) - centre**2
+        for number, center in CENTRES.items():
+            last.weight[number, :, 0, 0] = 2 * center * direction
+            last.bias[number] = -2 * center * (middle @ direction) - center**2
         differing = pixels = 0
         for values in images:
             exact = model(values)["out"].argmax(1)
@@ -117,7 +117,7 @@ def data(folder):
     save_file(weights, folder / "fcn/peers/model.safetensors")
     config = {"format_version": 1, "maskmaker_version": "0.1.0", "algorithm": "fcn", "backbone": "resnet-50"}
     config |= {"num_classes": CLASSES, "class_names": [f"class {number}" for number in range(CLASSES)]}
-    config |= {"mean": MEAN, "deviation": DEVIATION, "bf16": bf16}
+    config |= {"mean": MEAN, "std": DEVIATION, "bf16": bf16}
     (folder / "fcn/model/config.json").write_text(json.dumps(config))
 
     torch.manual_seed(7)

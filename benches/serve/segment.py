@@ -16,7 +16,7 @@ DEVIATION = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 
 
 def palette():
-    """PASCAL VOC's colours: three bits of a class's number at a time become the next lower bits of red, green and blue."""
+    """PASCAL VOC's colors: three bits of a class's number at a time become the next lower bits of red, green and blue."""
     values = []
     for number in range(256):
         bits = [[number >> 3 * place + channel & 1 for place in range(3)] for channel in range(3)]

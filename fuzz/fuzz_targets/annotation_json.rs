@@ -26,7 +26,7 @@ fuzz_target!(|bytes: &[u8]| {
                 let small = region.size.filter(|&(width, height)| width.max(height) <= LARGEST);
                 let (width, height) = small.unwrap_or((48, 32));
                 region.size = small;
-                if let Ok(runs) = region.rasterise(width, height) {
+                if let Ok(runs) = region.rasterize(width, height) {
                     assert!(runs.area() <= u64::from(width) * u64::from(height));
                 }
             }

@@ -62,6 +62,6 @@ fn check(runs: &Runs, width: u32, height: u32) {
     }
     let outlines = outlines(runs, 0.0);
     let parts =
-        outlines.iter().map(|outline| outline.rasterise(width, height).expect("it is small"));
+        outlines.iter().map(|outline| outline.rasterize(width, height).expect("it is small"));
     assert_eq!(&parts.fold(Runs::new(width, height), |all, part| all.union(&part)), runs);
 }

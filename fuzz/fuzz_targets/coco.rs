@@ -19,7 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
             let Ok(annotation) = coco::annotation(&bytes[offset as usize..][..length]) else {
                 continue;
             };
-            if let Ok(runs) = annotation.rasterise(width, height) {
+            if let Ok(runs) = annotation.rasterize(width, height) {
                 assert!(runs.area() <= u64::from(width) * u64::from(height));
             }
         }

@@ -1,4 +1,4 @@
-//! Colour maps: any metadata are a map or an error, and any pixels become classes of the map or an error. The
+//! Color maps: any metadata are a map or an error, and any pixels become classes of the map or an error. The
 //! first line is the metadata, then come the kind of the pixels, the length of the palette, and the samples.
 
 #![no_main]

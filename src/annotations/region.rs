@@ -13,7 +13,7 @@ pub struct Region {
     /// Where it lies.
     pub shape: Shape,
     /// Width and height in pixels of the upright image that it was drawn on, if known.
-    pub size: Option<(u32, u32)>,
+    pub image_size: Option<(u32, u32)>,
     /// The name of the `<Image>` that it was drawn on; may be empty.
     pub to_name: String,
 }
@@ -45,9 +45,9 @@ pub enum Shape {
         /// Degrees, clockwise.
         rotation: f64,
     },
-    /// An ellipse, turned about its centre.
+    /// An ellipse, turned about its center.
     Ellipse {
-        /// The centre.
+        /// The center.
         x: f64,
         /// As `x`.
         y: f64,
@@ -70,36 +70,37 @@ impl Region {
     ///
     /// An image of another size than the region was drawn on is refused: its pixels would be the wrong ones. The
     /// usual reason is an image that was replaced, or shown without its EXIF orientation.
-    pub fn rasterise(&self, width: u32, height: u32) -> Result<Runs, String> {
-        if let Some((drawn_width, drawn_height)) = self.size
+    pub fn rasterize(&self, width: u32, height: u32) -> Result<Runs, String> {
+        if let Some((drawn_width, drawn_height)) = self.image_size
             && (drawn_width, drawn_height) != (width, height)
         {
-            let turned = (drawn_height, drawn_width) == (width, height);
+            let is_rotated = (drawn_height, drawn_width) == (width, height);
             let hint =
-                if turned { " (its EXIF orientation may have been lost or added)" } else { "" };
+                if is_rotated { " (its EXIF orientation may have been lost or added)" } else { "" };
             return Err(format!(
                 "was drawn on an image of {drawn_width} x {drawn_height} pixels, but the image has \
                  {width} x {height}{hint}; use the image that was annotated"
             ));
         }
-        let across = |percent: f64| percent * f64::from(width) / 100.0;
-        let down = |percent: f64| percent * f64::from(height) / 100.0;
+        let to_x_px = |percent: f64| percent * f64::from(width) / 100.0;
+        let to_y_px = |percent: f64| percent * f64::from(height) / 100.0;
         match &self.shape {
-            Shape::Brush { rle } => brush_rle::decode(rle, width, height),
+            Shape::Brush { rle } => brush_rle::decode_brush_rle(rle, width, height),
             Shape::Polygon { points } => {
-                let points: Vec<_> = points.iter().map(|&[x, y]| [across(x), down(y)]).collect();
-                shapes::polygon(&points, width, height)
+                let points: Vec<_> =
+                    points.iter().map(|&[x, y]| [to_x_px(x), to_y_px(y)]).collect();
+                shapes::rasterize_polygon(&points, width, height)
             }
             // To pixels first, turned afterwards: percent of width and of height are no common unit.
             &Shape::Rectangle { x, y, width: w, height: h, rotation } => {
-                let (x, y, w, h) = (across(x), down(y), across(w), down(h));
-                shapes::rectangle(x, y, w, h, rotation, width, height)
+                let (x, y, w, h) = (to_x_px(x), to_y_px(y), to_x_px(w), to_y_px(h));
+                shapes::rasterize_rectangle(x, y, w, h, rotation, width, height)
             }
             &Shape::Ellipse { x, y, radius_x, radius_y, rotation } => {
-                let (x, y, rx, ry) = (across(x), down(y), across(radius_x), down(radius_y));
-                shapes::ellipse(x, y, rx, ry, rotation, width, height)
+                let (x, y, rx, ry) = (to_x_px(x), to_y_px(y), to_x_px(radius_x), to_y_px(radius_y));
+                shapes::rasterize_ellipse(x, y, rx, ry, rotation, width, height)
             }
-            Shape::Bitmask { data_url } => bitmask::decode(data_url, width, height),
+            Shape::Bitmask { data_url } => bitmask::decode_bitmask(data_url, width, height),
         }
     }
 }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 /// A side of the split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Side {
+pub enum DatasetSplit {
     /// What the network learns from.
     Train,
     /// What decides which weights are best.
@@ -22,7 +22,7 @@ pub enum Side {
     Test,
 }
 
-impl Side {
+impl DatasetSplit {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
 
@@ -45,7 +45,7 @@ impl Side {
     }
 }
 
-impl fmt::Display for Side {
+impl fmt::Display for DatasetSplit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.channel())
     }
@@ -53,45 +53,45 @@ impl fmt::Display for Side {
 
 /// How images are shared out.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Split {
+pub struct SplitConfig {
     /// Percent of the images for validation, 0 to 100.
-    pub validation: f64,
+    pub validation_percent: f64,
     /// Percent of the images for the test; both together at most 100.
-    pub test: f64,
+    pub test_percent: f64,
     /// Another seed gives another split.
     pub seed: u64,
 }
 
-impl Split {
+impl SplitConfig {
     /// The number of an image, at least 0 and less than 1. With a seed other than 0 that of `SEED/KEY`.
-    pub fn number(&self, key: &str) -> f64 {
-        let mut hash = Sha256::new();
+    pub fn hash_fraction(&self, key: &str) -> f64 {
+        let mut hasher = Sha256::new();
         if self.seed != 0 {
-            hash.update(format!("{}/", self.seed));
+            hasher.update(format!("{}/", self.seed));
         }
-        hash.update(key);
-        let digest: [u8; 32] = hash.finalize().into();
-        let number = digest[..8].iter().fold(0_u64, |sum, &byte| sum << 8 | u64::from(byte));
+        hasher.update(key);
+        let digest: [u8; 32] = hasher.finalize().into();
+        let high_bits = digest[..8].iter().fold(0_u64, |bits, &byte| bits << 8 | u64::from(byte));
         // Of 64 bits a double keeps 53; rounding must not make 1 of what is less.
-        (number >> 11) as f64 / (1_u64 << 53) as f64
+        (high_bits >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// The side of an image: validation at the low numbers, the test at the high ones, so that setting a test
     /// aside moves no image into validation or out of it.
-    pub fn side(&self, key: &str) -> Side {
-        let percent = 100.0 * self.number(key);
-        if percent < self.validation {
-            Side::Validation
-        } else if percent >= 100.0 - self.test {
-            Side::Test
+    pub fn assign_split(&self, key: &str) -> DatasetSplit {
+        let percent = 100.0 * self.hash_fraction(key);
+        if percent < self.validation_percent {
+            DatasetSplit::Validation
+        } else if percent >= 100.0 - self.test_percent {
+            DatasetSplit::Test
         } else {
-            Side::Train
+            DatasetSplit::Train
         }
     }
 
     /// The whole percentage of validation with which this image would be there.
-    pub fn validation_with(&self, key: &str) -> u32 {
-        (100.0 * self.number(key)).floor() as u32 + 1
+    pub fn min_validation_percent(&self, key: &str) -> u32 {
+        (100.0 * self.hash_fraction(key)).floor() as u32 + 1
     }
 }
 
@@ -99,20 +99,20 @@ impl Split {
 mod tests {
     use super::*;
 
-    fn split(validation: f64, test: f64) -> Split {
-        Split { validation, test, seed: 0 }
+    fn split(validation: f64, test: f64) -> SplitConfig {
+        SplitConfig { validation_percent: validation, test_percent: test, seed: 0 }
     }
 
     #[test]
     fn the_number_is_that_of_the_documented_formula() {
         // Printed by the module's line of Python.
         for (key, number) in NUMBERS {
-            let got = split(20.0, 0.0).number(key);
+            let got = split(20.0, 0.0).hash_fraction(key);
             assert!((got - number).abs() < 1e-12, "{key}: {got}");
         }
-        let seeded = Split { seed: 7, ..split(20.0, 0.0) };
-        let plain = split(0.0, 0.0).number("7/a");
-        assert!((seeded.number("a") - plain).abs() < 1e-15);
+        let seeded = SplitConfig { seed: 7, ..split(20.0, 0.0) };
+        let plain = split(0.0, 0.0).hash_fraction("7/a");
+        assert!((seeded.hash_fraction("a") - plain).abs() < 1e-15);
     }
 
     const NUMBERS: [(&str, f64); 3] = [
@@ -126,14 +126,16 @@ mod tests {
         for (validation, test) in [(20.0, 0.0), (10.0, 10.0), (50.0, 25.0), (1.0, 1.0)] {
             let split = split(validation, test);
             let count = 20_000;
-            let sides: Vec<Side> =
-                (0..count).map(|n| split.side(&format!("frame_{n:06}.jpg"))).collect();
-            for (side, percent) in [(Side::Validation, validation), (Side::Test, test)] {
+            let sides: Vec<DatasetSplit> =
+                (0..count).map(|n| split.assign_split(&format!("frame_{n:06}.jpg"))).collect();
+            for (side, percent) in
+                [(DatasetSplit::Validation, validation), (DatasetSplit::Test, test)]
+            {
                 let share = percent / 100.0;
                 let found = sides.iter().filter(|s| **s == side).count() as f64;
-                let deviation = (f64::from(count) * share * (1.0 - share)).sqrt();
+                let std_dev = (f64::from(count) * share * (1.0 - share)).sqrt();
                 assert!(
-                    (found - f64::from(count) * share).abs() <= 3.0 * deviation,
+                    (found - f64::from(count) * share).abs() <= 3.0 * std_dev,
                     "{side}: {found}"
                 );
             }
@@ -144,9 +146,9 @@ mod tests {
     fn ends_of_the_range_are_all_or_nothing() {
         for n in 0..500 {
             let key = format!("{n}");
-            assert_eq!(split(0.0, 0.0).side(&key), Side::Train);
-            assert_eq!(split(100.0, 0.0).side(&key), Side::Validation);
-            assert_eq!(split(0.0, 100.0).side(&key), Side::Test);
+            assert_eq!(split(0.0, 0.0).assign_split(&key), DatasetSplit::Train);
+            assert_eq!(split(100.0, 0.0).assign_split(&key), DatasetSplit::Validation);
+            assert_eq!(split(0.0, 100.0).assign_split(&key), DatasetSplit::Test);
         }
     }
 
@@ -156,15 +158,15 @@ mod tests {
             let (validation, test) = (validation.min(100 - test), f64::from(test));
             let more = validation.max(more.min(100 - test as u32));
             let (small, large) = (split(f64::from(validation), test), split(f64::from(more), test));
-            if small.side(&key) == Side::Validation {
-                proptest::prop_assert_eq!(large.side(&key), Side::Validation);
+            if small.assign_split(&key) == DatasetSplit::Validation {
+                proptest::prop_assert_eq!(large.assign_split(&key), DatasetSplit::Validation);
             }
             // Setting a test aside takes from training only.
             let without = split(f64::from(validation), 0.0);
-            proptest::prop_assert_eq!(without.side(&key) == Side::Validation, small.side(&key) == Side::Validation);
-            let enough = f64::from(small.validation_with(&key));
-            proptest::prop_assert_eq!(split(enough, 0.0).side(&key), Side::Validation);
-            proptest::prop_assert!(enough < 2.0 || split(enough - 1.0, 0.0).side(&key) == Side::Train);
+            proptest::prop_assert_eq!(without.assign_split(&key) == DatasetSplit::Validation, small.assign_split(&key) == DatasetSplit::Validation);
+            let enough = f64::from(small.min_validation_percent(&key));
+            proptest::prop_assert_eq!(split(enough, 0.0).assign_split(&key), DatasetSplit::Validation);
+            proptest::prop_assert!(enough < 2.0 || split(enough - 1.0, 0.0).assign_split(&key) == DatasetSplit::Train);
         }
     }
 }

@@ -4,11 +4,11 @@
 //! touches no network: all of that begins with [`Client::connect`].
 
 mod client;
-mod failure;
+mod error;
 mod store;
 mod uri;
 
-pub use client::{Client, Settings, Stopped};
-pub use failure::{Failure, Scope};
-pub use store::{About, Get, Sink, Store};
+pub use client::{S3Client, S3Settings, StopCheck};
+pub use error::{ErrorScope, S3Error};
+pub use store::{GetRequest, ObjectInfo, ObjectSink, ObjectStore};
 pub use uri::S3Uri;

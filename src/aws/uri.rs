@@ -7,9 +7,9 @@ use std::str::FromStr;
 const SCHEME: &str = "s3://";
 
 /// Bytes that a key may have.
-const MAX_KEY: usize = 1024;
+const MAX_KEY_BYTES: usize = 1024;
 
-const FORM: &str = "allowed: s3://BUCKET/KEY";
+const ALLOWED_FORM: &str = "allowed: s3://BUCKET/KEY";
 
 /// A bucket and a key in it. The key is taken as it is written: no percent-encoding, no query.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,12 +30,12 @@ impl S3Uri {
     }
 
     /// Whether it names what lies below a prefix and not one object.
-    pub fn is_folder(&self) -> bool {
+    pub fn is_prefix(&self) -> bool {
         self.key.is_empty() || self.key.ends_with('/')
     }
 
     /// What follows the last slash of the key.
-    pub fn name(&self) -> &str {
+    pub fn file_name(&self) -> &str {
         self.key.rsplit_once('/').map_or(&self.key, |(_, name)| name)
     }
 
@@ -58,19 +58,19 @@ impl FromStr for S3Uri {
     /// The error says what is wrong and what is allowed, and follows the URI in a sentence.
     fn from_str(text: &str) -> Result<Self, String> {
         let Some(rest) = text.strip_prefix(SCHEME) else {
-            return Err(format!("is no S3 URI; {FORM}"));
+            return Err(format!("is no S3 URI; {ALLOWED_FORM}"));
         };
         // The bucket itself may lack its slash.
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
-        if !is_bucket(bucket) {
+        if !is_bucket_name(bucket) {
             return Err(format!(
                 "names the bucket {bucket:?}, and a bucket's name has 3 to 63 lower-case letters, \
-                 digits, dots and hyphens, with a letter or digit at both ends; {FORM}"
+                 digits, dots and hyphens, with a letter or digit at both ends; {ALLOWED_FORM}"
             ));
         }
-        if key.len() > MAX_KEY {
+        if key.len() > MAX_KEY_BYTES {
             return Err(format!(
-                "has a key of {} bytes; S3's keys have up to {MAX_KEY}",
+                "has a key of {} bytes; S3's keys have up to {MAX_KEY_BYTES}",
                 key.len()
             ));
         }
@@ -78,12 +78,12 @@ impl FromStr for S3Uri {
     }
 }
 
-fn is_bucket(name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+fn is_bucket_name(name: &str) -> bool {
+    let is_alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     (3..=63).contains(&name.len())
-        && name.chars().all(|c| plain(c) || c == '.' || c == '-')
-        && name.starts_with(plain)
-        && name.ends_with(plain)
+        && name.chars().all(|c| is_alphanumeric(c) || c == '.' || c == '-')
+        && name.starts_with(is_alphanumeric)
+        && name.ends_with(is_alphanumeric)
         && !name.contains("..")
 }
 
@@ -95,9 +95,9 @@ mod tests {
     fn bucket_key_and_name_are_told_apart() {
         let uri: S3Uri = "s3://my-bucket.1/a b/c%20+?.jpg".parse().unwrap();
         assert_eq!((uri.bucket(), uri.key()), ("my-bucket.1", "a b/c%20+?.jpg"));
-        assert_eq!((uri.name(), uri.is_folder()), ("c%20+?.jpg", false));
+        assert_eq!((uri.file_name(), uri.is_prefix()), ("c%20+?.jpg", false));
         for folder in ["s3://bucket", "s3://bucket/", "s3://bucket/a/"] {
-            assert!(folder.parse::<S3Uri>().unwrap().is_folder(), "{folder}");
+            assert!(folder.parse::<S3Uri>().unwrap().is_prefix(), "{folder}");
         }
         let folder: S3Uri = "s3://bucket/a/".parse().unwrap();
         assert_eq!(folder.join("b.pth").to_string(), "s3://bucket/a/b.pth");
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_with_what_is_allowed() {
-        let long = format!("s3://bucket/{}", "k".repeat(MAX_KEY + 1));
+        let long = format!("s3://bucket/{}", "k".repeat(MAX_KEY_BYTES + 1));
         for (text, said) in [
             ("S3://bucket/a", "is no S3 URI; allowed: s3://BUCKET/KEY"),
             ("https://bucket/a", "is no S3 URI"),

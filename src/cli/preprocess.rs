@@ -7,14 +7,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::annotations::split::Split;
-use crate::commands::preprocess::percent;
-use crate::imaging::Limits;
-use crate::preprocess::{self, Format as AnnotationFormat, Several};
+use crate::annotations::split::SplitConfig;
+use crate::commands::preprocess::parse_percent;
+use crate::imaging::DecodeLimits;
+use crate::preprocess::{self, AnnotationFormat, AnnotationPolicy};
 use crate::sagemaker::MlRoot;
 
 #[derive(Debug, Args)]
-pub(super) struct Preprocess {
+pub(super) struct PreprocessArgs {
     /// Folder of annotations: Label Studio's objects and exports, COCO, Ground Truth's manifests and
     /// masks, or masks [default: processing/input/annotations below the root]
     #[arg(long, value_name = "DIR")]
@@ -26,22 +26,22 @@ pub(super) struct Preprocess {
     /// report [default: processing/output below the root]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// The labelling configuration (XML), a project's JSON that holds it, or a labels.json: which
+    /// The labeling configuration (XML), a project's JSON that holds it, or a labels.json: which
     /// class has which number
     #[arg(long, value_name = "FILE")]
     label_config: Option<PathBuf>,
     /// Percent of the images for validation; which ones is decided by their names
-    #[arg(long, default_value = "20", value_name = "PERCENT", value_parser = percent)]
+    #[arg(long, default_value = "20", value_name = "PERCENT", value_parser = parse_percent)]
     train_test_split_ratio: f64,
     /// Percent of the images to keep for a test, in test and test_annotation
-    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = percent)]
+    #[arg(long, default_value = "0", value_name = "PERCENT", value_parser = parse_percent)]
     test_ratio: f64,
     /// Another seed gives another split
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// What to do with several annotations of one image
     #[arg(long, default_value = "ground-truth")]
-    several: Several,
+    several: AnnotationPolicy,
     /// Leave out images on which nothing was drawn; else they are background
     #[arg(long)]
     skip_empty: bool,
@@ -69,27 +69,29 @@ pub(super) struct Preprocess {
     max_pixels: u64,
 }
 
-impl Preprocess {
-    pub(super) fn settings(self, root: &MlRoot) -> preprocess::Settings {
-        preprocess::Settings {
-            annotations: self.annotations.unwrap_or_else(|| root.processing_input("annotations")),
-            images: self.images.unwrap_or_else(|| root.processing_input("images")),
-            output: self.output.unwrap_or_else(|| root.processing_output()),
+impl PreprocessArgs {
+    pub(super) fn into_settings(self, root: &MlRoot) -> preprocess::PreprocessSettings {
+        preprocess::PreprocessSettings {
+            annotations: self
+                .annotations
+                .unwrap_or_else(|| root.processing_input_folder("annotations")),
+            images: self.images.unwrap_or_else(|| root.processing_input_folder("images")),
+            output: self.output.unwrap_or_else(|| root.processing_output_folder()),
             label_config: self.label_config,
             format: self.format,
             attribute: self.attribute,
-            split: Split {
-                validation: self.train_test_split_ratio,
-                test: self.test_ratio,
+            split: SplitConfig {
+                validation_percent: self.train_test_split_ratio,
+                test_percent: self.test_ratio,
                 seed: self.seed,
             },
-            several: self.several,
+            annotation_policy: self.several,
             skip_empty: self.skip_empty,
             ignore: self.ignore,
             priority: self.priority,
             strict: self.strict,
             copy: self.copy,
-            limits: Limits { max_pixels: self.max_pixels },
+            limits: DecodeLimits { max_pixels: self.max_pixels },
             host: None,
         }
     }

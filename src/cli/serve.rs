@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::Inference;
+use super::InferenceArgs;
 use crate::sagemaker::MlRoot;
-use crate::serve::{BatchStrategy, Endpoint, Settings};
+use crate::serve::{BatchStrategy, EndpointKind, ServeSettings};
 
 #[derive(Debug, Args)]
-pub(super) struct Serve {
+pub(super) struct ServeArgs {
     /// Address to listen on
     #[arg(long, env = "MASKMAKER_HOST", default_value = "0.0.0.0")]
     host: IpAddr,
@@ -24,14 +24,14 @@ pub(super) struct Serve {
     bind_to_port: Option<u16>,
     /// Serve models that come and go by /models, as multi-model endpoints do
     #[arg(long, env = "SAGEMAKER_MULTI_MODEL", num_args = 0..=1, default_value_t = false,
-          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = boolean)]
+          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = parse_bool_flag)]
     multi_model: bool,
     /// What stands between clients and the server: realtime, serverless, async or batch; it decides the
     /// limits below [default: batch if SAGEMAKER_BATCH is true, else realtime]
     #[arg(long, env = "MASKMAKER_ENDPOINT", value_name = "KIND")]
-    endpoint: Option<Endpoint>,
+    endpoint: Option<EndpointKind>,
     #[arg(long, env = "SAGEMAKER_BATCH", hide = true, default_value_t = false,
-          action = clap::ArgAction::Set, value_parser = boolean)]
+          action = clap::ArgAction::Set, value_parser = parse_bool_flag)]
     batch: bool,
     #[arg(long, env = "SAGEMAKER_MAX_PAYLOAD_IN_MB", hide = true)]
     max_payload_in_mb: Option<u32>,
@@ -73,22 +73,22 @@ pub(super) struct Serve {
     /// Let requests name images as s3://BUCKET/KEY, which are read with the endpoint's role
     /// [default: true in batch transform]
     #[arg(long, env = "MASKMAKER_S3_REFERENCES", num_args = 0..=1, default_missing_value = "true",
-          value_parser = boolean)]
+          value_parser = parse_bool_flag)]
     s3_references: Option<bool>,
     /// Leave out the line that is logged for every request
     #[arg(long, env = "MASKMAKER_QUIET", num_args = 0..=1, default_value_t = false,
-          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = boolean)]
+          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = parse_bool_flag)]
     quiet: bool,
     /// Seconds that requests in flight may take after SIGTERM
     #[arg(long, env = "MASKMAKER_DRAIN_TIMEOUT", default_value_t = 25, value_name = "SECONDS",
           value_parser = clap::value_parser!(u64).range(1..=3600))]
     drain_timeout: u64,
     #[command(flatten)]
-    pub(super) inference: Inference,
+    pub(super) inference: InferenceArgs,
 }
 
 /// `true` or `false` in any case; an empty variable is as good as none.
-fn boolean(text: &str) -> Result<bool, String> {
+fn parse_bool_flag(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" => Ok(true),
         "false" | "0" | "" => Ok(false),
@@ -96,29 +96,29 @@ fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-impl Serve {
-    fn endpoint(&self) -> Endpoint {
-        let default = if self.batch { Endpoint::Batch } else { Endpoint::default() };
+impl ServeArgs {
+    fn endpoint_kind(&self) -> EndpointKind {
+        let default = if self.batch { EndpointKind::Batch } else { EndpointKind::default() };
         self.endpoint.unwrap_or(default)
     }
 
     /// Whether images in S3 may be named.
-    pub(super) fn references(&self) -> bool {
-        self.s3_references.unwrap_or(self.endpoint() == Endpoint::Batch)
+    pub(super) fn allows_s3_references(&self) -> bool {
+        self.s3_references.unwrap_or(self.endpoint_kind() == EndpointKind::Batch)
     }
 
-    pub(super) fn settings(&self, root: &MlRoot) -> Settings {
-        let defaults = Settings::of(self.endpoint(), self.max_payload_in_mb);
-        let bytes = |megabytes: u32| (megabytes as usize) << 20;
-        let max_body_bytes = self.max_body_mb.map_or(defaults.max_body_bytes, bytes);
+    pub(super) fn to_settings(&self, root: &MlRoot) -> ServeSettings {
+        let defaults = ServeSettings::for_endpoint(self.endpoint_kind(), self.max_payload_in_mb);
+        let megabytes_to_bytes = |megabytes: u32| (megabytes as usize) << 20;
+        let max_body_bytes = self.max_body_mb.map_or(defaults.max_body_bytes, megabytes_to_bytes);
         let defaults = defaults.with_max_body_bytes(max_body_bytes);
-        Settings {
+        ServeSettings {
             host: self.host,
             port: self.port.or(self.bind_to_port).unwrap_or(defaults.port),
-            model: root.model(),
+            model_dir: root.model_folder(),
             multi_model: self.multi_model,
             models_bytes: self.models_mb.map(|megabytes| megabytes << 20),
-            max_reply_bytes: self.max_reply_mb.map_or(defaults.max_reply_bytes, bytes),
+            max_reply_bytes: self.max_reply_mb.map_or(defaults.max_reply_bytes, megabytes_to_bytes),
             max_compute: self.max_seconds.map_or(defaults.max_compute, Duration::from_secs),
             max_wait: Duration::from_secs(self.max_wait),
             max_pixels: self.inference.max_pixels,
@@ -140,14 +140,14 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Parser)]
-    struct Line {
+    struct TestCli {
         #[command(flatten)]
-        serve: Serve,
+        serve: ServeArgs,
     }
 
-    fn settings(arguments: &[&str]) -> Settings {
-        let line = Line::parse_from(["serve"].iter().chain(arguments));
-        line.serve.settings(&MlRoot::new("/ml"))
+    fn settings(arguments: &[&str]) -> ServeSettings {
+        let cli = TestCli::parse_from(["serve"].iter().chain(arguments));
+        cli.serve.to_settings(&MlRoot::new("/ml"))
     }
 
     #[test]
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn images_in_s3_may_be_named_in_batch_transform_alone_unless_it_is_said() {
         let references = |arguments: &[&str]| {
-            Line::parse_from(["serve"].iter().chain(arguments)).serve.references()
+            TestCli::parse_from(["serve"].iter().chain(arguments)).serve.allows_s3_references()
         };
         assert!(!references(&[]));
         assert!(references(&["--batch", "true"]));

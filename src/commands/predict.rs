@@ -2,44 +2,44 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::console::say;
+use crate::console::print_stdout;
 use crate::error::{Error, Problems, Result};
-use crate::files::{read, write_atomically};
-use crate::imaging::{Limits, decode_upright, encode_mask, encode_png};
-use crate::inference::{Ask, Engine, Options, Segment};
-use crate::render::overlay;
+use crate::files::{read_file, write_atomically};
+use crate::imaging::{DecodeLimits, decode_upright, encode_mask, encode_png};
+use crate::inference::{Engine, EngineOptions, Segment, SegmentOptions};
+use crate::render::draw_overlay;
 
-/// Writes `<name>.mask.png` (class ids) and `<name>.overlay.png` (colours and legend) for every
+/// Writes `<name>.mask.png` (class ids) and `<name>.overlay.png` (colors and legend) for every
 /// image into `output`, or beside the image. An image that fails does not stop the others.
-pub fn run(
-    model: &Path,
+pub fn run_predict(
+    model_folder: &Path,
     images: &[PathBuf],
     output: Option<&Path>,
-    limits: Limits,
-    options: Options,
+    limits: DecodeLimits,
+    options: EngineOptions,
 ) -> Result<()> {
-    let targets = targets(images, output)?;
-    let mut engine = Engine::load(model, options)?;
-    let names = engine.about().class_names.clone();
+    let stems = target_stems(images, output)?;
+    let mut engine = Engine::load(model_folder, options)?;
+    let class_names = engine.info().class_names.clone();
     let mut problems = Problems::new();
-    for (image, target) in images.iter().zip(targets) {
-        problems.check(predict(&mut engine, &names, image, &target, limits));
+    for (image, target) in images.iter().zip(stems) {
+        problems.record_err(predict_image(&mut engine, &class_names, image, &target, limits));
     }
     problems.into_result()
 }
 
 /// The path of each image's results without their endings.
-fn targets(images: &[PathBuf], output: Option<&Path>) -> Result<Vec<PathBuf>> {
+fn target_stems(images: &[PathBuf], output: Option<&Path>) -> Result<Vec<PathBuf>> {
     let mut problems = Problems::new();
     let mut targets: Vec<PathBuf> = Vec::new();
     for image in images {
         let stem = image.file_stem().unwrap_or_default();
         let folder = output.or(image.parent()).unwrap_or(Path::new("."));
         let target = folder.join(stem);
-        if let Some(other) = targets.iter().position(|earlier| *earlier == target) {
+        if let Some(earlier_index) = targets.iter().position(|earlier| *earlier == target) {
             problems.push(format!(
                 "{} and {} would both write {}.mask.png; predict them into different folders",
-                images[other].display(),
+                images[earlier_index].display(),
                 image.display(),
                 target.display()
             ));
@@ -50,29 +50,34 @@ fn targets(images: &[PathBuf], output: Option<&Path>) -> Result<Vec<PathBuf>> {
     Ok(targets)
 }
 
-fn predict(
+fn predict_image(
     engine: &mut Engine,
-    names: &[String],
+    class_names: &[String],
     path: &Path,
-    target: &Path,
-    limits: Limits,
+    target_stem: &Path,
+    limits: DecodeLimits,
 ) -> Result<()> {
-    let image = decode_upright(&read(path)?, limits)
+    let image = decode_upright(&read_file(path)?, limits)
         .map_err(|cause| Error::input(format!("{}: {cause}", path.display())))?;
-    let answers = engine.segment(&[&image], &Ask::default());
-    let answer = answers.map_err(|error| error.within(path.display()))?.pop();
-    let ids = answer.ok_or_else(|| Error::internal("the engine answered nothing"))?.ids;
-    let mask = ending(target, "mask.png");
-    let picture = ending(target, "overlay.png");
-    write_atomically(&mask, &encode_mask(&ids))?;
-    write_atomically(&picture, &encode_png(&overlay(&image, &ids, names)))?;
-    say(format_args!("{} -> {}, {}", path.display(), mask.display(), picture.display()));
+    let segmentations = engine.segment(&[&image], &SegmentOptions::default());
+    let segmentation = segmentations.map_err(|error| error.with_context(path.display()))?.pop();
+    let ids = segmentation.ok_or_else(|| Error::internal("the engine answered nothing"))?.ids;
+    let mask_path = append_ending(target_stem, "mask.png");
+    let overlay_path = append_ending(target_stem, "overlay.png");
+    write_atomically(&mask_path, &encode_mask(&ids))?;
+    write_atomically(&overlay_path, &encode_png(&draw_overlay(&image, &ids, class_names)))?;
+    print_stdout(format_args!(
+        "{} -> {}, {}",
+        path.display(),
+        mask_path.display(),
+        overlay_path.display()
+    ));
     Ok(())
 }
 
 /// Appends, because a name may itself hold a dot.
-fn ending(target: &Path, ending: &str) -> PathBuf {
-    let mut name = target.as_os_str().to_owned();
+fn append_ending(stem: &Path, ending: &str) -> PathBuf {
+    let mut name = stem.as_os_str().to_owned();
     name.push(".");
     name.push(ending);
     PathBuf::from(name)

@@ -1,59 +1,60 @@
 //! `maskmaker preprocess`: annotations become masks, in the channels that `train` reads.
 
-use crate::console::{note, say};
+use crate::console::{print_stderr, print_stdout};
 use crate::error::{Error, Result};
-use crate::preprocess::{self, Settings};
-use crate::sagemaker::{MlRoot, ProcessingJob, Stop};
+use crate::preprocess::{self, PreprocessSettings};
+use crate::sagemaker::{MlRoot, ProcessingJob, StopSignal};
 
 /// Writes the channels and says what is in them; in a processing job also to SageMaker.
-pub fn run(root: &MlRoot, settings: Settings) -> Result<()> {
-    let stop = Stop::listen()?;
+pub fn run_preprocess(root: &MlRoot, settings: PreprocessSettings) -> Result<()> {
+    let stop = StopSignal::listen()?;
     let job = ProcessingJob::read(root)?;
     let host = job.as_ref().and_then(|job| job.host.clone());
     let output = settings.output.clone();
-    let result = preprocess::run(&Settings { host, ..settings }, &stop);
+    let result = preprocess::write_channels(&PreprocessSettings { host, ..settings }, &stop);
     let message = match &result {
         Ok(report) => report.summary().join("\n"),
         Err(error) => error.to_string(),
     };
     if let Some(job) = job
-        && let Err(error) = job.say(root, &message)
+        && let Err(error) = job.write_exit_message(root, &message)
     {
         // The masks matter more than the message about them.
-        note(format_args!("warning: {error}"));
+        print_stderr(format_args!("warning: {error}"));
     }
     let report = result?;
     for line in report.summary() {
-        say(line);
+        print_stdout(line);
     }
-    say(format_args!("-> {}", output.display()));
+    print_stdout(format_args!("-> {}", output.display()));
     Ok(())
 }
 
 /// A share in percent, as `--train-test-split-ratio 20`.
-pub fn percent(text: &str) -> Result<f64, String> {
-    let number: Option<f64> = text.trim().trim_end_matches('%').trim_end().parse().ok();
-    match number {
-        Some(number) if (0.0..=100.0).contains(&number) => {
-            if number > 0.0 && number < 1.0 {
+pub fn parse_percent(text: &str) -> Result<f64, String> {
+    let percentage: Option<f64> = text.trim().trim_end_matches('%').trim_end().parse().ok();
+    match percentage {
+        Some(percentage) if (0.0..=100.0).contains(&percentage) => {
+            if percentage > 0.0 && percentage < 1.0 {
                 // 0.2 is how other programs write 20 percent.
                 return Err(format!(
                     "{text} percent is less than one image in a hundred; for {} percent write {0}",
-                    100.0 * number
+                    100.0 * percentage
                 ));
             }
-            Ok(number)
+            Ok(percentage)
         }
         _ => Err("allowed is a percentage from 0 to 100".to_owned()),
     }
 }
 
 /// The settings, whose shares must leave something to train on.
-pub fn check(settings: Settings) -> Result<Settings> {
-    let (validation, test) = (settings.split.validation, settings.split.test);
-    if validation + test >= 100.0 {
+pub fn check_split_shares(settings: PreprocessSettings) -> Result<PreprocessSettings> {
+    let (validation_percent, test_percent) =
+        (settings.split.validation_percent, settings.split.test_percent);
+    if validation_percent + test_percent >= 100.0 {
         return Err(Error::input(format!(
-            "--train-test-split-ratio {validation} and --test-ratio {test} leave nothing to train on; together they \
+            "--train-test-split-ratio {validation_percent} and --test-ratio {test_percent} leave nothing to train on; together they \
              must be less than 100"
         )));
     }
@@ -66,18 +67,18 @@ mod tests {
 
     #[test]
     fn shares_are_percentages() {
-        assert_eq!(percent("20"), Ok(20.0));
-        assert_eq!(percent(" 12.5 % "), Ok(12.5));
-        assert_eq!(percent("0"), Ok(0.0));
-        for (text, said) in [
+        assert_eq!(parse_percent("20"), Ok(20.0));
+        assert_eq!(parse_percent(" 12.5 % "), Ok(12.5));
+        assert_eq!(parse_percent("0"), Ok(0.0));
+        for (text, expected) in [
             ("0.2", "for 20 percent write 20"),
             ("101", "0 to 100"),
             ("-1", "0 to 100"),
             ("NaN", "0 to 100"),
             ("x", "0 to 100"),
         ] {
-            let error = percent(text).unwrap_err();
-            assert!(error.contains(said), "{text}: {error}");
+            let error = parse_percent(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
         }
     }
 }

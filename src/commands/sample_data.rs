@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use crate::console::say;
+use crate::console::print_stdout;
 use crate::data::synthetic::SampleData;
 use crate::error::Result;
 
 /// Writes the data set into `folder` and says what is there.
-pub fn run(folder: &Path, options: &SampleData) -> Result<()> {
+pub fn write_sample_data(folder: &Path, options: &SampleData) -> Result<()> {
     let summary = options.write(folder)?;
-    say(format_args!(
+    print_stdout(format_args!(
         "{} images to train on, {} to validate on, in {}",
         summary.train,
         summary.validation,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::objects::Object;
+use super::objects::CachedObject;
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -13,17 +13,17 @@ pub enum Content {
     /// A file.
     File(PathBuf),
     /// An object, kept on disk as long as there is room.
-    Object(Object),
+    Object(CachedObject),
 }
 
 impl Content {
     /// All bytes.
     pub fn read(&self) -> Result<Vec<u8>> {
         match self {
-            Self::File(path) => files::read(path),
-            Self::Object(object) => {
-                object.read().map_err(|failure| Error::from(failure).within(object.line()))
-            }
+            Self::File(path) => files::read_file(path),
+            Self::Object(object) => object
+                .read()
+                .map_err(|error| Error::from(error).with_context(object.manifest_line())),
         }
     }
 

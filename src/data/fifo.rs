@@ -14,22 +14,22 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
-use crate::console::note;
-use crate::sagemaker::Stop;
+use crate::console::print_stderr;
+use crate::sagemaker::StopSignal;
 
 /// The longest that a request to stop goes unnoticed.
-const SLICE: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Time between lines that say what is waited for.
-const REPORT: Duration = Duration::from_secs(30);
+const REPORT_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How long a stream may bring nothing, and who may end the waiting.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience<'a> {
+pub struct WaitLimits<'a> {
     /// The longest time without a byte.
-    pub idle: Duration,
+    pub idle_timeout: Duration,
     /// Whether someone asked the job to stop.
-    pub stop: &'a Stop,
+    pub stop: &'a StopSignal,
 }
 
 /// A FIFO that may not exist yet.
@@ -37,27 +37,27 @@ pub struct Patience<'a> {
 pub struct Fifo<'a> {
     path: PathBuf,
     file: Option<File>,
-    patience: Patience<'a>,
+    limits: WaitLimits<'a>,
     /// When the last byte came, or reading began.
-    since: Instant,
-    reported: Instant,
-    bytes: u64,
+    last_byte_at: Instant,
+    last_note_at: Instant,
+    bytes_read: u64,
 }
 
 impl<'a> Fifo<'a> {
     /// Reads from `path` as soon as it is there and has a writer.
-    pub fn new(path: PathBuf, patience: Patience<'a>) -> Self {
+    pub fn new(path: PathBuf, limits: WaitLimits<'a>) -> Self {
         let now = Instant::now();
-        Self { path, file: None, patience, since: now, reported: now, bytes: 0 }
+        Self { path, file: None, limits, last_byte_at: now, last_note_at: now, bytes_read: 0 }
     }
 
     /// Bytes read so far.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
+    pub fn bytes_read(&self) -> u64 {
+        self.bytes_read
     }
 
     /// Opens it if it exists.
-    fn open(&mut self) -> io::Result<Option<&File>> {
+    fn open_if_exists(&mut self) -> io::Result<Option<&File>> {
         if self.file.is_none() {
             let mut options = OpenOptions::new();
             options.read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed());
@@ -74,28 +74,28 @@ impl<'a> Fifo<'a> {
     }
 
     /// Whether to wait on.
-    fn wait(&mut self) -> io::Result<()> {
-        if self.patience.stop.is_requested() {
+    fn check_limits(&mut self) -> io::Result<()> {
+        if self.limits.stop.is_requested() {
             return Err(io::Error::other("the job was asked to stop"));
         }
-        let (waited, limit) = (self.since.elapsed(), self.patience.idle);
+        let (waited, limit) = (self.last_byte_at.elapsed(), self.limits.idle_timeout);
         if waited >= limit {
             return Err(io::Error::new(
                 ErrorKind::TimedOut,
                 format!(
                     "{} for {} s; look at the job's role and at the manifest's S3 URIs, or set \
                      MASKMAKER_PIPE_TIMEOUT to more seconds",
-                    self.missing(),
+                    self.describe_wait(),
                     limit.as_secs()
                 ),
             ));
         }
-        if waited >= REPORT && self.reported.elapsed() >= REPORT {
-            self.reported = Instant::now();
-            note(format_args!(
+        if waited >= REPORT_INTERVAL && self.last_note_at.elapsed() >= REPORT_INTERVAL {
+            self.last_note_at = Instant::now();
+            print_stderr(format_args!(
                 "waiting for {}: {} for {} s; the job fails after {} s",
                 self.path.display(),
-                self.missing(),
+                self.describe_wait(),
                 waited.as_secs(),
                 limit.as_secs()
             ));
@@ -104,8 +104,8 @@ impl<'a> Fifo<'a> {
     }
 
     /// What is waited for.
-    fn missing(&self) -> String {
-        match (&self.file, self.bytes) {
+    fn describe_wait(&self) -> String {
+        match (&self.file, self.bytes_read) {
             (None, _) => "it did not exist".to_owned(),
             (_, 0) => "nothing was written to it".to_owned(),
             (_, bytes) => format!("nothing was written to it after {bytes} bytes"),
@@ -119,24 +119,25 @@ impl Read for Fifo<'_> {
             return Ok(0);
         }
         loop {
-            self.wait()?;
-            let Some(mut file) = self.open()? else {
-                thread::sleep(SLICE);
+            self.check_limits()?;
+            let Some(mut file) = self.open_if_exists()? else {
+                thread::sleep(POLL_INTERVAL);
                 continue;
             };
             // As long as no writer ever came there is no event. Without asking, a read would say that the
             // stream has ended.
-            let slice = Timespec { tv_sec: 0, tv_nsec: i64::from(SLICE.subsec_nanos()) };
-            match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&slice)) {
+            let poll_timeout =
+                Timespec { tv_sec: 0, tv_nsec: i64::from(POLL_INTERVAL.subsec_nanos()) };
+            match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&poll_timeout)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => continue,
                 Ok(_) => {}
                 Err(cause) => return Err(cause.into()),
             }
             match file.read(buffer) {
-                Ok(got) => {
-                    self.since = Instant::now();
-                    self.bytes += got as u64;
-                    return Ok(got);
+                Ok(count) => {
+                    self.last_byte_at = Instant::now();
+                    self.bytes_read += count as u64;
+                    return Ok(count);
                 }
                 Err(cause)
                     if matches!(cause.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}

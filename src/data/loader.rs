@@ -11,17 +11,17 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
-use super::augment::Recipe;
-use super::random::{Counters, Purpose, generator};
-use super::sample::{Sample, Unusable};
-use super::waiting::Waiting;
+use super::augment::Transforms;
+use super::random::{Purpose, RngKey, generator};
+use super::sample::{Sample, SampleError};
+use super::wait_timer::WaitTimer;
 use crate::error::{Error, Result};
 
 /// Batches that are being made or wait, finished, for the training thread.
-const AHEAD: usize = 3;
+const MAX_PREFETCHED_BATCHES: usize = 3;
 
 /// Bytes that those may have together, as long as one batch has fewer.
-const AHEAD_BYTES: usize = 1 << 30;
+const MAX_PREFETCHED_BYTES: usize = 1 << 30;
 
 /// Images and masks of one training step, as bytes (`docs/architecture.md#bytes-to-the-device`).
 #[derive(Debug)]
@@ -38,11 +38,11 @@ pub struct Batch {
 
 /// All that decides what an epoch's batches hold.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct DataLoaderConfig {
     /// The training samples, in a fixed order.
     pub samples: Arc<Vec<Sample>>,
     /// Scale, crop and augmentations.
-    pub recipe: Recipe,
+    pub transforms: Transforms,
     /// Images per batch.
     pub batch_size: usize,
     /// Fixes order, augmentation and dropout.
@@ -52,166 +52,174 @@ pub struct Plan {
 /// A place in the sequence of all batches; it knows no rank
 /// (`docs/architecture.md#counted-randomness`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Position {
+pub struct BatchPosition {
     /// Epochs, from 0.
     pub epoch: u64,
     /// Batches of the epoch, from 0.
     pub step: usize,
 }
 
-impl Plan {
+impl DataLoaderConfig {
     /// Batches per epoch: a short last one is dropped unless it is the only one
     /// (`docs/architecture.md#whole-batches`).
-    pub fn batches(&self) -> usize {
+    pub fn batches_per_epoch(&self) -> usize {
         (self.samples.len() / self.batch_size).max(usize::from(!self.samples.is_empty()))
     }
 
     /// Indices of an epoch's samples in the order of the batches.
-    fn order(&self, epoch: u64) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.samples.len()).collect();
-        order.shuffle(&mut generator(self.seed, Purpose::Order, epoch, 0));
-        order.truncate(self.batches() * self.batch_size);
-        order
+    fn shuffled_indices(&self, epoch: u64) -> Vec<usize> {
+        let mut indices: Vec<usize> = (0..self.samples.len()).collect();
+        indices.shuffle(&mut generator(self.seed, Purpose::Shuffle, epoch, 0));
+        indices.truncate(self.batches_per_epoch() * self.batch_size);
+        indices
     }
 
     /// Starts loading at `first`, up to the end of epoch `epochs` - 1. The batches come in their order
     /// whatever the thread count, and do not depend on where loading started. At the end of an epoch
     /// the next one's first batches are loaded at once, so that they are ready after a validation.
-    pub fn start(&self, first: Position, epochs: u64) -> Result<Loader> {
-        let batches = self.batches();
-        let before = first.step as u64 + first.epoch * batches as u64;
-        let left = (epochs * batches as u64).saturating_sub(before) as usize;
+    pub fn start(&self, start: BatchPosition, epochs: u64) -> Result<DataLoader> {
+        let batches_per_epoch = self.batches_per_epoch();
+        let batches_before = start.step as u64 + start.epoch * batches_per_epoch as u64;
+        let batches_left =
+            (epochs * batches_per_epoch as u64).saturating_sub(batches_before) as usize;
         // Each lane makes every `count`-th batch. While it hands one over, it makes no other: a
         // batch is in the making or waits, never both.
-        let count = lanes(self.batch_bytes());
-        let lanes = (0..count).map(|lane| {
-            let (send, receive) = sync_channel(0);
-            let plan = self.clone();
+        let num_workers = count_workers(self.batch_bytes());
+        let receivers = (0..num_workers).map(|worker| {
+            let (sender, receiver) = sync_channel(0);
+            let config = self.clone();
             thread::Builder::new()
-                .name(format!("loader {lane}"))
-                .spawn(move || plan.run(first, epochs, (lane, count), &send))
+                .name(format!("loader {worker}"))
+                .spawn(move || config.run_worker(start, epochs, (worker, num_workers), &sender))
                 .map_err(|cause| {
                     Error::internal(format!("cannot start the loader's thread: {cause}"))
                 })?;
-            Ok(receive)
+            Ok(receiver)
         });
-        Ok(Loader { lanes: lanes.collect::<Result<_>>()?, next: 0, left, waiting: Waiting::new() })
+        Ok(DataLoader {
+            worker_receivers: receivers.collect::<Result<_>>()?,
+            next_worker: 0,
+            batches_left,
+            wait_timer: WaitTimer::new(),
+        })
     }
 
     /// Bytes of a batch's images and masks.
     fn batch_bytes(&self) -> usize {
-        let crop = self.recipe.crop_size as usize;
-        self.batch_size.min(self.samples.len()) * crop * crop * 4
+        let crop_size = self.transforms.crop_size as usize;
+        self.batch_size.min(self.samples.len()) * crop_size * crop_size * 4
     }
 
     /// Makes every `lanes`-th batch from `first` on, beginning with number `lane`.
-    fn run(
+    fn run_worker(
         &self,
-        first: Position,
+        start: BatchPosition,
         epochs: u64,
-        (lane, lanes): (usize, usize),
-        send: &SyncSender<Result<Batch>>,
+        (worker, num_workers): (usize, usize),
+        sender: &SyncSender<Result<Batch>>,
     ) {
-        let mut step = first.step + lane;
-        for epoch in first.epoch..epochs {
-            let order = self.order(epoch);
-            for indices in order.chunks(self.batch_size).skip(step).step_by(lanes) {
-                let batch = self.load(indices, epoch);
+        let mut step = start.step + worker;
+        for epoch in start.epoch..epochs {
+            let indices = self.shuffled_indices(epoch);
+            for batch_indices in indices.chunks(self.batch_size).skip(step).step_by(num_workers) {
+                let batch = self.load_batch(batch_indices, epoch);
                 let failed = batch.is_err();
                 // The receiver is gone when training ended early.
-                if send.send(batch).is_err() || failed {
+                if sender.send(batch).is_err() || failed {
                     return;
                 }
-                step += lanes;
+                step += num_workers;
             }
-            step = step.saturating_sub(self.batches());
+            step = step.saturating_sub(self.batches_per_epoch());
         }
     }
 
-    fn load(&self, indices: &[usize], epoch: u64) -> Result<Batch> {
-        let crop = self.recipe.crop_size as usize;
-        let mut pixels = vec![0; indices.len() * crop * crop * 3];
-        let mut ids = vec![0; indices.len() * crop * crop];
+    fn load_batch(&self, indices: &[usize], epoch: u64) -> Result<Batch> {
+        let crop_size = self.transforms.crop_size as usize;
+        let mut pixels = vec![0; indices.len() * crop_size * crop_size * 3];
+        let mut ids = vec![0; indices.len() * crop_size * crop_size];
         pixels
-            .par_chunks_exact_mut(crop * crop * 3)
-            .zip(ids.par_chunks_exact_mut(crop * crop))
+            .par_chunks_exact_mut(crop_size * crop_size * 3)
+            .zip(ids.par_chunks_exact_mut(crop_size * crop_size))
             .zip(indices)
-            .try_for_each(|((pixels, ids), &index)| self.cut(index, epoch, pixels, ids))?;
-        let seed = |&index: &usize| {
+            .try_for_each(|((pixels, ids), &index)| self.write_crop(index, epoch, pixels, ids))?;
+        let dropout_seed = |&index: &usize| {
             generator(self.seed, Purpose::Dropout, epoch, index as u64).random::<u64>()
         };
-        let dropout_seeds = indices.iter().map(seed).collect();
-        Ok(Batch { pixels, ids, dropout_seeds, crop_size: self.recipe.crop_size })
+        let dropout_seeds = indices.iter().map(dropout_seed).collect();
+        Ok(Batch { pixels, ids, dropout_seeds, crop_size: self.transforms.crop_size })
     }
 
     /// What the network sees of a sample in an epoch, both from 0: pixels and class ids.
-    pub fn crop(&self, index: usize, epoch: u64) -> Result<(RgbImage, GrayImage)> {
-        let side = self.recipe.crop_size;
-        let (mut pixels, mut ids) = (RgbImage::new(side, side), GrayImage::new(side, side));
-        self.cut(index, epoch, &mut pixels, &mut ids)?;
+    pub fn load_crop(&self, index: usize, epoch: u64) -> Result<(RgbImage, GrayImage)> {
+        let crop_size = self.transforms.crop_size;
+        let (mut pixels, mut ids) =
+            (RgbImage::new(crop_size, crop_size), GrayImage::new(crop_size, crop_size));
+        self.write_crop(index, epoch, &mut pixels, &mut ids)?;
         Ok((pixels, ids))
     }
 
     /// One sample of an epoch.
-    fn cut(
+    fn write_crop(
         &self,
         index: usize,
         epoch: u64,
         pixels: &mut [u8],
         ids: &mut [u8],
-    ) -> Result<(), Unusable> {
+    ) -> Result<(), SampleError> {
         let sample = &self.samples[index];
         // Whatever fails, the audit read it before; it changed since.
-        let (picture, mask) = sample.open()?;
-        let counters = Counters { seed: self.seed, epoch, sample: index as u64 };
-        self.recipe
-            .apply(counters, (&picture, &mask), (pixels, ids))
+        let (lazy_image, mask) = sample.open()?;
+        let rng_key = RngKey { seed: self.seed, epoch, sample_index: index as u64 };
+        self.transforms
+            .apply(rng_key, (&lazy_image, &mask), (pixels, ids))
             .map_err(|error| sample.unreadable(&error))
     }
 }
 
 /// How many batches may be in the making or wait: at least one.
-fn lanes(batch_bytes: usize) -> usize {
-    (AHEAD_BYTES / batch_bytes.max(1)).clamp(1, AHEAD)
+fn count_workers(batch_bytes: usize) -> usize {
+    (MAX_PREFETCHED_BYTES / batch_bytes.max(1)).clamp(1, MAX_PREFETCHED_BATCHES)
 }
 
 /// The batches from a position on, in order. Dropping it ends the loading.
 #[derive(Debug)]
-pub struct Loader {
-    lanes: Vec<Receiver<Result<Batch>>>,
+pub struct DataLoader {
+    worker_receivers: Vec<Receiver<Result<Batch>>>,
     /// The lane that makes the next batch.
-    next: usize,
-    left: usize,
-    waiting: Waiting,
+    next_worker: usize,
+    batches_left: usize,
+    wait_timer: WaitTimer,
 }
 
-impl Loader {
+impl DataLoader {
     /// The share of the time since [`starvation`](Self::starvation) was last asked that the training
     /// thread waited for data, 0 to 1.
     pub fn waiting_share(&self) -> Option<f64> {
-        self.waiting.share(Instant::now())
+        self.wait_timer.wait_share(Instant::now())
     }
 
     /// What to say if the training thread waited for data for much of the time since this was last
     /// asked, and what to do about it; to be asked at the end of each epoch's training, before its
     /// validation.
-    pub fn starvation(&mut self) -> Option<String> {
-        self.waiting.report(Instant::now())
+    pub fn starvation_warning(&mut self) -> Option<String> {
+        self.wait_timer.take_warning(Instant::now())
     }
 }
 
-impl Iterator for Loader {
+impl Iterator for DataLoader {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.left = self.left.checked_sub(1)?;
-        let asked = Instant::now();
-        let lost = || Err(Error::internal("the loader's thread ended early"));
-        let batch = self.lanes[self.next].recv().unwrap_or_else(|_| lost());
-        self.waiting.waited(asked, Instant::now());
-        self.next = (self.next + 1) % self.lanes.len();
+        self.batches_left = self.batches_left.checked_sub(1)?;
+        let requested_at = Instant::now();
+        let worker_error = || Err(Error::internal("the loader's thread ended early"));
+        let batch =
+            self.worker_receivers[self.next_worker].recv().unwrap_or_else(|_| worker_error());
+        self.wait_timer.record_wait(requested_at, Instant::now());
+        self.next_worker = (self.next_worker + 1) % self.worker_receivers.len();
         if batch.is_err() {
-            self.left = 0;
+            self.batches_left = 0;
         }
         Some(batch)
     }
@@ -224,37 +232,40 @@ mod tests {
     use crate::data::synthetic::SampleData;
     use crate::sagemaker::hyperparameters::Augmentations;
 
-    fn plan(batch_size: usize) -> (tempfile::TempDir, Plan) {
+    fn small_config(batch_size: usize) -> (tempfile::TempDir, DataLoaderConfig) {
         let folder = tempfile::tempdir().unwrap();
         SampleData { images: 8, size: 64, seed: 5 }.write(folder.path()).unwrap();
-        let split = crate::sagemaker::channels::Split {
+        let split = crate::sagemaker::channels::SplitFolders {
             name: "train",
             images: folder.path().join("train"),
             masks: folder.path().join("train_annotation"),
         };
-        let samples =
-            Arc::new(crate::data::source::pair(&split, &mut crate::error::Problems::new()));
-        let recipe =
-            Recipe { base_size: 48, crop_size: 32, augmentations: Augmentations::default() };
-        (folder, Plan { samples, recipe, batch_size, seed: 1 })
+        let samples = Arc::new(crate::data::pairing::pair_images_and_masks(
+            &split,
+            &mut crate::error::Problems::new(),
+        ));
+        let transforms =
+            Transforms { base_size: 48, crop_size: 32, augmentations: Augmentations::default() };
+        (folder, DataLoaderConfig { samples, transforms, batch_size, seed: 1 })
     }
 
     /// All that a step sees of the batches from a position on.
-    fn seen(
-        plan: &Plan,
+    fn load_batches(
+        config: &DataLoaderConfig,
         epoch: u64,
         step: usize,
         epochs: u64,
     ) -> Vec<(Vec<u8>, Vec<u8>, Vec<u64>)> {
-        let batches = plan.start(Position { epoch, step }, epochs).unwrap().map(Result::unwrap);
+        let batches =
+            config.start(BatchPosition { epoch, step }, epochs).unwrap().map(Result::unwrap);
         batches.map(|batch| (batch.pixels, batch.ids, batch.dropout_seeds)).collect()
     }
 
     #[test]
     fn a_short_last_batch_is_dropped_unless_it_is_the_only_one() {
         for (size, batches, images) in [(4, 1, 4), (5, 1, 5), (2, 3, 2), (100, 1, 6)] {
-            let (_folder, plan) = plan(size);
-            let loaded = seen(&plan, 0, 0, 1);
+            let (_folder, config) = small_config(size);
+            let loaded = load_batches(&config, 0, 0, 1);
             assert_eq!(loaded.len(), batches);
             assert_eq!(loaded[0].2.len(), images);
             assert_eq!(loaded[0].0.len(), images * 32 * 32 * 3);
@@ -263,47 +274,54 @@ mod tests {
 
     #[test]
     fn an_epoch_is_the_same_each_time_and_unlike_the_next() {
-        let (_folder, plan) = plan(3);
-        assert_eq!(seen(&plan, 0, 0, 1), seen(&plan, 0, 0, 1));
-        assert_ne!(seen(&plan, 0, 0, 1), seen(&plan, 1, 0, 2));
+        let (_folder, config) = small_config(3);
+        assert_eq!(load_batches(&config, 0, 0, 1), load_batches(&config, 0, 0, 1));
+        assert_ne!(load_batches(&config, 0, 0, 1), load_batches(&config, 1, 0, 2));
     }
 
     #[test]
     fn batches_do_not_depend_on_where_loading_started() {
         for batch_size in [1, 2, 3, 4] {
-            let (_folder, mut plan) = plan(batch_size);
-            plan.recipe.augmentations = Augmentations::all();
-            let (epochs, batches) = (3, plan.batches());
-            let all = seen(&plan, 0, 0, epochs);
-            assert_eq!(all.len(), 3 * batches);
+            let (_folder, mut config) = small_config(batch_size);
+            config.transforms.augmentations = Augmentations::all_at_default();
+            let (epochs, batches_per_epoch) = (3, config.batches_per_epoch());
+            let all = load_batches(&config, 0, 0, epochs);
+            assert_eq!(all.len(), 3 * batches_per_epoch);
             for start in 0..=all.len() {
-                let (epoch, step) = ((start / batches) as u64, start % batches);
-                assert_eq!(seen(&plan, epoch, step, epochs), all[start..], "from batch {start}");
+                let (epoch, step) = ((start / batches_per_epoch) as u64, start % batches_per_epoch);
+                assert_eq!(
+                    load_batches(&config, epoch, step, epochs),
+                    all[start..],
+                    "from batch {start}"
+                );
             }
             // The end of an epoch is also the start of the next one.
-            assert_eq!(seen(&plan, 0, batches, epochs), all[batches..]);
+            assert_eq!(
+                load_batches(&config, 0, batches_per_epoch, epochs),
+                all[batches_per_epoch..]
+            );
         }
     }
 
     #[test]
     fn batches_do_not_depend_on_the_number_of_threads() {
-        let (_folder, mut plan) = plan(3);
-        plan.recipe.augmentations = Augmentations::all();
-        let order = plan.order(2);
-        let with = |threads| {
+        let (_folder, mut config) = small_config(3);
+        config.transforms.augmentations = Augmentations::all_at_default();
+        let order = config.shuffled_indices(2);
+        let pixels_with = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| plan.load(&order, 2).unwrap().pixels)
+            pool.install(|| config.load_batch(&order, 2).unwrap().pixels)
         };
-        assert_eq!(with(1), with(5));
+        assert_eq!(pixels_with(1), pixels_with(5));
     }
 
     #[test]
     fn a_crop_by_itself_is_that_of_the_batch() {
-        let (_folder, mut plan) = plan(6);
-        plan.recipe.augmentations = Augmentations::all();
-        let batch = plan.load(&plan.order(2), 2).unwrap();
-        for (place, index) in plan.order(2).into_iter().enumerate() {
-            let (pixels, ids) = plan.crop(index, 2).unwrap();
+        let (_folder, mut config) = small_config(6);
+        config.transforms.augmentations = Augmentations::all_at_default();
+        let batch = config.load_batch(&config.shuffled_indices(2), 2).unwrap();
+        for (place, index) in config.shuffled_indices(2).into_iter().enumerate() {
+            let (pixels, ids) = config.load_crop(index, 2).unwrap();
             assert!(pixels.as_raw()[..] == batch.pixels[place * 32 * 32 * 3..][..32 * 32 * 3]);
             assert!(ids.as_raw()[..] == batch.ids[place * 32 * 32..][..32 * 32]);
         }
@@ -311,28 +329,31 @@ mod tests {
 
     #[test]
     fn batches_ahead_are_bounded_in_number_and_in_bytes() {
-        assert_eq!(lanes(16 * 240 * 240 * 4), AHEAD);
-        assert_eq!(lanes(AHEAD_BYTES / 2), 2);
-        assert_eq!(lanes(AHEAD_BYTES / 2 + 1), 1);
-        assert_eq!(lanes(AHEAD_BYTES * 9), 1);
-        let (_folder, plan) = plan(100);
-        assert_eq!(plan.batch_bytes(), 6 * 32 * 32 * 4, "the only batch is short");
+        assert_eq!(count_workers(16 * 240 * 240 * 4), MAX_PREFETCHED_BATCHES);
+        assert_eq!(count_workers(MAX_PREFETCHED_BYTES / 2), 2);
+        assert_eq!(count_workers(MAX_PREFETCHED_BYTES / 2 + 1), 1);
+        assert_eq!(count_workers(MAX_PREFETCHED_BYTES * 9), 1);
+        let (_folder, config) = small_config(100);
+        assert_eq!(config.batch_bytes(), 6 * 32 * 32 * 4, "the only batch is short");
     }
 
     #[test]
     fn a_file_that_vanished_after_the_audit_is_named_and_ends_the_loading() {
-        let (_folder, plan) = plan(3);
-        let Content::File(gone) = &plan.samples[2].image else { panic!("a folder's") };
+        let (_folder, config) = small_config(3);
+        let Content::File(gone) = &config.samples[2].image else { panic!("a folder's") };
         std::fs::remove_file(gone).unwrap();
-        let results: Vec<_> = plan.start(Position { epoch: 0, step: 0 }, 9).unwrap().collect();
-        assert!(results.len() <= plan.batches());
+        let results: Vec<_> =
+            config.start(BatchPosition { epoch: 0, step: 0 }, 9).unwrap().collect();
+        assert!(results.len() <= config.batches_per_epoch());
         let error = results.last().unwrap().as_ref().unwrap_err().to_string();
         assert!(error.contains(gone.to_str().unwrap()), "{error}");
     }
 
     #[test]
     fn a_loader_can_be_dropped_half_way() {
-        let (_folder, plan) = plan(1);
-        assert!(plan.start(Position { epoch: 0, step: 0 }, 2).unwrap().next().unwrap().is_ok());
+        let (_folder, config) = small_config(1);
+        assert!(
+            config.start(BatchPosition { epoch: 0, step: 0 }, 2).unwrap().next().unwrap().is_ok()
+        );
     }
 }

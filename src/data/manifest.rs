@@ -10,101 +10,108 @@ use serde_json::{Map, Value};
 use super::Sample;
 use super::color_map::ColorMaps;
 use super::content::Content;
-use super::objects::Objects;
-use super::source::{count, examples};
+use super::objects::ObjectCache;
+use super::pairing::{list_examples, pluralize};
 use crate::aws::S3Uri;
 use crate::error::{Error, Problems, Result};
 
 /// The attribute of the image.
-const IMAGE: &str = "source-ref";
+const IMAGE_KEY: &str = "source-ref";
 
 /// Bytes that a line may have: Ground Truth's metadata are a few thousand.
-const MAX_LINE: u64 = 1 << 20;
+const MAX_LINE_BYTES: u64 = 1 << 20;
 
 /// Wrong lines after which the rest is not looked at: the file is no manifest.
-const MAX_WRONG: usize = 10_000;
+const MAX_BAD_LINES: usize = 10_000;
 
 /// Characters that a message has per line.
-const SHOWN: usize = 500;
+const MAX_SHOWN_CHARS: usize = 500;
 
 /// The samples of the manifest `file`, in its order. References are paths: relative to the manifest's
 /// folder, or absolute; either way below `root`. Or they are S3 URIs, which become `objects` and are not
 /// looked for yet. Every line is checked, and what is wrong is told with the number of the line. The
 /// attribute of the annotations comes back too.
-pub fn read(
+pub fn read_manifest(
     file: &Path,
     root: &Path,
-    objects: &Arc<Objects>,
+    objects: &Arc<ObjectCache>,
     problems: &mut Problems,
 ) -> (Vec<Sample>, Option<String>) {
     let input = File::open(file).map_err(|cause| Error::io("read", file, &cause));
-    match problems.check(input) {
-        Some(input) => read_from(BufReader::new(input), file, (root, objects), problems),
+    match problems.record_err(input) {
+        Some(input) => read_manifest_from(BufReader::new(input), file, (root, objects), problems),
         None => (Vec::new(), None),
     }
 }
 
 /// The same from `input`, whatever lies at `file`.
-pub fn read_from(
+pub fn read_manifest_from(
     input: impl BufRead,
     file: &Path,
-    (root, objects): (&Path, &Arc<Objects>),
+    (root, objects): (&Path, &Arc<ObjectCache>),
     problems: &mut Problems,
 ) -> (Vec<Sample>, Option<String>) {
     // As people know it: the channel and the file's name.
     let channel = file.parent().and_then(Path::file_name).map_or(Path::new(""), Path::new);
-    let name = channel.join(file.file_name().unwrap_or_default());
-    let name = Arc::from(name.to_string_lossy());
+    let short_name = channel.join(file.file_name().unwrap_or_default());
+    let short_name = Arc::from(short_name.to_string_lossy());
     let color_maps = ColorMaps::default();
-    let mut reader = Reader { file, name, root, objects, annotation: None, color_maps };
-    let mut wrong = Vec::new();
-    let samples = reader.lines(input, &mut wrong);
-    if !wrong.is_empty() {
+    let mut reader =
+        ManifestReader { file, short_name, root, objects, annotation_key: None, color_maps };
+    let mut bad_lines = Vec::new();
+    let samples = reader.read_lines(input, &mut bad_lines);
+    if !bad_lines.is_empty() {
         problems.push(format!(
             "{}: {} cannot be used: {}",
             file.display(),
-            count(wrong.len(), "line"),
-            examples(&wrong)
+            pluralize(bad_lines.len(), "line"),
+            list_examples(&bad_lines)
         ));
     }
-    let samples = problems.check(samples).unwrap_or_default();
-    if samples.is_empty() && wrong.is_empty() {
-        problems.push(format!("{} holds no lines; {}", file.display(), form()));
+    let samples = problems.record_err(samples).unwrap_or_default();
+    if samples.is_empty() && bad_lines.is_empty() {
+        problems.push(format!("{} holds no lines; {}", file.display(), expected_format()));
     }
-    (samples, reader.annotation)
+    (samples, reader.annotation_key)
 }
 
-fn form() -> String {
+fn expected_format() -> String {
     format!(
-        "expected are lines like {{\"{IMAGE}\": \"images/a.jpg\", \"labels-ref\": \"masks/a.png\"}}"
+        "expected are lines like {{\"{IMAGE_KEY}\": \"images/a.jpg\", \"labels-ref\": \"masks/a.png\"}}"
     )
 }
 
-struct Reader<'a> {
+struct ManifestReader<'a> {
     file: &'a Path,
-    name: Arc<str>,
+    short_name: Arc<str>,
     root: &'a Path,
-    objects: &'a Arc<Objects>,
+    objects: &'a Arc<ObjectCache>,
     /// The attribute of the annotation, which the first line decides.
-    annotation: Option<String>,
+    annotation_key: Option<String>,
     color_maps: ColorMaps,
 }
 
-impl Reader<'_> {
-    fn lines(&mut self, mut input: impl BufRead, wrong: &mut Vec<String>) -> Result<Vec<Sample>> {
+impl ManifestReader<'_> {
+    fn read_lines(
+        &mut self,
+        mut input: impl BufRead,
+        bad_lines: &mut Vec<String>,
+    ) -> Result<Vec<Sample>> {
         let mut samples = Vec::new();
         let mut line = Vec::new();
-        for number in 1_u64.. {
+        for line_number in 1_u64.. {
             line.clear();
-            let limited = &mut std::io::Read::take(&mut input, MAX_LINE);
-            if limited.read_until(b'\n', &mut line).map_err(|e| Error::io("read", self.file, &e))?
+            let limited_input = &mut std::io::Read::take(&mut input, MAX_LINE_BYTES);
+            if limited_input
+                .read_until(b'\n', &mut line)
+                .map_err(|e| Error::io("read", self.file, &e))?
                 == 0
             {
                 break;
             }
-            if line.len() as u64 == MAX_LINE {
+            if line.len() as u64 == MAX_LINE_BYTES {
                 // What follows is the middle of a line.
-                wrong.push(format!("line {number} has {MAX_LINE} bytes or more"));
+                bad_lines.push(format!("line {line_number} has {MAX_LINE_BYTES} bytes or more"));
                 break;
             }
             // Some editors begin a file with a byte order mark.
@@ -112,17 +119,17 @@ impl Reader<'_> {
             if text.is_empty() {
                 continue;
             }
-            match self.sample(text, number) {
+            match self.parse_line(text, line_number) {
                 Ok(sample) => samples.push(sample),
                 // Names and values are as long as whoever wrote them liked.
-                Err(_) if wrong.len() == MAX_WRONG => {
-                    wrong.push(format!("line {number}: no further ones were checked"));
+                Err(_) if bad_lines.len() == MAX_BAD_LINES => {
+                    bad_lines.push(format!("line {line_number}: no further ones were checked"));
                     break;
                 }
-                Err(what) => {
-                    wrong.push(format!(
-                        "line {number} {}",
-                        what.chars().take(SHOWN).collect::<String>()
+                Err(reason) => {
+                    bad_lines.push(format!(
+                        "line {line_number} {}",
+                        reason.chars().take(MAX_SHOWN_CHARS).collect::<String>()
                     ));
                 }
             }
@@ -130,108 +137,108 @@ impl Reader<'_> {
         Ok(samples)
     }
 
-    fn sample(&mut self, line: &[u8], number: u64) -> Result<Sample, String> {
+    fn parse_line(&mut self, line: &[u8], line_number: u64) -> Result<Sample, String> {
         let object: Map<String, Value> =
             serde_json::from_slice(line).map_err(|cause| format!("is no JSON object: {cause}"))?;
-        let attribute = self.annotation(&object)?;
-        let color_map = self.color_maps.of_line(&object, &attribute)?;
-        let (reference, image) = self.content(&object, IMAGE, number)?;
-        let (_, mask) = self.content(&object, &attribute, number)?;
-        self.annotation.get_or_insert(attribute);
+        let annotation_key = self.find_annotation_key(&object)?;
+        let color_map = self.color_maps.parse_line(&object, &annotation_key)?;
+        let (reference, image) = self.resolve_reference(&object, IMAGE_KEY, line_number)?;
+        let (_, mask) = self.resolve_reference(&object, &annotation_key, line_number)?;
+        self.annotation_key.get_or_insert(annotation_key);
         // The same image may come twice.
-        let key = format!("line {number} ({reference})");
+        let key = format!("line {line_number} ({reference})");
         Ok(Sample { key, image, mask, label_map: None, color_map })
     }
 
     /// The attribute of the annotation: the only other one that ends in `-ref`.
-    fn annotation(&self, object: &Map<String, Value>) -> Result<String, String> {
-        let others = object.keys().map(String::as_str);
-        let others: Vec<&str> =
-            others.filter(|key| key.ends_with("-ref") && *key != IMAGE).collect();
-        match (&self.annotation, &others[..]) {
+    fn find_annotation_key(&self, object: &Map<String, Value>) -> Result<String, String> {
+        let keys = object.keys().map(String::as_str);
+        let ref_keys: Vec<&str> =
+            keys.filter(|key| key.ends_with("-ref") && *key != IMAGE_KEY).collect();
+        match (&self.annotation_key, &ref_keys[..]) {
             // That another has come beside it may mean that it was adjusted.
             (Some(attribute), [] | [_]) => Ok(attribute.clone()),
-            (None, [one]) => Ok((*one).to_owned()),
-            (None, []) => Err(format!("has no annotation: no attribute but {IMAGE} ends in -ref")),
+            (None, [key]) => Ok((*key).to_owned()),
+            (None, []) => {
+                Err(format!("has no annotation: no attribute but {IMAGE_KEY} ends in -ref"))
+            }
             _ => Err(format!(
                 "has several annotations, {}; which one is meant cannot be known: keep one",
-                others.join(" and ")
+                ref_keys.join(" and ")
             )),
         }
     }
 
     /// The file or object that an attribute refers to.
-    fn content(
+    fn resolve_reference(
         &self,
         object: &Map<String, Value>,
-        attribute: &str,
-        number: u64,
+        key: &str,
+        line_number: u64,
     ) -> Result<(String, Content), String> {
-        let reference = match object.get(attribute) {
+        let reference = match object.get(key) {
             Some(Value::String(reference)) if !reference.is_empty() => reference,
             Some(other) => {
-                return Err(format!("has {attribute} {other}; allowed: a path or an S3 URI"));
+                return Err(format!("has {key} {other}; allowed: a path or an S3 URI"));
             }
-            None => return Err(format!("has no {attribute}")),
+            None => return Err(format!("has no {key}")),
         };
         if reference.contains("://") {
             let uri = reference.parse::<S3Uri>().and_then(|uri| {
-                if uri.is_folder() {
+                if uri.is_prefix() {
                     Err("names no object; allowed: s3://BUCKET/KEY".to_owned())
                 } else {
                     Ok(uri)
                 }
             });
-            let uri = uri.map_err(|what| {
-                format!(
-                    "has {attribute} {reference}, which {what}; or a path relative to the manifest"
-                )
+            let uri = uri.map_err(|reason| {
+                format!("has {key} {reference}, which {reason}; or a path relative to the manifest")
             })?;
             return Ok((
                 reference.clone(),
-                Content::Object(self.objects.add(uri, &self.name, number)),
+                Content::Object(self.objects.add(uri, &self.short_name, line_number)),
             ));
         }
         let folder = self.file.parent().unwrap_or(self.root);
-        let path = normal(&folder.join(reference));
-        if !path.starts_with(normal(self.root)) {
+        let path = normalize_path(&folder.join(reference));
+        if !path.starts_with(normalize_path(self.root)) {
             return Err(format!(
-                "has {attribute} {reference}, which is outside of {}",
+                "has {key} {reference}, which is outside of {}",
                 self.root.display()
             ));
         }
         if path.is_file() {
             Ok((reference.clone(), path.into()))
         } else {
-            Err(format!("has {attribute} {reference}, but there is no file {}", path.display()))
+            Err(format!("has {key} {reference}, but there is no file {}", path.display()))
         }
     }
 }
 
 /// The path without `.` and `..`, as written: links are followed only when a file is read.
-fn normal(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
+fn normalize_path(path: &Path) -> PathBuf {
+    let mut normalized = PathBuf::new();
     for component in path.components() {
         match component {
             Component::ParentDir => {
-                normal.pop();
+                normalized.pop();
             }
             Component::CurDir => {}
-            other => normal.push(other),
+            other => normalized.push(other),
         }
     }
-    normal
+    normalized
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::objects::Room;
+    use crate::data::objects::DiskBudget;
 
     /// None of them is ever fetched.
-    fn objects() -> Arc<Objects> {
+    fn objects() -> Arc<ObjectCache> {
         let connect = Arc::new(|| panic!("nothing is read, so nothing is connected to"));
-        Objects::new(connect, Room { limit: None, reserve: 0 })
+        ObjectCache::new(connect, DiskBudget { max_bytes: None, reserved_bytes: 0 })
     }
 
     /// The samples of a manifest in `input/data/train` of a root with two images and two masks.
@@ -250,7 +257,7 @@ mod tests {
         std::fs::write(train.join("train.manifest"), text).unwrap();
         let mut problems = Problems::new();
         let file = train.join("train.manifest");
-        let (samples, _) = read(&file, folder.path(), &objects(), &mut problems);
+        let (samples, _) = read_manifest(&file, folder.path(), &objects(), &mut problems);
         let problems = problems.into_result().err().map_or(Vec::new(), |e| e.problems().to_vec());
         (folder, samples, problems)
     }
@@ -290,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_maps_come_with_their_line_and_wrong_ones_name_it() {
+    fn color_maps_come_with_their_line_and_wrong_ones_name_it() {
         let line = |hex: &str| {
             let map = serde_json::json!({"1": {"class-name": "road", "hex-color": hex}});
             serde_json::json!({"source-ref": "images/a.jpg", "x-ref": "masks/a.png",
@@ -349,7 +356,7 @@ mod tests {
         assert!(problems[0].contains("holds no lines; expected are lines like {\"source-ref\""));
         let value = format!(r#"{{"source-ref": ["{}"], "x-ref": ""}}"#, "x".repeat(1 << 16));
         assert!(samples(value.as_bytes()).2[0].len() < 1000, "a long value is cut");
-        let long = vec![b' '; MAX_LINE as usize + 9];
+        let long = vec![b' '; MAX_LINE_BYTES as usize + 9];
         assert!(samples(&long).2[0].contains("line 1 has 1048576 bytes or more"));
     }
 

@@ -10,12 +10,12 @@ pub mod label_map;
 pub mod loader;
 pub mod manifest;
 pub mod objects;
+pub mod pairing;
 pub mod pipe;
 pub mod random;
 pub mod recordio;
 pub mod sample;
-pub mod source;
 pub mod synthetic;
-mod waiting;
+mod wait_timer;
 
 pub use sample::Sample;

@@ -11,7 +11,7 @@ use rand_chacha::rand_core::SeedableRng;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
     /// The order of samples in an epoch.
-    Order = 0,
+    Shuffle = 0,
     /// Scale, crop and mirroring of a sample.
     Augmentation = 1,
     /// Dropout masks of a sample.
@@ -22,7 +22,7 @@ pub enum Purpose {
     Rotate = 17,
     /// The corners of a sample.
     Perspective = 18,
-    /// The colours of a sample.
+    /// The colors of a sample.
     ColorJitter = 19,
     /// The blur of a sample.
     Blur = 20,
@@ -36,35 +36,37 @@ pub enum Purpose {
 
 /// Which sample of which epoch is seen, under which seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counters {
+pub struct RngKey {
     /// Another seed gives other draws.
     pub seed: u64,
     /// Epochs, from 0.
     pub epoch: u64,
     /// Samples in their fixed order, from 0.
-    pub sample: u64,
+    pub sample_index: u64,
 }
 
-impl Counters {
+impl RngKey {
     /// The generator for one purpose.
     pub fn generator(self, purpose: Purpose) -> ChaCha8Rng {
-        generator(self.seed, purpose, self.epoch, self.sample)
+        generator(self.seed, purpose, self.epoch, self.sample_index)
     }
 }
 
 /// Whether something of this probability happens: never at 0, always at 1.
-pub fn happens(probability: f64, random: &mut impl Rng) -> bool {
-    f64::from(random.next_u32()) / 4_294_967_296.0 >= 1.0 - probability
+pub fn bernoulli(probability: f64, rng: &mut impl Rng) -> bool {
+    f64::from(rng.next_u32()) / 4_294_967_296.0 >= 1.0 - probability
 }
 
 /// The generator for one purpose, epoch and sample: ChaCha's seed holds the four numbers as they
 /// are, so no two generators share a stream.
-pub fn generator(seed: u64, purpose: Purpose, epoch: u64, sample: u64) -> ChaCha8Rng {
-    let mut key = [0; 32];
-    for (slot, number) in key.chunks_exact_mut(8).zip([seed, purpose as u64, epoch, sample]) {
-        slot.copy_from_slice(&number.to_le_bytes());
+pub fn generator(seed: u64, purpose: Purpose, epoch: u64, sample_index: u64) -> ChaCha8Rng {
+    let mut seed_bytes = [0; 32];
+    for (field, number) in
+        seed_bytes.chunks_exact_mut(8).zip([seed, purpose as u64, epoch, sample_index])
+    {
+        field.copy_from_slice(&number.to_le_bytes());
     }
-    ChaCha8Rng::from_seed(key)
+    ChaCha8Rng::from_seed(seed_bytes)
 }
 
 #[cfg(test)]
@@ -76,11 +78,11 @@ mod tests {
     fn a_probability_of_a_half_is_the_draw_of_a_boolean_and_0_and_1_are_certain() {
         let random = |sample| generator(7, Purpose::Augmentation, 0, sample);
         for sample in 0..200 {
-            assert_eq!(happens(0.5, &mut random(sample)), random(sample).random::<bool>());
-            assert!(!happens(0.0, &mut random(sample)));
-            assert!(happens(1.0, &mut random(sample)));
+            assert_eq!(bernoulli(0.5, &mut random(sample)), random(sample).random::<bool>());
+            assert!(!bernoulli(0.0, &mut random(sample)));
+            assert!(bernoulli(1.0, &mut random(sample)));
         }
-        let often = (0..1000).filter(|&sample| happens(0.2, &mut random(sample))).count();
+        let often = (0..1000).filter(|&sample| bernoulli(0.2, &mut random(sample))).count();
         assert!((150..250).contains(&often), "{often}");
     }
 }

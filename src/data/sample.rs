@@ -9,7 +9,9 @@ use super::color_map::ColorMap;
 use super::content::Content;
 use super::label_map::LabelMap;
 use crate::error::Error;
-use crate::imaging::{DecodeError, Limits, MaskError, Picture, decode_color_mask, decode_mask};
+use crate::imaging::{
+    DecodeError, DecodeLimits, LazyImage, MaskError, decode_color_mask, decode_mask,
+};
 
 /// An image and its mask.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,119 +24,126 @@ pub struct Sample {
     pub mask: Content,
     /// What the mask's values stand for, unless they are the class ids themselves.
     pub label_map: Option<Arc<LabelMap>>,
-    /// What the mask's colours stand for, if those and not its values tell the classes.
+    /// What the mask's colors stand for, if those and not its values tell the classes.
     pub color_map: Option<Arc<ColorMap>>,
 }
 
 /// Why a sample cannot be used; each text names the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unusable {
+pub enum SampleError {
     /// Image or mask cannot be read or decoded.
     Unreadable(String),
     /// The mask is a picture, not class ids.
     NotAMask(String),
-    /// The mask has values or colours of which the label map or color map does not say what they are.
-    NotMapped(String),
+    /// The mask has values or colors of which the label map or color map does not say what they are.
+    Unmapped(String),
     /// Upright image and mask differ in size.
-    Sizes(String),
+    SizeMismatch(String),
 }
 
-impl fmt::Display for Unusable {
+impl fmt::Display for SampleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::Unreadable(text)
         | Self::NotAMask(text)
-        | Self::NotMapped(text)
-        | Self::Sizes(text)) = self;
+        | Self::Unmapped(text)
+        | Self::SizeMismatch(text)) = self;
         f.write_str(text)
     }
 }
 
-impl From<Unusable> for Error {
-    fn from(unusable: Unusable) -> Self {
-        Self::input(unusable.to_string())
+impl From<SampleError> for Error {
+    fn from(error: SampleError) -> Self {
+        Self::input(error.to_string())
     }
 }
 
 impl Sample {
     /// Decodes the upright image and its mask, which are of the same size.
-    pub fn read(&self) -> Result<(RgbImage, GrayImage), Unusable> {
-        self.read_counting().map(|(image, mask, _)| (image, mask))
+    pub fn read(&self) -> Result<(RgbImage, GrayImage), SampleError> {
+        self.read_with_snapped_count().map(|(image, mask, _)| (image, mask))
     }
 
-    /// The same, and how many pixels of the mask have a colour that is only near that of their class.
-    pub fn read_counting(&self) -> Result<(RgbImage, GrayImage, u64), Unusable> {
-        let picture = self.picture()?;
-        let (mask, snapped) = self.mask(picture.dimensions())?;
-        let image = picture.decode().map_err(|e| self.unreadable(&e))?;
+    /// The same, and how many pixels of the mask have a color that is only near that of their class.
+    pub fn read_with_snapped_count(&self) -> Result<(RgbImage, GrayImage, u64), SampleError> {
+        let lazy_image = self.open_image()?;
+        let (mask, snapped) = self.read_mask(lazy_image.dimensions())?;
+        let image = lazy_image.decode().map_err(|e| self.unreadable(&e))?;
         Ok((image, mask, snapped))
     }
 
     /// Opens the image, which is of the size of the mask, and decodes the mask to class
     /// ids.
-    pub fn open(&self) -> Result<(Picture<'static>, GrayImage), Unusable> {
-        let picture = self.picture()?;
-        let (mask, _) = self.mask(picture.dimensions())?;
-        Ok((picture, mask))
+    pub fn open(&self) -> Result<(LazyImage<'static>, GrayImage), SampleError> {
+        let lazy_image = self.open_image()?;
+        let (mask, _) = self.read_mask(lazy_image.dimensions())?;
+        Ok((lazy_image, mask))
     }
 
-    fn picture(&self) -> Result<Picture<'static>, Unusable> {
-        Picture::open(bytes(&self.image)?, Limits::default()).map_err(|e| self.unreadable(&e))
+    fn open_image(&self) -> Result<LazyImage<'static>, SampleError> {
+        LazyImage::open(read_content(&self.image)?, DecodeLimits::default())
+            .map_err(|e| self.unreadable(&e))
     }
 
-    /// The class ids of an image of `size`, and how many come from a colour that is only near.
-    fn mask(&self, size: (u32, u32)) -> Result<(GrayImage, u64), Unusable> {
-        let bytes = bytes(&self.mask)?;
-        let not_a_mask = |error| {
+    /// The class ids of an image of `size`, and how many come from a color that is only near.
+    fn read_mask(&self, size: (u32, u32)) -> Result<(GrayImage, u64), SampleError> {
+        let bytes = read_content(&self.mask)?;
+        let mask_error = |error| {
             let text = format!("{}: {error}", self.mask.display());
             match error {
-                MaskError::Decode(_) => Unusable::Unreadable(text),
-                MaskError::NotClassIds(_) => Unusable::NotAMask(text),
+                MaskError::Decode(_) => SampleError::Unreadable(text),
+                MaskError::NotClassIds(_) => SampleError::NotAMask(text),
             }
         };
-        let not_mapped =
-            |what: &str| Unusable::NotMapped(format!("{}: {what}", self.mask.display()));
+        let unmapped_error =
+            |reason: &str| SampleError::Unmapped(format!("{}: {reason}", self.mask.display()));
         if let Some(color_map) = &self.color_map {
-            let mask = decode_color_mask(&bytes, Limits::default()).map_err(not_a_mask)?;
+            let mask = decode_color_mask(&bytes, DecodeLimits::default()).map_err(mask_error)?;
             self.check_size(size, (mask.width, mask.height))?;
-            let resolved = color_map.resolve(&mask).map_err(|what| not_mapped(&what))?;
-            return Ok((resolved.ids, resolved.snapped));
+            let resolved = color_map.resolve(&mask).map_err(|reason| unmapped_error(&reason))?;
+            return Ok((resolved.ids, resolved.snapped_pixels));
         }
-        let mut mask = decode_mask(&bytes, Limits::default()).map_err(not_a_mask)?;
+        let mut mask = decode_mask(&bytes, DecodeLimits::default()).map_err(mask_error)?;
         self.check_size(size, mask.dimensions())?;
         if let Some(label_map) = &self.label_map {
-            label_map.apply(mask.as_mut()).map_err(|unknown| not_mapped(&pixels(&unknown)))?;
+            label_map
+                .apply(mask.as_mut())
+                .map_err(|unknown| unmapped_error(&describe_unknown_values(&unknown)))?;
         }
         Ok((mask, 0))
     }
 
-    fn check_size(&self, (w, h): (u32, u32), (mw, mh): (u32, u32)) -> Result<(), Unusable> {
-        if (w, h) == (mw, mh) {
+    fn check_size(
+        &self,
+        (width, height): (u32, u32),
+        (mask_width, mask_height): (u32, u32),
+    ) -> Result<(), SampleError> {
+        if (width, height) == (mask_width, mask_height) {
             return Ok(());
         }
-        let turned = if (w, h) == (mh, mw) {
+        let rotation_hint = if (width, height) == (mask_height, mask_width) {
             "; the image is shown turned by its EXIF orientation and the mask was drawn on the \
              unturned one: turn the mask too"
         } else {
             ""
         };
-        Err(Unusable::Sizes(format!(
-            "{} is {mw}x{mh}, the image {w}x{h}{turned}",
+        Err(SampleError::SizeMismatch(format!(
+            "{} is {mask_width}x{mask_height}, the image {width}x{height}{rotation_hint}",
             self.mask.display()
         )))
     }
 
     /// That the image cannot be decoded.
-    pub fn unreadable(&self, error: &DecodeError) -> Unusable {
-        Unusable::Unreadable(format!("{}: {error}", self.image.display()))
+    pub fn unreadable(&self, error: &DecodeError) -> SampleError {
+        SampleError::Unreadable(format!("{}: {error}", self.image.display()))
     }
 }
 
-fn bytes(content: &Content) -> Result<Vec<u8>, Unusable> {
-    content.read().map_err(|error| Unusable::Unreadable(error.to_string()))
+fn read_content(content: &Content) -> Result<Vec<u8>, SampleError> {
+    content.read().map_err(|error| SampleError::Unreadable(error.to_string()))
 }
 
 /// `value 7 in 120 pixels, value 9 in 1`, the first few.
-fn pixels(unknown: &std::collections::BTreeMap<u8, u64>) -> String {
+fn describe_unknown_values(unknown: &std::collections::BTreeMap<u8, u64>) -> String {
     let shown: Vec<String> =
         unknown.iter().take(4).map(|(value, n)| format!("value {value} in {n} pixels")).collect();
     match unknown.len().saturating_sub(shown.len()) {

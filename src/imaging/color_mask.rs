@@ -1,14 +1,14 @@
-//! Masks whose colours stand for classes: PNG files in colour, not class ids.
+//! Masks whose colors stand for classes: PNG files in color, not class ids.
 
 use png::{BitDepth, ColorType, Transformations};
 
-use super::decode::{Limits, guarded};
+use super::decode::{DecodeLimits, catch_decoder_panics};
 use super::error::{DecodeError, MaskError};
-use super::mask::unpack;
+use super::mask::unpack_png_samples;
 use super::png_file;
-use super::sniff::{Format, format_of};
+use super::sniff::{ImageFormat, detect_format};
 
-/// A mask in colour, as stored: no EXIF orientation is applied.
+/// A mask in color, as stored: no EXIF orientation is applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColorMask {
     /// Columns, in pixels.
@@ -19,7 +19,7 @@ pub struct ColorMask {
     pub pixels: ColorPixels,
 }
 
-/// The colours of pixels, 8 bits per sample; a higher one of 16 is kept.
+/// The colors of pixels, 8 bits per sample; a higher one of 16 is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ColorPixels {
     /// One index per pixel, which may be past the end of the palette.
@@ -35,32 +35,37 @@ pub enum ColorPixels {
     Rgba(Vec<u8>),
 }
 
-/// Decodes a mask in colour: palette, RGB, or grayscale, each with transparency or without.
+/// Decodes a mask in color: palette, RGB, or grayscale, each with transparency or without.
 ///
 /// # Errors
 /// [`MaskError::Decode`] as [`decode_upright`](super::decode_upright); [`MaskError::NotClassIds`] for other
 /// formats than PNG.
-pub fn decode_color_mask(bytes: &[u8], limits: Limits) -> Result<ColorMask, MaskError> {
-    match format_of(bytes)? {
-        Format::Png => {}
-        Format::Jpeg => {
-            let what = "a JPEG photograph: its lossy values cannot say classes";
-            return Err(MaskError::NotClassIds(what.to_owned()));
+pub fn decode_color_mask(bytes: &[u8], limits: DecodeLimits) -> Result<ColorMask, MaskError> {
+    match detect_format(bytes)? {
+        ImageFormat::Png => {}
+        ImageFormat::Jpeg => {
+            let description = "a JPEG photograph: its lossy values cannot say classes";
+            return Err(MaskError::NotClassIds(description.to_owned()));
         }
-        other => return Err(MaskError::NotClassIds(format!("{}: save it as a PNG", other.name()))),
+        other => {
+            return Err(MaskError::NotClassIds(format!(
+                "{}: save it as a PNG",
+                other.name_with_article()
+            )));
+        }
     }
-    let png = guarded(|| {
-        png_file::read(bytes, limits, |color| match color {
-            // Looked up once per colour and not once per pixel.
+    let png = catch_decoder_panics(|| {
+        png_file::read_png(bytes, limits, |color| match color {
+            // Looked up once per color and not once per pixel.
             ColorType::Indexed => Transformations::IDENTITY,
             _ => Transformations::EXPAND | Transformations::STRIP_16,
         })
     })?;
     let pixels = match png.color {
         ColorType::Indexed => {
-            let indices = match png.depth {
+            let indices = match png.bit_depth {
                 BitDepth::Eight | BitDepth::Sixteen => png.samples,
-                depth => unpack(&png, depth),
+                depth => unpack_png_samples(&png, depth),
             };
             ColorPixels::Palette { colors: png.palette, indices }
         }
@@ -75,12 +80,12 @@ pub fn decode_color_mask(bytes: &[u8], limits: Limits) -> Result<ColorMask, Mask
         ColorType::Rgba => ColorPixels::Rgba(png.samples),
     };
     let mask = ColorMask { width: png.width, height: png.height, pixels };
-    let found = match &mask.pixels {
+    let pixel_count = match &mask.pixels {
         ColorPixels::Palette { indices, .. } => indices.len(),
         ColorPixels::Rgb(samples) => samples.len() / 3,
         ColorPixels::Rgba(samples) => samples.len() / 4,
     };
-    if found as u64 != u64::from(mask.width) * u64::from(mask.height) {
+    if pixel_count as u64 != u64::from(mask.width) * u64::from(mask.height) {
         return Err(DecodeError::Broken("a PNG with too few pixels".to_owned()).into());
     }
     Ok(mask)
@@ -89,14 +94,14 @@ pub fn decode_color_mask(bytes: &[u8], limits: Limits) -> Result<ColorMask, Mask
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::imaging::fixtures::{all, fixture};
+    use crate::imaging::fixtures::{all_fixtures, fixture};
     use crate::imaging::{decode_mask, decode_upright};
 
     fn decode(name: &str) -> ColorMask {
-        decode_color_mask(&fixture(name), Limits::default()).unwrap()
+        decode_color_mask(&fixture(name), DecodeLimits::default()).unwrap()
     }
 
-    /// The colours without alpha.
+    /// The colors without alpha.
     fn rgb(mask: &ColorMask) -> Vec<u8> {
         match &mask.pixels {
             ColorPixels::Palette { colors, indices } => {
@@ -110,15 +115,15 @@ mod tests {
     }
 
     #[test]
-    fn the_colours_are_those_that_a_viewer_shows_for_every_kind_of_png() {
+    fn the_colors_are_those_that_a_viewer_shows_for_every_kind_of_png() {
         let mut checked = 0;
-        for (name, bytes) in all() {
+        for (name, bytes) in all_fixtures() {
             // Turned by EXIF, which masks are not.
             if !bytes.starts_with(b"\x89PNG") || name.contains("exif") || name.contains("orient") {
                 continue;
             }
-            let Ok(shown) = decode_upright(&bytes, Limits::default()) else { continue };
-            let mask = decode_color_mask(&bytes, Limits::default()).unwrap();
+            let Ok(shown) = decode_upright(&bytes, DecodeLimits::default()) else { continue };
+            let mask = decode_color_mask(&bytes, DecodeLimits::default()).unwrap();
             assert_eq!((mask.width, mask.height), shown.dimensions(), "{name}");
             assert!(rgb(&mask) == shown.into_raw(), "{name}");
             checked += 1;
@@ -132,7 +137,7 @@ mod tests {
         else {
             panic!("a palette");
         };
-        let ids = decode_mask(&fixture("mask_palette_4_bit.png"), Limits::default()).unwrap();
+        let ids = decode_mask(&fixture("mask_palette_4_bit.png"), DecodeLimits::default()).unwrap();
         assert_eq!(&indices, ids.as_raw());
         assert!(colors.len() <= 16 && colors.iter().all(|color| color[3] == 255), "{colors:?}");
         assert!(matches!(decode("rgba.png").pixels, ColorPixels::Rgba(_)));
@@ -148,16 +153,17 @@ mod tests {
         let mut writer = encoder.write_header().unwrap();
         writer.write_image_data(&[0, 1]).unwrap();
         writer.finish().unwrap();
-        let mask = decode_color_mask(&bytes, Limits::default()).unwrap();
+        let mask = decode_color_mask(&bytes, DecodeLimits::default()).unwrap();
         let colors = vec![[1, 2, 3, 0], [4, 5, 6, 255]];
         assert_eq!(mask.pixels, ColorPixels::Palette { colors, indices: vec![0, 1] });
     }
 
     #[test]
     fn what_is_no_png_or_too_large_is_refused() {
-        let jpeg = decode_color_mask(&fixture("rgb_444.jpg"), Limits::default()).unwrap_err();
+        let jpeg = decode_color_mask(&fixture("rgb_444.jpg"), DecodeLimits::default()).unwrap_err();
         assert!(jpeg.to_string().contains("a JPEG photograph"), "{jpeg}");
-        let large = decode_color_mask(&fixture("rgb.png"), Limits { max_pixels: 9 }).unwrap_err();
+        let large =
+            decode_color_mask(&fixture("rgb.png"), DecodeLimits { max_pixels: 9 }).unwrap_err();
         assert!(large.to_string().contains("allowed"), "{large}");
     }
 
@@ -168,7 +174,7 @@ mod tests {
             let mut bytes = fixture(name);
             let at = at.index(bytes.len());
             bytes[at] = byte;
-            let _ = decode_color_mask(&bytes, Limits::default());
+            let _ = decode_color_mask(&bytes, DecodeLimits::default());
         }
     }
 }

@@ -5,38 +5,38 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use image::RgbImage;
 
 use super::error::DecodeError;
-use super::picture::Picture;
+use super::lazy_image::LazyImage;
 
 /// The longest side of a picture, in pixels, whatever [`Limits`] allows: a JPEG's header holds no
 /// larger number, and a PNG that is all length costs its decoder far more time than its pixels are
 /// worth, because every row begins anew.
-pub const MAX_SIDE: u32 = 65_535;
+pub const MAX_SIDE_PX: u32 = 65_535;
 
 /// What a picture may cost before it is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct DecodeLimits {
     /// The largest width x height, in pixels, checked against the header before decoding.
     pub max_pixels: u64,
 }
 
-impl Default for Limits {
+impl Default for DecodeLimits {
     /// 64 megapixels (`docs/architecture.md#limits-on-images`).
     fn default() -> Self {
         Self { max_pixels: 64_000_000 }
     }
 }
 
-impl Limits {
+impl DecodeLimits {
     /// Refuses a picture of `width` x `height` pixels if that is too large.
     ///
     /// # Errors
     /// [`DecodeError::TooLarge`], and [`DecodeError::TooLong`] for a side over [`MAX_SIDE`].
-    pub fn check(self, width: u32, height: u32) -> Result<(), DecodeError> {
+    pub fn check_size(self, width: u32, height: u32) -> Result<(), DecodeError> {
         if u64::from(width) * u64::from(height) > self.max_pixels {
             return Err(DecodeError::TooLarge { width, height, max_pixels: self.max_pixels });
         }
-        if width.max(height) > MAX_SIDE {
-            return Err(DecodeError::TooLong { width, height });
+        if width.max(height) > MAX_SIDE_PX {
+            return Err(DecodeError::SideTooLong { width, height });
         }
         Ok(())
     }
@@ -46,19 +46,19 @@ impl Limits {
 ///
 /// The EXIF orientation is applied. Grayscale is repeated in the three channels, 16-bit samples
 /// keep their high byte, palettes are looked up, and alpha is dropped, not blended (as PIL's
-/// `convert("RGB")`). Colour profiles are not applied. Of a TIFF with several images the first is taken; an animated
+/// `convert("RGB")`). Color profiles are not applied. Of a TIFF with several images the first is taken; an animated
 /// WebP is refused, and so are TIFFs with floating-point samples and those compressed as JPEG or by fax machines.
 ///
 /// # Errors
 /// Bytes of another format, an image larger than `limits` or longer than [`MAX_SIDE`], and one
-/// that is cut off or damaged; a picture is never returned with missing parts painted grey.
-pub fn decode_upright(bytes: &[u8], limits: Limits) -> Result<RgbImage, DecodeError> {
-    Picture::open(bytes, limits)?.decode()
+/// that is cut off or damaged; a picture is never returned with missing parts painted gray.
+pub fn decode_upright(bytes: &[u8], limits: DecodeLimits) -> Result<RgbImage, DecodeError> {
+    LazyImage::open(bytes, limits)?.decode()
 }
 
 /// Runs a decoder on bytes from outside; a panic inside it becomes [`DecodeError::Broken`].
 /// None is known, but the decoders are not ours and one request must not end a server.
-pub(super) fn guarded<T>(
+pub(super) fn catch_decoder_panics<T>(
     decode: impl FnOnce() -> Result<T, DecodeError>,
 ) -> Result<T, DecodeError> {
     catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| {
@@ -71,10 +71,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::imaging::fixtures::{all, fixture};
+    use crate::imaging::fixtures::{all_fixtures, fixture};
 
     fn decode(bytes: &[u8]) -> Result<RgbImage, DecodeError> {
-        decode_upright(bytes, Limits { max_pixels: 1 << 20 })
+        decode_upright(bytes, DecodeLimits { max_pixels: 1 << 20 })
     }
 
     fn largest_difference(a: &RgbImage, b: &RgbImage) -> u8 {
@@ -86,13 +86,13 @@ mod tests {
     #[test]
     fn every_kind_of_picture_looks_as_in_pil() {
         let mut checked = 0;
-        for (name, bytes) in all() {
+        for (name, bytes) in all_fixtures() {
             let Some(picture) = name.strip_suffix(".expected.png") else { continue };
             let expected = image::load_from_memory(&bytes).unwrap().into_rgb8();
             let got = decode(&fixture(picture)).unwrap_or_else(|e| panic!("{picture}: {e}"));
             let difference = largest_difference(&got, &expected);
             // PNG is exact. Decoders of JPEG and lossy WebP may round differently, and do where they
-            // also have to interpolate colours; so may those of BMPs whose samples have 5 or 6 bits.
+            // also have to interpolate colors; so may those of BMPs whose samples have 5 or 6 bits.
             let bytes = fixture(picture);
             let allowed = match picture {
                 _ if bytes.starts_with(b"\xff\xd8") || picture.starts_with("lossy") => 4,
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_file_that_lacks_its_end_is_broken_wherever_it_is_cut() {
-        for (name, bytes) in all() {
+        for (name, bytes) in all_fixtures() {
             for length in 8..bytes.len() {
                 let result = decode(&bytes[..length]);
                 assert!(
@@ -144,7 +144,7 @@ mod tests {
         let frame = jpeg.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
         jpeg[frame + 5..frame + 9].copy_from_slice(&[0xff, 0xdc, 0xff, 0xdc]);
         for (bytes, side) in [(jpeg, 65_500), (png_that_claims(100_000, 100_000), 100_000)] {
-            let error = decode_upright(&bytes, Limits::default()).unwrap_err();
+            let error = decode_upright(&bytes, DecodeLimits::default()).unwrap_err();
             let max_pixels = 64_000_000;
             assert_eq!(error, DecodeError::TooLarge { width: side, height: side, max_pixels });
         }
@@ -154,10 +154,10 @@ mod tests {
     fn a_side_that_no_jpeg_could_have_is_refused_however_few_the_pixels() {
         for (width, height) in [(65_536, 1), (1, 65_536), (60_000_000, 1)] {
             let png = png_that_claims(width, height);
-            let error = decode_upright(&png, Limits::default()).unwrap_err();
-            assert_eq!(error, DecodeError::TooLong { width, height });
+            let error = decode_upright(&png, DecodeLimits::default()).unwrap_err();
+            assert_eq!(error, DecodeError::SideTooLong { width, height });
             assert!(error.to_string().contains("more than 65535"), "{error}");
-            assert!(crate::imaging::decode_mask(&png, Limits::default()).is_err());
+            assert!(crate::imaging::decode_mask(&png, DecodeLimits::default()).is_err());
         }
         let longest = crate::imaging::encode_png(&RgbImage::new(65_535, 2));
         assert_eq!(decode(&longest).unwrap().dimensions(), (65_535, 2));
@@ -197,7 +197,7 @@ mod tests {
         ) {
             let bytes = [head, &tail].concat();
             let _ = decode(&bytes);
-            let _ = crate::imaging::decode_mask(&bytes, Limits { max_pixels: 1 << 20 });
+            let _ = crate::imaging::decode_mask(&bytes, DecodeLimits { max_pixels: 1 << 20 });
         }
 
         #[test]
@@ -206,7 +206,7 @@ mod tests {
             damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
             lost in 0_usize..4,
         ) {
-            let files: Vec<_> = all().collect();
+            let files: Vec<_> = all_fixtures().collect();
             let mut bytes = files[which.index(files.len())].1.clone();
             for (at, value) in &damage {
                 let at = at.index(bytes.len());
@@ -214,7 +214,7 @@ mod tests {
             }
             bytes.drain(damage[0].0.index(bytes.len() - lost)..).take(lost).for_each(drop);
             let _ = decode(&bytes);
-            let _ = crate::imaging::decode_mask(&bytes, Limits { max_pixels: 1 << 20 });
+            let _ = crate::imaging::decode_mask(&bytes, DecodeLimits { max_pixels: 1 << 20 });
         }
     }
 }

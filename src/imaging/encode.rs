@@ -4,20 +4,20 @@ use image::codecs::jpeg::JpegEncoder;
 use image::{GrayImage, RgbImage};
 use png::{BitDepth, ColorType, Compression, Encoder, Filter};
 
-use crate::colours::class_colour;
+use crate::colors::class_color;
 
 /// A mask as an 8-bit palette PNG: the indices are the class ids, and the palette has all 256
-/// entries of [`class_colour`], so that every viewer shows the classes in their colours.
+/// entries of [`class_color`], so that every viewer shows the classes in their colors.
 ///
 /// A mask without pixels gives no bytes.
 pub fn encode_mask(ids: &GrayImage) -> Vec<u8> {
-    encode_mask_in(ids, class_colour)
+    encode_mask_with_colors(ids, class_color)
 }
 
-/// The same with other colours: red, green and blue by class id.
-pub fn encode_mask_in(ids: &GrayImage, colour: impl Fn(u8) -> [u8; 3]) -> Vec<u8> {
-    let palette: Vec<u8> = (0..=u8::MAX).flat_map(colour).collect();
-    write_png(ids.width(), ids.height(), ids.as_raw(), |encoder| {
+/// The same with other colors: red, green and blue by class id.
+pub fn encode_mask_with_colors(ids: &GrayImage, color: impl Fn(u8) -> [u8; 3]) -> Vec<u8> {
+    let palette: Vec<u8> = (0..=u8::MAX).flat_map(color).collect();
+    encode_png_samples(ids.width(), ids.height(), ids.as_raw(), |encoder| {
         encoder.set_color(ColorType::Indexed);
         encoder.set_palette(palette);
         // Rows repeat those above them, so that hardly anything but zeros is left, which the fast
@@ -30,7 +30,7 @@ pub fn encode_mask_in(ids: &GrayImage, colour: impl Fn(u8) -> [u8; 3]) -> Vec<u8
 
 /// A picture as an 8-bit RGB PNG. A picture without pixels gives no bytes.
 pub fn encode_png(image: &RgbImage) -> Vec<u8> {
-    write_png(image.width(), image.height(), image.as_raw(), |encoder| {
+    encode_png_samples(image.width(), image.height(), image.as_raw(), |encoder| {
         encoder.set_color(ColorType::Rgb);
         encoder.set_compression(Compression::Fast);
     })
@@ -49,7 +49,7 @@ pub fn encode_jpeg(image: &RgbImage, quality: u8) -> Vec<u8> {
 }
 
 /// Writing to memory fails only for a picture without pixels.
-fn write_png(
+fn encode_png_samples(
     width: u32,
     height: u32,
     samples: &[u8],
@@ -59,25 +59,25 @@ fn write_png(
     let mut encoder = Encoder::new(&mut bytes, width, height);
     encoder.set_depth(BitDepth::Eight);
     configure(&mut encoder);
-    let written = encoder.write_header().and_then(|mut writer| {
+    let result = encoder.write_header().and_then(|mut writer| {
         writer.write_image_data(samples)?;
         writer.finish()
     });
-    if written.is_ok() { bytes } else { Vec::new() }
+    if result.is_ok() { bytes } else { Vec::new() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::imaging::fixtures::fixture;
-    use crate::imaging::{Limits, decode_upright};
+    use crate::imaging::{DecodeLimits, decode_upright};
 
     #[test]
     fn pictures_survive_png_exactly_and_jpeg_nearly() {
-        let image = decode_upright(&fixture("rgb.png"), Limits::default()).unwrap();
-        let png = decode_upright(&encode_png(&image), Limits::default()).unwrap();
+        let image = decode_upright(&fixture("rgb.png"), DecodeLimits::default()).unwrap();
+        let png = decode_upright(&encode_png(&image), DecodeLimits::default()).unwrap();
         assert_eq!(png, image);
-        let jpeg = decode_upright(&encode_jpeg(&image, 95), Limits::default()).unwrap();
+        let jpeg = decode_upright(&encode_jpeg(&image, 95), DecodeLimits::default()).unwrap();
         let pairs = image.as_raw().iter().zip(jpeg.as_raw());
         assert!(pairs.map(|(a, b)| a.abs_diff(*b)).max().unwrap() < 12);
     }

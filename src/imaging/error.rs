@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use super::decode::MAX_SIDE;
+use super::decode::MAX_SIDE_PX;
 
 /// What can be read, for messages.
-const FORMATS: &str = "JPEG, PNG, WebP, TIFF and BMP";
+const SUPPORTED_FORMATS: &str = "JPEG, PNG, WebP, TIFF and BMP";
 
 /// Why bytes are not a picture that can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub enum DecodeError {
         max_pixels: u64,
     },
     /// The header announces a side longer than [`MAX_SIDE`](super::MAX_SIDE). Nothing was decoded.
-    TooLong {
+    SideTooLong {
         /// Columns, in pixels.
         width: u32,
         /// Rows, in pixels.
@@ -41,9 +41,12 @@ pub enum DecodeError {
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Empty => write!(f, "no bytes at all ({FORMATS} are supported)"),
+            Self::Empty => write!(f, "no bytes at all ({SUPPORTED_FORMATS} are supported)"),
             Self::NotAnImage { found } => {
-                write!(f, "no image that can be read, but {found} ({FORMATS} are supported)")
+                write!(
+                    f,
+                    "no image that can be read, but {found} ({SUPPORTED_FORMATS} are supported)"
+                )
             }
             Self::TooLarge { width, height, max_pixels } => write!(
                 f,
@@ -51,10 +54,10 @@ impl fmt::Display for DecodeError {
                  make it smaller",
                 u64::from(*width) * u64::from(*height)
             ),
-            Self::TooLong { width, height } => write!(
+            Self::SideTooLong { width, height } => write!(
                 f,
                 "the image has {width} x {height} pixels, and no side may have more than \
-                 {MAX_SIDE}; make it smaller",
+                 {MAX_SIDE_PX}; make it smaller",
             ),
             Self::Broken(why) => f.write_str(why),
         }

@@ -3,16 +3,16 @@
 use std::fs;
 use std::path::Path;
 
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/images");
+const FIXTURE_DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/images");
 
 /// The bytes of one of them.
 pub(super) fn fixture(name: &str) -> Vec<u8> {
-    fs::read(Path::new(FOLDER).join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    fs::read(Path::new(FIXTURE_DIR).join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
 /// Every one of them, by name.
-pub(super) fn all() -> impl Iterator<Item = (String, Vec<u8>)> {
-    let entries = fs::read_dir(FOLDER).unwrap().map(|entry| entry.unwrap().file_name());
+pub(super) fn all_fixtures() -> impl Iterator<Item = (String, Vec<u8>)> {
+    let entries = fs::read_dir(FIXTURE_DIR).unwrap().map(|entry| entry.unwrap().file_name());
     let mut names: Vec<String> = entries.map(|name| name.into_string().unwrap()).collect();
     names.retain(|name| name != "make_images.py");
     names.sort();

@@ -10,7 +10,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, RgbImage};
 use turbojpeg::{Colorspace, Decompressor, PixelFormat, ScalingFactor};
 
-use super::decode::Limits;
+use super::decode::DecodeLimits;
 use super::error::DecodeError;
 
 /// Scans of a progressive JPEG; encoders write about ten, and each costs a pass over all pixels.
@@ -18,53 +18,59 @@ const MAX_SCANS: u32 = 200;
 
 /// Warnings of libjpeg-turbo that touch no pixel: bytes of padding after the picture's data, unusual
 /// application markers. Its other warnings are about data that are missing or wrong.
-const HARMLESS: [&str; 4] =
+const HARMLESS_WARNINGS: [&str; 4] =
     ["extraneous bytes before marker", "Adobe color transform", "JFIF revision", "ICC marker"];
 
 /// What a JPEG's header tells.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Header {
+pub(super) struct JpegHeader {
     /// Size in pixels as stored.
     pub(super) width: u32,
     pub(super) height: u32,
     /// How to turn it upright.
     pub(super) orientation: Orientation,
     /// Whether [`decode_reduced`] can decode it.
-    pub(super) reducible: bool,
+    pub(super) is_scalable: bool,
 }
 
 /// Reads and checks the header.
-pub(super) fn header(bytes: &[u8], limits: Limits) -> Result<Header, DecodeError> {
-    let orientation = exif(bytes).and_then(Orientation::from_exif_chunk);
+pub(super) fn read_jpeg_header(
+    bytes: &[u8],
+    limits: DecodeLimits,
+) -> Result<JpegHeader, DecodeError> {
+    let orientation = find_exif(bytes).and_then(Orientation::from_exif_chunk);
     let orientation = orientation.unwrap_or(Orientation::NoTransforms);
     let (width, height, reducible) = match Decompressor::new()
         .and_then(|mut decompressor| decompressor.read_header(bytes))
     {
         Ok(header) => {
-            let known =
+            let is_known_colorspace =
                 matches!(header.colorspace, Colorspace::YCbCr | Colorspace::Gray | Colorspace::RGB);
-            (header.width as u32, header.height as u32, known && !header.is_lossless)
+            (header.width as u32, header.height as u32, is_known_colorspace && !header.is_lossless)
         }
-        Err(error) if is_harmless(&error) => {
-            let decoder = JpegDecoder::new(Cursor::new(bytes)).map_err(|e| broken(&e))?;
+        Err(error) if is_harmless_warning(&error) => {
+            let decoder =
+                JpegDecoder::new(Cursor::new(bytes)).map_err(|e| jpeg_decoder_error(&e))?;
             let (width, height) = decoder.dimensions();
             (width, height, false)
         }
-        Err(error) => return Err(damaged(&error)),
+        Err(error) => return Err(turbojpeg_error(&error)),
     };
-    limits.check(width, height)?;
-    Ok(Header { width, height, orientation, reducible })
+    limits.check_size(width, height)?;
+    Ok(JpegHeader { width, height, orientation, is_scalable: reducible })
 }
 
 /// The pixels of a whole file as they are stored.
-pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<RgbImage, DecodeError> {
-    check_whole(bytes).map_err(DecodeError::Broken)?;
-    if !header.reducible {
-        let decoder = JpegDecoder::new(Cursor::new(bytes)).map_err(|e| broken(&e))?;
-        return Ok(DynamicImage::from_decoder(decoder).map_err(|e| broken(&e))?.into_rgb8());
+pub(super) fn decode_jpeg(bytes: &[u8], header: &JpegHeader) -> Result<RgbImage, DecodeError> {
+    check_end_marker(bytes).map_err(DecodeError::Broken)?;
+    if !header.is_scalable {
+        let decoder = JpegDecoder::new(Cursor::new(bytes)).map_err(|e| jpeg_decoder_error(&e))?;
+        return Ok(DynamicImage::from_decoder(decoder)
+            .map_err(|e| jpeg_decoder_error(&e))?
+            .into_rgb8());
     }
     let mut pixels = Vec::new();
-    let (width, height) = decode_reduced(bytes, header, 1, &mut pixels)?;
+    let (width, height) = decode_jpeg_scaled(bytes, header, 1, &mut pixels)?;
     RgbImage::from_raw(width, height, pixels)
         .ok_or_else(|| DecodeError::Broken("a JPEG with too few pixels".to_owned()))
 }
@@ -72,9 +78,9 @@ pub(super) fn decode(bytes: &[u8], header: &Header) -> Result<RgbImage, DecodeEr
 /// Decodes a [`reducible`](Header::reducible) JPEG to a `divisor`-th (1, 2, 4 or 8) of its width and
 /// height, rounded up, into `pixels`; returns that size. The pixels cut off by the frequencies that
 /// are never transformed are those that an antialiasing filter would remove.
-pub(super) fn decode_reduced(
+pub(super) fn decode_jpeg_scaled(
     bytes: &[u8],
-    header: &Header,
+    header: &JpegHeader,
     divisor: usize,
     pixels: &mut Vec<u8>,
 ) -> Result<(u32, u32), DecodeError> {
@@ -96,17 +102,17 @@ pub(super) fn decode_reduced(
         decompressor.decompress(bytes, image)
     };
     match decompress() {
-        Err(error) if !is_harmless(&error) => Err(damaged(&error)),
+        Err(error) if !is_harmless_warning(&error) => Err(turbojpeg_error(&error)),
         _ => Ok((width as u32, height as u32)),
     }
 }
 
-fn is_harmless(error: &turbojpeg::Error) -> bool {
+fn is_harmless_warning(error: &turbojpeg::Error) -> bool {
     let turbojpeg::Error::TurboJpegError(text) = error else { return false };
-    HARMLESS.iter().any(|harmless| text.contains(harmless))
+    HARMLESS_WARNINGS.iter().any(|harmless| text.contains(harmless))
 }
 
-fn damaged(error: &turbojpeg::Error) -> DecodeError {
+fn turbojpeg_error(error: &turbojpeg::Error) -> DecodeError {
     let text = error.to_string();
     // Without the names of library and function.
     let text = text.rsplit("(): ").next().unwrap_or_default();
@@ -114,31 +120,31 @@ fn damaged(error: &turbojpeg::Error) -> DecodeError {
     DecodeError::Broken(format!("a JPEG that is damaged or of an unknown kind: {text}"))
 }
 
-fn broken(error: &image::ImageError) -> DecodeError {
+fn jpeg_decoder_error(error: &image::ImageError) -> DecodeError {
     DecodeError::Broken(format!("a JPEG that cannot be decoded: {error}"))
 }
 
 /// The EXIF data: the first application segment that says it is that.
-fn exif(bytes: &[u8]) -> Option<&[u8]> {
-    let mut at = 2; // past the start-of-image marker
+fn find_exif(bytes: &[u8]) -> Option<&[u8]> {
+    let mut offset = 2; // past the start-of-image marker
     loop {
-        at = next_marker(bytes, at)?;
-        let code = bytes[at];
-        at += 1;
-        match code {
+        offset = next_marker(bytes, offset)?;
+        let marker = bytes[offset];
+        offset += 1;
+        match marker {
             0x01 | 0xd0..=0xd8 => {}
             // The picture begins, or ends.
             0xda | 0xd9 => return None,
             _ => {
-                let length = bytes.get(at..at + 2)?;
+                let length = bytes.get(offset..offset + 2)?;
                 let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
-                let segment = bytes.get(at + 2..at + length.max(2))?;
-                if code == 0xe1
+                let segment = bytes.get(offset + 2..offset + length.max(2))?;
+                if marker == 0xe1
                     && let Some(exif) = segment.strip_prefix(b"Exif\0\0")
                 {
                     return Some(exif);
                 }
-                at += length.max(2);
+                offset += length.max(2);
             }
         }
     }
@@ -149,25 +155,25 @@ fn exif(bytes: &[u8]) -> Option<&[u8]> {
 ///
 /// Segments are skipped by their length, so that the end marker of a thumbnail inside the EXIF
 /// segment is not taken for the picture's; what follows the end marker does not matter.
-fn check_whole(bytes: &[u8]) -> Result<(), String> {
-    const CUT: &str = "a JPEG that is cut off: its end-of-image marker is missing";
-    let mut at = 2; // past the start-of-image marker
+fn check_end_marker(bytes: &[u8]) -> Result<(), String> {
+    const TRUNCATED: &str = "a JPEG that is cut off: its end-of-image marker is missing";
+    let mut offset = 2; // past the start-of-image marker
     let mut scans = 0;
     loop {
-        at = next_marker(bytes, at).ok_or(CUT)?;
-        let code = bytes[at];
-        at += 1;
-        match code {
+        offset = next_marker(bytes, offset).ok_or(TRUNCATED)?;
+        let marker = bytes[offset];
+        offset += 1;
+        match marker {
             // Restart markers, a second start of image, and TEM stand alone.
             0x01 | 0xd0..=0xd8 => {}
             0xd9 if scans == 0 => return Err("a JPEG without picture data".to_owned()),
             0xd9 => return Ok(()),
             _ => {
-                let length = bytes.get(at..at + 2).ok_or(CUT)?;
-                at += usize::from(u16::from_be_bytes([length[0], length[1]]));
+                let length = bytes.get(offset..offset + 2).ok_or(TRUNCATED)?;
+                offset += usize::from(u16::from_be_bytes([length[0], length[1]]));
                 // What follows a start of scan is no segment but entropy-coded data, in which
                 // `next_marker` finds the next real marker just as it does between segments.
-                scans += usize::from(code == 0xda);
+                scans += usize::from(marker == 0xda);
             }
         }
     }
@@ -175,13 +181,13 @@ fn check_whole(bytes: &[u8]) -> Result<(), String> {
 
 /// The position of the next marker's code at or after `from`: the byte after 0xff that is neither
 /// a stuffed zero nor a fill byte.
-fn next_marker(bytes: &[u8], from: usize) -> Option<usize> {
-    let mut at = from;
+fn next_marker(bytes: &[u8], start: usize) -> Option<usize> {
+    let mut offset = start;
     loop {
-        at += bytes.get(at..)?.iter().position(|&byte| byte == 0xff)?;
-        at += bytes[at..].iter().position(|&byte| byte != 0xff)?;
-        if bytes[at] != 0 {
-            return Some(at);
+        offset += bytes.get(offset..)?.iter().position(|&byte| byte == 0xff)?;
+        offset += bytes[offset..].iter().position(|&byte| byte != 0xff)?;
+        if bytes[offset] != 0 {
+            return Some(offset);
         }
     }
 }

@@ -3,43 +3,51 @@
 use image::GrayImage;
 use png::{BitDepth, ColorType, Transformations};
 
-use super::decode::{Limits, guarded};
+use super::decode::{DecodeLimits, catch_decoder_panics};
 use super::error::{DecodeError, MaskError};
-use super::png_file::{self, Png};
-use super::samples::unpacked;
-use super::sniff::{Format, format_of};
+use super::png_file::{self, DecodedPng};
+use super::samples::unpack_bits;
+use super::sniff::{ImageFormat, detect_format};
 
 /// Decodes a mask to one class id per pixel, as stored: no EXIF orientation is applied.
 ///
-/// Of a palette PNG the ids are the indices, whatever the colours. Of a grayscale PNG they are
+/// Of a palette PNG the ids are the indices, whatever the colors. Of a grayscale PNG they are
 /// the raw sample values at every bit depth: 0 and 1 in a 1-bit mask (not 0 and 255), 0 to 15 in
 /// a 4-bit one, and in a 16-bit one the values themselves as long as none exceeds 255.
 ///
 /// # Errors
 /// [`MaskError::Decode`] as [`decode_upright`](super::decode_upright);
 /// [`MaskError::NotClassIds`] for other formats than PNG, RGB and images with alpha, saying which it was and
-/// whether it looks like a photograph or like a colour-coded mask.
-pub fn decode_mask(bytes: &[u8], limits: Limits) -> Result<GrayImage, MaskError> {
-    match format_of(bytes)? {
-        Format::Png => {}
-        Format::Jpeg => {
-            let what = "a JPEG photograph: its lossy values cannot be class ids";
-            return Err(MaskError::NotClassIds(what.to_owned()));
+/// whether it looks like a photograph or like a color-coded mask.
+pub fn decode_mask(bytes: &[u8], limits: DecodeLimits) -> Result<GrayImage, MaskError> {
+    match detect_format(bytes)? {
+        ImageFormat::Png => {}
+        ImageFormat::Jpeg => {
+            let description = "a JPEG photograph: its lossy values cannot be class ids";
+            return Err(MaskError::NotClassIds(description.to_owned()));
         }
-        other => return Err(MaskError::NotClassIds(format!("{}: save it as a PNG", other.name()))),
+        other => {
+            return Err(MaskError::NotClassIds(format!(
+                "{}: save it as a PNG",
+                other.name_with_article()
+            )));
+        }
     }
-    let png = guarded(|| png_file::read(bytes, limits, |_| Transformations::IDENTITY))?;
-    let ids = match (png.color, png.depth) {
+    let png =
+        catch_decoder_panics(|| png_file::read_png(bytes, limits, |_| Transformations::IDENTITY))?;
+    let ids = match (png.color, png.bit_depth) {
         (ColorType::Grayscale | ColorType::Indexed, BitDepth::Eight) => png.samples,
-        (ColorType::Grayscale | ColorType::Indexed, BitDepth::Sixteen) => narrow(&png.samples)?,
-        (ColorType::Grayscale | ColorType::Indexed, depth) => unpack(&png, depth),
+        (ColorType::Grayscale | ColorType::Indexed, BitDepth::Sixteen) => {
+            narrow_to_class_ids(&png.samples)?
+        }
+        (ColorType::Grayscale | ColorType::Indexed, depth) => unpack_png_samples(&png, depth),
         (ColorType::GrayscaleAlpha, _) => {
-            let what = "a grayscale image with an alpha channel: save it without alpha";
-            return Err(MaskError::NotClassIds(what.to_owned()));
+            let description = "a grayscale image with an alpha channel: save it without alpha";
+            return Err(MaskError::NotClassIds(description.to_owned()));
         }
         (ColorType::Rgb | ColorType::Rgba, _) => {
-            let (image, _) = guarded(|| png_file::decode(bytes, limits))?;
-            return Err(MaskError::NotClassIds(describe_colours(image.as_raw())));
+            let (image, _) = catch_decoder_panics(|| png_file::decode_png(bytes, limits))?;
+            return Err(MaskError::NotClassIds(describe_colors(image.as_raw())));
         }
     };
     GrayImage::from_raw(png.width, png.height, ids)
@@ -47,7 +55,7 @@ pub fn decode_mask(bytes: &[u8], limits: Limits) -> Result<GrayImage, MaskError>
 }
 
 /// 16-bit big-endian samples as ids.
-fn narrow(samples: &[u8]) -> Result<Vec<u8>, MaskError> {
+fn narrow_to_class_ids(samples: &[u8]) -> Result<Vec<u8>, MaskError> {
     let values = samples.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
     match values.clone().max() {
         Some(largest @ 256..) => Err(MaskError::NotClassIds(format!(
@@ -58,31 +66,31 @@ fn narrow(samples: &[u8]) -> Result<Vec<u8>, MaskError> {
 }
 
 /// Samples of 1, 2 or 4 bits as numbers; rows are padded to whole bytes.
-pub(super) fn unpack(png: &Png, depth: BitDepth) -> Vec<u8> {
+pub(super) fn unpack_png_samples(png: &DecodedPng, depth: BitDepth) -> Vec<u8> {
     let (width, bits) = (png.width as usize, depth as usize);
-    unpacked(png.samples.chunks_exact((width * bits).div_ceil(8)), width, bits)
+    unpack_bits(png.samples.chunks_exact((width * bits).div_ceil(8)), width, bits)
 }
 
-/// What an RGB picture is, by how many colours it has.
-fn describe_colours(rgb: &[u8]) -> String {
-    let mut seen = vec![0_u64; (1 << 24) / 64];
-    let mut gray = true;
+/// What an RGB picture is, by how many colors it has.
+fn describe_colors(rgb: &[u8]) -> String {
+    let mut seen_colors = vec![0_u64; (1 << 24) / 64];
+    let mut is_gray = true;
     for pixel in rgb.chunks_exact(3) {
-        let colour = u32::from_be_bytes([0, pixel[0], pixel[1], pixel[2]]) as usize;
-        seen[colour / 64] |= 1 << (colour % 64);
-        gray &= pixel[0] == pixel[1] && pixel[1] == pixel[2];
+        let color = u32::from_be_bytes([0, pixel[0], pixel[1], pixel[2]]) as usize;
+        seen_colors[color / 64] |= 1 << (color % 64);
+        is_gray &= pixel[0] == pixel[1] && pixel[1] == pixel[2];
     }
-    let count: u32 = seen.iter().map(|word| word.count_ones()).sum();
+    let count: u32 = seen_colors.iter().map(|word| word.count_ones()).sum();
     let s = if count == 1 { "" } else { "s" };
     match count {
-        _ if gray => format!(
+        _ if is_gray => format!(
             "an RGB image whose three channels are equal, with {count} value{s}: save one channel"
         ),
         ..=256 => format!(
-            "a colour-coded mask, an RGB image with {count} colour{s}: replace each colour by its \
+            "a color-coded mask, an RGB image with {count} color{s}: replace each color by its \
              class id"
         ),
-        _ => format!("a photograph, an RGB image with {count} colours: is it in the wrong folder?"),
+        _ => format!("a photograph, an RGB image with {count} colors: is it in the wrong folder?"),
     }
 }
 
@@ -93,7 +101,7 @@ mod tests {
     use crate::imaging::fixtures::fixture;
 
     fn decode(name: &str) -> Result<GrayImage, MaskError> {
-        decode_mask(&fixture(name), Limits::default())
+        decode_mask(&fixture(name), DecodeLimits::default())
     }
 
     #[test]
@@ -115,22 +123,26 @@ mod tests {
 
     #[test]
     fn what_is_not_a_mask_is_told_apart() {
-        let told = |name| decode(name).unwrap_err().to_string();
-        assert!(told("mask_too_large_values.png").contains("up to 1500"));
-        assert!(told("mask_colour_coded.png").contains("colour-coded mask, an RGB image with 3"));
+        let error_text = |name| decode(name).unwrap_err().to_string();
+        assert!(error_text("mask_too_large_values.png").contains("up to 1500"));
         assert!(
-            told("mask_three_equal_channels.png").contains("channels are equal, with 3 values")
+            error_text("mask_color_coded.png").contains("color-coded mask, an RGB image with 3")
         );
         assert!(
-            told("mask_photograph.png").contains("a photograph, an RGB image with 300 colours")
+            error_text("mask_three_equal_channels.png")
+                .contains("channels are equal, with 3 values")
         );
-        assert!(told("mask_gray_alpha.png").contains("alpha channel"));
-        assert!(told("rgb_444.jpg").contains("a JPEG photograph"));
-        assert!(told("rgba.png").contains("a photograph"));
+        assert!(
+            error_text("mask_photograph.png")
+                .contains("a photograph, an RGB image with 300 colors")
+        );
+        assert!(error_text("mask_gray_alpha.png").contains("alpha channel"));
+        assert!(error_text("rgb_444.jpg").contains("a JPEG photograph"));
+        assert!(error_text("rgba.png").contains("a photograph"));
         let whole = fixture("mask_gray_8_bit.png");
-        let cut = decode_mask(&whole[..60], Limits::default()).unwrap_err();
+        let cut = decode_mask(&whole[..60], DecodeLimits::default()).unwrap_err();
         assert_eq!(cut, MaskError::Decode(DecodeError::Broken("a PNG that is cut off".to_owned())));
-        let small = decode_mask(&whole, Limits { max_pixels: 90 }).unwrap_err();
+        let small = decode_mask(&whole, DecodeLimits { max_pixels: 90 }).unwrap_err();
         assert!(small.to_string().contains("13 x 7 = 91 pixels"), "{small}");
     }
 
@@ -138,9 +150,9 @@ mod tests {
     fn a_mask_survives_the_round_trip() {
         let ids = GrayImage::from_fn(300, 17, |x, y| image::Luma([(x * y) as u8]));
         let bytes = encode_mask(&ids);
-        assert_eq!(decode_mask(&bytes, Limits::default()).unwrap(), ids);
+        assert_eq!(decode_mask(&bytes, DecodeLimits::default()).unwrap(), ids);
         assert_eq!(bytes, encode_mask(&ids));
-        let shown = crate::imaging::decode_upright(&bytes, Limits::default()).unwrap();
-        assert_eq!(shown.get_pixel(3, 1).0, crate::colours::class_colour(3));
+        let shown = crate::imaging::decode_upright(&bytes, DecodeLimits::default()).unwrap();
+        assert_eq!(shown.get_pixel(3, 1).0, crate::colors::class_color(3));
     }
 }

@@ -11,8 +11,8 @@ mod error;
 #[cfg(test)]
 mod fixtures;
 mod jpeg_file;
+mod lazy_image;
 mod mask;
-mod picture;
 mod png_file;
 mod recompress;
 mod resize;
@@ -22,10 +22,10 @@ mod tiff_file;
 mod webp_file;
 
 pub use color_mask::{ColorMask, ColorPixels, decode_color_mask};
-pub use decode::{Limits, MAX_SIDE, decode_upright};
-pub use encode::{encode_jpeg, encode_mask, encode_mask_in, encode_png};
+pub use decode::{DecodeLimits, MAX_SIDE_PX, decode_upright};
+pub use encode::{encode_jpeg, encode_mask, encode_mask_with_colors, encode_png};
 pub use error::{DecodeError, MaskError};
+pub use lazy_image::LazyImage;
 pub use mask::decode_mask;
-pub use picture::Picture;
-pub use recompress::recompress;
+pub use recompress::recompress_jpeg;
 pub use resize::{Region, resize_image, resize_mask};

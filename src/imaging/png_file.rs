@@ -6,19 +6,19 @@ use image::RgbImage;
 use image::metadata::Orientation;
 use png::{BitDepth, ColorType, Transformations};
 
-use super::decode::Limits;
+use super::decode::DecodeLimits;
 use super::error::DecodeError;
-use super::samples::rgb;
+use super::samples::to_rgb;
 
 /// Room for the decoder's own buffers beside the pixels: palettes, EXIF, one row.
-const SLACK: u64 = 16 << 20;
+const EXTRA_DECODER_BYTES: u64 = 16 << 20;
 
 /// A decoded PNG, its samples as `transformations` left them.
-pub(super) struct Png {
+pub(super) struct DecodedPng {
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) color: ColorType,
-    pub(super) depth: BitDepth,
+    pub(super) bit_depth: BitDepth,
     /// Rows from the top, each padded to whole bytes; 16-bit samples are big endian.
     pub(super) samples: Vec<u8>,
     /// Red, green, blue, alpha by index; empty for other kinds.
@@ -26,77 +26,80 @@ pub(super) struct Png {
     pub(super) orientation: Orientation,
 }
 
-fn broken(error: &png::DecodingError) -> DecodeError {
+fn png_error(error: &png::DecodingError) -> DecodeError {
     DecodeError::Broken(match error {
         png::DecodingError::IoError(cause) if cause.kind() == std::io::ErrorKind::UnexpectedEof => {
-            return cut_off();
+            return truncated_png_error();
         }
         _ => format!("a PNG that cannot be decoded: {error}"),
     })
 }
 
-fn cut_off() -> DecodeError {
+fn truncated_png_error() -> DecodeError {
     DecodeError::Broken("a PNG that is cut off".to_owned())
 }
 
 /// Decodes the (first) image of a PNG, whose samples are transformed as its kind calls for.
-pub(super) fn read(
+pub(super) fn read_png(
     bytes: &[u8],
-    limits: Limits,
+    limits: DecodeLimits,
     transformations: impl FnOnce(ColorType) -> Transformations,
-) -> Result<Png, DecodeError> {
-    let room = limits.max_pixels.saturating_mul(8).saturating_add(SLACK);
-    let room = png::Limits { bytes: usize::try_from(room).unwrap_or(usize::MAX) };
-    let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), room);
+) -> Result<DecodedPng, DecodeError> {
+    let max_bytes = limits.max_pixels.saturating_mul(8).saturating_add(EXTRA_DECODER_BYTES);
+    let png_limits = png::Limits { bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX) };
+    let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), png_limits);
     // Compressed texts and profiles are of no use here, and could unpack to anything.
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
-    let header = decoder.read_header_info().map_err(|e| broken(&e))?;
+    let header = decoder.read_header_info().map_err(|e| png_error(&e))?;
     let ((width, height), color) = (header.size(), header.color_type);
-    limits.check(width, height)?;
+    limits.check_size(width, height)?;
     decoder.set_transformations(transformations(color));
-    let mut reader = decoder.read_info().map_err(|e| broken(&e))?;
+    let mut reader = decoder.read_info().map_err(|e| png_error(&e))?;
     let size = reader.output_buffer_size();
     let size = size.ok_or_else(|| DecodeError::Broken("a PNG of impossible size".to_owned()))?;
     let mut samples = vec![0; size];
-    let frame = reader.next_frame(&mut samples).map_err(|e| broken(&e))?;
+    let frame = reader.next_frame(&mut samples).map_err(|e| png_error(&e))?;
     if (frame.width, frame.height) != (width, height) {
         return Err(DecodeError::Broken("an animated PNG with a partial first frame".to_owned()));
     }
     // EXIF may follow the pixels. Other faults there cost no pixel and are let pass.
-    if let Err(error) = reader.finish().map_err(|e| broken(&e))
-        && error == cut_off()
+    if let Err(error) = reader.finish().map_err(|e| png_error(&e))
+        && error == truncated_png_error()
     {
         return Err(error);
     }
     let exif = reader.info().exif_metadata.as_deref();
     let orientation = exif.and_then(Orientation::from_exif_chunk);
-    Ok(Png {
+    Ok(DecodedPng {
         width,
         height,
         color: frame.color_type,
-        depth: frame.bit_depth,
+        bit_depth: frame.bit_depth,
         samples,
-        palette: palette(reader.info()),
+        palette: read_palette(reader.info()),
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
     })
 }
 
-/// The colours of a palette; alpha may be missing for the last ones, which are opaque.
-fn palette(info: &png::Info<'_>) -> Vec<[u8; 4]> {
+/// The colors of a palette; alpha may be missing for the last ones, which are opaque.
+fn read_palette(info: &png::Info<'_>) -> Vec<[u8; 4]> {
     let colors = info.palette.as_deref().unwrap_or_default().chunks_exact(3);
     let alphas = info.trns.as_deref().unwrap_or_default();
-    let alpha = |index| alphas.get(index).copied().unwrap_or(u8::MAX);
-    colors.enumerate().map(|(i, color)| [color[0], color[1], color[2], alpha(i)]).collect()
+    let alpha_at = |index| alphas.get(index).copied().unwrap_or(u8::MAX);
+    colors.enumerate().map(|(i, color)| [color[0], color[1], color[2], alpha_at(i)]).collect()
 }
 
 /// The pixels as they are stored, in 8 bits, without alpha, and how to turn them upright.
-pub(super) fn decode(bytes: &[u8], limits: Limits) -> Result<(RgbImage, Orientation), DecodeError> {
-    let png = read(bytes, limits, |_| Transformations::EXPAND | Transformations::STRIP_16)?;
+pub(super) fn decode_png(
+    bytes: &[u8],
+    limits: DecodeLimits,
+) -> Result<(RgbImage, Orientation), DecodeError> {
+    let png = read_png(bytes, limits, |_| Transformations::EXPAND | Transformations::STRIP_16)?;
     if png.color == ColorType::Indexed {
         return Err(DecodeError::Broken("a palette PNG without its palette".to_owned()));
     }
-    let image = RgbImage::from_raw(png.width, png.height, rgb(png.samples, png.color.samples()));
+    let image = RgbImage::from_raw(png.width, png.height, to_rgb(png.samples, png.color.samples()));
     let image = image.ok_or_else(|| DecodeError::Broken("a PNG with too few pixels".to_owned()))?;
     Ok((image, png.orientation))
 }

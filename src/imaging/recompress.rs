@@ -4,18 +4,18 @@ use image::RgbImage;
 use turbojpeg::{Compressor, Decompressor, Image, PixelFormat, Subsamp};
 
 /// Compresses `image` as a JPEG of `quality` 1 to 100 (values outside count as the nearest inside) with
-/// colours at half the size, as cameras and web sites do, and decodes it again. A picture that JPEG cannot
+/// colors at half the size, as cameras and web sites do, and decodes it again. A picture that JPEG cannot
 /// hold stays as it is.
-pub fn recompress(image: &mut RgbImage, quality: u8) {
+pub fn recompress_jpeg(image: &mut RgbImage, quality: u8) {
     let (width, height) = (image.width() as usize, image.height() as usize);
-    let recompressed = || {
+    let encode_and_decode = || {
         let mut pixels = image.as_raw().clone();
-        let as_stored =
+        let wrap_pixels =
             |pixels| Image { pixels, width, pitch: width * 3, height, format: PixelFormat::RGB };
         let mut compressor = Compressor::new()?;
         compressor.set_quality(i32::from(quality.clamp(1, 100)))?;
         compressor.set_subsamp(Subsamp::Sub2x2)?;
-        let bytes = compressor.compress_to_owned(as_stored(image.as_raw().as_slice()))?;
+        let bytes = compressor.compress_to_owned(wrap_pixels(image.as_raw().as_slice()))?;
         let target = Image {
             pixels: pixels.as_mut_slice(),
             width,
@@ -26,7 +26,7 @@ pub fn recompress(image: &mut RgbImage, quality: u8) {
         Decompressor::new()?.decompress(&bytes, target)?;
         Ok::<_, turbojpeg::Error>(pixels)
     };
-    if let Ok(pixels) = recompressed()
+    if let Ok(pixels) = encode_and_decode()
         && pixels.len() == image.as_raw().len()
     {
         image.copy_from_slice(&pixels);
@@ -37,14 +37,14 @@ pub fn recompress(image: &mut RgbImage, quality: u8) {
 mod tests {
     use super::*;
     use crate::imaging::fixtures::fixture;
-    use crate::imaging::{Limits, decode_upright};
+    use crate::imaging::{DecodeLimits, decode_upright};
 
     #[test]
     fn the_worse_the_quality_the_more_is_lost_and_little_at_the_best() {
-        let image = decode_upright(&fixture("resize_larger.png"), Limits::default()).unwrap();
+        let image = decode_upright(&fixture("resize_larger.png"), DecodeLimits::default()).unwrap();
         let lost = |quality| {
             let mut copy = image.clone();
-            recompress(&mut copy, quality);
+            recompress_jpeg(&mut copy, quality);
             assert_eq!(copy.dimensions(), image.dimensions());
             let pairs = copy.as_raw().iter().zip(image.as_raw());
             pairs.map(|(a, b)| f64::from(a.abs_diff(*b))).sum::<f64>() / image.as_raw().len() as f64
@@ -59,7 +59,7 @@ mod tests {
     fn any_size_is_recompressed_or_left() {
         for (width, height) in [(0, 0), (0, 4), (1, 1), (1, 70), (17, 3), (65_536, 1)] {
             let mut image = RgbImage::from_pixel(width, height, image::Rgb([90; 3]));
-            recompress(&mut image, 50);
+            recompress_jpeg(&mut image, 50);
             assert_eq!(image.dimensions(), (width, height));
             assert!(image.as_raw().iter().all(|value| value.abs_diff(90) < 3));
         }

@@ -26,7 +26,7 @@ impl Region {
     }
 
     /// The same part of the picture after its width and height were divided by `divisor`.
-    pub(super) fn divided(self, divisor: f64) -> Self {
+    pub(super) fn divided_by(self, divisor: f64) -> Self {
         let Self { left, top, width, height } = self;
         Self {
             left: left / divisor,
@@ -47,11 +47,11 @@ impl Region {
 
 /// `(start, length)` of a span cut to `0..size`; values that are not numbers count as 0.
 fn clamp_span(start: f64, length: f64, size: f64) -> (f64, f64) {
-    const LEAST: f64 = 1e-3;
-    let number = |value: f64| if value.is_nan() { 0.0 } else { value };
-    let (start, end) = (number(start), number(start) + number(length));
-    let start = start.clamp(0.0, size - LEAST);
-    let end = number(end).clamp(start + LEAST, size.max(start + LEAST));
+    const MIN_LENGTH: f64 = 1e-3;
+    let zero_if_nan = |value: f64| if value.is_nan() { 0.0 } else { value };
+    let (start, end) = (zero_if_nan(start), zero_if_nan(start) + zero_if_nan(length));
+    let start = start.clamp(0.0, size - MIN_LENGTH);
+    let end = zero_if_nan(end).clamp(start + MIN_LENGTH, size.max(start + MIN_LENGTH));
     // start + length must not exceed size by a rounding error.
     (start, (end - start).min(size - start))
 }
@@ -81,8 +81,8 @@ pub(super) fn resize_pixels(
         .crop(region.left, region.top, region.width, region.height);
     // The typed calls compile the resizer for this one pixel type, and not for all thirteen.
     let source = TypedImageRef::<U8x3>::from_buffer(columns, rows, pixels);
-    let view = TypedImage::<U8x3>::from_buffer(width.max(1), height.max(1), &mut target);
-    let resized = match (source, view) {
+    let target_view = TypedImage::<U8x3>::from_buffer(width.max(1), height.max(1), &mut target);
+    let resized = match (source, target_view) {
         (Ok(source), Ok(mut view)) => resizer.resize_typed(&source, &mut view, &options).is_ok(),
         _ => false,
     };
@@ -92,26 +92,27 @@ pub(super) fn resize_pixels(
 }
 
 /// `region` of a mask scaled to `width` x `height` pixels (each at least 1): every target pixel
-/// takes the id of the source pixel that its centre falls on. A source without pixels gives 0.
+/// takes the id of the source pixel that its center falls on. A source without pixels gives 0.
 pub fn resize_mask(ids: &GrayImage, region: Region, width: u32, height: u32) -> GrayImage {
     let (width, height) = (width.max(1), height.max(1));
     if ids.is_empty() {
         return GrayImage::new(width, height);
     }
     let region = region.clamped(ids.width(), ids.height());
-    let pick = |start: f64, length: f64, count: u32, size: u32| -> Vec<u32> {
+    let source_indices = |start: f64, length: f64, count: u32, size: u32| -> Vec<u32> {
         let step = length / f64::from(count);
-        let at = |i| (start + (f64::from(i) + 0.5) * step) as u32;
-        (0..count).map(|i| at(i).min(size - 1)).collect()
+        let source_index = |i| (start + (f64::from(i) + 0.5) * step) as u32;
+        (0..count).map(|i| source_index(i).min(size - 1)).collect()
     };
-    let columns = pick(region.left, region.width, width, ids.width());
-    let rows = pick(region.top, region.height, height, ids.height());
+    let columns = source_indices(region.left, region.width, width, ids.width());
+    let rows = source_indices(region.top, region.height, height, ids.height());
     let mut target = GrayImage::new(width, height);
-    let lines = target.chunks_exact_mut(width as usize).zip(rows);
-    for (to, row) in lines {
-        let from = &ids.as_raw()[row as usize * ids.width() as usize..][..ids.width() as usize];
-        for (to, &column) in to.iter_mut().zip(&columns) {
-            *to = from[column as usize];
+    let target_rows = target.chunks_exact_mut(width as usize).zip(rows);
+    for (target_row, row) in target_rows {
+        let source_row =
+            &ids.as_raw()[row as usize * ids.width() as usize..][..ids.width() as usize];
+        for (target_id, &column) in target_row.iter_mut().zip(&columns) {
+            *target_id = source_row[column as usize];
         }
     }
     target
@@ -124,10 +125,10 @@ mod tests {
 
     use super::*;
     use crate::imaging::fixtures::fixture;
-    use crate::imaging::{Limits, decode_upright};
+    use crate::imaging::{DecodeLimits, decode_upright};
 
     fn picture(name: &str) -> RgbImage {
-        decode_upright(&fixture(name), Limits::default()).unwrap()
+        decode_upright(&fixture(name), DecodeLimits::default()).unwrap()
     }
 
     #[test]
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn mask_pixels_come_from_the_source_pixel_under_their_centre() {
+    fn mask_pixels_come_from_the_source_pixel_under_their_center() {
         let ids = GrayImage::from_raw(4, 1, vec![1, 2, 3, 4]).unwrap();
         let row = |region, width| resize_mask(&ids, region, width, 1).into_raw();
         let whole = Region::whole(4, 1);

@@ -2,7 +2,7 @@
 
 /// `samples` of pixels with `channels` channels, 8 bits each: one or two are grayscale, without and with alpha; of
 /// more the first three are red, green, blue. What follows those is dropped.
-pub(super) fn rgb(samples: Vec<u8>, channels: usize) -> Vec<u8> {
+pub(super) fn to_rgb(samples: Vec<u8>, channels: usize) -> Vec<u8> {
     match channels {
         3 => samples,
         1 | 2 => samples.chunks_exact(channels).flat_map(|pixel| [pixel[0]; 3]).collect(),
@@ -14,7 +14,7 @@ pub(super) fn rgb(samples: Vec<u8>, channels: usize) -> Vec<u8> {
 }
 
 /// Samples of `bits` (1, 2 or 4) bits, the leftmost in the high bits, as numbers: `width` of each of `rows`.
-pub(super) fn unpacked<'a>(
+pub(super) fn unpack_bits<'a>(
     rows: impl Iterator<Item = &'a [u8]>,
     width: usize,
     bits: usize,

@@ -4,7 +4,7 @@ use super::error::DecodeError;
 
 /// The formats that can be decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
+pub(super) enum ImageFormat {
     Jpeg,
     Png,
     WebP,
@@ -12,9 +12,9 @@ pub(super) enum Format {
     Bmp,
 }
 
-impl Format {
+impl ImageFormat {
     /// What a file of this format is called, with an article.
-    pub(super) fn name(self) -> &'static str {
+    pub(super) fn name_with_article(self) -> &'static str {
         match self {
             Self::Jpeg => "a JPEG",
             Self::Png => "a PNG",
@@ -26,7 +26,7 @@ impl Format {
 }
 
 /// First bytes of what people send by mistake, so that the error can name it.
-const STRANGERS: &[(usize, &[u8], &str)] = &[
+const UNSUPPORTED_SIGNATURES: &[(usize, &[u8], &str)] = &[
     (0, b"GIF8", "a GIF image"),
     (4, b"ftypavif", "an AVIF image"),
     (4, b"ftypheic", "a HEIC image"),
@@ -45,28 +45,32 @@ const STRANGERS: &[(usize, &[u8], &str)] = &[
 ];
 
 /// The format of `bytes`, or an error that says what they look like.
-pub(super) fn format_of(bytes: &[u8]) -> Result<Format, DecodeError> {
+pub(super) fn detect_format(bytes: &[u8]) -> Result<ImageFormat, DecodeError> {
     if bytes.is_empty() {
         return Err(DecodeError::Empty);
     }
     if bytes.starts_with(b"\xff\xd8") {
-        return Ok(Format::Jpeg);
+        return Ok(ImageFormat::Jpeg);
     }
     if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
-        return Ok(Format::Png);
+        return Ok(ImageFormat::Png);
     }
-    let starts = |head: &[u8]| bytes.starts_with(head);
-    if starts(b"RIFF") && bytes.get(8..12).is_none_or(|name| name == b"WEBP") {
-        return Ok(Format::WebP);
+    let starts_with = |head: &[u8]| bytes.starts_with(head);
+    if starts_with(b"RIFF") && bytes.get(8..12).is_none_or(|name| name == b"WEBP") {
+        return Ok(ImageFormat::WebP);
     }
     // Intel's and Motorola's order of bytes; 43 is BigTIFF.
-    if starts(b"II*\0") || starts(b"MM\0*") || starts(b"II+\0") || starts(b"MM\0+") {
-        return Ok(Format::Tiff);
+    if starts_with(b"II*\0")
+        || starts_with(b"MM\0*")
+        || starts_with(b"II+\0")
+        || starts_with(b"MM\0+")
+    {
+        return Ok(ImageFormat::Tiff);
     }
-    if starts(b"BM") && is_bmp(bytes) {
-        return Ok(Format::Bmp);
+    if starts_with(b"BM") && is_bmp(bytes) {
+        return Ok(ImageFormat::Bmp);
     }
-    Err(DecodeError::NotAnImage { found: look(bytes) })
+    Err(DecodeError::NotAnImage { found: describe_bytes(bytes) })
 }
 
 /// Whether what begins with two letters that a text may begin with is an image after all: by the size of its header.
@@ -78,11 +82,11 @@ fn is_bmp(bytes: &[u8]) -> bool {
     }
 }
 
-fn look(bytes: &[u8]) -> String {
-    let known = STRANGERS
-        .iter()
-        .find(|(at, magic, _)| bytes.get(*at..).is_some_and(|rest| rest.starts_with(magic)));
-    if let Some((_, _, name)) = known {
+fn describe_bytes(bytes: &[u8]) -> String {
+    let signature = UNSUPPORTED_SIGNATURES.iter().find(|(offset, magic, _)| {
+        bytes.get(*offset..).is_some_and(|rest| rest.starts_with(magic))
+    });
+    if let Some((_, _, name)) = signature {
         return (*name).to_owned();
     }
     let head = &bytes[..bytes.len().min(256)];
@@ -106,21 +110,21 @@ fn look(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn found(bytes: &[u8]) -> String {
-        format_of(bytes).unwrap_err().to_string()
+    fn error_text(bytes: &[u8]) -> String {
+        detect_format(bytes).unwrap_err().to_string()
     }
 
     #[test]
     fn strangers_are_named() {
-        assert!(found(b"GIF89a...").contains("but a GIF image"));
-        assert!(found(b"RIFF\0\0\0\0WAVEfmt ").contains("the bytes 52 49 46 46"));
-        assert!(found(b"BMW is a car, not a bitmap").contains("text that starts"));
-        assert!(found(b"GIF89a").contains("JPEG, PNG, WebP, TIFF and BMP are supported"));
-        assert!(found(b"{\"instances\": []}").contains("JSON text"));
-        assert!(found(b"<html>not found").contains("\"<html>not found\""));
-        assert!(found(b"\x00\x01\x02").contains("the bytes 00 01 02"));
-        assert!(found(b"\x89PN").contains("cut off"));
-        assert!(found("gr\u{fc}n".as_bytes()).contains("text that starts"));
-        assert_eq!(format_of(b""), Err(DecodeError::Empty));
+        assert!(error_text(b"GIF89a...").contains("but a GIF image"));
+        assert!(error_text(b"RIFF\0\0\0\0WAVEfmt ").contains("the bytes 52 49 46 46"));
+        assert!(error_text(b"BMW is a car, not a bitmap").contains("text that starts"));
+        assert!(error_text(b"GIF89a").contains("JPEG, PNG, WebP, TIFF and BMP are supported"));
+        assert!(error_text(b"{\"instances\": []}").contains("JSON text"));
+        assert!(error_text(b"<html>not found").contains("\"<html>not found\""));
+        assert!(error_text(b"\x00\x01\x02").contains("the bytes 00 01 02"));
+        assert!(error_text(b"\x89PN").contains("cut off"));
+        assert!(error_text("gr\u{fc}n".as_bytes()).contains("text that starts"));
+        assert_eq!(detect_format(b""), Err(DecodeError::Empty));
     }
 }

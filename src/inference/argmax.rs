@@ -6,68 +6,68 @@ use std::ops::Range;
 const LANES: usize = 16;
 
 /// One image's logits on its grid, whichever way they lie in memory.
-pub(super) struct Logits<'a> {
+pub(super) struct LogitsSlice<'a> {
     values: &'a [f32],
     classes: usize,
     /// How far apart the logits of one cell are, and those of one class.
-    steps: (usize, usize),
+    strides: (usize, usize),
     rows: usize,
     columns: usize,
 }
 
-impl<'a> Logits<'a> {
+impl<'a> LogitsSlice<'a> {
     /// Planes `[classes, rows, columns]`.
-    pub(super) fn planes(values: &'a [f32], (rows, columns): (usize, usize)) -> Self {
+    pub(super) fn from_planes(values: &'a [f32], (rows, columns): (usize, usize)) -> Self {
         let cells = rows * columns;
         let classes = values.len().checked_div(cells).unwrap_or(0);
-        Self { values, classes, steps: (cells, 1), rows, columns }
+        Self { values, classes, strides: (cells, 1), rows, columns }
     }
 
     /// Cells `[rows, columns, classes]`, which is channels-last memory.
-    pub(super) fn cells(values: &'a [f32], (rows, columns): (usize, usize)) -> Self {
+    pub(super) fn from_channels_last(values: &'a [f32], (rows, columns): (usize, usize)) -> Self {
         let classes = values.len().checked_div(rows * columns).unwrap_or(0);
-        Self { values, classes, steps: (1, classes), rows, columns }
+        Self { values, classes, strides: (1, classes), rows, columns }
     }
 
-    fn at(&self, class: usize, cell: usize) -> f32 {
-        self.values[class * self.steps.0 + cell * self.steps.1]
+    fn logit(&self, class: usize, cell: usize) -> f32 {
+        self.values[class * self.strides.0 + cell * self.strides.1]
     }
 }
 
 /// Pixels in a row (or column) that lie between the same two cells of the grid.
 #[derive(Debug, PartialEq)]
-struct Span {
+struct PixelSpan {
     pixels: Range<usize>,
     before: usize,
     after: usize,
 }
 
 /// How pixels lie between the cells along one side of the image.
-struct Side {
-    spans: Vec<Span>,
+struct AxisInterpolation {
+    spans: Vec<PixelSpan>,
     /// Of each pixel: how much of the cell after it goes into it.
-    shares: Vec<f32>,
+    weights: Vec<f32>,
 }
 
-impl Side {
-    /// `pixels` of the `full` ones that `cells` cover: centres to centres, as PyTorch's `interpolate` with corners not
+impl AxisInterpolation {
+    /// `pixels` of the `full` ones that `cells` cover: centers to centers, as PyTorch's `interpolate` with corners not
     /// aligned.
-    fn new(cells: usize, full: usize, pixels: usize) -> Self {
-        let scale = cells as f32 / full as f32;
-        let mut side = Self { spans: Vec::new(), shares: Vec::with_capacity(pixels) };
+    fn new(cells: usize, full_pixels: usize, pixels: usize) -> Self {
+        let scale = cells as f32 / full_pixels as f32;
+        let mut axis = Self { spans: Vec::new(), weights: Vec::with_capacity(pixels) };
         for pixel in 0..pixels {
-            let at = ((pixel as f32 + 0.5) * scale - 0.5).max(0.0);
-            let before = (at as usize).min(cells - 1);
-            side.shares.push((at - before as f32).min(1.0));
-            match side.spans.last_mut() {
+            let position = ((pixel as f32 + 0.5) * scale - 0.5).max(0.0);
+            let before = (position as usize).min(cells - 1);
+            axis.weights.push((position - before as f32).min(1.0));
+            match axis.spans.last_mut() {
                 Some(span) if span.before == before => span.pixels.end = pixel + 1,
                 _ => {
                     let after = (before + 1).min(cells - 1);
-                    side.spans.push(Span { pixels: pixel..pixel + 1, before, after });
+                    axis.spans.push(PixelSpan { pixels: pixel..pixel + 1, before, after });
                 }
             }
         }
-        side
+        axis
     }
 }
 
@@ -77,9 +77,9 @@ impl Side {
 /// `logits` cover `full` pixels (width, height), of which the first `size` are answered. What is interpolated lies between
 /// the corners, so that a class whose highest corner is below the lowest of another cannot win between them: of most of
 /// the cells one class is left, and nothing is interpolated there.
-pub(super) fn classes(
-    logits: &Logits<'_>,
-    full: (usize, usize),
+pub(super) fn argmax_classes(
+    logits: &LogitsSlice<'_>,
+    full_size: (usize, usize),
     (width, height): (usize, usize),
 ) -> Vec<u8> {
     let mut ids = vec![0; width * height];
@@ -87,32 +87,40 @@ pub(super) fn classes(
     if rows == 0 || columns == 0 {
         return ids;
     }
-    if (columns, rows) == full {
-        of_each_cell(logits, width, &mut ids);
+    if (columns, rows) == full_size {
+        argmax_same_size(logits, width, &mut ids);
         return ids;
     }
-    let (across, down) = (Side::new(columns, full.0, width), Side::new(rows, full.1, height));
+    let (x_axis, y_axis) = (
+        AxisInterpolation::new(columns, full_size.0, width),
+        AxisInterpolation::new(rows, full_size.1, height),
+    );
     let mut best = Vec::new();
-    let mut able: Vec<(u8, [f32; 4])> = Vec::with_capacity(logits.classes);
-    for ys in &down.spans {
-        for xs in &across.spans {
-            candidates(logits, xs, ys, &mut able);
-            if let [(class, _)] = able[..] {
+    let mut candidates: Vec<(u8, [f32; 4])> = Vec::with_capacity(logits.classes);
+    for ys in &y_axis.spans {
+        for xs in &x_axis.spans {
+            find_candidates(logits, xs, ys, &mut candidates);
+            if let [(class, _)] = candidates[..] {
                 for y in ys.pixels.clone() {
                     ids[y * width..][xs.pixels.clone()].fill(class);
                 }
                 continue;
             }
-            let shares = &across.shares[xs.pixels.clone()];
+            let column_weights = &x_axis.weights[xs.pixels.clone()];
             for y in ys.pixels.clone() {
-                let share = down.shares[y];
+                let row_weight = y_axis.weights[y];
                 let ids = &mut ids[y * width..][xs.pixels.clone()];
                 best.clear();
                 best.resize(ids.len(), f32::NEG_INFINITY);
-                for &(class, [a, b, c, d]) in &able {
-                    let (left, right) = (between(a, c, share), between(b, d, share));
-                    let scores = shares.iter().map(|&share| between(left, right, share));
-                    compare(class, scores, &mut best, ids);
+                for &(class, [a, b, c, d]) in &candidates {
+                    let (left, right) = (
+                        interpolate_linear(a, c, row_weight),
+                        interpolate_linear(b, d, row_weight),
+                    );
+                    let scores = column_weights
+                        .iter()
+                        .map(|&weight| interpolate_linear(left, right, weight));
+                    update_argmax(class, scores, &mut best, ids);
                 }
             }
         }
@@ -121,22 +129,22 @@ pub(super) fn classes(
 }
 
 /// The same where every cell is a pixel, of which the first `width` of each row are wanted.
-fn of_each_cell(logits: &Logits<'_>, width: usize, ids: &mut [u8]) {
+fn argmax_same_size(logits: &LogitsSlice<'_>, width: usize, ids: &mut [u8]) {
     for (row, ids) in ids.chunks_exact_mut(width.max(1)).enumerate() {
         let first = row * logits.columns;
-        if logits.steps.0 == 1 {
+        if logits.strides.0 == 1 {
             let cells = logits.values.chunks_exact(logits.classes.max(1)).skip(first);
-            ids.iter_mut().zip(cells).for_each(|(id, cell)| *id = highest(cell));
+            ids.iter_mut().zip(cells).for_each(|(id, cell)| *id = argmax_cell(cell));
         } else {
             for (group, ids) in ids.chunks_mut(LANES).enumerate() {
-                highest_of_planes(logits, first + group * LANES, ids);
+                argmax_planes(logits, first + group * LANES, ids);
             }
         }
     }
 }
 
 /// The class of one cell.
-fn highest(scores: &[f32]) -> u8 {
+fn argmax_cell(scores: &[f32]) -> u8 {
     let (mut best, mut winner) = (f32::NEG_INFINITY, 0);
     for (class, &score) in scores.iter().enumerate() {
         let better = score > best;
@@ -147,16 +155,16 @@ fn highest(scores: &[f32]) -> u8 {
 }
 
 /// The classes of up to [`LANES`] cells from `first` on, of planes.
-fn highest_of_planes(logits: &Logits<'_>, first: usize, ids: &mut [u8]) {
+fn argmax_planes(logits: &LogitsSlice<'_>, first: usize, ids: &mut [u8]) {
     let mut best = [f32::NEG_INFINITY; LANES];
     // As wide as the scores, so that both are compared by the same instructions.
     let mut winners = [0u32; LANES];
-    let planes = logits.values.chunks_exact(logits.steps.0);
+    let planes = logits.values.chunks_exact(logits.strides.0);
     for (class, plane) in planes.enumerate() {
-        let seen = &plane[first..][..ids.len()];
-        let scores = <[f32; LANES]>::try_from(seen).unwrap_or_else(|_| {
+        let plane_scores = &plane[first..][..ids.len()];
+        let scores = <[f32; LANES]>::try_from(plane_scores).unwrap_or_else(|_| {
             let mut scores = [f32::NEG_INFINITY; LANES];
-            scores[..seen.len()].copy_from_slice(seen);
+            scores[..plane_scores.len()].copy_from_slice(plane_scores);
             scores
         });
         for lane in 0..LANES {
@@ -169,7 +177,7 @@ fn highest_of_planes(logits: &Logits<'_>, first: usize, ids: &mut [u8]) {
 }
 
 /// Where a class scores higher than the best so far, it is the best.
-fn compare(class: u8, scores: impl Iterator<Item = f32>, best: &mut [f32], ids: &mut [u8]) {
+fn update_argmax(class: u8, scores: impl Iterator<Item = f32>, best: &mut [f32], ids: &mut [u8]) {
     for ((best, id), score) in best.iter_mut().zip(ids).zip(scores) {
         let better = score > *best;
         *best = if better { score } else { *best };
@@ -177,32 +185,37 @@ fn compare(class: u8, scores: impl Iterator<Item = f32>, best: &mut [f32], ids: 
     }
 }
 
-fn between(before: f32, after: f32, share: f32) -> f32 {
-    (1.0 - share) * before + share * after
+fn interpolate_linear(before: f32, after: f32, weight: f32) -> f32 {
+    (1.0 - weight) * before + weight * after
 }
 
 /// The classes that can win somewhere between four cells, with their logits there: above left, above right, below left,
 /// below right.
-fn candidates(logits: &Logits<'_>, xs: &Span, ys: &Span, able: &mut Vec<(u8, [f32; 4])>) {
-    let at = [
+fn find_candidates(
+    logits: &LogitsSlice<'_>,
+    xs: &PixelSpan,
+    ys: &PixelSpan,
+    candidates: &mut Vec<(u8, [f32; 4])>,
+) {
+    let corner_cells = [
         (ys.before, xs.before),
         (ys.before, xs.after),
         (ys.after, xs.before),
         (ys.after, xs.after),
     ]
     .map(|(row, column)| row * logits.columns + column);
-    able.clear();
-    let mut floor = f32::NEG_INFINITY;
+    candidates.clear();
+    let mut best_minimum = f32::NEG_INFINITY;
     for class in 0..logits.classes {
-        let corners = at.map(|at| logits.at(class, at));
+        let corners = corner_cells.map(|cell| logits.logit(class, cell));
         let [a, b, c, d] = corners;
-        if a.max(b).max(c.max(d)) < floor {
+        if a.max(b).max(c.max(d)) < best_minimum {
             continue;
         }
-        floor = floor.max(a.min(b).min(c.min(d)));
-        able.push((class as u8, corners));
+        best_minimum = best_minimum.max(a.min(b).min(c.min(d)));
+        candidates.push((class as u8, corners));
     }
-    able.retain(|(_, [a, b, c, d])| a.max(*b).max(c.max(*d)) >= floor);
+    candidates.retain(|(_, [a, b, c, d])| a.max(*b).max(c.max(*d)) >= best_minimum);
 }
 
 #[cfg(test)]
@@ -213,7 +226,7 @@ mod tests {
     use super::*;
 
     /// What PyTorch interpolates, `[classes, height, width]`.
-    fn enlarged(logits: &[f32], grid: (usize, usize), full: (usize, usize)) -> Tensor {
+    fn upsample_by_torch(logits: &[f32], grid: (usize, usize), full: (usize, usize)) -> Tensor {
         let classes = (logits.len() / (grid.0 * grid.1)) as i64;
         let tensor = Tensor::from_slice(logits).reshape([1, classes, grid.0 as i64, grid.1 as i64]);
         let full = [full.1 as i64, full.0 as i64];
@@ -221,43 +234,47 @@ mod tests {
     }
 
     /// The classes of logits `[classes, rows, columns]`, which are the same from either memory.
-    fn of_planes(
+    fn argmax_of_planes(
         values: &[f32],
         grid: (usize, usize),
         full: (usize, usize),
         size: (usize, usize),
     ) -> Vec<u8> {
-        let ids = classes(&Logits::planes(values, grid), full, size);
+        let ids = argmax_classes(&LogitsSlice::from_planes(values, grid), full, size);
         let cells = grid.0 * grid.1;
         let turned: Vec<f32> =
             (0..cells).flat_map(|cell| values.iter().skip(cell).step_by(cells).copied()).collect();
-        assert_eq!(classes(&Logits::cells(&turned, grid), full, size), ids, "channels last");
+        assert_eq!(
+            argmax_classes(&LogitsSlice::from_channels_last(&turned, grid), full, size),
+            ids,
+            "channels last"
+        );
         ids
     }
 
     #[test]
-    fn pixels_lie_between_the_centres_of_cells() {
-        let side = Side::new(2, 8, 7);
-        let span = |pixels, before, after| Span { pixels, before, after };
+    fn pixels_lie_between_the_centers_of_cells() {
+        let side = AxisInterpolation::new(2, 8, 7);
+        let span = |pixels, before, after| PixelSpan { pixels, before, after };
         assert_eq!(side.spans, [span(0..6, 0, 1), span(6..7, 1, 1)]);
-        assert_eq!(side.shares, [0.0, 0.0, 0.125, 0.375, 0.625, 0.875, 0.125]);
+        assert_eq!(side.weights, [0.0, 0.0, 0.125, 0.375, 0.625, 0.875, 0.125]);
     }
 
     #[test]
     fn among_equals_the_lowest_class_wins_and_what_is_no_number_never_does() {
-        assert_eq!(of_planes(&[1.0, 1.0], (1, 1), (2, 2), (2, 2)), [0; 4]);
+        assert_eq!(argmax_of_planes(&[1.0, 1.0], (1, 1), (2, 2), (2, 2)), [0; 4]);
         for full in [(1, 1), (2, 2)] {
-            assert_eq!(of_planes(&[f32::NAN, 0.0], (1, 1), full, (1, 1)), [1]);
-            assert_eq!(of_planes(&[f32::NAN, f32::NAN], (1, 1), full, (1, 1)), [0]);
+            assert_eq!(argmax_of_planes(&[f32::NAN, 0.0], (1, 1), full, (1, 1)), [1]);
+            assert_eq!(argmax_of_planes(&[f32::NAN, f32::NAN], (1, 1), full, (1, 1)), [0]);
         }
     }
 
     #[test]
     fn cells_that_are_pixels_are_read_as_they_are() {
         let logits = [0.0, 5.0, 1.0, 1.0, 9.0, 2.0, 1.0, 4.0, 1.0, 2.0, 8.0, 3.0];
-        assert_eq!(of_planes(&logits, (2, 3), (3, 2), (3, 2)), [1, 0, 0, 1, 0, 1]);
-        assert_eq!(of_planes(&logits, (2, 3), (3, 2), (2, 1)), [1, 0]);
-        assert_eq!(of_planes(&[], (0, 0), (1, 1), (1, 1)), [0]);
+        assert_eq!(argmax_of_planes(&logits, (2, 3), (3, 2), (3, 2)), [1, 0, 0, 1, 0, 1]);
+        assert_eq!(argmax_of_planes(&logits, (2, 3), (3, 2), (2, 1)), [1, 0]);
+        assert_eq!(argmax_of_planes(&[], (0, 0), (1, 1), (1, 1)), [0]);
     }
 
     #[test]
@@ -266,8 +283,8 @@ mod tests {
         let logits: Vec<f32> =
             (0..classes * rows * columns).map(|n| (n as f32 * 12.9898).sin()).collect();
         let width = columns - 2;
-        let ids = of_planes(&logits, (rows, columns), (columns, rows), (width, rows));
-        let scores = enlarged(&logits, (rows, columns), (columns, rows)).argmax(0, false);
+        let ids = argmax_of_planes(&logits, (rows, columns), (columns, rows), (width, rows));
+        let scores = upsample_by_torch(&logits, (rows, columns), (columns, rows)).argmax(0, false);
         let expected = scores.narrow(1, 0, width as i64).to_kind(Kind::Uint8).reshape([-1]);
         assert_eq!(ids, Vec::<u8>::try_from(expected).unwrap());
     }
@@ -285,8 +302,8 @@ mod tests {
             let logits: Vec<f32> =
                 (0..numbers).map(|n| ((n as f32 + seed as f32 / 1e5) * 12.9898).sin() * 3.0).collect();
             let size = (full.0.saturating_sub(cut.0).max(1), full.1.saturating_sub(cut.1).max(1));
-            let ids = of_planes(&logits, grid, full, size);
-            let scores = enlarged(&logits, grid, full).to_kind(Kind::Double);
+            let ids = argmax_of_planes(&logits, grid, full, size);
+            let scores = upsample_by_torch(&logits, grid, full).to_kind(Kind::Double);
             for (pixel, &id) in ids.iter().enumerate() {
                 let (x, y) = ((pixel % size.0) as i64, (pixel / size.0) as i64);
                 let column: Vec<f64> = (0..count as i64).map(|class| scores.double_value(&[class, y, x])).collect();

@@ -7,14 +7,17 @@
 mod argmax;
 mod engine;
 mod fuse;
-mod passes;
-mod prepared;
-mod readout;
-mod scripted;
+mod fused_network;
+mod postprocess;
+mod predictor;
 mod segment;
 mod settings;
 mod tiles;
+mod torchscript;
 
 pub use engine::Engine;
-pub use segment::{About, Ask, Detail, MAX_SCALES, SCALES, Segment, Segmentation, View};
-pub use settings::{Options, Precision};
+pub use segment::{
+    MAX_TTA_SCALES, ModelInfo, OutputDetail, Segment, SegmentOptions, Segmentation,
+    TTA_SCALE_RANGE, TestTimeAugmentation,
+};
+pub use settings::{EngineOptions, InferencePrecision};

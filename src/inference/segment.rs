@@ -7,7 +7,7 @@ use crate::error::Result;
 
 /// How an image is looked at.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct View {
+pub struct TestTimeAugmentation {
     /// In overlapping tiles at its full size, and not scaled down to the limit on the longer side.
     pub tile: bool,
     /// Also mirrored left to right; the probabilities are averaged.
@@ -17,13 +17,13 @@ pub struct View {
 }
 
 /// The most scales of one view.
-pub const MAX_SCALES: usize = 5;
+pub const MAX_TTA_SCALES: usize = 5;
 /// What a scale may be.
-pub const SCALES: std::ops::RangeInclusive<f32> = 0.25..=4.0;
+pub const TTA_SCALE_RANGE: std::ops::RangeInclusive<f32> = 0.25..=4.0;
 
 /// How much is told of an image; each includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Detail {
+pub enum OutputDetail {
     /// The most likely class of every pixel.
     #[default]
     Classes,
@@ -35,11 +35,11 @@ pub enum Detail {
 
 /// What is asked about images.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Ask {
+pub struct SegmentOptions {
     /// How they are looked at.
-    pub view: View,
+    pub tta: TestTimeAugmentation,
     /// How much is told.
-    pub detail: Detail,
+    pub detail: OutputDetail,
 }
 
 /// What an engine answers about one image.
@@ -56,11 +56,11 @@ pub struct Segmentation {
 
 /// What an engine says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct About {
+pub struct ModelInfo {
     /// One name per class, class 0 first.
     pub class_names: Vec<String>,
     /// Red, green and blue by class.
-    pub colours: Vec<[u8; 3]>,
+    pub colors: Vec<[u8; 3]>,
     /// The arithmetic: `fp32`, `bf16` or `fp16`.
     pub precision: &'static str,
     /// `cpu` or `cuda:0`.
@@ -69,47 +69,53 @@ pub struct About {
     pub max_side: u32,
     /// Pixels; the side of a tile.
     pub tile_side: u32,
-    /// Pixels that neighbouring tiles share.
+    /// Pixels that neighboring tiles share.
     pub tile_overlap: u32,
 }
 
 /// Something that segments images; the trait is what servers and tests need to know of an engine.
 pub trait Segment: Send {
     /// Answers about upright images that are all of one size, in their order.
-    fn segment(&mut self, images: &[&RgbImage], ask: &Ask) -> Result<Vec<Segmentation>>;
+    fn segment(
+        &mut self,
+        images: &[&RgbImage],
+        options: &SegmentOptions,
+    ) -> Result<Vec<Segmentation>>;
 
     /// What the engine says of itself; the same as long as it lives.
-    fn about(&self) -> &About;
+    fn info(&self) -> &ModelInfo;
 }
 
-impl About {
+impl ModelInfo {
     /// How many pixels the network computes for an image of `width` x `height`, all passes together: what the
     /// time of an answer follows.
-    pub fn work(&self, (width, height): (u32, u32), view: &View) -> u64 {
-        let passes = if view.flip { 2 } else { 1 };
-        let scales: &[f32] = if view.scales.is_empty() { &[1.0] } else { &view.scales };
-        let at = |scale: f32| {
-            let scaled = |side: u32| ((f64::from(side) * f64::from(scale)).round() as u64).max(1);
-            let (width, height) = (scaled(width), scaled(height));
+    pub fn network_pixels(&self, (width, height): (u32, u32), tta: &TestTimeAugmentation) -> u64 {
+        let flip_passes = if tta.flip { 2 } else { 1 };
+        let scales: &[f32] = if tta.scales.is_empty() { &[1.0] } else { &tta.scales };
+        let pixels_at_scale = |scale: f32| {
+            let scale_side =
+                |side: u32| ((f64::from(side) * f64::from(scale)).round() as u64).max(1);
+            let (width, height) = (scale_side(width), scale_side(height));
             let longer = width.max(height);
             if longer <= u64::from(self.max_side) {
                 width * height
-            } else if view.tile {
+            } else if tta.tile {
                 let side = u64::from(self.tile_side);
-                tiles(width, side, self.tile_overlap.into())
-                    * tiles(height, side, self.tile_overlap.into())
+                count_tiles(width, side, self.tile_overlap.into())
+                    * count_tiles(height, side, self.tile_overlap.into())
                     * (side.min(width) * side.min(height))
             } else {
-                let most = u64::from(self.max_side);
-                (width * most).div_ceil(longer).max(1) * (height * most).div_ceil(longer).max(1)
+                let max_side = u64::from(self.max_side);
+                (width * max_side).div_ceil(longer).max(1)
+                    * (height * max_side).div_ceil(longer).max(1)
             }
         };
-        passes * scales.iter().map(|&scale| at(scale)).sum::<u64>()
+        flip_passes * scales.iter().map(|&scale| pixels_at_scale(scale)).sum::<u64>()
     }
 }
 
 /// How many tiles of `side` that share `overlap` cover `length`.
-pub(super) fn tiles(length: u64, side: u64, overlap: u64) -> u64 {
+pub(super) fn count_tiles(length: u64, side: u64, overlap: u64) -> u64 {
     if length <= side { 1 } else { (length - overlap).div_ceil(side - overlap) }
 }
 
@@ -117,10 +123,10 @@ pub(super) fn tiles(length: u64, side: u64, overlap: u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn about() -> About {
-        About {
+    fn model_info() -> ModelInfo {
+        ModelInfo {
             class_names: Vec::new(),
-            colours: Vec::new(),
+            colors: Vec::new(),
             precision: "fp32",
             device: "cpu".into(),
             max_side: 2048,
@@ -131,19 +137,23 @@ mod tests {
 
     #[test]
     fn work_follows_size_passes_and_tiles() {
-        let view = View::default();
-        assert_eq!(about().work((640, 480), &view), 640 * 480);
-        assert_eq!(about().work((4096, 1024), &view), 2048 * 512);
-        let both = View { flip: true, scales: vec![0.5, 1.0], ..View::default() };
-        assert_eq!(about().work((640, 480), &both), 2 * (640 * 480 + 320 * 240));
-        let tiled = View { tile: true, ..View::default() };
-        assert_eq!(about().work((640, 480), &tiled), 640 * 480);
-        assert_eq!(about().work((4096, 1000), &tiled), 5 * 1024 * 1000);
-        assert_eq!(about().work((0, 0), &tiled), 1);
+        let tta = TestTimeAugmentation::default();
+        assert_eq!(model_info().network_pixels((640, 480), &tta), 640 * 480);
+        assert_eq!(model_info().network_pixels((4096, 1024), &tta), 2048 * 512);
+        let both = TestTimeAugmentation {
+            flip: true,
+            scales: vec![0.5, 1.0],
+            ..TestTimeAugmentation::default()
+        };
+        assert_eq!(model_info().network_pixels((640, 480), &both), 2 * (640 * 480 + 320 * 240));
+        let tiled = TestTimeAugmentation { tile: true, ..TestTimeAugmentation::default() };
+        assert_eq!(model_info().network_pixels((640, 480), &tiled), 640 * 480);
+        assert_eq!(model_info().network_pixels((4096, 1000), &tiled), 5 * 1024 * 1000);
+        assert_eq!(model_info().network_pixels((0, 0), &tiled), 1);
     }
 
     #[test]
     fn tiles_cover_the_length_with_their_overlap() {
-        assert_eq!([1, 1024, 1025, 1920, 1921].map(|l| tiles(l, 1024, 128)), [1, 1, 2, 2, 3]);
+        assert_eq!([1, 1024, 1025, 1920, 1921].map(|l| count_tiles(l, 1024, 128)), [1, 1, 2, 2, 3]);
     }
 }

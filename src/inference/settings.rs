@@ -3,15 +3,15 @@
 use tch::Device;
 
 use crate::model::artifact::Bf16Agreement;
-use crate::model::precision::Compute;
+use crate::model::precision::ComputePrecision;
 use crate::sagemaker::hyperparameters;
 
 /// The share of the pixels whose class may be another in bfloat16 for it to be chosen by itself.
-const MAY_DIFFER: f64 = 0.005;
+const MAX_DIFFERING_SHARE: f64 = 0.005;
 
 /// The arithmetic of inference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Precision {
+pub enum InferencePrecision {
     /// bf16 on a processor that has it, if training found the masks to be the same; half precision on a GPU
     #[default]
     Auto,
@@ -25,9 +25,9 @@ pub enum Precision {
 
 /// How an engine computes; the same for predict and serve, so that both give the same masks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Options {
+pub struct EngineOptions {
     /// The arithmetic.
-    pub precision: Precision,
+    pub precision: InferencePrecision,
     /// Pixels; an image whose longer side is more is scaled down to it and its mask scaled back, or tiled.
     pub max_side: u32,
     /// Pixels; the side of a tile.
@@ -37,31 +37,31 @@ pub struct Options {
 }
 
 /// The format that a setting asks for on a device, given what training measured of the model.
-pub(super) fn compute(
-    precision: Precision,
+pub(super) fn choose_precision(
+    precision: InferencePrecision,
     device: Device,
     agreement: Option<&Bf16Agreement>,
-) -> Compute {
-    let asked = match precision {
-        Precision::Auto => hyperparameters::Precision::Auto,
-        Precision::Fp32 => hyperparameters::Precision::Fp32,
-        Precision::Bf16 => hyperparameters::Precision::Bf16,
-        Precision::Fp16 => hyperparameters::Precision::Fp16,
+) -> ComputePrecision {
+    let requested = match precision {
+        InferencePrecision::Auto => hyperparameters::Precision::Auto,
+        InferencePrecision::Fp32 => hyperparameters::Precision::Fp32,
+        InferencePrecision::Bf16 => hyperparameters::Precision::Bf16,
+        InferencePrecision::Fp16 => hyperparameters::Precision::Fp16,
     };
-    let compute = Compute::of(asked, device);
-    let agrees = agreement.is_some_and(|a| a.pixels > 0 && a.differing < MAY_DIFFER);
-    if precision == Precision::Auto && device == Device::Cpu && !agrees {
-        Compute::Fp32
+    let supported = ComputePrecision::from_setting(requested, device);
+    let agrees = agreement.is_some_and(|a| a.pixels > 0 && a.differing < MAX_DIFFERING_SHARE);
+    if precision == InferencePrecision::Auto && device == Device::Cpu && !agrees {
+        ComputePrecision::Fp32
     } else {
-        compute
+        supported
     }
 }
 
 /// Gives libtorch this many threads, or one per core: two on one core only wait for each other's vector units.
 pub(super) fn set_threads(threads: Option<usize>) {
     let available = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads =
-        threads.unwrap_or_else(|| cores().map_or(available, |cores| cores.min(available)));
+    let threads = threads
+        .unwrap_or_else(|| count_physical_cores().map_or(available, |cores| cores.min(available)));
     let threads = threads.max(1) as i32;
     // Setting what is set starts a pool of threads anew, which nothing here uses and which spin for a while.
     if tch::get_num_threads() != threads {
@@ -70,7 +70,7 @@ pub(super) fn set_threads(threads: Option<usize>) {
 }
 
 /// Cores of this machine, each counted once however many threads it runs; nothing where the system does not say.
-fn cores() -> Option<usize> {
+fn count_physical_cores() -> Option<usize> {
     let processors = std::fs::read_dir("/sys/devices/system/cpu").ok()?.flatten();
     let siblings = processors
         .filter_map(|entry| {
@@ -91,25 +91,29 @@ mod tests {
 
     #[test]
     fn bfloat16_is_chosen_only_where_training_found_it_to_agree() {
-        let auto = |agreement: Option<Bf16Agreement>| {
-            compute(Precision::Auto, Device::Cpu, agreement.as_ref())
+        let choose_auto = |agreement: Option<Bf16Agreement>| {
+            choose_precision(InferencePrecision::Auto, Device::Cpu, agreement.as_ref())
         };
-        assert_eq!(auto(None), Compute::Fp32);
-        assert_eq!(auto(Some(agreement(0.01))), Compute::Fp32);
-        assert_eq!(auto(Some(Bf16Agreement::default())), Compute::Fp32, "nothing was compared");
-        let expected = if cpu_has_bf16() { Compute::Bf16 } else { Compute::Fp32 };
-        assert_eq!(auto(Some(agreement(0.001))), expected);
+        assert_eq!(choose_auto(None), ComputePrecision::Fp32);
+        assert_eq!(choose_auto(Some(agreement(0.01))), ComputePrecision::Fp32);
+        assert_eq!(
+            choose_auto(Some(Bf16Agreement::default())),
+            ComputePrecision::Fp32,
+            "nothing was compared"
+        );
+        let expected = if cpu_has_bf16() { ComputePrecision::Bf16 } else { ComputePrecision::Fp32 };
+        assert_eq!(choose_auto(Some(agreement(0.001))), expected);
     }
 
     #[test]
     fn a_wish_is_a_wish() {
         for (precision, expected) in [
-            (Precision::Fp32, Compute::Fp32),
-            (Precision::Bf16, Compute::Bf16),
-            (Precision::Fp16, Compute::Fp16),
+            (InferencePrecision::Fp32, ComputePrecision::Fp32),
+            (InferencePrecision::Bf16, ComputePrecision::Bf16),
+            (InferencePrecision::Fp16, ComputePrecision::Fp16),
         ] {
             let disagrees = agreement(0.5);
-            assert_eq!(compute(precision, Device::Cpu, Some(&disagrees)), expected);
+            assert_eq!(choose_precision(precision, Device::Cpu, Some(&disagrees)), expected);
         }
     }
 }

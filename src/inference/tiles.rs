@@ -5,64 +5,69 @@ use image::RgbImage;
 use image::imageops::crop_imm;
 use tch::{Kind, Tensor};
 
-use super::segment::{About, tiles};
+use super::segment::{ModelInfo, count_tiles};
 use crate::error::{Error, Result};
 
 /// Pixels: tiles begin at multiples of this, the stride of the networks' grid, and so do their grids' cells.
-pub(super) const CELL: i64 = 8;
+pub(super) const CELL_SIDE: i64 = 8;
 
 /// Logits `[1, classes, rows, columns]` of an image in cells of [`CELL`] pixels; `compute` answers about one tile.
-pub(super) fn logits(
+pub(super) fn compute_tiled_logits(
     image: &RgbImage,
-    about: &About,
-    compute: impl Fn(&RgbImage) -> Result<Tensor>,
+    info: &ModelInfo,
+    compute_logits: impl Fn(&RgbImage) -> Result<Tensor>,
 ) -> Result<Tensor> {
     let (width, height) = image.dimensions();
-    let cells = |side: u32| (i64::from(side) + CELL - 1) / CELL;
-    let (rows, columns) = (cells(height), cells(width));
-    let mut blend: Option<(Tensor, Tensor)> = None;
-    for y in starts(height, about) {
-        for x in starts(width, about) {
-            let side = about.tile_side;
+    let cells_along = |side: u32| (i64::from(side) + CELL_SIDE - 1) / CELL_SIDE;
+    let (rows, columns) = (cells_along(height), cells_along(width));
+    let mut weighted_sums: Option<(Tensor, Tensor)> = None;
+    for y in tile_starts(height, info) {
+        for x in tile_starts(width, info) {
+            let side = info.tile_side;
             let tile = crop_imm(image, x, y, side.min(width - x), side.min(height - y)).to_image();
-            let logits = on_cells(&compute(&tile)?, tile.dimensions())?;
+            let logits = pool_to_cells(&compute_logits(&tile)?, tile.dimensions())?;
             let size = logits.size();
             let (classes, tile_rows, tile_columns) = (size[1], size[2], size[3]);
             let options = (Kind::Float, logits.device());
-            if blend.is_none() {
+            if weighted_sums.is_none() {
                 let sum = Tensor::f_zeros([1, classes, rows, columns], options)?;
-                blend = Some((sum, Tensor::f_zeros([1, 1, rows, columns], options)?));
+                weighted_sums = Some((sum, Tensor::f_zeros([1, 1, rows, columns], options)?));
             }
-            let Some((sum, weight)) = &blend else { break };
-            let overlap = i64::from(about.tile_overlap) / CELL;
-            let own = ramp(tile_rows, overlap)?.f_reshape([1, 1, -1, 1])?;
-            let own = own.f_mul(&ramp(tile_columns, overlap)?.f_reshape([1, 1, 1, -1])?)?;
-            let own = own.f_to_device(logits.device())?;
-            let (down, across) = (i64::from(y) / CELL, i64::from(x) / CELL);
-            let place = |whole: &Tensor| -> Result<Tensor> {
-                Ok(whole.f_narrow(2, down, tile_rows)?.f_narrow(3, across, tile_columns)?)
+            let Some((logit_sum, weight_sum)) = &weighted_sums else { break };
+            let overlap = i64::from(info.tile_overlap) / CELL_SIDE;
+            let tile_weights = blend_ramp(tile_rows, overlap)?.f_reshape([1, 1, -1, 1])?;
+            let tile_weights = tile_weights
+                .f_mul(&blend_ramp(tile_columns, overlap)?.f_reshape([1, 1, 1, -1])?)?;
+            let tile_weights = tile_weights.f_to_device(logits.device())?;
+            let (first_row, first_column) = (i64::from(y) / CELL_SIDE, i64::from(x) / CELL_SIDE);
+            let tile_region = |canvas: &Tensor| -> Result<Tensor> {
+                Ok(canvas.f_narrow(2, first_row, tile_rows)?.f_narrow(
+                    3,
+                    first_column,
+                    tile_columns,
+                )?)
             };
-            let _ = place(sum)?.f_add_(&logits.f_mul(&own)?)?;
-            let _ = place(weight)?.f_add_(&own)?;
+            let _ = tile_region(logit_sum)?.f_add_(&logits.f_mul(&tile_weights)?)?;
+            let _ = tile_region(weight_sum)?.f_add_(&tile_weights)?;
         }
     }
-    let (sum, weight) = blend.ok_or_else(|| Error::internal("an image without tiles"))?;
+    let (sum, weight) = weighted_sums.ok_or_else(|| Error::internal("an image without tiles"))?;
     Ok(sum.f_div(&weight)?)
 }
 
 /// Where tiles begin along a side, in pixels: multiples of [`CELL`], evenly spread.
-fn starts(length: u32, about: &About) -> Vec<u32> {
-    let (side, overlap) = (u64::from(about.tile_side), u64::from(about.tile_overlap));
-    let count = tiles(length.into(), side, overlap);
-    let (cell, length) = (CELL as u64, u64::from(length));
+fn tile_starts(length: u32, info: &ModelInfo) -> Vec<u32> {
+    let (side, overlap) = (u64::from(info.tile_side), u64::from(info.tile_overlap));
+    let count = count_tiles(length.into(), side, overlap);
+    let (cell, length) = (CELL_SIDE as u64, u64::from(length));
     // The last one reaches to the end or, because it begins at a cell, a little less far into the others.
-    let last = length.saturating_sub(side).div_ceil(cell) * cell;
-    (0..count).map(|tile| (last * tile / (count - 1).max(1) / cell * cell) as u32).collect()
+    let last_start = length.saturating_sub(side).div_ceil(cell) * cell;
+    (0..count).map(|tile| (last_start * tile / (count - 1).max(1) / cell * cell) as u32).collect()
 }
 
 /// A tile's logits in cells of [`CELL`] pixels, whatever grid the network answers on.
-fn on_cells(logits: &Tensor, (width, height): (u32, u32)) -> Result<Tensor> {
-    let cells = [height, width].map(|side| (i64::from(side) + CELL - 1) / CELL);
+fn pool_to_cells(logits: &Tensor, (width, height): (u32, u32)) -> Result<Tensor> {
+    let cells = [height, width].map(|side| (i64::from(side) + CELL_SIDE - 1) / CELL_SIDE);
     let size = logits.size();
     if size[2..] == cells {
         return Ok(logits.shallow_clone());
@@ -71,10 +76,10 @@ fn on_cells(logits: &Tensor, (width, height): (u32, u32)) -> Result<Tensor> {
 }
 
 /// Weights along a side of `cells`: rising over the overlap, then 1, then falling.
-fn ramp(cells: i64, overlap: i64) -> Result<Tensor> {
-    let rise = (overlap + 1) as f32;
-    let weight = |cell: i64| ((cell + 1).min(cells - cell) as f32 / rise).min(1.0);
-    let weights: Vec<f32> = (0..cells).map(weight).collect();
+fn blend_ramp(cells: i64, overlap: i64) -> Result<Tensor> {
+    let ramp_length = (overlap + 1) as f32;
+    let weight_at = |cell: i64| ((cell + 1).min(cells - cell) as f32 / ramp_length).min(1.0);
+    let weights: Vec<f32> = (0..cells).map(weight_at).collect();
     Ok(Tensor::f_from_slice(&weights)?)
 }
 
@@ -83,10 +88,10 @@ mod tests {
     use super::*;
     use tch::Device;
 
-    fn about(tile_side: u32, tile_overlap: u32) -> About {
-        About {
+    fn model_info(tile_side: u32, tile_overlap: u32) -> ModelInfo {
+        ModelInfo {
             class_names: Vec::new(),
-            colours: Vec::new(),
+            colors: Vec::new(),
             precision: "fp32",
             device: "cpu".into(),
             max_side: 32,
@@ -95,8 +100,8 @@ mod tests {
         }
     }
 
-    /// A network that answers each cell's mean brightness, and knows nothing of its neighbours.
-    fn mean(tile: &RgbImage) -> Result<Tensor> {
+    /// A network that answers each cell's mean brightness, and knows nothing of its neighbors.
+    fn mean_brightness(tile: &RgbImage) -> Result<Tensor> {
         let (width, height) = (i64::from(tile.width()), i64::from(tile.height()));
         let pixels = Tensor::f_from_data_size(tile.as_raw(), &[1, height, width, 3], Kind::Uint8)?;
         let planes = pixels.f_permute([0, 3, 1, 2])?.f_to_kind(Kind::Float)?;
@@ -106,8 +111,8 @@ mod tests {
     #[test]
     fn tiles_cover_every_pixel_and_begin_at_cells() {
         for length in 1..300 {
-            let about = about(64, 16);
-            let starts = starts(length, &about);
+            let info = model_info(64, 16);
+            let starts = tile_starts(length, &info);
             assert_eq!(starts[0], 0);
             assert!(starts.iter().all(|start| start % 8 == 0));
             assert!(starts.windows(2).all(|pair| pair[0] < pair[1] && pair[1] <= pair[0] + 64));
@@ -123,13 +128,13 @@ mod tests {
                 image::Rgb([x as u8, y as u8, (x * y) as u8])
             });
             let whole_cells = width % 8 == 0 && height % 8 == 0;
-            let tiled = logits(&image, &about(64, 16), mean).unwrap();
+            let tiled = compute_tiled_logits(&image, &model_info(64, 16), mean_brightness).unwrap();
             assert_eq!(
                 tiled.size()[2..],
                 [(i64::from(height) + 7) / 8, (i64::from(width) + 7) / 8]
             );
             if whole_cells {
-                let difference = tiled - mean(&image).unwrap();
+                let difference = tiled - mean_brightness(&image).unwrap();
                 assert!(difference.abs().max().double_value(&[]) < 1e-3);
             }
         }
@@ -138,6 +143,6 @@ mod tests {
     #[test]
     fn a_grid_finer_than_the_cells_is_averaged() {
         let fine = Tensor::ones([1, 2, 64, 40], (Kind::Float, Device::Cpu));
-        assert_eq!(on_cells(&fine, (40, 64)).unwrap().size(), [1, 2, 8, 5]);
+        assert_eq!(pool_to_cells(&fine, (40, 64)).unwrap().size(), [1, 2, 8, 5]);
     }
 }

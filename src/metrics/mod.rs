@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 /// The mask value that is never counted.
-pub const IGNORE: u8 = 255;
+pub const IGNORE_INDEX: u8 = 255;
 
 /// Counts of pixels by true class (row) and predicted class (column).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +36,7 @@ impl ConfusionMatrix {
 
     /// Counts pixels pairwise. Pixels whose truth is [`IGNORE`] are not counted; nor is any other
     /// value outside the classes, which the audit has ruled out.
-    pub fn add(&mut self, truth: &[u8], predicted: &[u8]) {
+    pub fn update(&mut self, truth: &[u8], predicted: &[u8]) {
         for (&truth, &predicted) in truth.iter().zip(predicted) {
             let (truth, predicted) = (usize::from(truth), usize::from(predicted));
             if truth < self.classes && predicted < self.classes {
@@ -52,28 +52,30 @@ impl ConfusionMatrix {
 
     /// Share of counted pixels that are right; absent when none was counted.
     pub fn pixel_accuracy(&self) -> Option<f64> {
-        let right = (0..self.classes).map(|class| self.true_positives(class)).sum();
-        ratio(right, self.counts.iter().sum())
+        let correct = (0..self.classes).map(|class| self.true_positives(class)).sum();
+        divide_or_none(correct, self.counts.iter().sum())
     }
 
     /// Mean of the classes' IoU; a class absent from truth and prediction does not count. Absent
     /// when no pixel was counted.
     pub fn mean_iou(&self) -> Option<f64> {
-        let present: Vec<f64> = (0..self.classes).filter_map(|c| self.class(c).iou).collect();
+        let present: Vec<f64> =
+            (0..self.classes).filter_map(|c| self.class_scores(c).iou).collect();
         (!present.is_empty()).then(|| present.iter().sum::<f64>() / present.len() as f64)
     }
 
     /// The scores of one class.
-    pub fn class(&self, class: usize) -> ClassScores {
-        let hits = self.true_positives(class);
-        let truth: u64 = self.counts.iter().skip(class * self.classes).take(self.classes).sum();
-        let predicted: u64 = self.counts.iter().skip(class).step_by(self.classes).sum();
+    pub fn class_scores(&self, class: usize) -> ClassScores {
+        let true_positives = self.true_positives(class);
+        let truth_pixels: u64 =
+            self.counts.iter().skip(class * self.classes).take(self.classes).sum();
+        let predicted_pixels: u64 = self.counts.iter().skip(class).step_by(self.classes).sum();
         ClassScores {
-            iou: ratio(hits, truth + predicted - hits),
-            precision: ratio(hits, predicted),
-            recall: ratio(hits, truth),
-            f1: ratio(2 * hits, truth + predicted),
-            pixels: truth,
+            iou: divide_or_none(true_positives, truth_pixels + predicted_pixels - true_positives),
+            precision: divide_or_none(true_positives, predicted_pixels),
+            recall: divide_or_none(true_positives, truth_pixels),
+            f1: divide_or_none(2 * true_positives, truth_pixels + predicted_pixels),
+            pixels: truth_pixels,
         }
     }
 
@@ -82,45 +84,45 @@ impl ConfusionMatrix {
     }
 }
 
-fn ratio(part: u64, whole: u64) -> Option<f64> {
-    (whole > 0).then(|| part as f64 / whole as f64)
+fn divide_or_none(numerator: u64, denominator: u64) -> Option<f64> {
+    (denominator > 0).then(|| numerator as f64 / denominator as f64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn near(got: Option<f64>, expected: f64) {
-        assert!((got.unwrap() - expected).abs() < 1e-12, "{got:?} is not {expected}");
+    fn assert_close(actual: Option<f64>, expected: f64) {
+        assert!((actual.unwrap() - expected).abs() < 1e-12, "{actual:?} is not {expected}");
     }
 
     #[test]
     fn scores_follow_their_formulas() {
         let mut matrix = ConfusionMatrix::new(3);
-        matrix.add(&[0, 0, 0, 1, 1, 2], &[0, 0, 1, 1, 1, 0]);
-        near(matrix.class(0).iou, 2.0 / 4.0);
-        near(matrix.class(1).iou, 2.0 / 3.0);
-        near(matrix.class(2).iou, 0.0);
-        near(matrix.mean_iou(), (0.5 + 2.0 / 3.0) / 3.0);
-        near(matrix.pixel_accuracy(), 4.0 / 6.0);
-        near(matrix.class(1).precision, 2.0 / 3.0);
-        near(matrix.class(1).recall, 1.0);
-        near(matrix.class(1).f1, 0.8);
-        assert_eq!(matrix.class(2).precision, None);
+        matrix.update(&[0, 0, 0, 1, 1, 2], &[0, 0, 1, 1, 1, 0]);
+        assert_close(matrix.class_scores(0).iou, 2.0 / 4.0);
+        assert_close(matrix.class_scores(1).iou, 2.0 / 3.0);
+        assert_close(matrix.class_scores(2).iou, 0.0);
+        assert_close(matrix.mean_iou(), (0.5 + 2.0 / 3.0) / 3.0);
+        assert_close(matrix.pixel_accuracy(), 4.0 / 6.0);
+        assert_close(matrix.class_scores(1).precision, 2.0 / 3.0);
+        assert_close(matrix.class_scores(1).recall, 1.0);
+        assert_close(matrix.class_scores(1).f1, 0.8);
+        assert_eq!(matrix.class_scores(2).precision, None);
     }
 
     #[test]
     fn ignored_pixels_and_absent_classes_do_not_count() {
         let mut matrix = ConfusionMatrix::new(4);
-        matrix.add(&[0, 1, IGNORE, IGNORE], &[0, 1, 2, 0]);
-        near(matrix.mean_iou(), 1.0);
-        assert_eq!(matrix.class(2).iou, None);
+        matrix.update(&[0, 1, IGNORE_INDEX, IGNORE_INDEX], &[0, 1, 2, 0]);
+        assert_close(matrix.mean_iou(), 1.0);
+        assert_eq!(matrix.class_scores(2).iou, None);
     }
 
     #[test]
     fn nothing_counted_means_no_score() {
         let mut matrix = ConfusionMatrix::new(2);
-        matrix.add(&[IGNORE], &[0]);
+        matrix.update(&[IGNORE_INDEX], &[0]);
         assert_eq!((matrix.mean_iou(), matrix.pixel_accuracy()), (None, None));
     }
 }

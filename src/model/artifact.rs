@@ -13,35 +13,35 @@ use tch::{Device, Kind, Tensor};
 use super::Network;
 use super::graph::Graph;
 use super::labels::Labels;
-use super::network::{DEVIATION, MEAN, graph};
-use super::tensor_file::{TensorFile, Tensors};
+use super::network::{IMAGENET_MEAN, IMAGENET_STD, build_graph};
+use super::tensor_file::{TensorFile, TensorSource};
 use super::weights;
 use crate::error::{Error, Problems, Result};
-use crate::files::{read, remove, write_atomically};
+use crate::files::{read_file, remove_file_if_exists, write_atomically};
 use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
 
 /// File names inside the folder.
-pub const WEIGHTS: &str = "model.safetensors";
+pub const WEIGHTS_FILE: &str = "model.safetensors";
 /// See [`Config`].
-pub const CONFIG: &str = "config.json";
+pub const CONFIG_FILE: &str = "config.json";
 /// Scores on the validation images and the history of the training.
-pub const METRICS: &str = "metrics.json";
+pub const METRICS_FILE: &str = "metrics.json";
 
 /// The same network and weights as TorchScript, for other programs; nothing here reads it.
-pub const TORCHSCRIPT: &str = "model.pt";
+pub const TORCHSCRIPT_FILE: &str = "model.pt";
 /// The network for ONNX Runtime and the like; `maskmaker export` writes it when asked.
-pub const ONNX: &str = "model.onnx";
-/// The classes' names and colours.
-pub const LABELS: &str = "labels.json";
+pub const ONNX_FILE: &str = "model.onnx";
+/// The classes' names and colors.
+pub const LABELS_FILE: &str = "labels.json";
 /// The model card, for people.
-pub const CARD: &str = "README.md";
+pub const MODEL_CARD_FILE: &str = "README.md";
 
 /// The layout of `config.json` that this version writes and reads.
 const FORMAT_VERSION: u32 = 1;
 
 /// `config.json`: all that is needed to run the weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Config {
+pub struct ModelConfig {
     /// Version of this layout; a reader refuses newer ones.
     pub format_version: u32,
     /// The maskmaker that wrote it.
@@ -56,8 +56,9 @@ pub struct Config {
     pub class_names: Vec<String>,
     /// What is subtracted from red, green and blue after division by 255.
     pub mean: [f32; 3],
-    /// What they are divided by then.
-    pub deviation: [f32; 3],
+    /// The standard deviations that the differences are divided by. Files of earlier versions say `deviation`.
+    #[serde(alias = "deviation")]
+    pub std: [f32; 3],
     /// How far bfloat16 can be trusted with these weights, if that was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bf16: Option<Bf16Agreement>,
@@ -74,7 +75,7 @@ pub struct Bf16Agreement {
     pub pixels: u64,
 }
 
-impl Config {
+impl ModelConfig {
     /// The configuration of a network; classes without names are called `class 0` and so on.
     pub fn new(
         (algorithm, backbone): (Algorithm, Backbone),
@@ -87,15 +88,15 @@ impl Config {
             algorithm,
             backbone,
             num_classes,
-            class_names: class_names.unwrap_or_else(|| Self::nameless(num_classes)),
-            mean: MEAN,
-            deviation: DEVIATION,
+            class_names: class_names.unwrap_or_else(|| Self::default_class_names(num_classes)),
+            mean: IMAGENET_MEAN,
+            std: IMAGENET_STD,
             bf16: None,
         }
     }
 
     /// What classes without names are called.
-    pub fn nameless(num_classes: usize) -> Vec<String> {
+    pub fn default_class_names(num_classes: usize) -> Vec<String> {
         (0..num_classes).map(|id| format!("class {id}")).collect()
     }
 
@@ -105,15 +106,15 @@ impl Config {
         struct Version {
             format_version: u32,
         }
-        let wrong = |cause: serde_json::Error| Error::input(cause.to_string());
-        let Version { format_version } = serde_json::from_slice(bytes).map_err(wrong)?;
+        let json_error = |cause: serde_json::Error| Error::input(cause.to_string());
+        let Version { format_version } = serde_json::from_slice(bytes).map_err(json_error)?;
         if format_version != FORMAT_VERSION {
             return Err(Error::input(format!(
                 "format_version is {format_version}; this version of maskmaker reads \
                  {FORMAT_VERSION}: use the maskmaker that wrote the model, or train again"
             )));
         }
-        let config: Self = serde_json::from_slice(bytes).map_err(wrong)?;
+        let config: Self = serde_json::from_slice(bytes).map_err(json_error)?;
         let mut problems = Problems::new();
         if !(2..=254).contains(&config.num_classes) {
             problems.push(format!("num_classes is {}; allowed: 2 to 254", config.num_classes));
@@ -122,8 +123,8 @@ impl Config {
             let (names, classes) = (config.class_names.len(), config.num_classes);
             problems.push(format!("class_names has {names} names for num_classes {classes}"));
         }
-        if (config.mean, config.deviation) != (MEAN, DEVIATION) {
-            problems.push("mean and deviation must be ImageNet's in this version");
+        if (config.mean, config.std) != (IMAGENET_MEAN, IMAGENET_STD) {
+            problems.push("mean and std must be ImageNet's in this version");
         }
         problems.into_result()?;
         Ok(config)
@@ -132,35 +133,36 @@ impl Config {
 
 /// A model in its folder, whose tensors are read when they are asked for.
 #[derive(Debug)]
-pub struct Stored {
+pub struct StoredModel {
     /// What `config.json` says.
-    pub config: Config,
+    pub config: ModelConfig,
     /// Its layers.
     pub graph: Graph,
     file: TensorFile,
     path: PathBuf,
 }
 
-impl Stored {
+impl StoredModel {
     /// Reads the configuration, and holds names, types and shapes of the tensors against it; problems name the file.
     pub fn open(folder: &Path) -> Result<Self> {
-        let path = folder.join(CONFIG);
+        let path = folder.join(CONFIG_FILE);
         if !path.is_file() {
-            return Err(no_model(folder));
+            return Err(no_model_error(folder));
         }
-        let config = Config::parse(&read(&path)?).map_err(|e| e.within(path.display()))?;
-        let path = folder.join(WEIGHTS);
+        let config =
+            ModelConfig::parse(&read_file(&path)?).map_err(|e| e.with_context(path.display()))?;
+        let path = folder.join(WEIGHTS_FILE);
         let file = TensorFile::open(&path)?;
-        let graph = graph(config.algorithm, config.backbone, config.num_classes);
-        check_classes(&config, &file)
-            .and_then(|()| weights::check(&file, "", &graph.parameters()))
-            .map_err(|e| e.within(path.display()))?;
+        let graph = build_graph(config.algorithm, config.backbone, config.num_classes);
+        check_num_classes(&config, &file)
+            .and_then(|()| weights::check_tensors(&file, "", &graph.parameters()))
+            .map_err(|e| e.with_context(path.display()))?;
         Ok(Self { config, graph, file, path })
     }
 
     /// The tensor `<module>.<leaf>`, on the processor and in the file's order.
     pub fn tensor(&self, module: &str, leaf: &str) -> Result<Tensor> {
-        weights::read(&self.file, &format!("{module}.{leaf}"), Kind::Float)
+        weights::read_tensor(&self.file, &format!("{module}.{leaf}"), Kind::Float)
     }
 }
 
@@ -168,7 +170,7 @@ impl Stored {
 #[derive(Debug)]
 pub struct Artifact {
     /// What `config.json` says.
-    pub config: Config,
+    pub config: ModelConfig,
     /// The network with its weights.
     pub network: Network,
 }
@@ -176,9 +178,9 @@ pub struct Artifact {
 impl Artifact {
     /// Reads the folder; problems name the file.
     pub fn read(folder: &Path, device: Device) -> Result<Self> {
-        let Stored { config, file, path, .. } = Stored::open(folder)?;
+        let StoredModel { config, file, path, .. } = StoredModel::open(folder)?;
         let network = Network::from_tensors(&config, &file, "", device)
-            .map_err(|e| e.within(path.display()))?;
+            .map_err(|e| e.with_context(path.display()))?;
         Ok(Self { config, network })
     }
 }
@@ -186,11 +188,11 @@ impl Artifact {
 impl Artifact {
     /// Writes the network as ONNX, with what its user must know of the configuration as metadata.
     pub fn write_onnx(&self, path: &Path) -> Result<()> {
-        let Config { class_names, mean, deviation, .. } = &self.config;
+        let ModelConfig { class_names, mean, std, .. } = &self.config;
         let metadata = [
             ("class_names", serde_json::json!(class_names).to_string()),
             ("mean", format!("{mean:?}")),
-            ("deviation", format!("{deviation:?}")),
+            ("std", format!("{std:?}")),
         ];
         self.network.write_onnx(path, &metadata)
     }
@@ -198,25 +200,27 @@ impl Artifact {
 
 /// Writes weights, labels and configuration; each file is whole or absent, the configuration last.
 /// What describes other weights than these, or holds them in another form, is removed before.
-pub fn write(folder: &Path, config: &Config, network: &Network) -> Result<()> {
-    write_again(folder, config, &network.weights.to_safetensors()?)
+pub fn write_model(folder: &Path, config: &ModelConfig, network: &Network) -> Result<()> {
+    write_model_bytes(folder, config, &network.weights.to_safetensors()?)
 }
 
 /// The same with a whole weights file that was read before.
-pub fn write_again(folder: &Path, config: &Config, weights: &[u8]) -> Result<()> {
+pub fn write_model_bytes(folder: &Path, config: &ModelConfig, safetensors: &[u8]) -> Result<()> {
     // The configuration first: without it a folder holds no model, whatever else is left of an old one.
-    for name in [CONFIG, LABELS, TORCHSCRIPT, ONNX, METRICS, CARD] {
-        remove(&folder.join(name))?;
+    for name in
+        [CONFIG_FILE, LABELS_FILE, TORCHSCRIPT_FILE, ONNX_FILE, METRICS_FILE, MODEL_CARD_FILE]
+    {
+        remove_file_if_exists(&folder.join(name))?;
     }
-    write_atomically(&folder.join(WEIGHTS), weights)?;
-    write_json(&folder.join(LABELS), &Labels { names: &config.class_names, colours: None })?;
-    write_json(&folder.join(CONFIG), config)
+    write_atomically(&folder.join(WEIGHTS_FILE), safetensors)?;
+    write_json(&folder.join(LABELS_FILE), &Labels { names: &config.class_names, colors: None })?;
+    write_json(&folder.join(CONFIG_FILE), config)
 }
 
 /// Writes the model in `folder` as TorchScript beside its weights.
 pub fn add_torchscript(folder: &Path) -> Result<()> {
     let Artifact { network, .. } = Artifact::read(folder, Device::Cpu)?;
-    network.write_torchscript(&folder.join(TORCHSCRIPT))
+    network.write_torchscript(&folder.join(TORCHSCRIPT_FILE))
 }
 
 /// Writes a value as indented JSON with a final newline.
@@ -228,22 +232,24 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
 }
 
 /// A `num_classes` unlike the weights' gets its own words, not a list of shapes.
-pub(super) fn check_classes(config: &Config, file: &dyn Tensors) -> Result<()> {
-    let graph = graph(config.algorithm, config.backbone, config.num_classes);
+pub(super) fn check_num_classes(config: &ModelConfig, file: &dyn TensorSource) -> Result<()> {
+    let graph = build_graph(config.algorithm, config.backbone, config.num_classes);
     let weight = graph.classifier().map(|conv| format!("{}.weight", conv.name));
-    let held = weight.and_then(|name| file.describe(&name));
-    match held.and_then(|(_, shape)| shape.first().copied()) {
-        Some(held) if held != config.num_classes as i64 => Err(Error::input(format!(
-            "the weights are for {held} classes, config.json says num_classes {}; the two files \
+    let description = weight.and_then(|name| file.dtype_and_shape(&name));
+    match description.and_then(|(_, shape)| shape.first().copied()) {
+        Some(weight_classes) if weight_classes != config.num_classes as i64 => {
+            Err(Error::input(format!(
+                "the weights are for {weight_classes} classes, config.json says num_classes {}; the two files \
              are not of one model",
-            config.num_classes
-        ))),
+                config.num_classes
+            )))
+        }
         _ => Ok(()),
     }
 }
 
 /// What is said of a folder without a model.
-pub fn no_model(folder: &Path) -> Error {
+pub fn no_model_error(folder: &Path) -> Error {
     let names: Vec<String> = std::fs::read_dir(folder)
         .into_iter()
         .flatten()
@@ -262,7 +268,7 @@ pub fn no_model(folder: &Path) -> Error {
         ""
     };
     Error::input(format!(
-        "{} holds no model: {CONFIG}, which `maskmaker train` writes beside {WEIGHTS}, is missing \
+        "{} holds no model: {CONFIG_FILE}, which `maskmaker train` writes beside {WEIGHTS_FILE}, is missing \
          ({found}){hint}",
         folder.display()
     ))
@@ -274,11 +280,11 @@ mod tests {
 
     const FCN18: (Algorithm, Backbone) = (Algorithm::Fcn, Backbone::Resnet18);
 
-    fn model(classes: usize) -> (tempfile::TempDir, Config, Network) {
+    fn model(classes: usize) -> (tempfile::TempDir, ModelConfig, Network) {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config::new(FCN18, classes, None);
+        let config = ModelConfig::new(FCN18, classes, None);
         let network = Network::random(FCN18, classes, 3, Device::Cpu).unwrap();
-        write(folder.path(), &config, &network).unwrap();
+        write_model(folder.path(), &config, &network).unwrap();
         (folder, config, network)
     }
 
@@ -290,16 +296,26 @@ mod tests {
     fn a_written_model_is_read_back_and_foreign_files_do_not_matter() {
         let (folder, config, network) = model(3);
         std::fs::write(folder.path().join("notes.txt"), "mine").unwrap();
-        let again = Artifact::read(folder.path(), Device::Cpu).unwrap();
-        assert_eq!(again.config, config);
-        let bytes = again.network.weights.to_safetensors().unwrap();
+        let reread = Artifact::read(folder.path(), Device::Cpu).unwrap();
+        assert_eq!(reread.config, config);
+        let bytes = reread.network.weights.to_safetensors().unwrap();
         assert_eq!(bytes, network.weights.to_safetensors().unwrap());
+    }
+
+    #[test]
+    fn a_configuration_of_earlier_versions_is_read() {
+        let (folder, config, _) = model(3);
+        let path = folder.path().join(CONFIG_FILE);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.matches("\"std\"").count(), 1, "{text}");
+        std::fs::write(&path, text.replace("\"std\"", "\"deviation\"")).unwrap();
+        assert_eq!(Artifact::read(folder.path(), Device::Cpu).unwrap().config, config);
     }
 
     #[test]
     fn a_stored_model_gives_its_tensors_one_by_one() {
         let (folder, config, network) = model(3);
-        let stored = Stored::open(folder.path()).unwrap();
+        let stored = StoredModel::open(folder.path()).unwrap();
         assert_eq!(stored.config, config);
         for (module, leaf) in [("backbone.conv1", "weight"), ("backbone.bn1", "running_var")] {
             let tensor = stored.tensor(module, leaf).unwrap();
@@ -315,16 +331,16 @@ mod tests {
         let (folder, config, network) = model(3);
         let path = |name: &str| folder.path().join(name);
         add_torchscript(folder.path()).unwrap();
-        let first = std::fs::read(path(TORCHSCRIPT)).unwrap();
-        for name in [METRICS, CARD, ONNX] {
+        let first = std::fs::read(path(TORCHSCRIPT_FILE)).unwrap();
+        for name in [METRICS_FILE, MODEL_CARD_FILE, ONNX_FILE] {
             std::fs::write(path(name), "of the first").unwrap();
         }
-        write(folder.path(), &config, &network).unwrap();
-        for name in [TORCHSCRIPT, METRICS, CARD, ONNX] {
+        write_model(folder.path(), &config, &network).unwrap();
+        for name in [TORCHSCRIPT_FILE, METRICS_FILE, MODEL_CARD_FILE, ONNX_FILE] {
             assert!(!path(name).exists(), "{name}");
         }
         add_torchscript(folder.path()).unwrap();
-        assert!(std::fs::read(path(TORCHSCRIPT)).unwrap() == first, "the same network");
+        assert!(std::fs::read(path(TORCHSCRIPT_FILE)).unwrap() == first, "the same network");
     }
 
     #[test]
@@ -333,9 +349,9 @@ mod tests {
             let kind = (algorithm, Backbone::Resnet18);
             let folder = tempfile::tempdir().unwrap();
             let network = Network::random(kind, 3, 1, Device::Cpu).unwrap();
-            write(folder.path(), &Config::new(kind, 3, None), &network).unwrap();
+            write_model(folder.path(), &ModelConfig::new(kind, 3, None), &network).unwrap();
             assert!(Artifact::read(folder.path(), Device::Cpu).is_ok());
-            write_json(&folder.path().join(CONFIG), &Config::new(kind, 4, None)).unwrap();
+            write_json(&folder.path().join(CONFIG_FILE), &ModelConfig::new(kind, 4, None)).unwrap();
             let said = failure(folder.path());
             assert!(
                 said.contains("weights are for 3 classes, config.json says num_classes 4"),
@@ -351,27 +367,27 @@ mod tests {
         assert!(failure(&folder.path().join("x")).contains("there is no such folder"));
         std::fs::write(folder.path().join("model.tar.gz"), "").unwrap();
         assert!(failure(folder.path()).contains("unpack model.tar.gz"));
-        std::fs::write(folder.path().join(CONFIG), r#"{"format_version": 9}"#).unwrap();
+        std::fs::write(folder.path().join(CONFIG_FILE), r#"{"format_version": 9}"#).unwrap();
         assert!(failure(folder.path()).contains("format_version is 9"));
-        std::fs::write(folder.path().join(CONFIG), "{").unwrap();
+        std::fs::write(folder.path().join(CONFIG_FILE), "{").unwrap();
         assert!(failure(folder.path()).contains("config.json"));
     }
 
     proptest::proptest! {
         #[test]
         fn arbitrary_configurations_never_panic(bytes: Vec<u8>, key in "[a-z_]{0,12}", number: i64) {
-            let mut json = serde_json::to_value(Config::new(FCN18, 3, None)).unwrap();
+            let mut json = serde_json::to_value(ModelConfig::new(FCN18, 3, None)).unwrap();
             json[key] = number.into();
             json["num_classes"] = number.into();
-            let _ = Config::parse(&bytes);
-            proptest::prop_assert_eq!(Config::parse(json.to_string().as_bytes()).is_ok(), number == 3);
+            let _ = ModelConfig::parse(&bytes);
+            proptest::prop_assert_eq!(ModelConfig::parse(json.to_string().as_bytes()).is_ok(), number == 3);
         }
     }
 
     #[test]
     fn cut_weights_are_named() {
         let (folder, _, _) = model(3);
-        let path = folder.path().join(WEIGHTS);
+        let path = folder.path().join(WEIGHTS_FILE);
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
         let said = failure(folder.path());

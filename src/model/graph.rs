@@ -3,16 +3,16 @@
 //! (`docs/architecture.md#one-layer-graph`).
 
 /// Index of a value: the output of the node with that index.
-pub type Value = usize;
+pub type ValueId = usize;
 
 /// One operation. Tensors are `[batch, channels, height, width]`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
-    /// The normalised image; always node 0.
+    /// The normalized image; always node 0.
     Input,
     /// 2-D convolution with weight `<name>.weight` of shape `[output, input, kernel, kernel]`.
     Conv(Conv),
-    /// Batch normalisation, eps 1e-5, momentum 0.1.
+    /// Batch normalization, eps 1e-5, momentum 0.1.
     BatchNorm {
         /// Prefix of its weights.
         name: String,
@@ -58,9 +58,9 @@ pub struct Conv {
     /// Prefix of its weights.
     pub name: String,
     /// Input channels.
-    pub input: i64,
+    pub in_channels: i64,
     /// Output channels.
-    pub output: i64,
+    pub out_channels: i64,
     /// Side of the square kernel.
     pub kernel: i64,
     /// Step between outputs.
@@ -69,7 +69,7 @@ pub struct Conv {
     pub dilation: i64,
     /// Whether there is a `<name>.bias`.
     pub bias: bool,
-    /// How torchvision initialises it.
+    /// How torchvision initializes it.
     pub init: ConvInit,
 }
 
@@ -95,7 +95,7 @@ pub struct Node {
     /// What is computed.
     pub op: Op,
     /// From which values.
-    pub inputs: Vec<Value>,
+    pub inputs: Vec<ValueId>,
 }
 
 /// A whole network.
@@ -104,14 +104,14 @@ pub struct Graph {
     /// In an order in which each node comes after its inputs.
     pub nodes: Vec<Node>,
     /// Logits `[batch, classes, height, width]` at the input's height and width.
-    pub out: Value,
+    pub out: ValueId,
     /// The auxiliary head's logits, used in training only.
-    pub aux: Value,
+    pub aux: ValueId,
 }
 
 /// What a parameter is for.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Role {
+pub enum ParameterRole {
     /// Learned; starts uniform in plus and minus this bound.
     Uniform(f64),
     /// Learned; starts normal with this deviation.
@@ -119,14 +119,14 @@ pub enum Role {
     /// Learned; starts at this value.
     Constant(f64),
     /// A running statistic; starts at this value.
-    Statistic(f64),
+    RunningStatistic(f64),
     /// BatchNorm's `num_batches_tracked`: an integer scalar.
-    Counter,
+    BatchCounter,
 }
 
-impl Role {
+impl ParameterRole {
     /// Whether the optimizer changes it.
-    pub fn is_learned(self) -> bool {
+    pub fn is_trainable(self) -> bool {
         matches!(self, Self::Uniform(_) | Self::Normal(_) | Self::Constant(_))
     }
 }
@@ -139,7 +139,7 @@ pub struct ParameterSpec {
     /// Its shape; empty for a scalar.
     pub shape: Vec<i64>,
     /// What it is for.
-    pub role: Role,
+    pub role: ParameterRole,
 }
 
 impl Graph {
@@ -154,11 +154,11 @@ impl Graph {
     }
 
     /// The convolutions of both heads whose outputs are logits.
-    pub fn class_layers(&self) -> impl Iterator<Item = &Conv> {
+    pub fn classifier_layers(&self) -> impl Iterator<Item = &Conv> {
         [self.out, self.aux].into_iter().filter_map(|value| self.last_conv(value))
     }
 
-    fn last_conv(&self, mut value: Value) -> Option<&Conv> {
+    fn last_conv(&self, mut value: ValueId) -> Option<&Conv> {
         loop {
             let node = self.nodes.get(value)?;
             if let Op::Conv(conv) = &node.op {
@@ -168,58 +168,60 @@ impl Graph {
         }
     }
 
-    /// Whether a map of one value per image and channel is normalised: over a batch of one image
+    /// Whether a map of one value per image and channel is normalized: over a batch of one image
     /// such a map has no variance.
-    pub fn pools_to_one(&self) -> bool {
+    pub fn pools_to_1x1(&self) -> bool {
         self.nodes.iter().any(|node| node.op == Op::AdaptiveAvgPool { side: 1 })
     }
 
     /// For each node, the last node that reads it (itself if none does), given that only `wanted`
     /// are asked for; `None` for nodes that need not be computed.
-    pub fn last_uses(&self, wanted: &[Value]) -> Vec<Option<Value>> {
-        let mut last = vec![None; self.nodes.len()];
-        for &value in wanted {
-            last[value] = Some(self.nodes.len());
+    pub fn last_uses(&self, requested: &[ValueId]) -> Vec<Option<ValueId>> {
+        let mut last_uses = vec![None; self.nodes.len()];
+        for &value in requested {
+            last_uses[value] = Some(self.nodes.len());
         }
         for (index, node) in self.nodes.iter().enumerate().rev() {
-            if last[index].is_some() {
+            if last_uses[index].is_some() {
                 for &input in &node.inputs {
-                    last[input] = last[input].max(Some(index));
+                    last_uses[input] = last_uses[input].max(Some(index));
                 }
             }
         }
-        last
+        last_uses
     }
 }
 
 impl Op {
     fn parameters(&self) -> Vec<ParameterSpec> {
-        let spec = |name: &str, leaf: &str, shape: &[i64], role| ParameterSpec {
+        let make_spec = |name: &str, leaf: &str, shape: &[i64], role| ParameterSpec {
             name: format!("{name}.{leaf}"),
             shape: shape.to_vec(),
             role,
         };
         match self {
             Self::Conv(conv) => {
-                let area = (conv.kernel * conv.kernel) as f64;
-                let bound = Role::Uniform(1.0 / (conv.input as f64 * area).sqrt());
+                let kernel_area = (conv.kernel * conv.kernel) as f64;
+                let bound =
+                    ParameterRole::Uniform(1.0 / (conv.in_channels as f64 * kernel_area).sqrt());
                 let role = match conv.init {
-                    ConvInit::KaimingNormalFanOut => {
-                        Role::Normal((2.0 / (conv.output as f64 * area)).sqrt())
-                    }
+                    ConvInit::KaimingNormalFanOut => ParameterRole::Normal(
+                        (2.0 / (conv.out_channels as f64 * kernel_area)).sqrt(),
+                    ),
                     ConvInit::UniformFanIn => bound,
                 };
-                let shape = [conv.output, conv.input, conv.kernel, conv.kernel];
-                let weight = spec(&conv.name, "weight", &shape, role);
-                let bias = conv.bias.then(|| spec(&conv.name, "bias", &[conv.output], bound));
+                let shape = [conv.out_channels, conv.in_channels, conv.kernel, conv.kernel];
+                let weight = make_spec(&conv.name, "weight", &shape, role);
+                let bias =
+                    conv.bias.then(|| make_spec(&conv.name, "bias", &[conv.out_channels], bound));
                 std::iter::once(weight).chain(bias).collect()
             }
             Self::BatchNorm { name, channels } => vec![
-                spec(name, "weight", &[*channels], Role::Constant(1.0)),
-                spec(name, "bias", &[*channels], Role::Constant(0.0)),
-                spec(name, "running_mean", &[*channels], Role::Statistic(0.0)),
-                spec(name, "running_var", &[*channels], Role::Statistic(1.0)),
-                spec(name, "num_batches_tracked", &[], Role::Counter),
+                make_spec(name, "weight", &[*channels], ParameterRole::Constant(1.0)),
+                make_spec(name, "bias", &[*channels], ParameterRole::Constant(0.0)),
+                make_spec(name, "running_mean", &[*channels], ParameterRole::RunningStatistic(0.0)),
+                make_spec(name, "running_var", &[*channels], ParameterRole::RunningStatistic(1.0)),
+                make_spec(name, "num_batches_tracked", &[], ParameterRole::BatchCounter),
             ],
             _ => Vec::new(),
         }
@@ -228,41 +230,41 @@ impl Op {
 
 /// Builds a graph node by node; each method returns the new value.
 #[derive(Debug)]
-pub(super) struct Builder {
+pub(super) struct GraphBuilder {
     nodes: Vec<Node>,
-    dropouts: u64,
+    dropout_count: u64,
 }
 
-impl Builder {
+impl GraphBuilder {
     /// A graph that holds its input, value 0.
     pub(super) fn new() -> Self {
-        Self { nodes: vec![Node { op: Op::Input, inputs: Vec::new() }], dropouts: 0 }
+        Self { nodes: vec![Node { op: Op::Input, inputs: Vec::new() }], dropout_count: 0 }
     }
 
-    pub(super) fn push(&mut self, op: Op, inputs: &[Value]) -> Value {
+    pub(super) fn push(&mut self, op: Op, inputs: &[ValueId]) -> ValueId {
         self.nodes.push(Node { op, inputs: inputs.to_vec() });
         self.nodes.len() - 1
     }
 
-    pub(super) fn conv(&mut self, conv: Conv, input: Value) -> Value {
+    pub(super) fn conv(&mut self, conv: Conv, input: ValueId) -> ValueId {
         self.push(Op::Conv(conv), &[input])
     }
 
-    pub(super) fn batch_norm(&mut self, name: &str, channels: i64, input: Value) -> Value {
+    pub(super) fn batch_norm(&mut self, name: &str, channels: i64, input: ValueId) -> ValueId {
         self.push(Op::BatchNorm { name: name.to_owned(), channels }, &[input])
     }
 
-    pub(super) fn relu(&mut self, input: Value) -> Value {
+    pub(super) fn relu(&mut self, input: ValueId) -> ValueId {
         self.push(Op::Relu, &[input])
     }
 
-    pub(super) fn dropout(&mut self, probability: f64, input: Value) -> Value {
-        let index = self.dropouts;
-        self.dropouts += 1;
+    pub(super) fn dropout(&mut self, probability: f64, input: ValueId) -> ValueId {
+        let index = self.dropout_count;
+        self.dropout_count += 1;
         self.push(Op::Dropout { probability, index }, &[input])
     }
 
-    pub(super) fn finish(self, out: Value, aux: Value) -> Graph {
+    pub(super) fn finish(self, out: ValueId, aux: ValueId) -> Graph {
         Graph { nodes: self.nodes, out, aux }
     }
 }

@@ -20,5 +20,5 @@ pub mod tensor_file;
 pub mod torchscript;
 pub mod weights;
 
-pub use artifact::{Artifact, Config};
+pub use artifact::{Artifact, ModelConfig};
 pub use network::Network;

@@ -5,19 +5,19 @@ use std::path::Path;
 use image::{GrayImage, RgbImage};
 use tch::{Device, Kind, Tensor};
 
-use super::forward::{Logits, Mode, forward};
+use super::forward::{ForwardMode, Logits, forward};
 use super::graph::Graph;
-use super::precision::Compute;
-use super::tensor_file::Tensors;
+use super::precision::ComputePrecision;
+use super::tensor_file::TensorSource;
 use super::weights::Weights;
-use super::{Config, heads, onnx, torchscript};
+use super::{ModelConfig, heads, onnx, torchscript};
 use crate::error::{Error, Result};
 use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
 
 /// Mean of the red, green and blue channels over ImageNet, in units of full scale (torchvision).
-pub const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 /// Their standard deviation.
-pub const DEVIATION: [f32; 3] = [0.229, 0.224, 0.225];
+pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// A network on a device.
 #[derive(Debug)]
@@ -26,15 +26,15 @@ pub struct Network {
     /// Its tensors.
     pub weights: Weights,
     /// The number format of its computations.
-    pub compute: Compute,
+    pub precision: ComputePrecision,
     device: Device,
     mean: Tensor,
-    deviation: Tensor,
+    std: Tensor,
 }
 
 /// The layers of an architecture.
-pub fn graph(algorithm: Algorithm, backbone: Backbone, classes: usize) -> Graph {
-    heads::build(algorithm, backbone, classes as i64)
+pub fn build_graph(algorithm: Algorithm, backbone: Backbone, classes: usize) -> Graph {
+    heads::build_network(algorithm, backbone, classes as i64)
 }
 
 impl Network {
@@ -45,40 +45,44 @@ impl Network {
         seed: u64,
         device: Device,
     ) -> Result<Self> {
-        let graph = graph(algorithm, backbone, classes);
+        let graph = build_graph(algorithm, backbone, classes);
         let weights = Weights::random(graph.parameters(), seed, device)?;
         Self::new(graph, weights, device)
     }
 
     /// A network with the tensors of a file whose names start with `prefix`.
     pub fn from_tensors(
-        config: &Config,
-        file: &dyn Tensors,
+        config: &ModelConfig,
+        tensors: &dyn TensorSource,
         prefix: &str,
         device: Device,
     ) -> Result<Self> {
-        let graph = graph(config.algorithm, config.backbone, config.num_classes);
-        let weights = Weights::from_tensors(file, prefix, graph.parameters(), device)?;
+        let graph = build_graph(config.algorithm, config.backbone, config.num_classes);
+        let weights = Weights::from_tensors(tensors, prefix, graph.parameters(), device)?;
         Self::new(graph, weights, device)
     }
 
     fn new(graph: Graph, weights: Weights, device: Device) -> Result<Self> {
-        let on_device = |values: &[f32]| Tensor::f_from_slice(values)?.f_to_device(device);
-        let (mean, deviation) = (on_device(&MEAN)?, on_device(&DEVIATION)?);
-        Ok(Self { graph, weights, compute: Compute::default(), device, mean, deviation })
+        let to_device_tensor = |values: &[f32]| Tensor::f_from_slice(values)?.f_to_device(device);
+        let (mean, std) = (to_device_tensor(&IMAGENET_MEAN)?, to_device_tensor(&IMAGENET_STD)?);
+        Ok(Self { graph, weights, precision: ComputePrecision::default(), device, mean, std })
     }
 
     /// A copy with weights of its own in 32 bits, of which nothing is learned.
     pub fn copy(&self) -> Result<Self> {
         let weights = self.weights.copy(Kind::Float, &[])?;
-        Ok(Self { compute: self.compute, ..Self::new(self.graph.clone(), weights, self.device)? })
+        Ok(Self {
+            precision: self.precision,
+            ..Self::new(self.graph.clone(), weights, self.device)?
+        })
     }
 
     /// A copy to compute many images with in this format, whose weights need not be converted for each.
-    pub fn frozen(&self, compute: Compute) -> Result<Self> {
-        let exact: Vec<&str> = self.graph.class_layers().map(|conv| conv.name.as_str()).collect();
-        let weights = self.weights.copy(compute.kind(), &exact)?;
-        Ok(Self { compute, ..Self::new(self.graph.clone(), weights, self.device)? })
+    pub fn frozen_copy(&self, precision: ComputePrecision) -> Result<Self> {
+        let fp32_modules: Vec<&str> =
+            self.graph.classifier_layers().map(|conv| conv.name.as_str()).collect();
+        let weights = self.weights.copy(precision.kind(), &fp32_modules)?;
+        Ok(Self { precision, ..Self::new(self.graph.clone(), weights, self.device)? })
     }
 
     /// Its layers.
@@ -92,47 +96,47 @@ impl Network {
     }
 
     /// Logits for u8 images `[batch, height, width, 3]`.
-    pub fn logits(&self, images: &Tensor, mode: Mode<'_>) -> Result<Logits> {
-        forward(&self.graph, &self.weights, &self.normalised(images)?, mode)
+    pub fn logits(&self, images: &Tensor, mode: ForwardMode<'_>) -> Result<Logits> {
+        forward(&self.graph, &self.weights, &self.normalize(images)?, mode)
     }
 
     /// What the first layer reads of u8 images `[batch, height, width, 3]`: `[batch, 3, height, width]`.
-    /// The bytes cross to the device as they are and are normalised there
+    /// The bytes cross to the device as they are and are normalized there
     /// (`docs/architecture.md#bytes-to-the-device`); the result of the permutation is channels-last
     /// memory in NCHW order, the fastest layout for convolutions on CPU and GPU alike.
-    pub fn normalised(&self, images: &Tensor) -> Result<Tensor> {
+    pub fn normalize(&self, images: &Tensor) -> Result<Tensor> {
         let mut images = images.f_to_device(self.device)?.f_to_kind(Kind::Float)?;
         let mut scaled = images.f_div_scalar_(255.0)?;
-        let mut centred = scaled.f_sub_(&self.mean)?;
-        let images = centred.f_div_(&self.deviation)?.f_permute([0, 3, 1, 2])?;
-        Ok(images.f_to_kind(self.compute.kind())?)
+        let mut centered = scaled.f_sub_(&self.mean)?;
+        let images = centered.f_div_(&self.std)?.f_permute([0, 3, 1, 2])?;
+        Ok(images.f_to_kind(self.precision.kind())?)
     }
 
     /// Writes the network as TorchScript, for `torch.jit.load`; the file is whole or absent.
     pub fn write_torchscript(&self, path: &Path) -> Result<()> {
-        torchscript::write(path, &self.graph, &self.weights)
+        torchscript::export_torchscript(path, &self.graph, &self.weights)
     }
 
     /// Writes the network as ONNX; the file is whole or absent. `metadata` are names and texts for
     /// whoever uses it.
     pub fn write_onnx(&self, path: &Path, metadata: &[(&str, String)]) -> Result<()> {
-        onnx::write(path, &self.graph, &self.weights, metadata)
+        onnx::write_onnx(path, &self.graph, &self.weights, metadata)
     }
 
     /// The most likely class of every pixel of images that are all of one size.
-    pub fn classes(&self, images: &[&RgbImage]) -> Result<Vec<GrayImage>> {
+    pub fn predict_classes(&self, images: &[&RgbImage]) -> Result<Vec<GrayImage>> {
         let Some(first) = images.first() else { return Ok(Vec::new()) };
         let (width, height) = first.dimensions();
         let bytes: Vec<u8> = images.iter().flat_map(|image| image.as_raw()).copied().collect();
         let size = [images.len() as i64, i64::from(height), i64::from(width), 3];
-        let classes = tch::no_grad(|| -> Result<Tensor> {
+        let class_ids = tch::no_grad(|| -> Result<Tensor> {
             let pixels = Tensor::f_from_data_size(&bytes, &size, Kind::Uint8)?;
-            let logits = self.logits(&pixels, Mode::Evaluate { aux: false })?;
+            let logits = self.logits(&pixels, ForwardMode::Eval { aux: false })?;
             let classes = logits.out.f_argmax(1, false)?.f_to_kind(Kind::Uint8)?;
             Ok(classes.f_to_device(Device::Cpu)?.f_contiguous()?)
         })?;
-        let mut ids = vec![0; classes.numel()];
-        classes.f_copy_data_u8(&mut ids, classes.numel())?;
+        let mut ids = vec![0; class_ids.numel()];
+        class_ids.f_copy_data_u8(&mut ids, class_ids.numel())?;
         let masks = ids.chunks_exact((width as usize * height as usize).max(1));
         masks
             .map(|ids| {

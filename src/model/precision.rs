@@ -8,7 +8,7 @@ use crate::torch::compute_capability;
 
 /// The format of activations, and of the convolutions that make them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Compute {
+pub enum ComputePrecision {
     /// 32-bit floats.
     #[default]
     Fp32,
@@ -18,9 +18,9 @@ pub enum Compute {
     Fp16,
 }
 
-impl Compute {
+impl ComputePrecision {
     /// What a setting asks for on a device.
-    pub fn of(precision: Precision, device: Device) -> Self {
+    pub fn from_setting(precision: Precision, device: Device) -> Self {
         match precision {
             Precision::Auto if device == Device::Cpu && !cpu_has_bf16() => Self::Fp32,
             // V100 and T4 have half precision alone; bfloat16 came with 8.0.
@@ -63,8 +63,8 @@ pub fn cpu_has_bf16() -> bool {
     let has = std::arch::is_x86_feature_detected!("avx512bf16");
     #[cfg(not(target_arch = "x86_64"))]
     let has = false;
-    let limit = ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"].iter().find_map(std::env::var_os);
-    has && limit.is_none_or(|limit| allows_bf16(&limit.to_string_lossy()))
+    let max_isa = ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"].iter().find_map(std::env::var_os);
+    has && max_isa.is_none_or(|limit| allows_bf16(&limit.to_string_lossy()))
 }
 
 /// The values of `ONEDNN_MAX_CPU_ISA` under which oneDNN has no bfloat16 multiplication

@@ -9,25 +9,25 @@ use image::{GrayImage, RgbImage};
 use crate::imaging::{Region, resize_image, resize_mask};
 
 /// Pixels of the longer side, unless a setting says otherwise.
-pub const MAX_SIDE: u32 = 2048;
+pub const DEFAULT_MAX_SIDE_PX: u32 = 2048;
 
 /// The image itself, or a copy whose longer side is `max_side`.
-pub fn shrink(image: &RgbImage, max_side: u32) -> Cow<'_, RgbImage> {
+pub fn shrink_image(image: &RgbImage, max_side: u32) -> Cow<'_, RgbImage> {
     let (width, height) = image.dimensions();
     let longer = width.max(height);
     if longer <= max_side {
         return Cow::Borrowed(image);
     }
-    let scaled = |side: u32| {
+    let scale_side = |side: u32| {
         let side = (u64::from(side) * u64::from(max_side)).div_ceil(u64::from(longer));
         side.max(1) as u32
     };
     let whole = Region::whole(width, height);
-    Cow::Owned(resize_image(image, whole, scaled(width), scaled(height)))
+    Cow::Owned(resize_image(image, whole, scale_side(width), scale_side(height)))
 }
 
 /// The mask of a shrunken image at the size of the original.
-pub fn restore(ids: GrayImage, (width, height): (u32, u32)) -> GrayImage {
+pub fn restore_mask_size(ids: GrayImage, (width, height): (u32, u32)) -> GrayImage {
     if ids.dimensions() == (width, height) {
         return ids;
     }
@@ -44,10 +44,10 @@ mod tests {
             [((100, 50), 100, (100, 50)), ((100, 50), 40, (40, 20)), ((3, 1000), 100, (1, 100))]
         {
             let image = RgbImage::new(size.0, size.1);
-            let small = shrink(&image, limit);
+            let small = shrink_image(&image, limit);
             assert_eq!(small.dimensions(), expected);
             let ids = GrayImage::new(small.width(), small.height());
-            assert_eq!(restore(ids, size).dimensions(), size);
+            assert_eq!(restore_mask_size(ids, size).dimensions(), size);
         }
     }
 }

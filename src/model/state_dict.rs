@@ -5,30 +5,30 @@ use std::collections::HashMap;
 use safetensors::{Dtype, SafeTensors};
 use tch::{Kind, Tensor};
 
-use super::pth::Pth;
+use super::pth::PthFile;
 use super::tensor_file;
 use crate::error::{Error, Result};
 
 /// What `DataParallel` and `DistributedDataParallel` put before every name.
-const PARALLEL: &str = "module.";
+const DATA_PARALLEL_PREFIX: &str = "module.";
 
 /// The names, types and shapes in a file; elements are read tensor by tensor.
 #[derive(Debug)]
 pub struct StateDict<'a> {
-    file: File<'a>,
-    entries: Vec<Entry>,
-    places: HashMap<String, usize>,
+    file: WeightsFile<'a>,
+    entries: Vec<StateDictEntry>,
+    index_by_name: HashMap<String, usize>,
 }
 
 #[derive(Debug)]
-enum File<'a> {
+enum WeightsFile<'a> {
     Safetensors(SafeTensors<'a>),
-    Pth(Pth<'a>),
+    Pth(PthFile<'a>),
 }
 
 /// One tensor.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
+pub struct StateDictEntry {
     /// Its name, without what parallel training puts before all of them.
     pub name: String,
     /// The type of its elements.
@@ -36,16 +36,16 @@ pub struct Entry {
     /// Its shape; empty for a scalar.
     pub shape: Vec<i64>,
     /// Its name in the file.
-    stored: String,
+    stored_name: String,
 }
 
 impl<'a> StateDict<'a> {
     /// Reads the names, types and shapes in the bytes of a file.
     pub fn open(bytes: &'a [u8]) -> Result<Self> {
         let file = if bytes.get(8) == Some(&b'{') {
-            File::Safetensors(tensor_file::open(bytes)?)
+            WeightsFile::Safetensors(tensor_file::parse_safetensors(bytes)?)
         } else if bytes.starts_with(b"PK\x03\x04") || bytes.first() == Some(&0x80) {
-            File::Pth(Pth::open(bytes)?)
+            WeightsFile::Pth(PthFile::open(bytes)?)
         } else {
             let hint = if bytes.starts_with(b"version https://git-lfs") {
                 "; it is a Git LFS pointer: `git lfs pull` fetches the file itself"
@@ -58,62 +58,64 @@ impl<'a> StateDict<'a> {
                 "neither a safetensors file nor one of Python's torch.save{hint}"
             )));
         };
-        let mut described: Vec<(String, Dtype, Vec<i64>)> = {
-            let shape = |sides: &[usize]| sides.iter().map(|&side| side as i64).collect();
+        let mut descriptions: Vec<(String, Dtype, Vec<i64>)> = {
+            let to_i64_shape = |sides: &[usize]| sides.iter().map(|&side| side as i64).collect();
             match &file {
-                File::Safetensors(file) => file
+                WeightsFile::Safetensors(file) => file
                     .iter()
-                    .map(|(name, view)| (name.to_owned(), view.dtype(), shape(view.shape())))
+                    .map(|(name, view)| (name.to_owned(), view.dtype(), to_i64_shape(view.shape())))
                     .collect(),
-                File::Pth(file) => file
+                WeightsFile::Pth(file) => file
                     .tensors()
-                    .map(|(name, dtype, sides)| (name.to_owned(), dtype, shape(sides)))
+                    .map(|(name, dtype, sides)| (name.to_owned(), dtype, to_i64_shape(sides)))
                     .collect(),
             }
         };
         // safetensors has no order of its own; a message needs one.
-        if matches!(file, File::Safetensors(_)) {
-            described.sort_by(|one, other| one.0.cmp(&other.0));
+        if matches!(file, WeightsFile::Safetensors(_)) {
+            descriptions.sort_by(|first, second| first.0.cmp(&second.0));
         }
-        let parallel = described.iter().all(|(name, ..)| name.starts_with(PARALLEL));
-        let prefix = if parallel { PARALLEL } else { "" };
-        let entries: Vec<Entry> = described
+        let is_data_parallel =
+            descriptions.iter().all(|(name, ..)| name.starts_with(DATA_PARALLEL_PREFIX));
+        let prefix = if is_data_parallel { DATA_PARALLEL_PREFIX } else { "" };
+        let entries: Vec<StateDictEntry> = descriptions
             .into_iter()
-            .map(|(stored, dtype, shape)| {
-                let name = stored.strip_prefix(prefix).unwrap_or(&stored).to_owned();
-                Entry { name, dtype, shape, stored }
+            .map(|(stored_name, dtype, shape)| {
+                let name = stored_name.strip_prefix(prefix).unwrap_or(&stored_name).to_owned();
+                StateDictEntry { name, dtype, shape, stored_name }
             })
             .collect();
-        let places = entries.iter().enumerate().map(|(i, entry)| (entry.name.clone(), i)).collect();
-        Ok(Self { file, entries, places })
+        let index_by_name =
+            entries.iter().enumerate().map(|(i, entry)| (entry.name.clone(), i)).collect();
+        Ok(Self { file, entries, index_by_name })
     }
 
     /// Every tensor, in the order of a `.pth` file; those of safetensors by name.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[StateDictEntry] {
         &self.entries
     }
 
     /// The tensor of this name.
-    pub fn entry(&self, name: &str) -> Option<&Entry> {
-        self.places.get(name).and_then(|&place| self.entries.get(place))
+    pub fn entry(&self, name: &str) -> Option<&StateDictEntry> {
+        self.index_by_name.get(name).and_then(|&index| self.entries.get(index))
     }
 
     /// The elements of a tensor, in the file's own type.
-    pub fn tensor(&self, entry: &Entry) -> Result<Tensor> {
-        let kind = kind(entry.dtype).ok_or_else(|| {
+    pub fn tensor(&self, entry: &StateDictEntry) -> Result<Tensor> {
+        let kind = tch_kind(entry.dtype).ok_or_else(|| {
             Error::input(format!(
                 "tensor {} holds {:?}, which is not known",
                 entry.name, entry.dtype
             ))
         })?;
-        let missing = || Error::internal(format!("tensor {} has no elements", entry.stored));
+        let missing = || Error::internal(format!("tensor {} has no elements", entry.stored_name));
         let tensor = match &self.file {
-            File::Safetensors(file) => {
-                let view = file.tensor(&entry.stored).map_err(|_| missing())?;
+            WeightsFile::Safetensors(file) => {
+                let view = file.tensor(&entry.stored_name).map_err(|_| missing())?;
                 Tensor::f_from_data_size(view.data(), &entry.shape, kind)?
             }
-            File::Pth(file) => {
-                let bytes = file.bytes(&entry.stored).ok_or_else(missing)??;
+            WeightsFile::Pth(file) => {
+                let bytes = file.tensor_bytes(&entry.stored_name).ok_or_else(missing)??;
                 Tensor::f_from_data_size(&bytes, &entry.shape, kind)?
             }
         };
@@ -122,7 +124,7 @@ impl<'a> StateDict<'a> {
 }
 
 /// libtorch's name of a type.
-fn kind(dtype: Dtype) -> Option<Kind> {
+fn tch_kind(dtype: Dtype) -> Option<Kind> {
     Some(match dtype {
         Dtype::F64 => Kind::Double,
         Dtype::F32 => Kind::Float,

@@ -12,44 +12,44 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 use crate::error::{Error, Result};
 
 /// Where tensors are found by name.
-pub trait Tensors {
+pub trait TensorSource {
     /// All names, in any order.
     fn names(&self) -> Vec<String>;
 
     /// The type and the shape of a tensor, or none of that name.
-    fn describe(&self, name: &str) -> Option<(Dtype, Vec<i64>)>;
+    fn dtype_and_shape(&self, name: &str) -> Option<(Dtype, Vec<i64>)>;
 
     /// Copies a tensor's elements, which are as many bytes as `elements` has.
-    fn read(&self, name: &str, elements: &mut [u8]) -> Result<()>;
+    fn read_into(&self, name: &str, elements: &mut [u8]) -> Result<()>;
 }
 
-fn sides(shape: &[usize]) -> Vec<i64> {
+fn to_i64_shape(shape: &[usize]) -> Vec<i64> {
     shape.iter().map(|&side| side as i64).collect()
 }
 
-fn unlike(name: &str) -> Error {
+fn size_mismatch_error(name: &str) -> Error {
     Error::internal(format!("tensor {name} is not there in this size"))
 }
 
 /// The tensors in the bytes of a safetensors file.
-pub fn open(bytes: &[u8]) -> Result<SafeTensors<'_>> {
-    SafeTensors::deserialize(bytes).map_err(|cause| not_whole(&cause))
+pub fn parse_safetensors(bytes: &[u8]) -> Result<SafeTensors<'_>> {
+    SafeTensors::deserialize(bytes).map_err(|cause| invalid_safetensors_error(&cause))
 }
 
-impl Tensors for SafeTensors<'_> {
+impl TensorSource for SafeTensors<'_> {
     fn names(&self) -> Vec<String> {
         SafeTensors::names(self).into_iter().map(str::to_owned).collect()
     }
 
-    fn describe(&self, name: &str) -> Option<(Dtype, Vec<i64>)> {
+    fn dtype_and_shape(&self, name: &str) -> Option<(Dtype, Vec<i64>)> {
         let view = self.tensor(name).ok()?;
-        Some((view.dtype(), sides(view.shape())))
+        Some((view.dtype(), to_i64_shape(view.shape())))
     }
 
-    fn read(&self, name: &str, elements: &mut [u8]) -> Result<()> {
+    fn read_into(&self, name: &str, elements: &mut [u8]) -> Result<()> {
         let view = self.tensor(name).ok();
         let data = view.map(|view| view.data()).filter(|data| data.len() == elements.len());
-        elements.copy_from_slice(data.ok_or_else(|| unlike(name))?);
+        elements.copy_from_slice(data.ok_or_else(|| size_mismatch_error(name))?);
         Ok(())
     }
 }
@@ -61,64 +61,66 @@ pub struct TensorFile {
     file: File,
     metadata: Metadata,
     /// Where the elements begin.
-    start: u64,
+    data_start: u64,
 }
 
 /// The format's limit of the header, in bytes.
-const MAX_HEADER: u64 = 100_000_000;
+const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 impl TensorFile {
     /// Reads the header, and holds it against the file's length.
     pub fn open(path: &Path) -> Result<Self> {
-        let unreadable = |cause| Error::io("read", path, &cause);
-        let not_whole = |cause: &dyn Display| not_whole(cause).within(path.display());
-        let mut file = File::open(path).map_err(unreadable)?;
-        let length = file.metadata().map_err(unreadable)?.len();
-        let mut size = [0; 8];
+        let read_error = |cause| Error::io("read", path, &cause);
+        let damaged_error =
+            |cause: &dyn Display| invalid_safetensors_error(cause).with_context(path.display());
+        let mut file = File::open(path).map_err(read_error)?;
+        let length = file.metadata().map_err(read_error)?.len();
+        let mut header_size = [0; 8];
         if length < 8 {
-            return Err(not_whole(&format!("it has {length} bytes")));
+            return Err(damaged_error(&format!("it has {length} bytes")));
         }
-        file.read_exact(&mut size).map_err(unreadable)?;
-        let size = u64::from_le_bytes(size);
-        let start = size.saturating_add(8);
-        if start > length || size > MAX_HEADER {
-            let said = format!("its header is said to have {size} bytes, the file has {length}");
-            return Err(not_whole(&said));
+        file.read_exact(&mut header_size).map_err(read_error)?;
+        let header_size = u64::from_le_bytes(header_size);
+        let data_start = header_size.saturating_add(8);
+        if data_start > length || header_size > MAX_HEADER_BYTES {
+            let problem =
+                format!("its header is said to have {header_size} bytes, the file has {length}");
+            return Err(damaged_error(&problem));
         }
-        let mut header = vec![0; size as usize];
-        file.read_exact(&mut header).map_err(unreadable)?;
+        let mut header = vec![0; header_size as usize];
+        file.read_exact(&mut header).map_err(read_error)?;
         let metadata: Metadata =
-            serde_json::from_slice(&header).map_err(|cause| not_whole(&cause))?;
-        let end = start.saturating_add(metadata.data_len() as u64);
-        if end != length {
-            let said = format!("its tensors end at byte {end}, the file at {length}");
-            return Err(not_whole(&said));
+            serde_json::from_slice(&header).map_err(|cause| damaged_error(&cause))?;
+        let data_end = data_start.saturating_add(metadata.data_len() as u64);
+        if data_end != length {
+            let problem = format!("its tensors end at byte {data_end}, the file at {length}");
+            return Err(damaged_error(&problem));
         }
-        Ok(Self { path: path.to_owned(), file, metadata, start })
+        Ok(Self { path: path.to_owned(), file, metadata, data_start })
     }
 }
 
-impl Tensors for TensorFile {
+impl TensorSource for TensorFile {
     fn names(&self) -> Vec<String> {
         self.metadata.offset_keys()
     }
 
-    fn describe(&self, name: &str) -> Option<(Dtype, Vec<i64>)> {
+    fn dtype_and_shape(&self, name: &str) -> Option<(Dtype, Vec<i64>)> {
         let info = self.metadata.info(name)?;
-        Some((info.dtype, sides(&info.shape)))
+        Some((info.dtype, to_i64_shape(&info.shape)))
     }
 
-    fn read(&self, name: &str, elements: &mut [u8]) -> Result<()> {
-        let place = self.metadata.info(name).map(|info| info.data_offsets);
-        let place = place.filter(|(begin, end)| end - begin == elements.len());
-        let (begin, _) = place.ok_or_else(|| unlike(name))?;
+    fn read_into(&self, name: &str, elements: &mut [u8]) -> Result<()> {
+        let data_range = self.metadata.info(name).map(|info| info.data_offsets);
+        let data_range = data_range.filter(|(begin, end)| end - begin == elements.len());
+        let (begin, _) = data_range.ok_or_else(|| size_mismatch_error(name))?;
         self.file
-            .read_exact_at(elements, self.start + begin as u64)
+            .read_exact_at(elements, self.data_start + begin as u64)
             .map_err(|cause| Error::io("read", &self.path, &cause))
     }
 }
 
-fn not_whole(cause: &dyn Display) -> Error {
+fn invalid_safetensors_error(cause: &dyn Display) -> Error {
     Error::input(format!("not a whole safetensors file: {cause}"))
 }
 
@@ -136,7 +138,7 @@ mod tests {
         safetensors::serialize(tensors, None).unwrap()
     }
 
-    fn written(bytes: &[u8]) -> tempfile::NamedTempFile {
+    fn write_temp_file(bytes: &[u8]) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), bytes).unwrap();
         file
@@ -145,34 +147,38 @@ mod tests {
     #[test]
     fn a_file_holds_on_the_disk_what_it_holds_in_memory() {
         let bytes = bytes();
-        let file = written(&bytes);
-        let (there, here) = (TensorFile::open(file.path()).unwrap(), open(&bytes).unwrap());
-        let here: &dyn Tensors = &here;
-        let mut names = there.names();
+        let file = write_temp_file(&bytes);
+        let (on_disk, in_memory) =
+            (TensorFile::open(file.path()).unwrap(), parse_safetensors(&bytes).unwrap());
+        let in_memory: &dyn TensorSource = &in_memory;
+        let mut names = on_disk.names();
         names.sort();
         assert_eq!(names, ["a", "b", "c"]);
         for (name, length) in [("c", 1), ("b", 4), ("a", 0)] {
-            assert_eq!(there.describe(name), here.describe(name), "{name}");
+            assert_eq!(on_disk.dtype_and_shape(name), in_memory.dtype_and_shape(name), "{name}");
             let (mut a, mut b) = (vec![9; length], vec![8; length]);
-            there.read(name, &mut a).unwrap();
-            here.read(name, &mut b).unwrap();
+            on_disk.read_into(name, &mut a).unwrap();
+            in_memory.read_into(name, &mut b).unwrap();
             assert!(a == b, "{name}");
             let mut wrong = vec![0; length + 1];
-            assert!(there.read(name, &mut wrong).is_err() && here.read(name, &mut wrong).is_err());
+            assert!(
+                on_disk.read_into(name, &mut wrong).is_err()
+                    && in_memory.read_into(name, &mut wrong).is_err()
+            );
         }
-        assert!(there.describe("d").is_none() && there.read("d", &mut []).is_err());
+        assert!(on_disk.dtype_and_shape("d").is_none() && on_disk.read_into("d", &mut []).is_err());
     }
 
     #[test]
     fn a_file_that_was_cut_or_grew_names_itself() {
         let bytes = bytes();
         for length in 0..bytes.len() {
-            let file = written(&bytes[..length]);
+            let file = write_temp_file(&bytes[..length]);
             let said = TensorFile::open(file.path()).unwrap_err().to_string();
             let path = file.path().display();
             assert!(said.contains(&format!("{path}: not a whole safetensors file: ")), "{said}");
         }
-        let file = written(&[&bytes[..], &[0]].concat());
+        let file = write_temp_file(&[&bytes[..], &[0]].concat());
         let said = TensorFile::open(file.path()).unwrap_err().to_string();
         assert!(said.contains("its tensors end at byte"), "{said}");
         let missing = TensorFile::open(Path::new("/nowhere/model.safetensors")).unwrap_err();
@@ -187,9 +193,9 @@ mod tests {
         ) {
             let size = (header.len() as u64).to_le_bytes();
             let bytes = [&size[..], header.as_bytes(), &data].concat();
-            let file = written(&bytes);
-            let there = TensorFile::open(file.path());
-            proptest::prop_assert_eq!(there.is_ok(), open(&bytes).is_ok());
+            let file = write_temp_file(&bytes);
+            let on_disk = TensorFile::open(file.path());
+            proptest::prop_assert_eq!(on_disk.is_ok(), parse_safetensors(&bytes).is_ok());
         }
     }
 }

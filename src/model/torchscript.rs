@@ -1,7 +1,7 @@
 //! The TorchScript interpreter of a [`Graph`]: the text of a `forward` that PyTorch runs, and the file
 //! that holds it with the weights.
 //!
-//! The module takes a normalised image `[batch, 3, height, width]` of any size and returns what
+//! The module takes a normalized image `[batch, 3, height, width]` of any size and returns what
 //! torchvision's segmentation networks do, `{"out": ..., "aux": ...}`, under torchvision's names of
 //! parameters and buffers.
 
@@ -12,46 +12,48 @@ use super::graph::{Conv, Graph, Op, ParameterSpec};
 use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::files::write_atomically_with;
-use crate::torch::{Named, write_torchscript};
+use crate::torch::{NamedTensor, write_torchscript};
 
 /// The module's name in Python: `module.original_name` is `M_Segmentation`.
-const CLASS: &str = "Segmentation";
+const MODULE_CLASS_NAME: &str = "Segmentation";
 
 /// Writes the network as a file for `torch.jit.load`: whole or absent, with bytes that depend on the
 /// network alone. It starts in evaluation mode, and its parameters ask for no gradient.
-pub fn write(path: &Path, graph: &Graph, weights: &Weights) -> Result<()> {
-    let is_buffer = |spec: &ParameterSpec| !spec.role.is_learned();
-    let named = weights.named()?;
+pub fn export_torchscript(path: &Path, graph: &Graph, weights: &Weights) -> Result<()> {
+    let is_buffer = |spec: &ParameterSpec| !spec.role.is_trainable();
+    let named = weights.named_tensors()?;
     let specs = graph.parameters();
     if specs.len() != named.len() {
         return Err(Error::internal("the weights are not those of the graph"));
     }
-    let tensors: Vec<Named> = specs
+    let tensors: Vec<NamedTensor> = specs
         .iter()
         .zip(named)
-        .map(|(spec, (name, tensor))| Named { is_buffer: is_buffer(spec), name, tensor })
+        .map(|(spec, (name, tensor))| NamedTensor { is_buffer: is_buffer(spec), name, tensor })
         .collect();
-    let source = source(graph);
-    write_atomically_with(path, |file| write_torchscript(file, CLASS, &source, &tensors))
+    let source = forward_source(graph);
+    write_atomically_with(path, |file| {
+        write_torchscript(file, MODULE_CLASS_NAME, &source, &tensors)
+    })
 }
 
 /// The method `forward`, one statement per node. Modules follow `train()` and `eval()` as their Python
 /// counterparts: BatchNorm counts and uses the batch's statistics in training mode, and dropout drops.
-fn source(graph: &Graph) -> String {
+fn forward_source(graph: &Graph) -> String {
     let mut text = String::from("def forward(self, input: Tensor) -> Dict[str, Tensor]:\n");
     for (index, node) in graph.nodes.iter().enumerate() {
-        let read = |position: usize| match node.inputs.get(position) {
+        let input_variable = |position: usize| match node.inputs.get(position) {
             None | Some(0) => "input".to_owned(),
             Some(value) => format!("v{value}"),
         };
-        let x = read(0);
+        let x = input_variable(0);
         let value = match &node.op {
             Op::Input => continue,
-            Op::Conv(conv) => convolution(conv, &x),
+            Op::Conv(conv) => conv_expression(conv, &x),
             Op::BatchNorm { name, .. } => {
-                let bn = module(name);
-                line(&mut text, &format!("if {bn}.training:"));
-                line(&mut text, &format!("    {bn}.num_batches_tracked.add_(1)"));
+                let bn = module_expression(name);
+                push_statement(&mut text, &format!("if {bn}.training:"));
+                push_statement(&mut text, &format!("    {bn}.num_batches_tracked.add_(1)"));
                 format!(
                     "torch.batch_norm({x}, {bn}.weight, {bn}.bias, {bn}.running_mean, \
                      {bn}.running_var, {bn}.training, 0.1, 1e-05, True)"
@@ -62,38 +64,41 @@ fn source(graph: &Graph) -> String {
                 "torch.max_pool2d({x}, [{kernel}, {kernel}], [{stride}, {stride}], \
                  [{padding}, {padding}], [1, 1], False)"
             ),
-            Op::Add => format!("torch.add({x}, {})", read(1)),
+            Op::Add => format!("torch.add({x}, {})", input_variable(1)),
             Op::AdaptiveAvgPool { side } => {
                 format!("torch.adaptive_avg_pool2d({x}, [{side}, {side}])")
             }
             Op::Concat => {
-                let parts: Vec<String> = (0..node.inputs.len()).map(read).collect();
+                let parts: Vec<String> = (0..node.inputs.len()).map(input_variable).collect();
                 format!("torch.cat([{}], 1)", parts.join(", "))
             }
             Op::Dropout { probability, .. } => {
                 format!("torch.dropout({x}, {probability:?}, self.training)")
             }
             Op::ResizeLike => {
-                let like = read(1);
+                let like = input_variable(1);
                 format!(
                     "torch.upsample_bilinear2d({x}, [{like}.size(2), {like}.size(3)], False, None)"
                 )
             }
         };
-        line(&mut text, &format!("v{index} = {value}"));
+        push_statement(&mut text, &format!("v{index} = {value}"));
     }
-    line(&mut text, &format!("return {{\"out\": v{}, \"aux\": v{}}}", graph.out, graph.aux));
+    push_statement(
+        &mut text,
+        &format!("return {{\"out\": v{}, \"aux\": v{}}}", graph.out, graph.aux),
+    );
     text
 }
 
-fn line(text: &mut String, statement: &str) {
+fn push_statement(text: &mut String, statement: &str) {
     // Writing into a string cannot fail.
     let _ = writeln!(text, "    {statement}");
 }
 
-fn convolution(conv: &Conv, x: &str) -> String {
+fn conv_expression(conv: &Conv, x: &str) -> String {
     let Conv { name, stride, dilation, bias, .. } = conv;
-    let (name, padding) = (module(name), conv.padding());
+    let (name, padding) = (module_expression(name), conv.padding());
     let bias = if *bias { format!("{name}.bias") } else { "None".to_owned() };
     format!(
         "torch.conv2d({x}, {name}.weight, {bias}, [{stride}, {stride}], [{padding}, {padding}], \
@@ -103,7 +108,7 @@ fn convolution(conv: &Conv, x: &str) -> String {
 
 /// `backbone.layer1.0` as an expression: numbers are no names of attributes in the text, but `getattr`
 /// takes them.
-fn module(path: &str) -> String {
+fn module_expression(path: &str) -> String {
     path.split('.').fold("self".to_owned(), |parent, part| {
         if part.starts_with(|first: char| first.is_ascii_digit()) {
             format!("getattr({parent}, \"{part}\")")
@@ -118,26 +123,26 @@ mod tests {
     use tch::{CModule, Device, IValue, Kind, Tensor};
 
     use crate::model::Network;
-    use crate::model::forward::Mode;
+    use crate::model::forward::ForwardMode;
     use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
     use crate::torch::with_seed;
 
     /// A network in which no BatchNorm is the identity.
     fn network(algorithm: Algorithm, backbone: Backbone) -> Network {
         let mut network = Network::random((algorithm, backbone), 3, 5, Device::Cpu).unwrap();
-        for (name, tensor) in network.weights.named().unwrap() {
+        for (name, tensor) in network.weights.named_tensors().unwrap() {
             if name.ends_with("running_mean") || name.ends_with("running_var") {
                 let other = (tensor.zeros_like().uniform(-0.2, 0.2) + &tensor).detach();
                 network.weights.replace(&name, &other).unwrap();
             }
         }
-        network.weights.set_batches(7);
+        network.weights.set_batches_tracked(7);
         network
     }
 
-    fn answer(module: &CModule, input: &Tensor) -> [Tensor; 2] {
-        let answer = module.forward_is(&[IValue::Tensor(input.shallow_clone())]).unwrap();
-        let IValue::GenericDict(entries) = answer else { panic!("{answer:?}") };
+    fn forward_outputs(module: &CModule, input: &Tensor) -> [Tensor; 2] {
+        let output = module.forward_is(&[IValue::Tensor(input.shallow_clone())]).unwrap();
+        let IValue::GenericDict(entries) = output else { panic!("{output:?}") };
         ["out", "aux"].map(|key| {
             let named = |(k, _): &&(IValue, IValue)| *k == IValue::String(key.to_owned());
             match entries.iter().find(named) {
@@ -147,12 +152,12 @@ mod tests {
         })
     }
 
-    fn agrees(algorithm: Algorithm, backbone: Backbone, sizes: &[[i64; 2]]) {
+    fn assert_same_outputs(algorithm: Algorithm, backbone: Backbone, sizes: &[[i64; 2]]) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.pt");
         let network = network(algorithm, backbone);
         network.write_torchscript(&path).unwrap();
-        // What is computed is asked here, not how fast: optimising for each size takes seconds.
+        // What is computed is asked here, not how fast: optimizing for each size takes seconds.
         tch::jit::f_set_graph_executor_optimize(false).unwrap();
         let module = CModule::load(&path).unwrap();
         for &[height, width] in sizes {
@@ -160,10 +165,10 @@ mod tests {
             let images =
                 with_seed(1, || Ok(Tensor::f_randint(256, [2, height, width, 3], options)?))
                     .unwrap();
-            let input = network.normalised(&images).unwrap().contiguous();
-            let mode = Mode::Evaluate { aux: true };
+            let input = network.normalize(&images).unwrap().contiguous();
+            let mode = ForwardMode::Eval { aux: true };
             let expected = tch::no_grad(|| network.logits(&images, mode).unwrap());
-            let [out, aux] = tch::no_grad(|| answer(&module, &input));
+            let [out, aux] = tch::no_grad(|| forward_outputs(&module, &input));
             for (got, expected) in [(out, expected.out), (aux, expected.aux.unwrap())] {
                 assert_eq!(got.size(), [2, 3, height, width]);
                 let scale = expected.abs().max().double_value(&[]);
@@ -175,18 +180,18 @@ mod tests {
 
     #[test]
     fn fcn_computes_the_same_at_any_size() {
-        agrees(Algorithm::Fcn, Backbone::Resnet18, &[[33, 40], [1, 1], [24, 57]]);
-        agrees(Algorithm::Fcn, Backbone::Resnet50, &[[33, 41]]);
+        assert_same_outputs(Algorithm::Fcn, Backbone::Resnet18, &[[33, 40], [1, 1], [24, 57]]);
+        assert_same_outputs(Algorithm::Fcn, Backbone::Resnet50, &[[33, 41]]);
     }
 
     #[test]
     fn psp_computes_the_same_at_any_size() {
-        agrees(Algorithm::Psp, Backbone::Resnet18, &[[33, 40], [1, 1], [24, 57]]);
+        assert_same_outputs(Algorithm::Psp, Backbone::Resnet18, &[[33, 40], [1, 1], [24, 57]]);
     }
 
     #[test]
     fn deeplab_computes_the_same_at_any_size() {
-        agrees(Algorithm::Deeplab, Backbone::Resnet18, &[[33, 40], [1, 1], [24, 57]]);
+        assert_same_outputs(Algorithm::Deeplab, Backbone::Resnet18, &[[33, 40], [1, 1], [24, 57]]);
     }
 
     #[test]
@@ -200,11 +205,11 @@ mod tests {
         let options = (Kind::Float, Device::Cpu);
         let input = with_seed(1, || Ok(Tensor::f_randn([2, 3, 32, 32], options)?)).unwrap();
         // Its dropout draws too.
-        let before = with_seed(1, || Ok(answer(&module, &input))).unwrap();
+        let before = with_seed(1, || Ok(forward_outputs(&module, &input))).unwrap();
         module.f_set_eval().unwrap();
-        let after = answer(&module, &input);
+        let after = forward_outputs(&module, &input);
         assert!(!before[0].allclose(&after[0], 1e-3, 1e-3, false));
-        assert!(answer(&module, &input)[0].equal(&after[0]), "evaluation changes nothing");
+        assert!(forward_outputs(&module, &input)[0].equal(&after[0]), "evaluation changes nothing");
     }
 
     #[test]

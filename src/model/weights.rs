@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use safetensors::tensor::{Dtype, TensorView};
 use tch::{Device, Kind, Tensor};
 
-use super::graph::{ParameterSpec, Role};
-use super::tensor_file::Tensors;
+use super::graph::{ParameterRole, ParameterSpec};
+use super::tensor_file::TensorSource;
 use crate::error::{Error, Problems, Result};
-use crate::torch::{channels_last, with_seed, written};
+use crate::torch::{build_tensor, to_channels_last, with_seed};
 
 /// Every tensor of a network's state dict, on one device, 4-D ones in channels-last memory.
 #[derive(Debug)]
@@ -18,11 +18,11 @@ pub struct Weights {
     tensors: HashMap<String, Tensor>,
     /// Training passes so far: the value of every `num_batches_tracked`. Counting once and not in
     /// 60 tensors saves as many kernel launches per step.
-    batches: i64,
+    batches_tracked: i64,
 }
 
 impl Weights {
-    /// Random weights as torchvision initialises them; `seed` fixes them.
+    /// Random weights as torchvision initializes them; `seed` fixes them.
     pub fn random(specs: Vec<ParameterSpec>, seed: u64, device: Device) -> Result<Self> {
         let options = (Kind::Float, Device::Cpu);
         let tensors = with_seed(seed, || {
@@ -30,73 +30,79 @@ impl Weights {
             for spec in &specs {
                 let mut tensor = Tensor::f_empty(&spec.shape, options)?;
                 let tensor = match spec.role {
-                    Role::Uniform(bound) => tensor.f_uniform_(-bound, bound)?,
-                    Role::Normal(deviation) => tensor.f_normal_(0.0, deviation)?,
-                    Role::Constant(value) | Role::Statistic(value) => tensor.f_fill_(value)?,
-                    Role::Counter => continue,
+                    ParameterRole::Uniform(bound) => tensor.f_uniform_(-bound, bound)?,
+                    ParameterRole::Normal(std) => tensor.f_normal_(0.0, std)?,
+                    ParameterRole::Constant(value) | ParameterRole::RunningStatistic(value) => {
+                        tensor.f_fill_(value)?
+                    }
+                    ParameterRole::BatchCounter => continue,
                 };
-                tensors.insert(spec.name.clone(), place(&tensor, spec, device)?);
+                tensors.insert(spec.name.clone(), prepare_tensor(&tensor, spec, device)?);
             }
             Ok(tensors)
         })?;
-        Ok(Self { specs, tensors, batches: 0 })
+        Ok(Self { specs, tensors, batches_tracked: 0 })
     }
 
     /// The tensors whose names start with `prefix`: every tensor of `specs` must be there in its shape, and no other.
     pub fn from_tensors(
-        file: &dyn Tensors,
+        file: &dyn TensorSource,
         prefix: &str,
         specs: Vec<ParameterSpec>,
         device: Device,
     ) -> Result<Self> {
-        check(file, prefix, &specs)?;
+        check_tensors(file, prefix, &specs)?;
         let mut tensors = HashMap::new();
-        let mut batches = 0;
+        let mut batches_tracked = 0;
         for spec in &specs {
-            let (_, kind) = elements(spec.role);
-            let tensor = read(file, &format!("{prefix}{}", spec.name), kind)?;
-            if spec.role == Role::Counter {
-                batches = tensor.f_int64_value(&[])?;
+            let (_, kind) = element_type(spec.role);
+            let tensor = read_tensor(file, &format!("{prefix}{}", spec.name), kind)?;
+            if spec.role == ParameterRole::BatchCounter {
+                batches_tracked = tensor.f_int64_value(&[])?;
             } else {
-                tensors.insert(spec.name.clone(), place(&tensor, spec, device)?);
+                tensors.insert(spec.name.clone(), prepare_tensor(&tensor, spec, device)?);
             }
         }
-        Ok(Self { specs, tensors, batches })
+        Ok(Self { specs, tensors, batches_tracked })
     }
 
     /// The same in memory of its own, of which nothing is learned; the convolutions' in this format, but
     /// for those of the modules in `exact`, which stay in 32 bits.
-    pub fn copy(&self, convolutions: Kind, exact: &[&str]) -> Result<Self> {
-        let copy = |(name, tensor): (&String, &Tensor)| {
+    pub fn copy(&self, conv_kind: Kind, fp32_modules: &[&str]) -> Result<Self> {
+        let copy_tensor = |(name, tensor): (&String, &Tensor)| {
             let module = name.rsplit_once('.').map_or("", |(module, _)| module);
-            let convolution = tensor.dim() == 4 && !exact.contains(&module);
-            let kind = if convolution { convolutions } else { Kind::Float };
-            let mut own = tensor.f_detach()?.f_to_kind(kind)?;
-            if own.data_ptr() == tensor.data_ptr() {
-                own = own.f_empty_like()?;
-                own.f_copy_(&tensor.f_detach()?)?;
+            let is_converted = tensor.dim() == 4 && !fp32_modules.contains(&module);
+            let kind = if is_converted { conv_kind } else { Kind::Float };
+            let mut copied = tensor.f_detach()?.f_to_kind(kind)?;
+            if copied.data_ptr() == tensor.data_ptr() {
+                copied = copied.f_empty_like()?;
+                copied.f_copy_(&tensor.f_detach()?)?;
             }
-            Ok((name.clone(), own))
+            Ok((name.clone(), copied))
         };
-        let tensors: Result<_> = self.tensors.iter().map(copy).collect();
-        Ok(Self { specs: self.specs.clone(), tensors: tensors?, batches: self.batches })
+        let tensors: Result<_> = self.tensors.iter().map(copy_tensor).collect();
+        Ok(Self {
+            specs: self.specs.clone(),
+            tensors: tensors?,
+            batches_tracked: self.batches_tracked,
+        })
     }
 
     /// Moves every tensor by `share`, 0 to 1, of its way to `other`'s, and takes its count of passes.
-    pub fn move_towards(&mut self, other: &Self, share: f64) -> Result<()> {
+    pub fn lerp_towards(&mut self, other: &Self, weight: f64) -> Result<()> {
         tch::no_grad(|| -> Result<()> {
-            for (name, own) in &mut self.tensors {
-                let _ = own.f_lerp_(other.tensor(name)?, share)?;
+            for (name, tensor) in &mut self.tensors {
+                let _ = tensor.f_lerp_(other.tensor(name)?, weight)?;
             }
             Ok(())
         })?;
-        self.batches = other.batches;
+        self.batches_tracked = other.batches_tracked;
         Ok(())
     }
 
     /// Whether all elements are numbers; else the first tensor that has others is named.
     pub fn check_finite(&self) -> Result<()> {
-        for spec in self.specs.iter().filter(|spec| spec.role != Role::Counter) {
+        for spec in self.specs.iter().filter(|spec| spec.role != ParameterRole::BatchCounter) {
             let sum = self.tensor(&spec.name)?.f_detach()?.f_sum(Kind::Double)?;
             if !sum.f_double_value(&[])?.is_finite() {
                 return Err(Error::input(format!(
@@ -113,27 +119,27 @@ impl Weights {
     pub fn to_safetensors(&self) -> Result<Vec<u8>> {
         let mut contents = Vec::with_capacity(self.specs.len());
         for spec in &self.specs {
-            let (dtype, bytes) = if spec.role == Role::Counter {
-                (Dtype::I64, self.batches.to_le_bytes().to_vec())
+            let (dtype, bytes) = if spec.role == ParameterRole::BatchCounter {
+                (Dtype::I64, self.batches_tracked.to_le_bytes().to_vec())
             } else {
-                (Dtype::F32, bytes_of(self.tensor(&spec.name)?)?)
+                (Dtype::F32, tensor_bytes(self.tensor(&spec.name)?)?)
             };
             contents.push((spec, dtype, bytes));
         }
         let mut views = Vec::with_capacity(contents.len());
         for (spec, dtype, bytes) in &contents {
             let shape = spec.shape.iter().map(|&side| side as usize).collect();
-            let view = TensorView::new(*dtype, shape, bytes).map_err(|e| unwritable(&e))?;
+            let view = TensorView::new(*dtype, shape, bytes).map_err(|e| serialize_error(&e))?;
             views.push((spec.name.as_str(), view));
         }
-        safetensors::serialize(views, None).map_err(|e| unwritable(&e))
+        safetensors::serialize(views, None).map_err(|e| serialize_error(&e))
     }
 
     /// Every tensor with its name, in the order of the network, as it is in memory.
-    pub fn named(&self) -> Result<Vec<(String, Tensor)>> {
+    pub fn named_tensors(&self) -> Result<Vec<(String, Tensor)>> {
         let named = self.specs.iter().map(|spec| {
             let tensor = match spec.role {
-                Role::Counter => Tensor::from(self.batches),
+                ParameterRole::BatchCounter => Tensor::from(self.batches_tracked),
                 _ => self.tensor(&spec.name)?.f_detach()?,
             };
             Ok((spec.name.clone(), tensor))
@@ -147,12 +153,12 @@ impl Weights {
     }
 
     fn tensor(&self, name: &str) -> Result<&Tensor> {
-        self.tensors.get(name).ok_or_else(|| no_tensor(name))
+        self.tensors.get(name).ok_or_else(|| missing_tensor_error(name))
     }
 
     /// What the optimizer changes, by name, in the order of the network.
-    pub fn learned(&self) -> Result<Vec<(String, Tensor)>> {
-        let learned = self.specs.iter().filter(|spec| spec.role.is_learned());
+    pub fn trainable_tensors(&self) -> Result<Vec<(String, Tensor)>> {
+        let learned = self.specs.iter().filter(|spec| spec.role.is_trainable());
         learned
             .map(|spec| Ok((spec.name.clone(), self.tensor(&spec.name)?.shallow_clone())))
             .collect()
@@ -161,51 +167,55 @@ impl Weights {
     /// Gives a tensor that is not a counter other elements: 32-bit floats in its shape.
     pub fn replace(&mut self, name: &str, elements: &Tensor) -> Result<()> {
         let spec = self.specs.iter().find(|spec| spec.name == name);
-        let (Some(spec), Some(own)) = (spec, self.tensors.get(name)) else {
-            return Err(no_tensor(name));
+        let (Some(spec), Some(current)) = (spec, self.tensors.get(name)) else {
+            return Err(missing_tensor_error(name));
         };
         if elements.size() != spec.shape || elements.kind() != Kind::Float {
             return Err(Error::internal(format!(
                 "elements for {name} are of another shape or type"
             )));
         }
-        let placed = place(elements, spec, own.device())?;
-        self.tensors.insert(name.to_owned(), placed);
+        let prepared = prepare_tensor(elements, spec, current.device())?;
+        self.tensors.insert(name.to_owned(), prepared);
         Ok(())
     }
 
     /// Sets the count of training passes.
-    pub fn set_batches(&mut self, batches: i64) {
-        self.batches = batches;
+    pub fn set_batches_tracked(&mut self, batches_tracked: i64) {
+        self.batches_tracked = batches_tracked;
     }
 
     /// Counts a training pass.
     pub fn count_batch(&mut self) {
-        self.batches += 1;
+        self.batches_tracked += 1;
     }
 }
 
-fn unwritable(cause: &safetensors::SafeTensorError) -> Error {
+fn serialize_error(cause: &safetensors::SafeTensorError) -> Error {
     Error::internal(format!("safetensors: {cause}"))
 }
 
-fn no_tensor(name: &str) -> Error {
+fn missing_tensor_error(name: &str) -> Error {
     Error::internal(format!("no tensor named {name}"))
 }
 
 /// Moves a tensor to where training wants it.
-fn place(tensor: &Tensor, spec: &ParameterSpec, device: Device) -> Result<Tensor> {
+fn prepare_tensor(tensor: &Tensor, spec: &ParameterSpec, device: Device) -> Result<Tensor> {
     let tensor = tensor.f_to_device(device)?;
-    let tensor = if spec.shape.len() == 4 { channels_last(&tensor)? } else { tensor };
-    Ok(tensor.f_set_requires_grad(spec.role.is_learned())?)
+    let tensor = if spec.shape.len() == 4 { to_channels_last(&tensor)? } else { tensor };
+    Ok(tensor.f_set_requires_grad(spec.role.is_trainable())?)
 }
 
 /// Whether every tensor of `specs` is among those whose names start with `prefix`, as it must be, and no other.
-pub(super) fn check(file: &dyn Tensors, prefix: &str, specs: &[ParameterSpec]) -> Result<()> {
+pub(super) fn check_tensors(
+    file: &dyn TensorSource,
+    prefix: &str,
+    specs: &[ParameterSpec],
+) -> Result<()> {
     let mut problems = Problems::new();
     for ParameterSpec { name, shape, role } in specs {
-        let (dtype, _) = elements(*role);
-        match file.describe(&format!("{prefix}{name}")) {
+        let (dtype, _) = element_type(*role);
+        match file.dtype_and_shape(&format!("{prefix}{name}")) {
             None => problems.push(format!("tensor {name} is missing")),
             Some((_, found)) if found != *shape => problems
                 .push(format!("tensor {name} has shape {found:?}; the network needs {shape:?}")),
@@ -223,21 +233,21 @@ pub(super) fn check(file: &dyn Tensors, prefix: &str, specs: &[ParameterSpec]) -
 }
 
 /// What a file holds a tensor's elements as, and libtorch's name of it.
-fn elements(role: Role) -> (Dtype, Kind) {
+fn element_type(role: ParameterRole) -> (Dtype, Kind) {
     match role {
-        Role::Counter => (Dtype::I64, Kind::Int64),
+        ParameterRole::BatchCounter => (Dtype::I64, Kind::Int64),
         _ => (Dtype::F32, Kind::Float),
     }
 }
 
 /// A tensor of a file that was checked, on the processor and in the file's order.
-pub(super) fn read(file: &dyn Tensors, name: &str, kind: Kind) -> Result<Tensor> {
-    let (_, shape) = file.describe(name).ok_or_else(|| no_tensor(name))?;
-    written(&shape, kind, |bytes| file.read(name, bytes))
+pub(super) fn read_tensor(file: &dyn TensorSource, name: &str, kind: Kind) -> Result<Tensor> {
+    let (_, shape) = file.dtype_and_shape(name).ok_or_else(|| missing_tensor_error(name))?;
+    build_tensor(&shape, kind, |bytes| file.read_into(name, bytes))
 }
 
 /// Little-endian bytes in the usual (not channels-last) order.
-pub(crate) fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {
+pub(crate) fn tensor_bytes(tensor: &Tensor) -> Result<Vec<u8>> {
     let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
     let elements = tensor.numel();
     let mut bytes = vec![0; elements * tensor.kind().elt_size_in_bytes()];
@@ -248,10 +258,10 @@ pub(crate) fn bytes_of(tensor: &Tensor) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::tensor_file::open;
+    use crate::model::tensor_file::parse_safetensors;
 
-    fn read(bytes: &[u8], specs: Vec<ParameterSpec>) -> Result<Weights> {
-        Weights::from_tensors(&open(bytes)?, "", specs, Device::Cpu)
+    fn read_weights(bytes: &[u8], specs: Vec<ParameterSpec>) -> Result<Weights> {
+        Weights::from_tensors(&parse_safetensors(bytes)?, "", specs, Device::Cpu)
     }
 
     fn specs() -> Vec<ParameterSpec> {
@@ -261,9 +271,9 @@ mod tests {
             role,
         };
         vec![
-            spec("a.weight", &[2, 3, 2, 2], Role::Normal(1.0)),
-            spec("a.bias", &[2], Role::Uniform(0.5)),
-            spec("a.num_batches_tracked", &[], Role::Counter),
+            spec("a.weight", &[2, 3, 2, 2], ParameterRole::Normal(1.0)),
+            spec("a.bias", &[2], ParameterRole::Uniform(0.5)),
+            spec("a.num_batches_tracked", &[], ParameterRole::BatchCounter),
         ]
     }
 
@@ -272,9 +282,9 @@ mod tests {
         let mut weights = Weights::random(specs(), 7, Device::Cpu).unwrap();
         weights.count_batch();
         let bytes = weights.to_safetensors().unwrap();
-        let again = read(&bytes, specs()).unwrap();
+        let again = read_weights(&bytes, specs()).unwrap();
         assert_eq!(again.to_safetensors().unwrap(), bytes);
-        assert_eq!(again.batches, 1);
+        assert_eq!(again.batches_tracked, 1);
         assert!(again.get("a", "weight").unwrap().equal(weights.get("a", "weight").unwrap()));
     }
 
@@ -284,11 +294,11 @@ mod tests {
         let mut other = specs();
         other[0].shape = vec![4, 3, 2, 2];
         other[1].name = "b.bias".to_owned();
-        let error = read(&bytes, other).unwrap_err();
+        let error = read_weights(&bytes, other).unwrap_err();
         let mut counted = specs();
-        counted[1].role = Role::Counter;
+        counted[1].role = ParameterRole::BatchCounter;
         assert_eq!(
-            read(&bytes, counted).unwrap_err().problems(),
+            read_weights(&bytes, counted).unwrap_err().problems(),
             ["tensor a.bias holds F32; this version reads I64"]
         );
         assert_eq!(
@@ -304,7 +314,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn arbitrary_bytes_are_an_error_not_a_panic(bytes: Vec<u8>) {
-            proptest::prop_assert!(read(&bytes, specs()).is_err());
+            proptest::prop_assert!(read_weights(&bytes, specs()).is_err());
         }
     }
 }

@@ -2,22 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::folder::{Folder, Match, NotFound};
+use super::file_index::{FileIndex, FileMatch, NotFound};
 use super::select::Annotation;
-use super::sources::{Found, ImageName, Skipped, examples};
+use super::sources::{FoundAnnotation, ImageName, SkippedEntry, join_examples};
 use crate::error::Problems;
 
 /// Annotations by the image that they are of.
 #[derive(Debug, Default)]
-pub(super) struct Grouped {
+pub(super) struct GroupedAnnotations {
     /// By the image's number.
     pub by_image: BTreeMap<usize, Vec<Annotation>>,
     /// Names of images that are not here.
     pub missing: BTreeSet<String>,
     /// Of those the ones that have the file's name of an image in another folder, with that image's path.
-    pub elsewhere: BTreeMap<String, String>,
+    pub other_folder_paths: BTreeMap<String, String>,
     /// Images that annotations of different files could only mean.
-    pub conflicts: Vec<Skipped>,
+    pub conflicts: Vec<SkippedEntry>,
     /// What somebody should know.
     pub warnings: Vec<String>,
 }
@@ -25,33 +25,35 @@ pub(super) struct Grouped {
 /// Finds the image of every annotation. One that lies in another folder than the annotation says does where it is the
 /// only one of its name and no other annotation fits it better; with `strictly` it never does, because the one that is
 /// meant may be on another instance.
-pub(super) fn group(
-    found: Vec<Found>,
-    images: &Folder,
-    strictly: bool,
+pub(super) fn group_by_image(
+    found: Vec<FoundAnnotation>,
+    images: &FileIndex,
+    same_folder_only: bool,
     problems: &mut Problems,
-) -> Grouped {
-    let mut grouped = Grouped::default();
-    let mut by_image: BTreeMap<usize, Vec<(Match, Found)>> = BTreeMap::new();
+) -> GroupedAnnotations {
+    let mut grouped = GroupedAnnotations::default();
+    let mut by_image: BTreeMap<usize, Vec<(FileMatch, FoundAnnotation)>> = BTreeMap::new();
     let mut ambiguous: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for found in found {
-        let place = match &found.image {
-            ImageName::SamePath(path) => images.find_same_path(path, strictly),
+        let file_match = match &found.image_name {
+            ImageName::SamePath(path) => images.find_same_path(path, same_folder_only),
             ImageName::Reference(_) => found
-                .image
-                .reference()
+                .image_name
+                .parse_reference()
                 .ok_or(NotFound::Missing)
-                .and_then(|reference| images.find(&reference, strictly)),
+                .and_then(|reference| images.find(&reference, same_folder_only)),
         };
-        let name = found.image.text().to_owned();
-        match place {
-            Ok(place) => by_image.entry(place.file).or_default().push((place, found)),
+        let name = found.image_name.as_str().to_owned();
+        match file_match {
+            Ok(file_match) => {
+                by_image.entry(file_match.file_index).or_default().push((file_match, found));
+            }
             Err(NotFound::Missing) => {
                 grouped.missing.insert(name);
             }
-            Err(NotFound::Elsewhere(path)) => {
+            Err(NotFound::OtherFolder(path)) => {
                 grouped.missing.insert(name.clone());
-                grouped.elsewhere.insert(name, path);
+                grouped.other_folder_paths.insert(name, path);
             }
             Err(NotFound::Ambiguous(paths)) => {
                 ambiguous.insert(name, paths);
@@ -61,46 +63,55 @@ pub(super) fn group(
     for (image, paths) in ambiguous {
         problems.push(format!(
             "the annotation's image {image} may be {}; keep one, or give a folder with --images in which only one fits",
-            examples(paths)
+            join_examples(paths)
         ));
     }
-    let mut guessed = BTreeSet::new();
-    for (image, all) in by_image {
-        let longest = all.iter().map(|(place, _)| place.folders).max().unwrap_or(0);
-        if let Some((one, other)) = two_files(&all, longest) {
-            let reason =
-                format!("is the only image that {one} and {other} could mean, and those are two");
-            grouped.conflicts.push(Skipped::fault(images.key(image), reason));
+    let mut matched_by_name = BTreeSet::new();
+    for (image_index, matches) in by_image {
+        let most_folders =
+            matches.iter().map(|(file_match, _)| file_match.common_folders).max().unwrap_or(0);
+        if let Some((first, second)) = conflicting_names(&matches, most_folders) {
+            let reason = format!(
+                "is the only image that {first} and {second} could mean, and those are two"
+            );
+            grouped.conflicts.push(SkippedEntry::fault(images.key(image_index), reason));
             continue;
         }
-        for (place, found) in all {
-            let name = found.image.text();
-            if place.strays && place.folders < longest {
+        for (file_match, found) in matches {
+            let name = found.image_name.as_str();
+            if file_match.is_other_folder && file_match.common_folders < most_folders {
                 grouped.missing.insert(name.to_owned());
                 continue;
             }
-            if place.strays {
-                guessed.insert(format!("{} for {name}", images.key(image)));
+            if file_match.is_other_folder {
+                matched_by_name.insert(format!("{} for {name}", images.key(image_index)));
             }
-            grouped.by_image.entry(image).or_default().push(found.annotation);
+            grouped.by_image.entry(image_index).or_default().push(found.annotation);
         }
     }
-    if !guessed.is_empty() {
+    if !matched_by_name.is_empty() {
         grouped.warnings.push(format!(
             "images were taken by their names, from other folders than the annotations say: {}",
-            examples(guessed)
+            join_examples(matched_by_name)
         ));
     }
     grouped
 }
 
 /// Two names among those that fit an image best which cannot both be its.
-fn two_files(all: &[(Match, Found)], longest: usize) -> Option<(String, String)> {
-    let best = all.iter().filter(|(place, _)| !place.strays || place.folders == longest);
-    let named: Vec<_> = best
-        .filter_map(|(_, found)| Some((found.image.text(), found.image.reference()?)))
+fn conflicting_names(
+    matches: &[(FileMatch, FoundAnnotation)],
+    most_folders: usize,
+) -> Option<(String, String)> {
+    let best_matches = matches.iter().filter(|(file_match, _)| {
+        !file_match.is_other_folder || file_match.common_folders == most_folders
+    });
+    let references: Vec<_> = best_matches
+        .filter_map(|(_, found)| {
+            Some((found.image_name.as_str(), found.image_name.parse_reference()?))
+        })
         .collect();
-    let (first, reference) = named.first()?;
-    let (other, _) = named.iter().find(|(_, other)| !other.may_be(reference))?;
+    let (first, reference) = references.first()?;
+    let (other, _) = references.iter().find(|(_, other)| !other.may_match(reference))?;
     Some(((*first).to_owned(), (*other).to_owned()))
 }

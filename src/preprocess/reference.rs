@@ -8,50 +8,51 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 /// A reference as the names of folders and the file, the file last.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reference {
+pub struct FileReference {
     /// As written.
     raw: Vec<String>,
     /// With percent signs decoded, if that is different: of a URI both may be meant, because Label Studio
     /// writes keys of S3 as they are and its own addresses encoded.
     decoded: Option<Vec<String>>,
     /// Whether the first folder is a bucket or the like, which lies outside of every folder of images.
-    has_host: bool,
+    has_bucket: bool,
 }
 
-impl Reference {
+impl FileReference {
     /// Takes a reference apart; none if it names no file.
     ///
     /// Nothing is opened by what comes out: it is only compared with the files that are there. `..` takes a
     /// folder back, as in a path, and nothing at the start.
     pub fn parse(text: &str) -> Option<Self> {
-        let path = path_of(text.trim(), 0)?;
-        let raw = components(&path);
-        let decoded = percent_decoded(&path).map(|path| components(&path));
+        let path = extract_path(text.trim(), 0)?;
+        let raw = path_components(&path);
+        let decoded = percent_decode(&path).map(|path| path_components(&path));
         let decoded = decoded.filter(|decoded| *decoded != raw && !decoded.is_empty());
         let scheme = text.trim().split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
         let has_host = scheme.is_some_and(|scheme| scheme != "http" && scheme != "https")
             || text.contains("?fileuri=");
-        (!raw.is_empty()).then_some(Self { raw, decoded, has_host })
+        (!raw.is_empty()).then_some(Self { raw, decoded, has_bucket: has_host })
     }
 
     /// How many of the `folders` of a reading, counted from the last, say where the file lies below its storage. Those
     /// of Label Studio's uploads say nothing.
-    pub fn told(&self, folders: &[String]) -> usize {
+    pub fn significant_folders(&self, folders: &[String]) -> usize {
         let is_upload = folders.windows(2).any(|pair| pair[0] == "data" && pair[1] == "upload");
-        if is_upload { 0 } else { folders.len().saturating_sub(usize::from(self.has_host)) }
+        if is_upload { 0 } else { folders.len().saturating_sub(usize::from(self.has_bucket)) }
     }
 
     /// The ways to read it, the likeliest first.
-    pub fn readings(&self) -> impl Iterator<Item = &[String]> {
+    pub fn candidate_paths(&self) -> impl Iterator<Item = &[String]> {
         std::iter::once(self.raw.as_slice()).chain(self.decoded.as_deref())
     }
 
     /// Whether both can mean one file: the end of the longer one is the shorter one.
-    pub fn may_be(&self, other: &Self) -> bool {
-        let ends = |(one, other): (&[String], &[String])| {
-            one.iter().rev().zip(other.iter().rev()).all(|(one, other)| one == other)
+    pub fn may_match(&self, other: &Self) -> bool {
+        let same_end = |(first, second): (&[String], &[String])| {
+            first.iter().rev().zip(second.iter().rev()).all(|(left, right)| left == right)
         };
-        self.readings().any(|one| other.readings().any(|other| ends((one, other))))
+        self.candidate_paths()
+            .any(|one| other.candidate_paths().any(|other| same_end((one, other))))
     }
 
     /// The file's name without its extension, as people know it.
@@ -62,15 +63,15 @@ impl Reference {
 }
 
 /// The part of a reference that is a path.
-fn path_of(text: &str, depth: usize) -> Option<String> {
+fn extract_path(text: &str, depth: usize) -> Option<String> {
     let Some((scheme, rest)) = text.split_once("://") else {
-        return own_address(text, depth);
+        return label_studio_path(text, depth);
     };
     match scheme.to_ascii_lowercase().as_str() {
         // The host of a web page is no folder, but Label Studio's own pages may be addressed by it.
         "http" | "https" => {
-            let at = rest.find('/')?;
-            own_address(&rest[at..], depth)
+            let path_start = rest.find('/')?;
+            label_studio_path(&rest[path_start..], depth)
         }
         // A bucket may well be the folder that was mounted. A key may hold any character.
         _ => Some(rest.to_owned()),
@@ -78,32 +79,32 @@ fn path_of(text: &str, depth: usize) -> Option<String> {
 }
 
 /// Paths on Label Studio's server, of which two kinds hold the file's in their query.
-fn own_address(text: &str, depth: usize) -> Option<String> {
+fn label_studio_path(text: &str, depth: usize) -> Option<String> {
     // A path that is no address has neither query nor fragment.
     if !text.starts_with('/') {
         return Some(text.to_owned());
     }
     let text = text.split('#').next().unwrap_or(text);
     let Some((path, query)) = text.split_once('?') else { return Some(text.to_owned()) };
-    let value = |key: &str| {
+    let query_value = |key: &str| {
         query
             .split('&')
-            .find_map(|pair| pair.split_once('=').filter(|(k, _)| *k == key))
-            .map(|p| p.1)
+            .find_map(|pair| pair.split_once('=').filter(|(name, _)| *name == key))
+            .map(|pair| pair.1)
     };
     if path.ends_with("/local-files/") || path.ends_with("/local-files") {
-        return value("d").map(str::to_owned);
+        return query_value("d").map(str::to_owned);
     }
     if path.contains("/resolve") || path.contains("/presign") {
         // A URI inside of a URI inside of a URI is nobody's image.
-        let inner = (depth == 0).then(|| value("fileuri")).flatten()?;
-        let inner = percent_decoded(inner).unwrap_or_else(|| inner.to_owned());
-        return path_of(&from_base64(&inner)?, depth + 1);
+        let encoded = (depth == 0).then(|| query_value("fileuri")).flatten()?;
+        let decoded = percent_decode(encoded).unwrap_or_else(|| encoded.to_owned());
+        return extract_path(&decode_base64(&decoded)?, depth + 1);
     }
     Some(path.to_owned())
 }
 
-fn from_base64(text: &str) -> Option<String> {
+fn decode_base64(text: &str) -> Option<String> {
     let config =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     let bytes = [STANDARD, URL_SAFE]
@@ -113,7 +114,7 @@ fn from_base64(text: &str) -> Option<String> {
 }
 
 /// The names of a path, `.` and `..` resolved.
-fn components(path: &str) -> Vec<String> {
+fn path_components(path: &str) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for name in path.split('/') {
         match name {
@@ -128,12 +129,12 @@ fn components(path: &str) -> Vec<String> {
 }
 
 /// The text with `%20` and the like replaced; none if that is no text.
-fn percent_decoded(text: &str) -> Option<String> {
+fn percent_decode(text: &str) -> Option<String> {
     percent_encoding::percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned)
 }
 
 /// A file's name without the 8 hexadecimal digits that Label Studio puts before uploads.
-pub(super) fn without_upload_prefix(name: &str) -> Option<&str> {
+pub(super) fn strip_upload_prefix(name: &str) -> Option<&str> {
     let (prefix, name) = name.split_at_checked(8)?;
     let name = name.strip_prefix('-').filter(|name| !name.is_empty())?;
     prefix.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')).then_some(name)
@@ -141,9 +142,9 @@ pub(super) fn without_upload_prefix(name: &str) -> Option<&str> {
 
 /// What Label Studio makes of an upload's name: Django's `get_valid_filename`, which takes spaces from the ends, makes
 /// those inside underscores, and drops what is no letter, digit, hyphen, underscore or dot.
-pub(super) fn as_uploaded(name: &str) -> String {
-    let kept = |c: &char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
-    name.trim().replace(' ', "_").chars().filter(kept).collect()
+pub(super) fn label_studio_upload_name(name: &str) -> String {
+    let is_kept = |c: &char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
+    name.trim().replace(' ', "_").chars().filter(is_kept).collect()
 }
 
 #[cfg(test)]
@@ -151,8 +152,8 @@ mod tests {
     use super::*;
 
     fn readings(text: &str) -> Vec<String> {
-        let reference = Reference::parse(text).unwrap();
-        reference.readings().map(|names| names.join("/")).collect()
+        let reference = FileReference::parse(text).unwrap();
+        reference.candidate_paths().map(|names| names.join("/")).collect()
     }
 
     #[test]
@@ -186,9 +187,9 @@ mod tests {
 
     #[test]
     fn references_to_one_file_are_told_from_those_to_two() {
-        let may_be = |one, other| {
-            let parse = |text| Reference::parse(text).unwrap();
-            parse(one).may_be(&parse(other))
+        let may_be = |first, second| {
+            let parse = |text| FileReference::parse(text).unwrap();
+            parse(first).may_match(&parse(second))
         };
         assert!(may_be("s3://b/day1/f.png", "/data/local-files/?d=day1/f.png"));
         assert!(may_be("f%20g.png", "s3://b/f g.png"));
@@ -201,33 +202,33 @@ mod tests {
         for text in
             ["", "/", "..", "http://host", "/tasks/1/resolve/?fileuri=???", "/x/local-files/?e=1"]
         {
-            assert_eq!(Reference::parse(text), None, "{text}");
+            assert_eq!(FileReference::parse(text), None, "{text}");
         }
         // The address of an address of a picture.
         let nested = "/tasks/1/resolve/?fileuri=L3Rhc2tzLzEvcmVzb2x2ZS8/ZmlsZXVyaT1jek09";
-        assert_eq!(Reference::parse(nested), None);
+        assert_eq!(FileReference::parse(nested), None);
     }
 
     #[test]
     fn names_of_uploads_are_known() {
-        assert_eq!(without_upload_prefix("a0cba9f4-a.jpg"), Some("a.jpg"));
+        assert_eq!(strip_upload_prefix("a0cba9f4-a.jpg"), Some("a.jpg"));
         for name in ["a0cba9f-a.jpg", "A0CBA9F4-a.jpg", "a0cba9f4_a.jpg", "a0cba9f4-", "ünïcödé-a"]
         {
-            assert_eq!(without_upload_prefix(name), None, "{name}");
+            assert_eq!(strip_upload_prefix(name), None, "{name}");
         }
-        assert_eq!(as_uploaded(" odd size (1) ünïcode.png"), "odd_size_1_ünïcode.png");
-        assert_eq!(Reference::parse("s3://b/x/a%20b.c.jpg").unwrap().stem(), "a b.c");
+        assert_eq!(label_studio_upload_name(" odd size (1) ünïcode.png"), "odd_size_1_ünïcode.png");
+        assert_eq!(FileReference::parse("s3://b/x/a%20b.c.jpg").unwrap().stem(), "a b.c");
     }
 
     proptest::proptest! {
         #[test]
         fn any_text_is_a_reference_without_dots_or_none(text in ".{0,60}", tail in "[%./?=#a-f0-9:]{0,40}") {
             for text in [format!("{text}{tail}"), format!("/resolve/?fileuri={tail}"), tail] {
-                let Some(reference) = Reference::parse(&text) else { continue };
-                for name in reference.readings().flatten() {
+                let Some(reference) = FileReference::parse(&text) else { continue };
+                for name in reference.candidate_paths().flatten() {
                     proptest::prop_assert!(!["", ".", ".."].contains(&name.as_str()) && !name.contains('/'));
                 }
-                let _ = (reference.stem(), without_upload_prefix(&text), as_uploaded(&text));
+                let _ = (reference.stem(), strip_upload_prefix(&text), label_studio_upload_name(&text));
             }
         }
     }

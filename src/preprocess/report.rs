@@ -6,23 +6,23 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::Settings;
-use super::classes::{Classes, IGNORED};
-use super::item::{Item, Outcome};
-use super::select::{Selection, Several};
-use super::sources::{Skipped, Sources, examples};
-use crate::annotations::split::Side;
+use super::PreprocessSettings;
+use super::annotated_image::{AnnotatedImage, ImageOutcome};
+use super::classes::{Classes, IGNORE_INDEX};
+use super::select::{AnnotationPolicy, Selection};
+use super::sources::{AnnotationSources, SkippedEntry, join_examples};
+use crate::annotations::split::DatasetSplit;
 use crate::error::{Error, Result};
 
 /// The version of the report's form; it grows when a key changes its meaning.
-const VERSION: u32 = 1;
+const REPORT_VERSION: u32 = 1;
 
 /// What tells a report of ours from other files of that name.
 const PROGRAM: &str = "maskmaker preprocess";
 
 /// What became of annotations before any was drawn.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Tally {
+pub(super) struct AnnotationCounts {
     /// Drawn.
     pub used: usize,
     /// Others of the same image were taken.
@@ -37,7 +37,7 @@ pub(super) struct Tally {
     pub elsewhere: usize,
 }
 
-impl Tally {
+impl AnnotationCounts {
     /// Counts the annotations of one image.
     pub(super) fn add(&mut self, selection: &Selection) {
         self.used += selection.used.len();
@@ -49,13 +49,13 @@ impl Tally {
 
 /// One class.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Class {
+pub(super) struct ClassStats {
     /// The value in the masks.
     pub id: u8,
     /// The label.
     pub name: String,
     /// Red, green and blue, 0 to 255.
-    pub colour: [u8; 3],
+    pub color: [u8; 3],
     /// Pixels, by side.
     pub pixels: BTreeMap<&'static str, u64>,
     /// Images in which it occurs, by side.
@@ -66,7 +66,7 @@ pub(super) struct Class {
 
 /// One image that was written.
 #[derive(Debug, Clone, Serialize)]
-pub struct Mask {
+pub struct MaskEntry {
     /// The name of image and mask, without extension.
     pub name: String,
     /// Its folder: `train`, `validation` or `test`.
@@ -86,7 +86,7 @@ pub struct Mask {
 
 /// What was not written.
 #[derive(Debug, Clone, Serialize)]
-struct Left {
+struct ReportedSkip {
     what: String,
     reason: String,
     /// Whether somebody should mend it.
@@ -102,13 +102,13 @@ pub struct Report {
     settings: BTreeMap<&'static str, serde_json::Value>,
     /// Images by side.
     images: BTreeMap<&'static str, usize>,
-    annotations: Tally,
-    classes: Vec<Class>,
+    annotations: AnnotationCounts,
+    classes: Vec<ClassStats>,
     /// Ignored pixels (255) by side.
     ignored_pixels: BTreeMap<&'static str, u64>,
     warnings: Vec<String>,
-    skipped: Vec<Left>,
-    masks: Vec<Mask>,
+    skipped: Vec<ReportedSkip>,
+    masks: Vec<MaskEntry>,
 }
 
 /// Whether some bytes are a report of this program.
@@ -118,7 +118,7 @@ pub(super) fn is_report(bytes: &[u8]) -> bool {
 }
 
 /// The images and masks that a report says were written, below the output.
-pub(super) fn files_of(bytes: &[u8]) -> Vec<PathBuf> {
+pub(super) fn list_report_files(bytes: &[u8]) -> Vec<PathBuf> {
     let value: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
     let masks = value["masks"].as_array().into_iter().flatten();
     let files = masks.flat_map(|mask| mask["files"].as_array().into_iter().flatten());
@@ -127,65 +127,77 @@ pub(super) fn files_of(bytes: &[u8]) -> Vec<PathBuf> {
 
 impl Report {
     pub(super) fn new(
-        settings: &Settings,
-        (classes, sources, mut tally): (&Classes, Sources, Tally),
-        items: &[Item],
-        outcomes: Vec<Outcome>,
+        settings: &PreprocessSettings,
+        (classes, sources, mut annotation_counts): (&Classes, AnnotationSources, AnnotationCounts),
+        items: &[AnnotatedImage],
+        outcomes: Vec<ImageOutcome>,
     ) -> Self {
-        tally.not_labelled = sources.unlabelled;
+        annotation_counts.not_labelled = sources.unlabeled_tasks;
         let mut skipped = sources.skipped;
         let mut warnings = sources.warnings;
-        let mut counts = Counts::default();
+        let mut class_counts = ClassCounts::default();
         let mut masks = Vec::new();
         for (item, outcome) in items.iter().zip(outcomes) {
             match outcome {
-                Outcome::Skipped(reason) => skipped.push(reason),
-                Outcome::Written(written) => {
-                    counts.add(item, &written.pixels, settings);
-                    masks.push(Mask {
+                ImageOutcome::Skipped(entry) => skipped.push(entry),
+                ImageOutcome::Written(written) => {
+                    class_counts.add(item, &written.pixel_counts, settings);
+                    masks.push(MaskEntry {
                         name: item.name.clone(),
-                        split: item.side.channel(),
+                        split: item.split.channel(),
                         image: item.key.clone(),
-                        files: [written.image, written.mask],
-                        annotations: item.annotations.iter().map(|a| a.place.clone()).collect(),
-                        classes: written.pixels.iter().map(|(id, _)| *id).collect(),
+                        files: [written.image_path, written.mask_path],
+                        annotations: item
+                            .annotations
+                            .iter()
+                            .map(|annotation| annotation.location.clone())
+                            .collect(),
+                        classes: written.pixel_counts.iter().map(|(id, _)| *id).collect(),
                         left_out: written.left_out,
                     });
                 }
             }
         }
-        warnings.extend(counts.missing(classes, settings));
+        warnings.extend(class_counts.missing_class_warnings(classes, settings));
         let left_out = masks.iter().filter(|mask| !mask.left_out.is_empty());
         let left_out: Vec<String> =
             left_out.map(|mask| format!("{}: {}", mask.image, mask.left_out.join(", "))).collect();
         if !left_out.is_empty() {
             warnings.push(format!(
                 "regions that are no areas with a label were left out in {}: {}",
-                images(left_out.len()),
-                examples(left_out)
+                format_image_count(left_out.len()),
+                join_examples(left_out)
             ));
         }
-        let all: u64 =
-            counts.pixels.iter().filter(|((_, id), _)| *id != IGNORED).map(|(_, n)| n).sum();
-        let class = |(id, name): (u8, &String)| {
-            let pixels = Counts::of(&counts.pixels, id);
-            let share = pixels.values().sum::<u64>() as f64 / all.max(1) as f64;
-            let images = Counts::of(&counts.images, id);
-            Class { id, name: name.clone(), colour: classes.colour(id), pixels, images, share }
+        let counted_pixels: u64 = class_counts
+            .pixels_by_class
+            .iter()
+            .filter(|((_, id), _)| *id != IGNORE_INDEX)
+            .map(|(_, count)| count)
+            .sum();
+        let class_stats = |(id, name): (u8, &String)| {
+            let pixels = ClassCounts::by_split(&class_counts.pixels_by_class, id);
+            let share = pixels.values().sum::<u64>() as f64 / counted_pixels.max(1) as f64;
+            let images = ClassCounts::by_split(&class_counts.images_by_class, id);
+            ClassStats { id, name: name.clone(), color: classes.color(id), pixels, images, share }
         };
         Self {
             program: PROGRAM,
-            version: VERSION,
+            version: REPORT_VERSION,
             release: env!("CARGO_PKG_VERSION"),
-            settings: describe(settings),
-            images: counts.sides.clone(),
-            annotations: tally,
-            classes: (0..=u8::MAX).zip(classes.names()).map(class).collect(),
-            ignored_pixels: Counts::of(&counts.pixels, IGNORED),
+            settings: describe_settings(settings),
+            images: class_counts.images_by_split.clone(),
+            annotations: annotation_counts,
+            classes: (0..=u8::MAX).zip(classes.names()).map(class_stats).collect(),
+            ignored_pixels: ClassCounts::by_split(&class_counts.pixels_by_class, IGNORE_INDEX),
             warnings,
             skipped: skipped
                 .into_iter()
-                .map(|Skipped { what, reason, is_fault }| Left { what, reason, fault: is_fault })
+                .map(|SkippedEntry { subject: what, reason, is_fault }| ReportedSkip {
+                    what,
+                    reason,
+                    fault: is_fault,
+                })
                 .collect(),
             masks,
         }
@@ -198,12 +210,12 @@ impl Report {
     }
 
     /// Images that were written.
-    pub fn images(&self) -> usize {
+    pub fn image_count(&self) -> usize {
         self.masks.len()
     }
 
     /// What was written.
-    pub fn masks(&self) -> &[Mask] {
+    pub fn masks(&self) -> &[MaskEntry] {
         &self.masks
     }
 
@@ -213,52 +225,58 @@ impl Report {
     }
 
     /// Whether there is nothing here because other instances have it.
-    pub fn is_all_elsewhere(&self) -> bool {
+    pub fn is_on_other_instances(&self) -> bool {
         self.annotations.elsewhere > 0 && !self.has_faults()
     }
 
     /// Whether something was skipped that somebody should mend.
     pub fn has_faults(&self) -> bool {
-        self.skipped.iter().any(|left| left.fault)
+        self.skipped.iter().any(|entry| entry.fault)
     }
 
     /// What was skipped that somebody should mend.
-    pub(super) fn faults(&self, path: &Path) -> String {
+    pub(super) fn fault_summary(&self, path: &Path) -> String {
         let faults: Vec<String> = self
             .skipped
             .iter()
-            .filter(|left| left.fault)
-            .map(|left| format!("{}: {}", left.what, left.reason))
+            .filter(|entry| entry.fault)
+            .map(|entry| format!("{}: {}", entry.what, entry.reason))
             .collect();
-        format!("{} skipped: {} (all in {})", faults.len(), examples(faults), path.display())
+        format!("{} skipped: {} (all in {})", faults.len(), join_examples(faults), path.display())
     }
 
     /// What was done, in lines.
     pub fn summary(&self) -> Vec<String> {
-        let sides: Vec<String> =
-            self.images.iter().map(|(side, count)| format!("{count} {side}")).collect();
-        let Tally { superseded, cancelled, stale, not_labelled, elsewhere, .. } = self.annotations;
-        let faults = self.skipped.iter().filter(|left| left.fault).count();
-        let mut left: Vec<String> = [
-            (faults, "skipped with a fault"),
+        let split_counts: Vec<String> =
+            self.images.iter().map(|(split, count)| format!("{count} {split}")).collect();
+        let AnnotationCounts { superseded, cancelled, stale, not_labelled, elsewhere, .. } =
+            self.annotations;
+        let fault_count = self.skipped.iter().filter(|entry| entry.fault).count();
+        let mut left_out: Vec<String> = [
+            (fault_count, "skipped with a fault"),
             (cancelled, "skipped by annotators"),
-            (not_labelled, "not labelled yet"),
+            (not_labelled, "not labeled yet"),
             (superseded, "older or other annotations of the same images"),
             (stale, "deleted annotations"),
             (elsewhere, "on other instances"),
         ]
         .iter()
         .filter(|(count, _)| *count > 0)
-        .map(|(count, what)| format!("{count} {what}"))
+        .map(|(count, reason)| format!("{count} {reason}"))
         .collect();
-        let empty = self.skipped.iter().filter(|left| left.reason.contains("--skip-empty")).count();
-        if empty > 0 {
-            left.push(format!("{empty} without a region"));
+        let empty_count =
+            self.skipped.iter().filter(|entry| entry.reason.contains("--skip-empty")).count();
+        if empty_count > 0 {
+            left_out.push(format!("{empty_count} without a region"));
         }
-        let colon = if sides.is_empty() { "" } else { ": " };
-        let mut lines = vec![format!("{}{colon}{}", images(self.images()), sides.join(", "))];
-        if !left.is_empty() {
-            lines.push(format!("left out: {}", left.join(", ")));
+        let colon = if split_counts.is_empty() { "" } else { ": " };
+        let mut lines = vec![format!(
+            "{}{colon}{}",
+            format_image_count(self.image_count()),
+            split_counts.join(", ")
+        )];
+        if !left_out.is_empty() {
+            lines.push(format!("left out: {}", left_out.join(", ")));
         }
         let shares: Vec<String> = self
             .classes
@@ -271,22 +289,22 @@ impl Report {
 }
 
 /// `1 image`, `2 images`.
-fn images(count: usize) -> String {
+fn format_image_count(count: usize) -> String {
     format!("{count} image{}", if count == 1 { "" } else { "s" })
 }
 
 /// What decided the result, so that a report can be understood alone.
-fn describe(settings: &Settings) -> BTreeMap<&'static str, serde_json::Value> {
-    let path = |path: &Path| serde_json::Value::from(path.display().to_string());
-    let config = settings.label_config.as_deref().map_or(serde_json::Value::Null, path);
+fn describe_settings(settings: &PreprocessSettings) -> BTreeMap<&'static str, serde_json::Value> {
+    let path_value = |path: &Path| serde_json::Value::from(path.display().to_string());
+    let config = settings.label_config.as_deref().map_or(serde_json::Value::Null, path_value);
     BTreeMap::from([
-        ("annotations", path(&settings.annotations)),
-        ("images", path(&settings.images)),
+        ("annotations", path_value(&settings.annotations)),
+        ("images", path_value(&settings.images)),
         ("label_config", config),
-        ("train_test_split_ratio", settings.split.validation.into()),
-        ("test_ratio", settings.split.test.into()),
+        ("train_test_split_ratio", settings.split.validation_percent.into()),
+        ("test_ratio", settings.split.test_percent.into()),
         ("seed", settings.split.seed.into()),
-        ("several", several(settings.several).into()),
+        ("several", policy_name(settings.annotation_policy).into()),
         ("skip_empty", settings.skip_empty.into()),
         ("ignore", settings.ignore.clone().into()),
         ("priority", settings.priority.clone().into()),
@@ -295,82 +313,95 @@ fn describe(settings: &Settings) -> BTreeMap<&'static str, serde_json::Value> {
 }
 
 /// The rule as it is written on the command line.
-fn several(rule: Several) -> String {
-    rule.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned())
+fn policy_name(policy: AnnotationPolicy) -> String {
+    policy.to_possible_value().map_or(String::new(), |value| value.get_name().to_owned())
 }
 
 /// Sums over what was written.
 #[derive(Default)]
-struct Counts {
-    sides: BTreeMap<&'static str, usize>,
-    pixels: BTreeMap<(Side, u8), u64>,
-    images: BTreeMap<(Side, u8), usize>,
+struct ClassCounts {
+    images_by_split: BTreeMap<&'static str, usize>,
+    pixels_by_class: BTreeMap<(DatasetSplit, u8), u64>,
+    images_by_class: BTreeMap<(DatasetSplit, u8), usize>,
     /// By class the training image that needs the least to be in validation: percent, and its key.
-    nearest: BTreeMap<u8, (u32, String)>,
+    nearest_to_validation: BTreeMap<u8, (u32, String)>,
 }
 
-impl Counts {
-    fn add(&mut self, item: &Item, pixels: &[(u8, u64)], settings: &Settings) {
-        *self.sides.entry(item.side.channel()).or_default() += 1;
+impl ClassCounts {
+    fn add(&mut self, item: &AnnotatedImage, pixels: &[(u8, u64)], settings: &PreprocessSettings) {
+        *self.images_by_split.entry(item.split.channel()).or_default() += 1;
         for &(id, count) in pixels {
-            *self.pixels.entry((item.side, id)).or_default() += count;
-            *self.images.entry((item.side, id)).or_default() += 1;
-            if item.side == Side::Train {
-                let percent = settings.split.validation_with(&item.key);
-                let nearest = self.nearest.entry(id).or_insert_with(|| (percent, item.key.clone()));
-                if percent < nearest.0 {
-                    *nearest = (percent, item.key.clone());
+            *self.pixels_by_class.entry((item.split, id)).or_default() += count;
+            *self.images_by_class.entry((item.split, id)).or_default() += 1;
+            if item.split == DatasetSplit::Train {
+                let percent = settings.split.min_validation_percent(&item.key);
+                let best = self
+                    .nearest_to_validation
+                    .entry(id)
+                    .or_insert_with(|| (percent, item.key.clone()));
+                if percent < best.0 {
+                    *best = (percent, item.key.clone());
                 }
             }
         }
     }
 
     /// By side, of one class.
-    fn of<T: Copy>(counts: &BTreeMap<(Side, u8), T>, id: u8) -> BTreeMap<&'static str, T> {
-        let sides = Side::ALL.into_iter();
-        sides.filter_map(|side| Some((side.channel(), *counts.get(&(side, id))?))).collect()
+    fn by_split<T: Copy>(
+        counts: &BTreeMap<(DatasetSplit, u8), T>,
+        id: u8,
+    ) -> BTreeMap<&'static str, T> {
+        let splits = DatasetSplit::ALL.into_iter();
+        splits.filter_map(|split| Some((split.channel(), *counts.get(&(split, id))?))).collect()
     }
 
     /// Classes that a side lacks, and how to get them there.
-    fn missing(&self, classes: &Classes, settings: &Settings) -> Vec<String> {
+    fn missing_class_warnings(
+        &self,
+        classes: &Classes,
+        settings: &PreprocessSettings,
+    ) -> Vec<String> {
         if settings.host.is_some() {
             // Another instance may have them.
             return Vec::new();
         }
-        let has = |side, id| self.images.contains_key(&(side, id));
-        let mut texts = Vec::new();
-        let most = 100.0 - settings.split.test;
+        let has_class = |split, id| self.images_by_class.contains_key(&(split, id));
+        let mut warnings = Vec::new();
+        let max_percent = 100.0 - settings.split.test_percent;
         for (id, name) in (0..=u8::MAX).zip(classes.names()).skip(1) {
-            let advice = match self.nearest.get(&id) {
-                Some((percent, key)) if f64::from(*percent) < most => format!(
+            let advice = match self.nearest_to_validation.get(&id) {
+                Some((percent, key)) if f64::from(*percent) < max_percent => format!(
                     "with --train-test-split-ratio {percent} {key} would be there; or label more images of it, or \
                      try another --seed"
                 ),
                 _ => "label more images of it".to_owned(),
             };
-            match (has(Side::Train, id), has(Side::Validation, id)) {
-                (true, false) if settings.split.validation > 0.0 => {
-                    texts.push(format!("class {id} ({name}) is in no validation image: {advice}"));
+            match (has_class(DatasetSplit::Train, id), has_class(DatasetSplit::Validation, id)) {
+                (true, false) if settings.split.validation_percent > 0.0 => {
+                    warnings.push(format!("class {id} ({name}) is in no validation image: {advice}"));
                 }
-                (false, true) => texts.push(format!(
+                (false, true) => warnings.push(format!(
                     "class {id} ({name}) is in no training image, so it cannot be learned: label more images of it, \
                      or lower --train-test-split-ratio"
                 )),
                 (false, false) => {
-                    texts.push(format!("class {id} ({name}) is in no image: label some, or take it out"));
+                    warnings.push(format!("class {id} ({name}) is in no image: label some, or take it out"));
                 }
                 _ => {}
             }
         }
-        for side in [Side::Train, Side::Validation] {
-            let wanted = side == Side::Train || settings.split.validation > 0.0;
-            if wanted && !self.sides.contains_key(side.channel()) && !self.sides.is_empty() {
-                texts.push(format!(
-                    "no image is in {side}, and training needs some: label more images, or change \
+        for split in [DatasetSplit::Train, DatasetSplit::Validation] {
+            let is_needed = split == DatasetSplit::Train || settings.split.validation_percent > 0.0;
+            if is_needed
+                && !self.images_by_split.contains_key(split.channel())
+                && !self.images_by_split.is_empty()
+            {
+                warnings.push(format!(
+                    "no image is in {split}, and training needs some: label more images, or change \
                      --train-test-split-ratio or --seed"
                 ));
             }
         }
-        texts
+        warnings
     }
 }

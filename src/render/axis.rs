@@ -1,9 +1,9 @@
 //! An axis: which values it spans, where its ticks are, and what is written beside them.
 
 /// Ticks that a vertical axis has at most, about.
-const TICKS: f64 = 5.0;
+const MAX_TICKS: f64 = 5.0;
 /// The same for an axis of counted things, which is longer and whose labels are short.
-const COUNTED_TICKS: f64 = 12.0;
+const MAX_COUNT_TICKS: f64 = 12.0;
 
 /// A linear axis from its first tick or value to its last.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,41 +17,41 @@ pub(super) struct Axis {
 
 impl Axis {
     /// An axis between two values.
-    pub(super) fn between(low: f64, high: f64) -> Self {
-        Self::new(low, high, TICKS)
+    pub(super) fn from_range(low: f64, high: f64) -> Self {
+        Self::new(low, high, MAX_TICKS)
     }
 
     /// An axis of counted things: its ticks are whole numbers.
-    pub(super) fn counted(low: f64, high: f64) -> Self {
-        let axis = Self::new(low, high, COUNTED_TICKS);
+    pub(super) fn from_counts(low: f64, high: f64) -> Self {
+        let axis = Self::new(low, high, MAX_COUNT_TICKS);
         Self { step: axis.step.max(1.0), ..axis }
     }
 
     /// Ticks stand at multiples of 1, 2 or 5 times a power of ten.
     fn new(low: f64, high: f64, ticks: f64) -> Self {
         let high = if high > low { high } else { low + 1.0 };
-        let rough = (high - low) / ticks;
-        let power = 10f64.powf(rough.log10().floor());
-        let nice = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power);
-        let step = nice.into_iter().find(|step| *step >= rough).unwrap_or(rough);
+        let min_step = (high - low) / ticks;
+        let power = 10f64.powf(min_step.log10().floor());
+        let candidate_steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power);
+        let step = candidate_steps.into_iter().find(|step| *step >= min_step).unwrap_or(min_step);
         Self { low, high, step }
     }
 
     /// An axis that holds all values, from 0 if none is negative, and ends at a tick.
-    pub(super) fn around(values: impl Iterator<Item = f64>) -> Self {
+    pub(super) fn from_values(values: impl Iterator<Item = f64>) -> Self {
         let (low, high) = values
             .filter(|value| value.is_finite())
             .fold((0.0, f64::MIN_POSITIVE), |(low, high): (f64, f64), value| {
                 (low.min(value), high.max(value))
             });
         let high = if high > f64::MIN_POSITIVE || low < 0.0 { high } else { 1.0 };
-        let step = Self::between(low, high).step;
+        let step = Self::from_range(low, high).step;
         let (low, high) = ((low / step).floor() * step, (high / step).ceil() * step);
         Self { low, high, step }
     }
 
     /// Where a value lies: 0 at the start, 1 at the end.
-    pub(super) fn share(&self, value: f64) -> f64 {
+    pub(super) fn fraction(&self, value: f64) -> f64 {
         (value - self.low) / (self.high - self.low)
     }
 
@@ -60,10 +60,13 @@ impl Axis {
         let (first, last) = (self.low / self.step, self.high / self.step);
         // A hair of tolerance: 0.3 / 0.1 is not quite 3.
         let (first, last) = ((first - 1e-9).ceil() as i64, (last + 1e-9).floor() as i64);
-        (first..=last).map(|index| index as f64 * self.step).map(|v| (v, self.label(v))).collect()
+        (first..=last)
+            .map(|index| index as f64 * self.step)
+            .map(|v| (v, self.format_label(v)))
+            .collect()
     }
 
-    fn label(&self, value: f64) -> String {
+    fn format_label(&self, value: f64) -> String {
         let largest = self.low.abs().max(self.high.abs());
         if value.abs() < self.step / 2.0 {
             "0".to_owned()
@@ -86,29 +89,32 @@ mod tests {
 
     #[test]
     fn ticks_are_round_numbers_that_cover_the_values() {
-        let axis = Axis::around([0.31, 1.27, f64::NAN].into_iter());
+        let axis = Axis::from_values([0.31, 1.27, f64::NAN].into_iter());
         assert_eq!(labels(&axis), ["0", "0.5", "1.0", "1.5"]);
-        assert!((axis.share(1.5) - 1.0).abs() < 1e-12 && axis.share(0.0).abs() < 1e-12);
-        let axis = Axis::around([0.0001].into_iter());
+        assert!((axis.fraction(1.5) - 1.0).abs() < 1e-12 && axis.fraction(0.0).abs() < 1e-12);
+        let axis = Axis::from_values([0.0001].into_iter());
         assert_eq!(labels(&axis), ["0", "2e-5", "4e-5", "6e-5", "8e-5", "1e-4"]);
-        assert_eq!(labels(&Axis::between(0.0, 1.0)), ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
+        assert_eq!(labels(&Axis::from_range(0.0, 1.0)), ["0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
         assert_eq!(
-            labels(&Axis::around([-2.0, 3.0].into_iter())),
+            labels(&Axis::from_values([-2.0, 3.0].into_iter())),
             ["-2", "-1", "0", "1", "2", "3"]
         );
     }
 
     #[test]
     fn counted_things_have_whole_ticks() {
-        assert_eq!(labels(&Axis::counted(1.0, 3.0)), ["1", "2", "3"]);
-        assert_eq!(labels(&Axis::counted(1.0, 16.0)), ["2", "4", "6", "8", "10", "12", "14", "16"]);
-        assert_eq!(labels(&Axis::counted(1.0, 50.0)).len(), 10);
+        assert_eq!(labels(&Axis::from_counts(1.0, 3.0)), ["1", "2", "3"]);
+        assert_eq!(
+            labels(&Axis::from_counts(1.0, 16.0)),
+            ["2", "4", "6", "8", "10", "12", "14", "16"]
+        );
+        assert_eq!(labels(&Axis::from_counts(1.0, 50.0)).len(), 10);
     }
 
     #[test]
     fn any_values_give_a_few_ticks() {
         for values in [[0.0, 0.0], [1e-300, 0.0], [1e300, -1e300], [5.0, 5.0], [f64::NAN, 0.0]] {
-            let axis = Axis::around(values.into_iter());
+            let axis = Axis::from_values(values.into_iter());
             assert!((2..=12).contains(&axis.ticks().len()), "{values:?} {axis:?}");
             assert!(axis.high > axis.low);
         }

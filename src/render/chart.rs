@@ -3,8 +3,8 @@
 use image::{Rgb, RgbImage};
 
 use super::axis::Axis;
-use super::stroke::{dot, line};
-use super::text::{LETTER, fill, write};
+use super::stroke::{draw_dot, draw_line};
+use super::text::{LETTER_DOTS, draw_text, fill_rectangle};
 
 /// One panel of a chart.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,81 +26,90 @@ pub struct Series {
     pub points: Vec<(f64, Option<f64>)>,
 }
 
-const PAPER: Rgb<u8> = Rgb([255; 3]);
-const INK: Rgb<u8> = Rgb([40, 40, 40]);
-const GRID: Rgb<u8> = Rgb([226, 226, 226]);
-/// Blue and orange, which colour-blind people tell apart too, then green and purple.
-const COLOURS: [Rgb<u8>; 4] =
+const BACKGROUND_COLOR: Rgb<u8> = Rgb([255; 3]);
+const TEXT_COLOR: Rgb<u8> = Rgb([40, 40, 40]);
+const GRID_COLOR: Rgb<u8> = Rgb([226, 226, 226]);
+/// Blue and orange, which color-blind people tell apart too, then green and purple.
+const CURVE_COLORS: [Rgb<u8>; 4] =
     [Rgb([31, 108, 180]), Rgb([230, 110, 10]), Rgb([40, 140, 60]), Rgb([140, 80, 170])];
 
 /// Pixels of the whole chart's width and of each panel's plot, without what is written around it.
-const WIDTH: u32 = 1000;
-const PLOT: u32 = 220;
+const CHART_WIDTH_PX: u32 = 1000;
+const PLOT_HEIGHT_PX: u32 = 220;
 /// Dots of a letter, and its side.
-const SCALE: u32 = 2;
-const TEXT: u32 = LETTER * SCALE;
+const TEXT_SCALE: u32 = 2;
+const TEXT_SIZE_PX: u32 = LETTER_DOTS * TEXT_SCALE;
 /// Space above a plot for title and legend, below for the ticks' labels, and at the right.
-const ABOVE: u32 = 3 * TEXT;
-const BELOW: u32 = 2 * TEXT;
-const RIGHT: u32 = 2 * TEXT;
+const TOP_MARGIN_PX: u32 = 3 * TEXT_SIZE_PX;
+const BOTTOM_MARGIN_PX: u32 = 2 * TEXT_SIZE_PX;
+const RIGHT_MARGIN_PX: u32 = 2 * TEXT_SIZE_PX;
 /// Points of a curve that are marked one by one, and those that are drawn at most: two per pixel.
-const MARKED: usize = 60;
-const DRAWN: usize = 2 * WIDTH as usize;
+const MAX_MARKED_POINTS: usize = 60;
+const MAX_DRAWN_POINTS: usize = 2 * CHART_WIDTH_PX as usize;
 
 /// A plot on the canvas and its axes.
 struct Plot<'a> {
     left: u32,
     top: u32,
-    across: &'a Axis,
-    up: &'a Axis,
+    x_axis: &'a Axis,
+    y_axis: &'a Axis,
 }
 
 impl Plot<'_> {
     fn width(&self) -> u32 {
-        WIDTH - RIGHT - self.left
+        CHART_WIDTH_PX - RIGHT_MARGIN_PX - self.left
     }
 
-    fn x(&self, value: f64) -> f64 {
-        f64::from(self.left) + self.across.share(value) * f64::from(self.width())
+    fn to_x_px(&self, value: f64) -> f64 {
+        f64::from(self.left) + self.x_axis.fraction(value) * f64::from(self.width())
     }
 
-    fn y(&self, value: f64) -> f64 {
-        f64::from(self.top) + (1.0 - self.up.share(value)) * f64::from(PLOT)
+    fn to_y_px(&self, value: f64) -> f64 {
+        f64::from(self.top) + (1.0 - self.y_axis.fraction(value)) * f64::from(PLOT_HEIGHT_PX)
     }
 }
 
 /// Draws the panels over a horizontal axis of counted things, such as epochs, with its name below.
-pub fn chart(across: &str, panels: &[Panel]) -> RgbImage {
-    let curves = || panels.iter().flat_map(|panel| &panel.series);
-    let positions = || curves().flat_map(|series| series.points.iter().map(|(x, _)| *x));
-    let first = positions().fold(f64::INFINITY, f64::min).min(1e15);
-    let last = positions().fold(first + 1.0, f64::max);
-    let horizontal = Axis::counted(first, last);
-    let vertical: Vec<Axis> = panels.iter().map(vertical_axis).collect();
-    let labels = vertical.iter().flat_map(Axis::ticks).map(|(_, label)| label.len());
-    let left = TEXT * (labels.max().unwrap_or(0) as u32 + 2);
-    let panel_height = ABOVE + PLOT + BELOW;
-    let mut canvas =
-        RgbImage::from_pixel(WIDTH, panel_height * panels.len() as u32 + 2 * TEXT, PAPER);
-    for ((panel, up), index) in panels.iter().zip(&vertical).zip(0..) {
-        let top = index * panel_height + ABOVE;
-        let plot = Plot { left, top, across: &horizontal, up };
-        grid(&mut canvas, &plot);
-        heading(&mut canvas, &plot, panel);
-        for (series, colour) in panel.series.iter().zip(COLOURS.into_iter().cycle()) {
-            curve(&mut canvas, &plot, series, colour);
+pub fn draw_chart(x_label: &str, panels: &[Panel]) -> RgbImage {
+    let all_series = || panels.iter().flat_map(|panel| &panel.series);
+    let all_x = || all_series().flat_map(|series| series.points.iter().map(|(x, _)| *x));
+    let first_x = all_x().fold(f64::INFINITY, f64::min).min(1e15);
+    let last_x = all_x().fold(first_x + 1.0, f64::max);
+    let x_axis = Axis::from_counts(first_x, last_x);
+    let y_axes: Vec<Axis> = panels.iter().map(fit_y_axis).collect();
+    let labels = y_axes.iter().flat_map(Axis::ticks).map(|(_, label)| label.len());
+    let left = TEXT_SIZE_PX * (labels.max().unwrap_or(0) as u32 + 2);
+    let panel_height = TOP_MARGIN_PX + PLOT_HEIGHT_PX + BOTTOM_MARGIN_PX;
+    let mut canvas = RgbImage::from_pixel(
+        CHART_WIDTH_PX,
+        panel_height * panels.len() as u32 + 2 * TEXT_SIZE_PX,
+        BACKGROUND_COLOR,
+    );
+    for ((panel, y_axis), index) in panels.iter().zip(&y_axes).zip(0..) {
+        let top = index * panel_height + TOP_MARGIN_PX;
+        let plot = Plot { left, top, x_axis: &x_axis, y_axis };
+        draw_grid(&mut canvas, &plot);
+        draw_heading(&mut canvas, &plot, panel);
+        for (series, color) in panel.series.iter().zip(CURVE_COLORS.into_iter().cycle()) {
+            draw_curve(&mut canvas, &plot, series, color);
         }
     }
-    let middle = left + (WIDTH - RIGHT - left) / 2;
-    let bottom = canvas.height() - 2 * TEXT;
-    write(&mut canvas, (middle.saturating_sub(half(across)), bottom), across, SCALE, INK);
+    let middle = left + (CHART_WIDTH_PX - RIGHT_MARGIN_PX - left) / 2;
+    let bottom = canvas.height() - 2 * TEXT_SIZE_PX;
+    draw_text(
+        &mut canvas,
+        (middle.saturating_sub(half_text_width_px(x_label)), bottom),
+        x_label,
+        TEXT_SCALE,
+        TEXT_COLOR,
+    );
     canvas
 }
 
-fn vertical_axis(panel: &Panel) -> Axis {
+fn fit_y_axis(panel: &Panel) -> Axis {
     match panel.range {
-        Some((low, high)) => Axis::between(low, high),
-        None => Axis::around(
+        Some((low, high)) => Axis::from_range(low, high),
+        None => Axis::from_values(
             panel
                 .series
                 .iter()
@@ -110,61 +119,68 @@ fn vertical_axis(panel: &Panel) -> Axis {
 }
 
 /// Half the width of a text.
-fn half(text: &str) -> u32 {
-    text.chars().count() as u32 * TEXT / 2
+fn half_text_width_px(text: &str) -> u32 {
+    text.chars().count() as u32 * TEXT_SIZE_PX / 2
 }
 
 /// Lines at the ticks with their labels, and the two axes.
-fn grid(canvas: &mut RgbImage, plot: &Plot<'_>) {
-    let bottom = plot.top + PLOT;
-    for (value, label) in plot.up.ticks() {
-        let y = plot.y(value).round() as u32;
-        fill(canvas, (plot.left, y), (plot.width(), 1), GRID);
-        let x = plot.left.saturating_sub(2 * half(&label) + TEXT / 2);
-        write(canvas, (x, y.saturating_sub(TEXT / 2)), &label, SCALE, INK);
+fn draw_grid(canvas: &mut RgbImage, plot: &Plot<'_>) {
+    let bottom = plot.top + PLOT_HEIGHT_PX;
+    for (value, label) in plot.y_axis.ticks() {
+        let y = plot.to_y_px(value).round() as u32;
+        fill_rectangle(canvas, (plot.left, y), (plot.width(), 1), GRID_COLOR);
+        let x = plot.left.saturating_sub(2 * half_text_width_px(&label) + TEXT_SIZE_PX / 2);
+        draw_text(canvas, (x, y.saturating_sub(TEXT_SIZE_PX / 2)), &label, TEXT_SCALE, TEXT_COLOR);
     }
-    for (value, label) in plot.across.ticks() {
-        let x = plot.x(value).round() as u32;
-        fill(canvas, (x, plot.top), (1, PLOT), GRID);
-        fill(canvas, (x, bottom), (1, TEXT / 3), INK);
-        let at = (x.saturating_sub(half(&label)), bottom + TEXT / 2);
-        write(canvas, at, &label, SCALE, INK);
+    for (value, label) in plot.x_axis.ticks() {
+        let x = plot.to_x_px(value).round() as u32;
+        fill_rectangle(canvas, (x, plot.top), (1, PLOT_HEIGHT_PX), GRID_COLOR);
+        fill_rectangle(canvas, (x, bottom), (1, TEXT_SIZE_PX / 3), TEXT_COLOR);
+        let position = (x.saturating_sub(half_text_width_px(&label)), bottom + TEXT_SIZE_PX / 2);
+        draw_text(canvas, position, &label, TEXT_SCALE, TEXT_COLOR);
     }
-    fill(canvas, (plot.left, plot.top), (2, PLOT), INK);
-    fill(canvas, (plot.left, bottom), (plot.width(), 2), INK);
+    fill_rectangle(canvas, (plot.left, plot.top), (2, PLOT_HEIGHT_PX), TEXT_COLOR);
+    fill_rectangle(canvas, (plot.left, bottom), (plot.width(), 2), TEXT_COLOR);
 }
 
 /// The title at the left, the legend at the right.
-fn heading(canvas: &mut RgbImage, plot: &Plot<'_>, panel: &Panel) {
-    let y = plot.top - 2 * TEXT;
-    write(canvas, (plot.left, y), &panel.title, SCALE, INK);
-    let swatch = 2 * TEXT;
-    let widths = panel.series.iter().map(|series| swatch + 2 * half(&series.name) + 2 * TEXT);
-    let mut x = (WIDTH - RIGHT + 3 * TEXT / 2).saturating_sub(widths.sum());
-    for (series, colour) in panel.series.iter().zip(COLOURS.into_iter().cycle()) {
-        let (start, level) = (f64::from(x), f64::from(y + TEXT / 2));
+fn draw_heading(canvas: &mut RgbImage, plot: &Plot<'_>, panel: &Panel) {
+    let y = plot.top - 2 * TEXT_SIZE_PX;
+    draw_text(canvas, (plot.left, y), &panel.title, TEXT_SCALE, TEXT_COLOR);
+    let swatch = 2 * TEXT_SIZE_PX;
+    let widths = panel
+        .series
+        .iter()
+        .map(|series| swatch + 2 * half_text_width_px(&series.name) + 2 * TEXT_SIZE_PX);
+    let mut x =
+        (CHART_WIDTH_PX - RIGHT_MARGIN_PX + 3 * TEXT_SIZE_PX / 2).saturating_sub(widths.sum());
+    for (series, color) in panel.series.iter().zip(CURVE_COLORS.into_iter().cycle()) {
+        let (start, middle_y) = (f64::from(x), f64::from(y + TEXT_SIZE_PX / 2));
         let end = start + f64::from(swatch);
-        line(canvas, ((start, level), (end, level)), 3.0, colour);
-        dot(canvas, (f64::midpoint(start, end), level), 9.0, colour);
-        write(canvas, (x + swatch + TEXT / 2, y), &series.name, SCALE, INK);
-        x += swatch + 2 * half(&series.name) + 2 * TEXT;
+        draw_line(canvas, ((start, middle_y), (end, middle_y)), 3.0, color);
+        draw_dot(canvas, (f64::midpoint(start, end), middle_y), 9.0, color);
+        draw_text(canvas, (x + swatch + TEXT_SIZE_PX / 2, y), &series.name, TEXT_SCALE, TEXT_COLOR);
+        x += swatch + 2 * half_text_width_px(&series.name) + 2 * TEXT_SIZE_PX;
     }
 }
 
-fn curve(canvas: &mut RgbImage, plot: &Plot<'_>, series: &Series, colour: Rgb<u8>) {
-    let every = series.points.len().div_ceil(DRAWN).max(1);
+fn draw_curve(canvas: &mut RgbImage, plot: &Plot<'_>, series: &Series, color: Rgb<u8>) {
+    let stride = series.points.len().div_ceil(MAX_DRAWN_POINTS).max(1);
     let last = series.points.len().saturating_sub(1);
-    let shown = series.points.iter().enumerate().filter(|(i, _)| i % every == 0 || *i == last);
-    let mut before: Option<(f64, f64)> = None;
-    for (_, &(x, value)) in shown {
-        let at = value.filter(|value| value.is_finite()).map(|value| (plot.x(x), plot.y(value)));
-        if let Some(at) = at {
-            line(canvas, (before.unwrap_or(at), at), 3.0, colour);
-            if series.points.len() <= MARKED {
-                dot(canvas, at, 9.0, colour);
+    let drawn_points =
+        series.points.iter().enumerate().filter(|(i, _)| i % stride == 0 || *i == last);
+    let mut previous: Option<(f64, f64)> = None;
+    for (_, &(x, value)) in drawn_points {
+        let position = value
+            .filter(|value| value.is_finite())
+            .map(|value| (plot.to_x_px(x), plot.to_y_px(value)));
+        if let Some(position) = position {
+            draw_line(canvas, (previous.unwrap_or(position), position), 3.0, color);
+            if series.points.len() <= MAX_MARKED_POINTS {
+                draw_dot(canvas, position, 9.0, color);
             }
         }
-        before = at;
+        previous = position;
     }
 }
 
@@ -178,32 +194,34 @@ mod tests {
         Panel { title: "title".to_owned(), range: Some((0.0, 1.0)), series }
     }
 
-    /// Rows with pixels of the curve's own colour in a column, between heading and axis.
+    /// Rows with pixels of the curve's own color in a column, between heading and axis.
     fn rows(image: &RgbImage, x: u32) -> Vec<u32> {
-        (ABOVE..ABOVE + PLOT).filter(|&y| *image.get_pixel(x, y) == COLOURS[0]).collect()
+        (TOP_MARGIN_PX..TOP_MARGIN_PX + PLOT_HEIGHT_PX)
+            .filter(|&y| *image.get_pixel(x, y) == CURVE_COLORS[0])
+            .collect()
     }
 
     #[test]
     fn curves_go_through_their_points() {
-        let image = chart("epoch", &[panel(&[Some(0.0), Some(1.0), Some(0.5)])]);
-        let right = WIDTH - RIGHT - 1;
+        let image = draw_chart("epoch", &[panel(&[Some(0.0), Some(1.0), Some(0.5)])]);
+        let right = CHART_WIDTH_PX - RIGHT_MARGIN_PX - 1;
         let middle = rows(&image, right);
-        let centre = ABOVE + PLOT / 2;
-        assert!(middle.contains(&centre) && middle.len() < 16, "{middle:?}");
+        let center = TOP_MARGIN_PX + PLOT_HEIGHT_PX / 2;
+        assert!(middle.contains(&center) && middle.len() < 16, "{middle:?}");
         // The left axis begins after labels of three letters.
-        let left = TEXT * 5;
-        assert!(rows(&image, left + (right - left) / 2).contains(&(ABOVE + 1)));
+        let left = TEXT_SIZE_PX * 5;
+        assert!(rows(&image, left + (right - left) / 2).contains(&(TOP_MARGIN_PX + 1)));
     }
 
     #[test]
     fn absent_values_leave_a_gap_and_all_numbers_are_drawn_without_a_crash() {
-        let image = chart("epoch", &[panel(&[Some(0.5), None, Some(f64::NAN), Some(0.5)])]);
-        assert_eq!(rows(&image, WIDTH / 2), [0; 0]);
+        let image = draw_chart("epoch", &[panel(&[Some(0.5), None, Some(f64::NAN), Some(0.5)])]);
+        assert_eq!(rows(&image, CHART_WIDTH_PX / 2), [0; 0]);
         let odd = [f64::INFINITY, -1e300, 1e300, 0.0].map(Some);
         for values in [&odd[..], &[], &[None], &[Some(0.3)]] {
             let free = Panel { range: None, ..panel(values) };
             for panels in [vec![panel(values), free], Vec::new()] {
-                assert_eq!(chart("epoch", &panels).width(), WIDTH);
+                assert_eq!(draw_chart("epoch", &panels).width(), CHART_WIDTH_PX);
             }
         }
     }
@@ -212,7 +230,7 @@ mod tests {
     fn a_very_long_training_is_drawn_to_its_last_epoch() {
         let mut values = vec![Some(0.2); 100_001];
         *values.last_mut().unwrap() = Some(1.0);
-        let image = chart("epoch", &[panel(&values)]);
-        assert!(rows(&image, WIDTH - RIGHT).len() > 50);
+        let image = draw_chart("epoch", &[panel(&values)]);
+        assert!(rows(&image, CHART_WIDTH_PX - RIGHT_MARGIN_PX).len() > 50);
     }
 }

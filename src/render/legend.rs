@@ -2,32 +2,32 @@
 
 use image::{GrayImage, Rgb, RgbImage};
 
-use super::overlay::Colours;
-use super::text::{LETTER, fill, write};
+use super::overlay::ClassColors;
+use super::text::{LETTER_DOTS, draw_text, fill_rectangle};
 
-pub(super) const PAPER: Rgb<u8> = Rgb([250, 250, 250]);
-pub(super) const INK: Rgb<u8> = Rgb([25, 25, 25]);
+pub(super) const BACKGROUND_COLOR: Rgb<u8> = Rgb([250, 250, 250]);
+pub(super) const TEXT_COLOR: Rgb<u8> = Rgb([25, 25, 25]);
 /// Longer names are cut; a legend wider than the picture helps nobody.
-const LONGEST_NAME: usize = 24;
+const MAX_NAME_CHARS: usize = 24;
 /// Class id of ignored pixels. The rooms of the ground floor know nothing of each other, and so the
 /// one of `metrics` is not used here.
-pub(super) const IGNORED: u8 = 255;
+pub(super) const IGNORED_CLASS_ID: u8 = 255;
 /// Dots of a letter that are always readable, and those beyond which larger ones help nobody.
-const LEAST_SCALE: u32 = 2;
-const MOST_SCALE: u32 = 16;
+const MIN_TEXT_SCALE: u32 = 2;
+const MAX_TEXT_SCALE: u32 = 16;
 /// Pixels of picture and legend together. Letters shrink until they fit. With the smallest ones the
 /// legend of 256 long names takes less than 4 million pixels under a picture of at most
 /// [`LONGEST_SIDE`](super::overlay::LONGEST_SIDE), which itself has no more than 17 million.
-pub(super) const MOST_PIXELS: u64 = 32_000_000;
+pub(super) const MAX_CANVAS_PIXELS: u64 = 32_000_000;
 
 /// One line of the legend.
-struct Entry {
-    colour: Rgb<u8>,
+struct LegendEntry {
+    color: Rgb<u8>,
     text: String,
 }
 
 /// Where the lines of a legend go.
-struct Layout {
+struct LegendLayout {
     scale: u32,
     /// Height and width of a letter.
     letter: u32,
@@ -41,12 +41,13 @@ struct Layout {
     size: (u32, u32),
 }
 
-impl Layout {
-    fn new((width, height): (u32, u32), entries: &[Entry], scale: u32) -> Self {
-        let longest = entries.iter().map(|entry| entry.text.chars().count()).max().unwrap_or(0);
-        let letter = LETTER * scale;
+impl LegendLayout {
+    fn new((width, height): (u32, u32), entries: &[LegendEntry], scale: u32) -> Self {
+        let longest_text_chars =
+            entries.iter().map(|entry| entry.text.chars().count()).max().unwrap_or(0);
+        let letter = LETTER_DOTS * scale;
         // A swatch of two letters, a gap of one, the text, and a gap of one.
-        let (column, line) = (letter * (longest as u32 + 4), letter * 3 / 2);
+        let (column, line) = (letter * (longest_text_chars as u32 + 4), letter * 3 / 2);
         let count = entries.len() as u32;
         let columns = (width.saturating_sub(letter) / column).clamp(1, count.max(1));
         let lines = count.div_ceil(columns);
@@ -57,74 +58,82 @@ impl Layout {
 
     /// The layout with the letters that suit `picture`, or with the largest ones for which the
     /// canvas stays within [`MOST_PIXELS`].
-    fn fitting(picture: (u32, u32), entries: &[Entry]) -> Self {
+    fn fit_to_picture(picture: (u32, u32), entries: &[LegendEntry]) -> Self {
         // Letters keep a readable size when a large picture is shown small. The shorter side
         // decides: a long thin picture would otherwise get a legend much larger than itself.
-        let wanted = (f64::from(picture.0.min(picture.1)) / 300.0).round() as u32;
-        let wanted = wanted.clamp(LEAST_SCALE, MOST_SCALE);
-        let fits =
-            |layout: &Self| u64::from(layout.size.0) * u64::from(layout.size.1) <= MOST_PIXELS;
-        (LEAST_SCALE..=wanted)
+        let preferred_scale = (f64::from(picture.0.min(picture.1)) / 300.0).round() as u32;
+        let preferred_scale = preferred_scale.clamp(MIN_TEXT_SCALE, MAX_TEXT_SCALE);
+        let is_within_limit = |layout: &Self| {
+            u64::from(layout.size.0) * u64::from(layout.size.1) <= MAX_CANVAS_PIXELS
+        };
+        (MIN_TEXT_SCALE..=preferred_scale)
             .rev()
             .map(|scale| Self::new(picture, entries, scale))
-            .find(fits)
-            .unwrap_or_else(|| Self::new(picture, entries, LEAST_SCALE))
+            .find(is_within_limit)
+            .unwrap_or_else(|| Self::new(picture, entries, MIN_TEXT_SCALE))
     }
 }
 
 /// `picture` with the legend of `ids` below it, on a canvas as wide as both need. The shares are
 /// those of `ids`, which may have another size than the picture.
-pub(super) fn add(
+pub(super) fn add_legend(
     picture: &RgbImage,
     ids: &GrayImage,
     class_names: &[String],
-    colours: &Colours,
+    colors: &ClassColors,
 ) -> RgbImage {
-    let entries = entries(ids, class_names, colours);
-    let Layout { scale, letter, column, line, lines, size } =
-        Layout::fitting(picture.dimensions(), &entries);
-    let mut canvas = RgbImage::from_pixel(size.0, size.1, PAPER);
+    let entries = legend_entries(ids, class_names, colors);
+    let LegendLayout { scale, letter, column, line, lines, size } =
+        LegendLayout::fit_to_picture(picture.dimensions(), &entries);
+    let mut canvas = RgbImage::from_pixel(size.0, size.1, BACKGROUND_COLOR);
     image::imageops::replace(&mut canvas, picture, 0, 0);
     // Down the columns, as one reads a list.
     let top = picture.height() + letter * 3 / 4;
     for (i, entry) in (0..).zip(&entries) {
         let (x, y) = (letter + i / lines * column, top + i % lines * line);
-        fill(&mut canvas, (x, y), (2 * letter, letter), INK);
-        let edge = scale.div_ceil(2);
-        let inside = (2 * letter - 2 * edge, letter - 2 * edge);
-        fill(&mut canvas, (x + edge, y + edge), inside, entry.colour);
-        write(&mut canvas, (x + 3 * letter, y), &entry.text, scale, INK);
+        fill_rectangle(&mut canvas, (x, y), (2 * letter, letter), TEXT_COLOR);
+        let border = scale.div_ceil(2);
+        let inner_size = (2 * letter - 2 * border, letter - 2 * border);
+        fill_rectangle(&mut canvas, (x + border, y + border), inner_size, entry.color);
+        draw_text(&mut canvas, (x + 3 * letter, y), &entry.text, scale, TEXT_COLOR);
     }
     canvas
 }
 
 /// The classes that occur, by id, with the ignored pixels last; names and shares are aligned.
-fn entries(ids: &GrayImage, class_names: &[String], colours: &Colours) -> Vec<Entry> {
+fn legend_entries(
+    ids: &GrayImage,
+    class_names: &[String],
+    colors: &ClassColors,
+) -> Vec<LegendEntry> {
     let mut counts = [0_u64; 256];
     for id in ids.as_raw() {
         counts[usize::from(*id)] += 1;
     }
     let total = ids.as_raw().len() as f64;
     let present: Vec<(u8, u64)> = (0..=255).zip(counts).filter(|(_, count)| *count > 0).collect();
-    let names: Vec<String> = present.iter().map(|(id, _)| name(*id, class_names)).collect();
-    let widest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let names: Vec<String> = present.iter().map(|(id, _)| class_label(*id, class_names)).collect();
+    let widest_name_chars = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     let entry = |((id, count), name): (&(u8, u64), &String)| {
         let percent = match 100.0 * *count as f64 / total {
             small if small < 0.05 => " <0.1 %".to_owned(),
             share => format!("{share:5.1} %"),
         };
-        Entry { colour: Rgb(colours[usize::from(*id)]), text: format!("{name:widest$} {percent}") }
+        LegendEntry {
+            color: Rgb(colors[usize::from(*id)]),
+            text: format!("{name:widest_name_chars$} {percent}"),
+        }
     };
     present.iter().zip(&names).map(entry).collect()
 }
 
-fn name(id: u8, class_names: &[String]) -> String {
+fn class_label(id: u8, class_names: &[String]) -> String {
     match class_names.get(usize::from(id)) {
-        Some(name) if name.chars().count() > LONGEST_NAME => {
-            name.chars().take(LONGEST_NAME - 2).chain("..".chars()).collect()
+        Some(name) if name.chars().count() > MAX_NAME_CHARS => {
+            name.chars().take(MAX_NAME_CHARS - 2).chain("..".chars()).collect()
         }
         Some(name) => name.clone(),
-        None if id == IGNORED => "ignored".to_owned(),
+        None if id == IGNORED_CLASS_ID => "ignored".to_owned(),
         None => format!("class {id}"),
     }
 }
@@ -136,7 +145,7 @@ mod tests {
     fn texts(ids: Vec<u8>, names: &[&str]) -> Vec<String> {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let ids = GrayImage::from_raw(ids.len() as u32, 1, ids).unwrap();
-        entries(&ids, &names, &[[0; 3]; 256]).into_iter().map(|entry| entry.text).collect()
+        legend_entries(&ids, &names, &[[0; 3]; 256]).into_iter().map(|entry| entry.text).collect()
     }
 
     #[test]
@@ -150,10 +159,11 @@ mod tests {
     #[test]
     fn letters_shrink_before_the_canvas_grows_too_large() {
         let scale = |picture, count| {
-            let text = "x".repeat(LONGEST_NAME + 8);
-            let entry = |_| Entry { colour: INK, text: text.clone() };
-            let layout = Layout::fitting(picture, &(0..count).map(entry).collect::<Vec<_>>());
-            assert!(u64::from(layout.size.0) * u64::from(layout.size.1) <= MOST_PIXELS);
+            let text = "x".repeat(MAX_NAME_CHARS + 8);
+            let entry = |_| LegendEntry { color: TEXT_COLOR, text: text.clone() };
+            let layout =
+                LegendLayout::fit_to_picture(picture, &(0..count).map(entry).collect::<Vec<_>>());
+            assert!(u64::from(layout.size.0) * u64::from(layout.size.1) <= MAX_CANVAS_PIXELS);
             layout.scale
         };
         assert_eq!([scale((4096, 4096), 5), scale((900, 1200), 5), scale((64, 48), 5)], [14, 3, 2]);

@@ -2,14 +2,14 @@
 
 mod axis;
 mod chart;
+mod contact_sheet;
 mod heatmap;
 mod legend;
 mod overlay;
-mod sheet;
 mod stroke;
 mod text;
 
-pub use chart::{Panel, Series, chart};
-pub use heatmap::confusion_matrix;
-pub use overlay::{overlay, overlay_in, painted};
-pub use sheet::{Row, cell, contact_sheet};
+pub use chart::{Panel, Series, draw_chart};
+pub use contact_sheet::{SheetRow, cell_side_px, draw_contact_sheet};
+pub use heatmap::draw_confusion_matrix;
+pub use overlay::{draw_classes, draw_overlay, draw_overlay_with_colors};

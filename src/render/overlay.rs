@@ -5,103 +5,119 @@ use std::borrow::Cow;
 use image::{GrayImage, Rgb, RgbImage, imageops};
 
 use super::legend;
-use crate::colours::class_colour;
+use crate::colors::class_color;
 
-/// How much of the class colour covers the picture inside a region.
-const COVER: f32 = 0.5;
+/// How much of the class color covers the picture inside a region.
+const OVERLAY_ALPHA: f32 = 0.5;
 
 /// The longer side of the picture in an overlay; larger ones are drawn on a smaller copy. It is for
 /// people to look at, and what it costs must not follow from what a picture's header says.
-pub(super) const LONGEST_SIDE: u32 = 4096;
+pub(super) const MAX_SIDE_PX: u32 = 4096;
 
 /// Red, green and blue by class id.
-pub(super) type Colours = [[u8; 3]; 256];
+pub(super) type ClassColors = [[u8; 3]; 256];
 
-/// Those of [`class_colour`].
-pub(super) fn usual() -> Colours {
-    std::array::from_fn(|id| class_colour(id as u8))
+/// Those of [`class_color`].
+pub(super) fn default_class_colors() -> ClassColors {
+    std::array::from_fn(|id| class_color(id as u8))
 }
 
 /// `image` with the classes of `ids` painted over it, and a legend below: a swatch, the name and
 /// the share of the pixels in percent of each class that occurs.
 ///
 /// Class 0, the background, stays as it is; regions of other classes are tinted and outlined in
-/// their colour. `ids` has the size of `image`; a mask of another size is stretched over it.
+/// their color. `ids` has the size of `image`; a mask of another size is stretched over it.
 /// Ids without a name appear as `class N`, and 255 as `ignored`. The result is higher than `image`
 /// by the legend, and wider where the legend needs it. An `image` with a side over 4096 pixels is
 /// shrunk to that first (the shares are still those of the whole mask), and no result has more than
 /// 32 million pixels.
-pub fn overlay(image: &RgbImage, ids: &GrayImage, class_names: &[String]) -> RgbImage {
-    overlay_in(image, ids, class_names, class_colour)
+pub fn draw_overlay(image: &RgbImage, ids: &GrayImage, class_names: &[String]) -> RgbImage {
+    draw_overlay_with_colors(image, ids, class_names, class_color)
 }
 
-/// The same with other colours: red, green and blue by class id.
-pub fn overlay_in(
+/// The same with other colors: red, green and blue by class id.
+pub fn draw_overlay_with_colors(
     image: &RgbImage,
     ids: &GrayImage,
     class_names: &[String],
-    colour: impl Fn(u8) -> [u8; 3],
+    color: impl Fn(u8) -> [u8; 3],
 ) -> RgbImage {
     if image.is_empty() || ids.is_empty() {
         return image.clone();
     }
-    let colours: Colours = std::array::from_fn(|id| colour(id as u8));
-    legend::add(&paint(&shrunken(image), ids, &colours, false), ids, class_names, &colours)
+    let colors: ClassColors = std::array::from_fn(|id| color(id as u8));
+    legend::add_legend(
+        &blend_classes(&shrink_to_limit(image), ids, &colors, false),
+        ids,
+        class_names,
+        &colors,
+    )
 }
 
 /// `image` with the classes of `ids` painted over it as by [`overlay`], without a legend. Ignored pixels are
-/// striped in their colour: they are no class like the others.
-pub fn painted(image: &RgbImage, ids: &GrayImage) -> RgbImage {
+/// striped in their color: they are no class like the others.
+pub fn draw_classes(image: &RgbImage, ids: &GrayImage) -> RgbImage {
     if image.is_empty() || ids.is_empty() {
         return image.clone();
     }
-    paint(&shrunken(image), ids, &usual(), true)
+    blend_classes(&shrink_to_limit(image), ids, &default_class_colors(), true)
 }
 
-fn paint(image: &RgbImage, ids: &GrayImage, colours: &Colours, stripes: bool) -> RgbImage {
+fn blend_classes(
+    image: &RgbImage,
+    ids: &GrayImage,
+    colors: &ClassColors,
+    stripe_ignored: bool,
+) -> RgbImage {
     let (width, height) = image.dimensions();
-    let stretch = |at: u32, size: u32, count: u32| {
+    let mask_index = |at: u32, size: u32, count: u32| {
         let at = (2 * u64::from(at) + 1) * u64::from(count) / (2 * u64::from(size));
         (at as u32).min(count - 1)
     };
-    let id = |x: u32, y: u32| {
-        let (column, row) = (stretch(x, width, ids.width()), stretch(y, height, ids.height()));
+    let class_id_at = |x: u32, y: u32| {
+        let (column, row) =
+            (mask_index(x, width, ids.width()), mask_index(y, height, ids.height()));
         ids.get_pixel(column, row).0[0]
     };
     // Outlines are as thick as they need to be seen when the whole picture is.
-    let thick = (width.max(height) / 400).max(1);
+    let thickness = (width.max(height) / 400).max(1);
     RgbImage::from_fn(width, height, |x, y| {
-        let own = id(x, y);
+        let class_id = class_id_at(x, y);
         let pixel = *image.get_pixel(x, y);
-        if own == 0 || (stripes && own == legend::IGNORED && !is_striped(x, y, thick)) {
+        if class_id == 0
+            || (stripe_ignored
+                && class_id == legend::IGNORED_CLASS_ID
+                && !is_striped(x, y, thickness))
+        {
             return pixel;
         }
-        let near = |at: u32, size: u32| [at.saturating_sub(thick), (at + thick).min(size - 1)];
-        let edge = near(x, width).iter().any(|&x| id(x, y) != own)
-            || near(y, height).iter().any(|&y| id(x, y) != own);
-        let cover = if edge { 1.0 } else { COVER };
-        let colour = colours[usize::from(own)];
+        let neighbors =
+            |at: u32, size: u32| [at.saturating_sub(thickness), (at + thickness).min(size - 1)];
+        let is_edge = neighbors(x, width).iter().any(|&x| class_id_at(x, y) != class_id)
+            || neighbors(y, height).iter().any(|&y| class_id_at(x, y) != class_id);
+        let alpha = if is_edge { 1.0 } else { OVERLAY_ALPHA };
+        let color = colors[usize::from(class_id)];
         Rgb(std::array::from_fn(|c| {
-            (f32::from(pixel.0[c]) * (1.0 - cover) + f32::from(colour[c]) * cover).round() as u8
+            (f32::from(pixel.0[c]) * (1.0 - alpha) + f32::from(color[c]) * alpha).round() as u8
         }))
     })
 }
 
 /// Whether a stripe of the ignored covers a pixel: between the stripes one sees what is beneath.
-fn is_striped(x: u32, y: u32, thick: u32) -> bool {
-    ((x + y) / (2 * thick)).is_multiple_of(3)
+fn is_striped(x: u32, y: u32, thickness: u32) -> bool {
+    ((x + y) / (2 * thickness)).is_multiple_of(3)
 }
 
 /// `image` if its sides allow that, or a copy whose longer side is [`LONGEST_SIDE`].
-fn shrunken(image: &RgbImage) -> Cow<'_, RgbImage> {
+fn shrink_to_limit(image: &RgbImage) -> Cow<'_, RgbImage> {
     let (width, height) = image.dimensions();
     let longer = width.max(height);
-    if longer <= LONGEST_SIDE {
+    if longer <= MAX_SIDE_PX {
         return Cow::Borrowed(image);
     }
-    let factor = f64::from(LONGEST_SIDE) / f64::from(longer);
-    let shrink = |side: u32| ((f64::from(side) * factor).round() as u32).max(1);
-    Cow::Owned(imageops::thumbnail(image, shrink(width), shrink(height)))
+    let factor = f64::from(MAX_SIDE_PX) / f64::from(longer);
+    let scale_side = |side: u32| ((f64::from(side) * factor).round() as u32).max(1);
+    Cow::Owned(imageops::thumbnail(image, scale_side(width), scale_side(height)))
 }
 
 #[cfg(test)]
@@ -112,7 +128,7 @@ mod tests {
     fn regions_are_tinted_outlined_and_the_background_is_left_alone() {
         let image = RgbImage::from_pixel(40, 30, Rgb([100, 100, 100]));
         let ids = GrayImage::from_fn(40, 30, |x, _| image::Luma([u8::from(x >= 20)]));
-        let result = overlay(&image, &ids, &["nothing".to_owned(), "thing".to_owned()]);
+        let result = draw_overlay(&image, &ids, &["nothing".to_owned(), "thing".to_owned()]);
         assert!(result.width() >= 40 && result.height() > 30);
         assert_eq!(result.get_pixel(5, 5).0, [100, 100, 100]);
         assert_eq!(result.get_pixel(20, 5).0, [128, 0, 0]);
@@ -120,22 +136,25 @@ mod tests {
     }
 
     #[test]
-    fn regions_and_legend_have_the_colours_that_were_given() {
+    fn regions_and_legend_have_the_colors_that_were_given() {
         let image = RgbImage::from_pixel(40, 30, Rgb([100, 100, 100]));
         let ids = GrayImage::from_fn(40, 30, |x, _| image::Luma([u8::from(x >= 20)]));
         let names = ["nothing".to_owned(), "thing".to_owned()];
-        let result = overlay_in(&image, &ids, &names, |id| [0, id.min(1) * 200, 250]);
+        let result = draw_overlay_with_colors(&image, &ids, &names, |id| [0, id.min(1) * 200, 250]);
         assert_eq!(result.get_pixel(30, 5).0, [50, 150, 175]);
         let swatch = Rgb([0, 200, 250]);
         assert!(result.enumerate_pixels().any(|(_, y, pixel)| y > 30 && *pixel == swatch));
-        assert_eq!(overlay_in(&image, &ids, &names, class_colour), overlay(&image, &ids, &names));
+        assert_eq!(
+            draw_overlay_with_colors(&image, &ids, &names, class_color),
+            draw_overlay(&image, &ids, &names)
+        );
     }
 
     #[test]
     fn ignored_pixels_are_striped_and_told_from_classes() {
         let image = RgbImage::from_pixel(40, 30, Rgb([100, 100, 100]));
         let ids = GrayImage::from_fn(40, 30, |x, _| image::Luma([if x < 20 { 255 } else { 1 }]));
-        let result = painted(&image, &ids);
+        let result = draw_classes(&image, &ids);
         assert_eq!(result.dimensions(), (40, 30));
         let left: Vec<_> = (0..12).map(|x| result.get_pixel(x, 5).0).collect();
         let bare = left.iter().filter(|pixel| **pixel == [100; 3]).count();
@@ -148,8 +167,8 @@ mod tests {
     fn a_large_picture_is_shrunk_with_its_regions() {
         let image = RgbImage::from_pixel(8192, 20, Rgb([100, 100, 100]));
         let ids = GrayImage::from_fn(8192, 20, |x, _| image::Luma([u8::from(x >= 4096)]));
-        let result = overlay(&image, &ids, &[]);
-        assert_eq!(result.width(), LONGEST_SIDE);
+        let result = draw_overlay(&image, &ids, &[]);
+        assert_eq!(result.width(), MAX_SIDE_PX);
         assert_eq!(result.get_pixel(2000, 5).0, [100, 100, 100]);
         assert_eq!(result.get_pixel(2048, 5).0, [128, 0, 0]);
         assert_eq!(result.get_pixel(3000, 5).0, [114, 50, 50]);
@@ -166,13 +185,16 @@ mod tests {
             let own = GrayImage::new(width, height);
             let other = GrayImage::from_fn(50, 6, |x, y| image::Luma([(50 * y + x) as u8]));
             for ids in [GrayImage::new(3, 2), own, other] {
-                let result = overlay(&image, &ids, &[]);
-                let least = (width.min(LONGEST_SIDE), height.min(LONGEST_SIDE));
+                let result = draw_overlay(&image, &ids, &[]);
+                let least = (width.min(MAX_SIDE_PX), height.min(MAX_SIDE_PX));
                 assert!(result.width() >= least.0 && result.height() > least.1, "{width}x{height}");
                 let most = u64::from(width) * u64::from(height) + 4_000_000;
                 assert!(result.pixels().len() as u64 <= most, "{width}x{height}");
             }
         }
-        assert_eq!(overlay(&RgbImage::new(0, 0), &GrayImage::new(1, 1), &[]), RgbImage::new(0, 0));
+        assert_eq!(
+            draw_overlay(&RgbImage::new(0, 0), &GrayImage::new(1, 1), &[]),
+            RgbImage::new(0, 0)
+        );
     }
 }

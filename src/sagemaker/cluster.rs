@@ -17,8 +17,8 @@ pub struct Cluster {
 impl Cluster {
     /// Reads `resourceconfig.json` and refuses what this version cannot do: more than one host.
     pub fn read(root: &MlRoot) -> Result<Self> {
-        let path = root.resource_config();
-        let Some(map) = raw::object(&path)? else {
+        let path = root.resource_config_file();
+        let Some(map) = raw::read_json_object(&path)? else {
             let host = "localhost".to_owned();
             return Ok(Self { current_host: host.clone(), hosts: vec![host] });
         };
@@ -56,7 +56,7 @@ mod tests {
         let root = MlRoot::new(folder.path());
         std::fs::create_dir_all(folder.path().join("input/config")).unwrap();
         if let Some(text) = text {
-            std::fs::write(root.resource_config(), text).unwrap();
+            std::fs::write(root.resource_config_file(), text).unwrap();
         }
         Cluster::read(&root)
     }

@@ -5,29 +5,29 @@ use crate::files::write_atomically;
 use crate::sagemaker::MlRoot;
 
 /// SageMaker keeps this many characters as `FailureReason`.
-pub const LIMIT: usize = 1024;
+pub const MAX_REASON_CHARS: usize = 1024;
 
 /// Writes the reason; the first line says it.
-pub fn write(root: &MlRoot, error: &Error) -> Result<()> {
-    write_atomically(&root.failure(), shorten(&error.to_string()).as_bytes())
+pub fn write_failure_reason(root: &MlRoot, error: &Error) -> Result<()> {
+    write_atomically(&root.failure_file(), shorten_reason(&error.to_string()).as_bytes())
 }
 
 /// Removes the reason that an earlier run in the same folder left.
-pub fn clear(root: &MlRoot) -> Result<()> {
-    match std::fs::remove_file(root.failure()) {
+pub fn clear_failure_reason(root: &MlRoot) -> Result<()> {
+    match std::fs::remove_file(root.failure_file()) {
         Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io("remove", &root.failure(), &cause))
+            Err(Error::io("remove", &root.failure_file(), &cause))
         }
         _ => Ok(()),
     }
 }
 
 /// At most [`LIMIT`] characters, with an ellipsis where something is left out.
-fn shorten(reason: &str) -> String {
-    if reason.chars().count() <= LIMIT {
+fn shorten_reason(reason: &str) -> String {
+    if reason.chars().count() <= MAX_REASON_CHARS {
         return reason.to_owned();
     }
-    reason.chars().take(LIMIT - 4).chain("\n...".chars()).collect()
+    reason.chars().take(MAX_REASON_CHARS - 4).chain("\n...".chars()).collect()
 }
 
 #[cfg(test)]
@@ -36,9 +36,9 @@ mod tests {
 
     #[test]
     fn long_reasons_are_cut_at_characters_not_bytes() {
-        let short = shorten(&"ü".repeat(2000));
-        assert_eq!(short.chars().count(), LIMIT);
+        let short = shorten_reason(&"ü".repeat(2000));
+        assert_eq!(short.chars().count(), MAX_REASON_CHARS);
         assert!(short.ends_with("..."));
-        assert_eq!(shorten("brief"), "brief");
+        assert_eq!(shorten_reason("brief"), "brief");
     }
 }

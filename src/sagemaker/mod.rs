@@ -6,15 +6,15 @@
 pub mod channels;
 pub mod cluster;
 pub mod failure;
+pub mod hyperparameter_spec;
 pub mod hyperparameters;
 pub mod paths;
 pub mod processing;
 mod raw;
 mod signals;
-pub mod table;
 
 pub use channels::Channels;
 pub use hyperparameters::Hyperparameters;
 pub use paths::MlRoot;
 pub use processing::ProcessingJob;
-pub use signals::Stop;
+pub use signals::StopSignal;

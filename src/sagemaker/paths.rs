@@ -18,82 +18,82 @@ impl MlRoot {
     }
 
     /// `input/config/hyperparameters.json`.
-    pub fn hyperparameters(&self) -> PathBuf {
+    pub fn hyperparameters_file(&self) -> PathBuf {
         self.0.join("input/config/hyperparameters.json")
     }
 
     /// `input/config/inputdataconfig.json`.
-    pub fn input_data_config(&self) -> PathBuf {
+    pub fn input_data_config_file(&self) -> PathBuf {
         self.0.join("input/config/inputdataconfig.json")
     }
 
     /// `input/config/resourceconfig.json`.
-    pub fn resource_config(&self) -> PathBuf {
+    pub fn resource_config_file(&self) -> PathBuf {
         self.0.join("input/config/resourceconfig.json")
     }
 
     /// `input/data`, which holds one folder per channel.
-    pub fn data(&self) -> PathBuf {
+    pub fn data_folder(&self) -> PathBuf {
         self.0.join("input/data")
     }
 
     /// `input/data/<channel>`.
-    pub fn channel(&self, name: &str) -> PathBuf {
-        self.data().join(name)
+    pub fn channel_folder(&self, name: &str) -> PathBuf {
+        self.data_folder().join(name)
     }
 
     /// `input/data/<channel>_<epoch>`: the FIFO of a channel in Pipe mode, with epochs from 0.
     pub fn fifo(&self, channel: &str, epoch: usize) -> PathBuf {
-        self.data().join(format!("{channel}_{epoch}"))
+        self.data_folder().join(format!("{channel}_{epoch}"))
     }
 
     /// `model`: what is here at the end becomes `model.tar.gz`, and what `serve` reads.
-    pub fn model(&self) -> PathBuf {
+    pub fn model_folder(&self) -> PathBuf {
         self.0.join("model")
     }
 
     /// `output/data`: what is here at the end becomes `output.tar.gz`.
-    pub fn output_data(&self) -> PathBuf {
+    pub fn output_data_folder(&self) -> PathBuf {
         self.0.join("output/data")
     }
 
     /// `output/tensorboard`, where SageMaker expects event files.
-    pub fn tensorboard(&self) -> PathBuf {
+    pub fn tensorboard_folder(&self) -> PathBuf {
         self.0.join("output/tensorboard")
     }
 
     /// `checkpoints`, which SageMaker copies to S3 and back when a job is interrupted.
-    pub fn checkpoints(&self) -> PathBuf {
+    pub fn checkpoints_folder(&self) -> PathBuf {
         self.0.join("checkpoints")
     }
 
     /// `processing/input/<name>`, by custom the input of that name.
-    pub fn processing_input(&self, name: &str) -> PathBuf {
+    pub fn processing_input_folder(&self, name: &str) -> PathBuf {
         self.0.join("processing/input").join(name)
     }
 
     /// `processing/output`, by custom the folder of all outputs.
-    pub fn processing_output(&self) -> PathBuf {
+    pub fn processing_output_folder(&self) -> PathBuf {
         self.0.join("processing/output")
     }
 
     /// `config/processingjobconfig.json`, which is there in processing jobs only.
-    pub fn processing_config(&self) -> PathBuf {
+    pub fn processing_config_file(&self) -> PathBuf {
         self.0.join("config/processingjobconfig.json")
     }
 
     /// `config/resourceconfig.json`: the instances of a processing job.
-    pub fn processing_resources(&self) -> PathBuf {
+    pub fn processing_resource_config_file(&self) -> PathBuf {
         self.0.join("config/resourceconfig.json")
     }
 
     /// `output/message`, whose first 1024 bytes become a processing job's `ExitMessage`.
-    pub fn message(&self) -> PathBuf {
+    pub fn exit_message_file(&self) -> PathBuf {
         self.0.join("output/message")
     }
 
     /// `output/failure`, whose first 1024 characters become the job's `FailureReason`.
-    pub fn failure(&self) -> PathBuf {
+    pub fn failure_file(&self) -> PathBuf {
         self.0.join("output/failure")
     }
 }

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::files::write_atomically;
 
 /// SageMaker keeps this many bytes of the message as `ExitMessage`.
-pub const LIMIT: usize = 1024;
+pub const MAX_MESSAGE_BYTES: usize = 1024;
 
 /// A processing job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct ProcessingJob {
 }
 
 #[derive(Deserialize)]
-struct Hosts {
+struct ProcessingHosts {
     current_host: String,
     hosts: Vec<String>,
 }
@@ -25,41 +25,44 @@ struct Hosts {
 impl ProcessingJob {
     /// The job that this process is part of; none outside of one.
     pub fn read(root: &MlRoot) -> Result<Option<Self>> {
-        if !root.processing_config().exists() {
+        if !root.processing_config_file().exists() {
             return Ok(None);
         }
-        let path = root.processing_resources();
-        let Some(map) = raw::object(&path)? else { return Ok(Some(Self { host: None })) };
-        let hosts: Hosts = serde_json::from_value(map.into()).map_err(|cause| {
+        let path = root.processing_resource_config_file();
+        let Some(map) = raw::read_json_object(&path)? else { return Ok(Some(Self { host: None })) };
+        let hosts: ProcessingHosts = serde_json::from_value(map.into()).map_err(|cause| {
             Error::input(format!(
                 "{}: {cause}; expected {{\"current_host\": \"algo-1\", \"hosts\": [\"algo-1\"]}}",
                 path.display()
             ))
         })?;
-        let is_one_of_several = hosts.hosts.len() > 1 && !is_replicated(root)?;
+        let is_one_of_several = hosts.hosts.len() > 1 && !are_inputs_replicated(root)?;
         Ok(Some(Self { host: is_one_of_several.then_some(hosts.current_host) }))
     }
 
     /// Says what became of the job: `output/message`, which SageMaker shows as `ExitMessage`.
-    pub fn say(&self, root: &MlRoot, message: &str) -> Result<()> {
+    pub fn write_exit_message(&self, root: &MlRoot, message: &str) -> Result<()> {
         let host = self.host.as_ref().map_or(String::new(), |host| format!("{host}: "));
-        write_atomically(&root.message(), shorten(&format!("{host}{message}")).as_bytes())
+        write_atomically(
+            &root.exit_message_file(),
+            shorten_message(&format!("{host}{message}")).as_bytes(),
+        )
     }
 }
 
 /// Whether every instance has all of every input. Where the configuration does not say, it may not.
-fn is_replicated(root: &MlRoot) -> Result<bool> {
-    let config = raw::object(&root.processing_config())?.unwrap_or_default();
+fn are_inputs_replicated(root: &MlRoot) -> Result<bool> {
+    let config = raw::read_json_object(&root.processing_config_file())?.unwrap_or_default();
     let inputs = config.get("ProcessingInputs").and_then(|inputs| inputs.as_array());
-    let is_whole = |input: &serde_json::Value| {
+    let is_fully_replicated = |input: &serde_json::Value| {
         input["S3Input"]["S3DataDistributionType"].as_str() == Some("FullyReplicated")
     };
-    Ok(inputs.is_some_and(|inputs| !inputs.is_empty() && inputs.iter().all(is_whole)))
+    Ok(inputs.is_some_and(|inputs| !inputs.is_empty() && inputs.iter().all(is_fully_replicated)))
 }
 
 /// At most [`LIMIT`] bytes; cut between characters, because a message that is not UTF-8 fails the job.
-fn shorten(message: &str) -> &str {
-    let mut end = message.len().min(LIMIT);
+fn shorten_message(message: &str) -> &str {
+    let mut end = message.len().min(MAX_MESSAGE_BYTES);
     while !message.is_char_boundary(end) {
         end -= 1;
     }
@@ -74,9 +77,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let root = MlRoot::new(folder.path());
         std::fs::create_dir_all(folder.path().join("config")).unwrap();
-        for (path, text) in
-            [(root.processing_config(), config), (root.processing_resources(), resources)]
-        {
+        for (path, text) in [
+            (root.processing_config_file(), config),
+            (root.processing_resource_config_file(), resources),
+        ] {
             if let Some(text) = text {
                 std::fs::write(path, text).unwrap();
             }
@@ -106,10 +110,10 @@ mod tests {
 
     #[test]
     fn messages_are_cut_between_characters() {
-        assert_eq!(shorten("short"), "short");
-        let long = shorten(&"é".repeat(2000)).len();
-        assert!((LIMIT - 1..=LIMIT).contains(&long));
-        assert_eq!(shorten(&format!("a{}", "é".repeat(2000))).len(), LIMIT - 1);
+        assert_eq!(shorten_message("short"), "short");
+        let long = shorten_message(&"é".repeat(2000)).len();
+        assert!((MAX_MESSAGE_BYTES - 1..=MAX_MESSAGE_BYTES).contains(&long));
+        assert_eq!(shorten_message(&format!("a{}", "é".repeat(2000))).len(), MAX_MESSAGE_BYTES - 1);
     }
 
     proptest::proptest! {

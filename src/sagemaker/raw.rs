@@ -8,25 +8,28 @@ use serde_json::Value;
 use crate::error::{Error, Result};
 
 /// Reads a JSON object from `path`. `None` when the file does not exist.
-pub(super) fn object(path: &Path) -> Result<Option<serde_json::Map<String, Value>>> {
+pub(super) fn read_json_object(path: &Path) -> Result<Option<serde_json::Map<String, Value>>> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(cause) => return Err(Error::io("read", path, &cause)),
     };
-    parse(&bytes, path).map(Some)
+    parse_json_object(&bytes, path).map(Some)
 }
 
 /// The object in the bytes of the file at `path`.
-pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<serde_json::Map<String, Value>> {
+pub(super) fn parse_json_object(
+    bytes: &[u8],
+    path: &Path,
+) -> Result<serde_json::Map<String, Value>> {
     // Some editors begin a file with a byte order mark.
-    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    match serde_json::from_slice(text) {
+    let without_bom = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    match serde_json::from_slice(without_bom) {
         Ok(Value::Object(map)) => Ok(map),
         Ok(other) => Err(Error::input(format!(
             "{}: expected a JSON object like {{\"key\": \"value\"}}, found {}",
             path.display(),
-            kind(&other)
+            json_type(&other)
         ))),
         Err(cause) => Err(Error::input(format!("{}: not valid JSON: {cause}", path.display()))),
     }
@@ -34,11 +37,11 @@ pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<serde_json::Map<String,
 
 /// Every value as text: SageMaker sends strings, some tools quote them once more
 /// (`"\"fcn\""`), people at a laptop write numbers and booleans.
-pub(super) fn strings(map: serde_json::Map<String, Value>) -> BTreeMap<String, String> {
-    map.into_iter().map(|(key, value)| (key, text(&value))).collect()
+pub(super) fn stringify_values(map: serde_json::Map<String, Value>) -> BTreeMap<String, String> {
+    map.into_iter().map(|(key, value)| (key, value_to_text(&value))).collect()
 }
 
-fn text(value: &Value) -> String {
+fn value_to_text(value: &Value) -> String {
     match value {
         Value::String(inner) => {
             let trimmed = inner.trim();
@@ -52,7 +55,7 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn kind(value: &Value) -> &'static str {
+fn json_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -73,14 +76,14 @@ mod tests {
             [("\"fcn\"", "fcn"), (r#""\"fcn\"""#, "fcn"), ("true", "true"), ("1e-4", "0.0001")]
         {
             let value: Value = serde_json::from_str(value).unwrap();
-            assert_eq!(text(&value), expected);
+            assert_eq!(value_to_text(&value), expected);
         }
     }
 
     proptest::proptest! {
         #[test]
         fn any_string_stays_a_string(inner in ".*") {
-            text(&Value::String(inner));
+            value_to_text(&Value::String(inner));
         }
     }
 }

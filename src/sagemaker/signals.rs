@@ -11,19 +11,19 @@ use crate::error::{Error, Result};
 
 /// Whether someone asked this process to stop. SageMaker kills 120 s after it asked.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct StopSignal(Arc<AtomicBool>);
 
-impl Stop {
+impl StopSignal {
     /// Listens from now on. As the first process of a container, one without a listener would not
     /// even notice SIGTERM. A second Ctrl-C ends the process at once.
     pub fn listen() -> Result<Self> {
         let stop = Self::default();
-        let listen = || {
+        let register_handlers = || {
             flag::register_conditional_shutdown(SIGINT, 130, stop.0.clone())?;
             flag::register(SIGINT, stop.0.clone())?;
             flag::register(SIGTERM, stop.0.clone())
         };
-        listen().map_err(|cause: std::io::Error| {
+        register_handlers().map_err(|cause: std::io::Error| {
             Error::internal(format!("cannot listen to signals: {cause}"))
         })?;
         Ok(stop)

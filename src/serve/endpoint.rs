@@ -14,7 +14,7 @@ const UNLIMITED_PAYLOAD_MB: u32 = 1024;
 
 /// What stands between clients and this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Endpoint {
+pub enum EndpointKind {
     /// Requests and answers to 25 MB, 60 s.
     #[default]
     Realtime,
@@ -38,7 +38,7 @@ pub struct EndpointLimits {
     pub max_compute: Duration,
 }
 
-impl Endpoint {
+impl EndpointKind {
     /// Every kind.
     pub const ALL: [Self; 4] = [Self::Realtime, Self::Serverless, Self::Async, Self::Batch];
 
@@ -55,31 +55,31 @@ impl Endpoint {
     /// What it carries. `payload_mb` is `SAGEMAKER_MAX_PAYLOAD_IN_MB`, which a batch transform job may set; 0 there is
     /// "no limit".
     pub fn limits(self, payload_mb: Option<u32>) -> EndpointLimits {
-        let (body, reply, seconds) = match self {
+        let (body_mb, reply_mb, seconds) = match self {
             Self::Realtime => (25, 25, 60),
             Self::Serverless => (4, 4, 60),
             Self::Async => (1024, 1024, 3600),
             Self::Batch => match payload_mb {
                 Some(0) => (UNLIMITED_PAYLOAD_MB, UNLIMITED_PAYLOAD_MB, 600),
-                Some(set) => (set, 100, 600),
+                Some(limit_mb) => (limit_mb, 100, 600),
                 None => (100, 100, 600),
             },
         };
         EndpointLimits {
-            max_body_bytes: body as usize * MB,
-            max_reply_bytes: reply as usize * MB,
+            max_body_bytes: body_mb as usize * MB,
+            max_reply_bytes: reply_mb as usize * MB,
             max_compute: Duration::from_secs(seconds),
         }
     }
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for EndpointKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-impl FromStr for Endpoint {
+impl FromStr for EndpointKind {
     type Err = Error;
 
     /// The name in any case.
@@ -135,10 +135,10 @@ mod tests {
 
     #[test]
     fn every_kind_is_read_back_in_any_case_and_others_are_told_the_nearest() {
-        for kind in Endpoint::ALL {
-            assert_eq!(kind.to_string().to_uppercase().parse::<Endpoint>().unwrap(), kind);
+        for kind in EndpointKind::ALL {
+            assert_eq!(kind.to_string().to_uppercase().parse::<EndpointKind>().unwrap(), kind);
         }
-        let error = "real-time".parse::<Endpoint>().unwrap_err().to_string();
+        let error = "real-time".parse::<EndpointKind>().unwrap_err().to_string();
         assert!(error.contains("serverless") && error.contains("\"realtime\"?"), "{error}");
     }
 
@@ -157,15 +157,15 @@ mod tests {
 
     #[test]
     fn limits_are_those_of_the_service_and_a_jobs_payload_wins() {
-        let of = |kind: Endpoint, payload| {
+        let limits_mb = |kind: EndpointKind, payload| {
             let limits = kind.limits(payload);
             (limits.max_body_bytes / MB, limits.max_reply_bytes / MB, limits.max_compute.as_secs())
         };
-        assert_eq!(of(Endpoint::Realtime, None), (25, 25, 60));
-        assert_eq!(of(Endpoint::Serverless, Some(9)), (4, 4, 60));
-        assert_eq!(of(Endpoint::Async, None), (1024, 1024, 3600));
-        assert_eq!(of(Endpoint::Batch, None), (100, 100, 600));
-        assert_eq!(of(Endpoint::Batch, Some(6)), (6, 100, 600));
-        assert_eq!(of(Endpoint::Batch, Some(0)), (1024, 1024, 600));
+        assert_eq!(limits_mb(EndpointKind::Realtime, None), (25, 25, 60));
+        assert_eq!(limits_mb(EndpointKind::Serverless, Some(9)), (4, 4, 60));
+        assert_eq!(limits_mb(EndpointKind::Async, None), (1024, 1024, 3600));
+        assert_eq!(limits_mb(EndpointKind::Batch, None), (100, 100, 600));
+        assert_eq!(limits_mb(EndpointKind::Batch, Some(6)), (6, 100, 600));
+        assert_eq!(limits_mb(EndpointKind::Batch, Some(0)), (1024, 1024, 600));
     }
 }

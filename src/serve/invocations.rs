@@ -10,61 +10,68 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use tokio::task::spawn_blocking;
 
-use super::accept::Reply;
-use super::body::{self, Received};
-use super::input::{self, Content};
-use super::options::Options;
-use super::pipeline::{Done, Wanted};
-use super::queue::Budget;
-use super::reply::{ErrorType, Refusal};
-use super::server::Shared;
-use super::timing::Seen;
-use crate::inference::Ask;
+use super::accept::ResponseFormat;
+use super::body::{self, ReceivedBody};
+use super::input::{self, BodyKind};
+use super::options::RequestOptions;
+use super::pipeline::{EncodedResponse, InferenceParams};
+use super::queue::BodyPermit;
+use super::reply::{ApiError, ErrorType};
+use super::server::AppState;
+use super::timing::AccessInfo;
+use crate::inference::SegmentOptions;
 
 /// `POST /invocations`.
-pub(super) async fn invocations(State(server): State<Arc<Shared>>, request: Request) -> Response {
-    invoke(&server, None, request).await
+pub(super) async fn invocations(State(state): State<Arc<AppState>>, request: Request) -> Response {
+    run_invocation(&state, None, request).await
 }
 
 /// Answers about the request's images by the model of this name, or by the one that there is.
-pub(super) async fn invoke(server: &Arc<Shared>, name: Option<&str>, request: Request) -> Response {
+pub(super) async fn run_invocation(
+    state: &Arc<AppState>,
+    name: Option<&str>,
+    request: Request,
+) -> Response {
     let (head, mut body) = request.into_parts();
-    let mut seen = Seen { model: name.map(str::to_owned), ..Seen::default() };
+    let mut access_info = AccessInfo { model: name.map(str::to_owned), ..AccessInfo::default() };
     let outcome = async {
-        let (content, wanted) = server.wanted(name, &head.headers)?;
-        let most = server.settings.max_body_bytes;
-        body::check_declared(&body, most)?;
-        server.queue.check()?;
-        let (patience, count) = (server.settings.body_timeout, &mut seen.bytes_in);
-        let received = body::receive(&mut body, &server.queue, most, patience, count).await?;
-        let content_type = wanted.reply.content_type();
-        let Done { bytes, timing } = server.answer(content, wanted, received).await?;
-        let mut budget = server.queue.budget();
-        budget.grow(bytes.len())?;
-        Ok((content_type, Bytes::from_owner(Counted { bytes, _budget: budget }), timing))
+        let (content, params) = state.parse_head(name, &head.headers)?;
+        let max_bytes = state.settings.max_body_bytes;
+        body::check_declared_length(&body, max_bytes)?;
+        state.limiter.check_capacity()?;
+        let (time_limit, bytes_received) = (state.settings.body_timeout, &mut access_info.bytes_in);
+        let received =
+            body::receive_body(&mut body, &state.limiter, max_bytes, time_limit, bytes_received)
+                .await?;
+        let content_type = params.response_format.content_type();
+        let EncodedResponse { bytes, timing } =
+            state.answer_request(content, params, received).await?;
+        let mut permit = state.limiter.body_permit();
+        permit.grow(bytes.len())?;
+        Ok((content_type, Bytes::from_owner(CountedBytes { bytes, _permit: permit }), timing))
     };
     let mut response = match outcome.await {
         Ok((content_type, bytes, timing)) => {
-            seen.timing = Some(timing);
+            access_info.timing = Some(timing);
             ([(CONTENT_TYPE, content_type)], bytes).into_response()
         }
         Err(refusal) => {
-            discard(&head, body, seen.bytes_in);
-            Refusal::into_response(refusal)
+            discard_unread_body(&head, body, access_info.bytes_in);
+            ApiError::into_response(refusal)
         }
     };
-    response.extensions_mut().insert(seen);
+    response.extensions_mut().insert(access_info);
     response
 }
 
 /// The bytes of an answer, which count until the connection is done with them: a client that asks and never reads would
 /// else be given memory without end.
-struct Counted {
+struct CountedBytes {
     bytes: Vec<u8>,
-    _budget: Budget,
+    _permit: BodyPermit,
 }
 
-impl AsRef<[u8]> for Counted {
+impl AsRef<[u8]> for CountedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -72,48 +79,49 @@ impl AsRef<[u8]> for Counted {
 
 /// Takes the rest of a refused body off the line, unless the client sends it only after "100 Continue", which reading
 /// would call for.
-pub(super) fn discard(head: &Parts, body: Body, bytes_in: usize) {
+pub(super) fn discard_unread_body(head: &Parts, body: Body, bytes_in: usize) {
     if bytes_in > 0 || !head.headers.contains_key(EXPECT) {
-        body::discard(body);
+        body::discard_body(body);
     }
 }
 
-impl Shared {
+impl AppState {
     /// What the head asks for, if that can be had.
-    fn wanted(
+    fn parse_head(
         &self,
         name: Option<&str>,
         headers: &HeaderMap,
-    ) -> Result<(Content, Wanted), Refusal> {
+    ) -> Result<(BodyKind, InferenceParams), ApiError> {
         let model = self.model(name)?;
-        let options = Options::parse(headers)?;
-        let content = Content::of(headers)?;
-        let reply = Reply::negotiate(headers, content, &options)?;
-        let ask = Ask { view: options.view, detail: reply.detail() };
-        Ok((content, Wanted { model, reply, ask }))
+        let options = RequestOptions::parse(headers)?;
+        let content = BodyKind::from_headers(headers)?;
+        let response_format = ResponseFormat::negotiate(headers, content, &options)?;
+        let segment_options =
+            SegmentOptions { tta: options.tta, detail: response_format.output_detail() };
+        Ok((content, InferenceParams { model, response_format, options: segment_options }))
     }
 
-    async fn answer(
+    async fn answer_request(
         self: &Arc<Self>,
-        content: Content,
-        wanted: Wanted,
-        received: Received,
-    ) -> Result<Done, Refusal> {
-        let Received { bytes, budget } = received;
+        content: BodyKind,
+        params: InferenceParams,
+        received: ReceivedBody,
+    ) -> Result<EncodedResponse, ApiError> {
+        let ReceivedBody { bytes, permit } = received;
         let parsed = match content {
             // Nothing to be read before the decoder does.
-            Content::Image | Content::Npy => input::parse(content, bytes),
-            Content::Json | Content::JsonLines => {
-                let parsing = spawn_blocking(move || input::parse(content, bytes));
+            BodyKind::Image | BodyKind::Npy => input::parse_body(content, bytes),
+            BodyKind::Json | BodyKind::JsonLines => {
+                let parsing = spawn_blocking(move || input::parse_body(content, bytes));
                 parsing.await.unwrap_or_else(|_| {
-                    Err(Refusal::new(ErrorType::InvalidJson, "the body cannot be read as JSON"))
+                    Err(ApiError::new(ErrorType::InvalidJson, "the body cannot be read as JSON"))
                 })
             }
         };
         match parsed? {
-            input::Request::One(source) => self.answer_one(wanted, source, budget).await,
-            input::Request::Records(records, style) => {
-                self.answer_records(wanted, records, style, budget).await
+            input::RequestBody::Image(source) => self.answer_image(params, source, permit).await,
+            input::RequestBody::Records(records, style) => {
+                self.answer_records(params, records, style, permit).await
             }
         }
     }

@@ -21,15 +21,15 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 
-use super::log::{Level, say};
-use super::settings::Settings;
+use super::log::{Level, log_message};
+use super::settings::ServeSettings;
 
 /// After a failed accept, which means no more file descriptors: some connection will end.
-const BREATH: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// How long connections without a request are kept after the stop, at most: one that a client has just sent on its way
 /// shall be answered and not meet a closed door.
-const LINGER: Duration = Duration::from_millis(200);
+const IDLE_GRACE: Duration = Duration::from_millis(200);
 
 /// How long a client may send nothing of a head, and take nothing of an answer.
 #[derive(Clone, Copy)]
@@ -43,13 +43,13 @@ struct Timeouts {
 pub async fn serve_until(
     listener: TcpListener,
     app: Router,
-    settings: &Settings,
+    settings: &ServeSettings,
     stop: impl Future<Output = ()>,
 ) {
-    let stopping = Arc::new(AtomicBool::new(false));
-    let app = app.layer(from_fn_with_state(Arc::clone(&stopping), last_answers));
+    let is_stopping = Arc::new(AtomicBool::new(false));
+    let app = app.layer(from_fn_with_state(Arc::clone(&is_stopping), close_after_response));
     let timeouts = Timeouts { head: settings.head_timeout, reply: settings.reply_timeout };
-    let (close, closing) = watch::channel(());
+    let (close_sender, close_receiver) = watch::channel(());
     let mut connections = JoinSet::new();
     let mut stop = std::pin::pin!(stop);
     loop {
@@ -58,40 +58,42 @@ pub async fn serve_until(
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let (app, closing) = (app.clone(), closing.clone());
-                    connections.spawn(connection(stream, app, timeouts, closing));
+                    let (app, close_receiver) = (app.clone(), close_receiver.clone());
+                    connections.spawn(serve_connection(stream, app, timeouts, close_receiver));
                 }
                 Err(error) => {
-                    say(Level::Warning, format_args!("cannot accept a connection: {error}"));
-                    sleep(BREATH).await;
+                    log_message(Level::Warning, format_args!("cannot accept a connection: {error}"));
+                    sleep(ACCEPT_RETRY_DELAY).await;
                 }
             },
         }
     }
     // For a client that is connected, whether we have taken note of that or not is the same.
-    while let Some(stream) = waiting(&listener).await {
-        connections.spawn(connection(stream, app.clone(), timeouts, closing.clone()));
+    while let Some(stream) = accept_pending(&listener).await {
+        connections.spawn(serve_connection(stream, app.clone(), timeouts, close_receiver.clone()));
     }
-    drop((listener, closing, app));
-    stopping.store(true, Ordering::Relaxed);
+    drop((listener, close_receiver, app));
+    is_stopping.store(true, Ordering::Relaxed);
     let drained = async {
         // Those who are told that this was the last answer close by themselves.
-        let idle_ones = async { while connections.join_next().await.is_some() {} };
-        if timeout(LINGER, idle_ones).await.is_err() {
-            close.send_replace(());
+        let all_closed = async { while connections.join_next().await.is_some() {} };
+        if timeout(IDLE_GRACE, all_closed).await.is_err() {
+            close_sender.send_replace(());
             while connections.join_next().await.is_some() {}
         }
     };
     if timeout(settings.drain_timeout, drained).await.is_err() {
-        let (left, limit) = (connections.len(), settings.drain_timeout.as_secs_f64());
-        let problem = format!("{left} connections were still open after {limit} s and are cut off");
-        say(Level::Warning, problem);
+        let (open_count, limit_seconds) = (connections.len(), settings.drain_timeout.as_secs_f64());
+        let problem = format!(
+            "{open_count} connections were still open after {limit_seconds} s and are cut off"
+        );
+        log_message(Level::Warning, problem);
         connections.shutdown().await;
     }
 }
 
 /// A connection that has been made and waits to be accepted, if there is one now.
-async fn waiting(listener: &TcpListener) -> Option<TcpStream> {
+async fn accept_pending(listener: &TcpListener) -> Option<TcpStream> {
     poll_fn(|cx| match listener.poll_accept(cx) {
         Poll::Ready(Ok((stream, _))) => Poll::Ready(Some(stream)),
         Poll::Ready(Err(_)) | Poll::Pending => Poll::Ready(None),
@@ -100,13 +102,13 @@ async fn waiting(listener: &TcpListener) -> Option<TcpStream> {
 }
 
 /// Tells clients, once the server is stopping, that there will be no answer after this one.
-async fn last_answers(
-    State(stopping): State<Arc<AtomicBool>>,
+async fn close_after_response(
+    State(is_stopping): State<Arc<AtomicBool>>,
     request: Request,
     next: Next,
 ) -> Response {
     let mut response = next.run(request).await;
-    if stopping.load(Ordering::Relaxed) {
+    if is_stopping.load(Ordering::Relaxed) {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -118,11 +120,11 @@ async fn last_answers(
 /// end of its bytes for a hang-up and drops the request. That is the price of noticing clients who
 /// left, so that nothing is computed for them; hyper's `half_close` would answer the one and compute
 /// for the other, whom it cannot tell apart.
-async fn connection(
+async fn serve_connection(
     stream: TcpStream,
     app: Router,
     timeouts: Timeouts,
-    mut closing: watch::Receiver<()>,
+    mut close_receiver: watch::Receiver<()>,
 ) {
     // Answers are written whole; waiting for more to send only delays them.
     let _ = stream.set_nodelay(true);
@@ -138,7 +140,7 @@ async fn connection(
         biased;
         // How a connection ended is the client's affair; its requests are logged.
         _ = &mut connection => return,
-        _ = closing.changed() => connection.as_mut().graceful_shutdown(),
+        _ = close_receiver.changed() => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
 }

@@ -16,18 +16,18 @@ pub(super) enum Level {
 }
 
 /// Prints a message.
-pub(super) fn say(level: Level, message: impl Display) {
+pub(super) fn log_message(level: Level, message: impl Display) {
     #[derive(Serialize)]
-    struct Entry {
+    struct MessageEntry {
         time: String,
         level: Level,
         message: String,
     }
-    write(&Entry { time: now(), level, message: message.to_string() });
+    write_json_line(&MessageEntry { time: utc_timestamp(), level, message: message.to_string() });
 }
 
 /// Prints a line; a closed stderr is no reason to stop serving.
-pub(super) fn write(line: &impl Serialize) {
+pub(super) fn write_json_line(line: &impl Serialize) {
     // What is printed here always has keys that are strings.
     let Ok(mut text) = serde_json::to_string(line) else { return };
     text.push('\n');
@@ -36,7 +36,7 @@ pub(super) fn write(line: &impl Serialize) {
 }
 
 /// The time in UTC to milliseconds, as RFC 3339 writes it.
-pub(super) fn now() -> String {
+pub(super) fn utc_timestamp() -> String {
     let now = OffsetDateTime::now_utc();
     let to_milliseconds = now.replace_millisecond(now.millisecond()).unwrap_or(now);
     // Fails only for years of more than four digits.
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn the_time_is_utc_to_milliseconds() {
-        let text = now();
+        let text = utc_timestamp();
         assert!(text.starts_with("20") && text.ends_with('Z') && text.len() <= 24, "{text}");
     }
 }

@@ -36,11 +36,11 @@ mod server;
 mod settings;
 mod timing;
 
-pub use endpoint::{BatchStrategy, Endpoint, EndpointLimits};
-pub use input::{BoxFuture, Fetch};
+pub use endpoint::{BatchStrategy, EndpointKind, EndpointLimits};
+pub use input::{BoxFuture, ObjectFetcher};
 pub use listen::serve_until;
-pub use model::{Load, Loaded};
+pub use model::{LoadedModel, ModelLoader};
 pub use reply::ErrorType;
-pub use run::run;
-pub use server::{Server, Status};
-pub use settings::Settings;
+pub use run::run_server;
+pub use server::{Server, ServerStatus};
+pub use settings::ServeSettings;

@@ -4,30 +4,30 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::estimate::Estimate;
+use super::estimate::TimeEstimate;
 use crate::error::Result;
-use crate::inference::{About, Segment};
+use crate::inference::{ModelInfo, Segment};
 
 /// Makes networks of model folders. Called on threads that nobody's answer waits for.
-pub trait Load: Send + Sync {
+pub trait ModelLoader: Send + Sync {
     /// About how many bytes of memory the model in `folder` will hold, told quickly, before it is loaded.
-    fn bytes(&self, folder: &Path) -> Result<u64>;
+    fn estimate_bytes(&self, folder: &Path) -> Result<u64>;
 
     /// Loads the model in `folder`.
-    fn load(&self, folder: &Path) -> Result<Loaded>;
+    fn load(&self, folder: &Path) -> Result<LoadedModel>;
 }
 
 /// A model that was loaded.
-pub struct Loaded {
+pub struct LoadedModel {
     /// The network.
     pub engine: Box<dyn Segment>,
     /// The bytes of memory that it holds.
-    pub bytes: u64,
+    pub memory_bytes: u64,
 }
 
-impl std::fmt::Debug for Loaded {
+impl std::fmt::Debug for LoadedModel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Loaded").field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("Loaded").field("bytes", &self.memory_bytes).finish_non_exhaustive()
     }
 }
 
@@ -41,45 +41,45 @@ pub(super) struct Model {
     /// The folder, as it was named by who had it loaded.
     pub(super) url: String,
     /// Bytes of memory.
-    pub(super) bytes: u64,
-    pub(super) about: About,
-    pub(super) estimate: Estimate,
+    pub(super) memory_bytes: u64,
+    pub(super) info: ModelInfo,
+    pub(super) time_estimate: TimeEstimate,
     /// Images that are being decoded for it now.
-    arriving: AtomicUsize,
+    images_expected: AtomicUsize,
 }
 
 impl Model {
-    pub(super) fn new(name: &str, url: &str, loaded: &Loaded) -> Arc<Self> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
+    pub(super) fn new(name: &str, url: &str, loaded: &LoadedModel) -> Arc<Self> {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         Arc::new(Self {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             name: name.to_owned(),
             url: url.to_owned(),
-            bytes: loaded.bytes,
-            about: loaded.engine.about().clone(),
-            estimate: Estimate::default(),
-            arriving: AtomicUsize::new(0),
+            memory_bytes: loaded.memory_bytes,
+            info: loaded.engine.info().clone(),
+            time_estimate: TimeEstimate::default(),
+            images_expected: AtomicUsize::new(0),
         })
     }
 
     /// Notes that an image is on its way, until what is returned is dropped.
-    pub(super) fn expect_one(self: &Arc<Self>) -> Arriving {
-        self.arriving.fetch_add(1, Ordering::Relaxed);
-        Arriving(Arc::clone(self))
+    pub(super) fn expect_image(self: &Arc<Self>) -> ExpectedImage {
+        self.images_expected.fetch_add(1, Ordering::Relaxed);
+        ExpectedImage(Arc::clone(self))
     }
 
     /// Whether images are on their way, for which a batch may wait.
-    pub(super) fn expects_more(&self) -> bool {
-        self.arriving.load(Ordering::Relaxed) > 0
+    pub(super) fn expects_images(&self) -> bool {
+        self.images_expected.load(Ordering::Relaxed) > 0
     }
 }
 
 /// An image on its way to the compute thread.
 #[derive(Debug)]
-pub(super) struct Arriving(Arc<Model>);
+pub(super) struct ExpectedImage(Arc<Model>);
 
-impl Drop for Arriving {
+impl Drop for ExpectedImage {
     fn drop(&mut self) {
-        self.0.arriving.fetch_sub(1, Ordering::Relaxed);
+        self.0.images_expected.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -8,50 +8,54 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, oneshot};
 
-use super::engine::{Compute, contained};
+use super::engine::{ComputeThread, catch_panic};
 use super::memory;
-use super::model::{Load, Model};
-use super::reply::{ErrorType, Refusal};
-use super::settings::Settings;
+use super::model::{Model, ModelLoader};
+use super::reply::{ApiError, ErrorType};
+use super::settings::ServeSettings;
 use crate::error::{Error, Result};
 
 /// Models that are being loaded at a time; more would only share the disk.
-const LOADS: usize = 2;
+const MAX_CONCURRENT_LOADS: usize = 2;
 
 /// The models of a server.
-pub(super) struct Models {
-    loader: Arc<dyn Load>,
-    compute: Arc<Compute>,
-    budget: u64,
-    held: Mutex<Held>,
-    loads: Semaphore,
+pub(super) struct ModelRegistry {
+    loader: Arc<dyn ModelLoader>,
+    compute_thread: Arc<ComputeThread>,
+    budget_bytes: u64,
+    state: Mutex<RegistryState>,
+    load_permits: Semaphore,
 }
 
 /// Models by name, and the bytes that they hold or will.
 #[derive(Default)]
-struct Held {
-    models: BTreeMap<String, Slot>,
-    bytes: u64,
+struct RegistryState {
+    models: BTreeMap<String, ModelState>,
+    reserved_bytes: u64,
 }
 
 #[derive(Clone)]
-enum Slot {
+enum ModelState {
     Loading,
     Ready(Arc<Model>),
     Unloading,
 }
 
 /// A page of the list, and the name that the next one follows if there is one.
-pub(super) type Page = (Vec<Arc<Model>>, Option<String>);
+pub(super) type ModelPage = (Vec<Arc<Model>>, Option<String>);
 
-impl Models {
-    pub(super) fn new(settings: &Settings, loader: Arc<dyn Load>, compute: Arc<Compute>) -> Self {
+impl ModelRegistry {
+    pub(super) fn new(
+        settings: &ServeSettings,
+        loader: Arc<dyn ModelLoader>,
+        compute_thread: Arc<ComputeThread>,
+    ) -> Self {
         Self {
             loader,
-            compute,
-            budget: settings.models_bytes.unwrap_or_else(memory::for_models),
-            held: Mutex::default(),
-            loads: Semaphore::new(LOADS),
+            compute_thread,
+            budget_bytes: settings.models_bytes.unwrap_or_else(memory::default_models_bytes),
+            state: Mutex::default(),
+            load_permits: Semaphore::new(MAX_CONCURRENT_LOADS),
         }
     }
 
@@ -61,150 +65,173 @@ impl Models {
         self: &Arc<Self>,
         name: &str,
         url: &str,
-    ) -> Result<Arc<Model>, Refusal> {
-        let claim = self.claim(name)?;
+    ) -> Result<Arc<Model>, ApiError> {
+        let reservation = self.reserve_name(name)?;
         let (models, url) = (Arc::clone(self), url.to_owned());
-        let loading = tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             // Fails only on a closed semaphore, and nobody closes it.
-            let _turn = models.loads.acquire().await;
-            let (tell, told) = oneshot::channel();
-            let work = move || {
+            let _permit = models.load_permits.acquire().await;
+            let (result_sender, result_receiver) = oneshot::channel();
+            let run_load = move || {
                 // Nobody who listens: the server is ending.
-                let _ = tell.send(claim.fulfil(&url));
+                let _ = result_sender.send(reservation.load_within_budget(&url));
             };
-            let thread = std::thread::Builder::new().name("load".into()).spawn(work);
-            thread.map_err(|cause| failed(&format!("cannot start a thread: {cause}")))?;
-            told.await.unwrap_or_else(|_| Err(failed("the thread that loads it ended")))
+            let thread = std::thread::Builder::new().name("load".into()).spawn(run_load);
+            thread
+                .map_err(|cause| unavailable_error(&format!("cannot start a thread: {cause}")))?;
+            result_receiver
+                .await
+                .unwrap_or_else(|_| Err(unavailable_error("the thread that loads it ended")))
         });
-        loading.await.unwrap_or_else(|_| Err(failed("the server is ending")))
+        task.await.unwrap_or_else(|_| Err(unavailable_error("the server is ending")))
     }
 
     /// Loads a model on this thread, which must not be one of the HTTP runtime.
-    pub(super) fn load_here(self: &Arc<Self>, name: &str, folder: &Path) -> Result<Arc<Model>> {
-        let text = folder.display().to_string();
-        let claim = self.claim(name).map_err(|_| Error::internal("loaded twice"))?;
-        claim.load(&text, folder, u64::MAX).map_err(|problem| match problem {
-            Problem::Loader(error) => error,
-            Problem::NoRoom { .. } => Error::internal("a budget that has no end was spent"),
+    pub(super) fn load_blocking(self: &Arc<Self>, name: &str, folder: &Path) -> Result<Arc<Model>> {
+        let url = folder.display().to_string();
+        let reservation = self.reserve_name(name).map_err(|_| Error::internal("loaded twice"))?;
+        reservation.load(&url, folder, u64::MAX).map_err(|load_error| match load_error {
+            LoadError::Loader(error) => error,
+            LoadError::BudgetExceeded { .. } => {
+                Error::internal("a budget that has no end was spent")
+            }
         })
     }
 
     /// The model of this name, once it is loaded.
-    pub(super) fn get(&self, name: &str) -> Result<Arc<Model>, Refusal> {
-        match self.held().models.get(name) {
-            Some(Slot::Ready(model)) => Ok(Arc::clone(model)),
-            Some(Slot::Loading) => Err(not_found(name, "is still being loaded")),
-            Some(Slot::Unloading) => Err(not_found(name, "is being unloaded")),
-            None => Err(not_found(name, "is not loaded; load it with POST /models")),
+    pub(super) fn get(&self, name: &str) -> Result<Arc<Model>, ApiError> {
+        match self.lock_state().models.get(name) {
+            Some(ModelState::Ready(model)) => Ok(Arc::clone(model)),
+            Some(ModelState::Loading) => Err(model_not_found_error(name, "is still being loaded")),
+            Some(ModelState::Unloading) => Err(model_not_found_error(name, "is being unloaded")),
+            None => Err(model_not_found_error(name, "is not loaded; load it with POST /models")),
         }
     }
 
     /// Lets a model go; completes when its memory is free. Images that were accepted for it are answered first.
-    pub(super) async fn unload(self: &Arc<Self>, name: &str) -> Result<Arc<Model>, Refusal> {
+    pub(super) async fn unload(self: &Arc<Self>, name: &str) -> Result<Arc<Model>, ApiError> {
         let model = self.get(name)?;
         if !self.mark_unloading(&model) {
-            return Err(not_found(name, "is being unloaded"));
+            return Err(model_not_found_error(name, "is being unloaded"));
         }
-        let (models, gone) = (Arc::clone(self), Arc::clone(&model));
+        let (models, removed) = (Arc::clone(self), Arc::clone(&model));
         // On its own, so that it is done also when the client leaves.
-        let unloading = tokio::spawn(async move {
-            models.compute.retire(gone.id).await;
-            models.release(&gone.name, gone.bytes);
+        let task = tokio::spawn(async move {
+            models.compute_thread.remove_model(removed.id).await;
+            models.release(&removed.name, removed.memory_bytes);
         });
-        unloading.await.map_err(|_| failed("the server is ending"))?;
+        task.await.map_err(|_| unavailable_error("the server is ending"))?;
         Ok(model)
     }
 
     /// Up to `most` loaded models in the order of their names, from the first one after `after` on.
-    pub(super) fn list(&self, after: Option<&str>, most: usize) -> Page {
-        let held = self.held();
+    pub(super) fn list(&self, after: Option<&str>, max_count: usize) -> ModelPage {
+        let state = self.lock_state();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let mut ready =
-            held.models.range::<str, _>((from, Bound::Unbounded)).filter_map(|(_, slot)| {
-                if let Slot::Ready(model) = slot { Some(Arc::clone(model)) } else { None }
-            });
-        let page: Vec<_> = ready.by_ref().take(most).collect();
-        let next = ready.next().and(page.last()).map(|model| model.name.clone());
+        let mut ready_models = state.models.range::<str, _>((from, Bound::Unbounded)).filter_map(
+            |(_, model_state)| {
+                if let ModelState::Ready(model) = model_state {
+                    Some(Arc::clone(model))
+                } else {
+                    None
+                }
+            },
+        );
+        let page: Vec<_> = ready_models.by_ref().take(max_count).collect();
+        let next = ready_models.next().and(page.last()).map(|model| model.name.clone());
         (page, next)
     }
 
     /// How many models are loaded, and the bytes that all hold, those that are being loaded or unloaded included.
     pub(super) fn totals(&self) -> (usize, u64) {
-        let held = self.held();
-        let ready = held.models.values().filter(|slot| matches!(slot, Slot::Ready(_))).count();
-        (ready, held.bytes)
+        let state = self.lock_state();
+        let ready = state
+            .models
+            .values()
+            .filter(|model_state| matches!(model_state, ModelState::Ready(_)))
+            .count();
+        (ready, state.reserved_bytes)
     }
 
     /// Takes a name, so that nobody else loads a model under it.
-    fn claim(self: &Arc<Self>, name: &str) -> Result<Claim, Refusal> {
-        match self.held().models.entry(name.to_owned()) {
-            Place::Vacant(place) => place.insert(Slot::Loading),
-            Place::Occupied(place) => {
-                let state = match place.get() {
-                    Slot::Loading => "is being loaded already",
-                    Slot::Ready(_) => "is loaded already",
-                    Slot::Unloading => "is still being unloaded",
+    fn reserve_name(self: &Arc<Self>, name: &str) -> Result<Reservation, ApiError> {
+        match self.lock_state().models.entry(name.to_owned()) {
+            Place::Vacant(entry) => entry.insert(ModelState::Loading),
+            Place::Occupied(entry) => {
+                let description = match entry.get() {
+                    ModelState::Loading => "is being loaded already",
+                    ModelState::Ready(_) => "is loaded already",
+                    ModelState::Unloading => "is still being unloaded",
                 };
-                return Err(Refusal::new(
+                return Err(ApiError::new(
                     ErrorType::ModelExists,
-                    format!("the model {name:?} {state}; use another name, or DELETE it first"),
+                    format!(
+                        "the model {name:?} {description}; use another name, or DELETE it first"
+                    ),
                 ));
             }
         };
-        Ok(Claim { models: Arc::clone(self), name: name.to_owned(), bytes: 0, done: false })
+        Ok(Reservation {
+            models: Arc::clone(self),
+            name: name.to_owned(),
+            bytes: 0,
+            is_loaded: false,
+        })
     }
 
     /// Whether it was there to be unloaded.
     fn mark_unloading(&self, model: &Model) -> bool {
-        let mut held = self.held();
-        let slot = held.models.get_mut(&model.name);
-        let found = slot.filter(|slot| matches!(slot, Slot::Ready(there) if there.id == model.id));
-        found.is_some_and(|slot| {
-            *slot = Slot::Unloading;
+        let mut state = self.lock_state();
+        let model_state = state.models.get_mut(&model.name);
+        let found = model_state.filter(
+            |model_state| matches!(model_state, ModelState::Ready(loaded) if loaded.id == model.id),
+        );
+        found.is_some_and(|model_state| {
+            *model_state = ModelState::Unloading;
             true
         })
     }
 
     fn release(&self, name: &str, bytes: u64) {
-        let mut held = self.held();
-        held.models.remove(name);
-        held.bytes = held.bytes.saturating_sub(bytes);
+        let mut state = self.lock_state();
+        state.models.remove(name);
+        state.reserved_bytes = state.reserved_bytes.saturating_sub(bytes);
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn lock_state(&self) -> MutexGuard<'_, RegistryState> {
         // Every change under this lock is whole.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A name, and the memory that the model of this name will hold. Given back unless a model comes of it.
-struct Claim {
-    models: Arc<Models>,
+struct Reservation {
+    models: Arc<ModelRegistry>,
     name: String,
     bytes: u64,
-    done: bool,
+    is_loaded: bool,
 }
 
 /// Why no model came of it.
-enum Problem {
+enum LoadError {
     Loader(Error),
-    NoRoom { needs: u64, free: u64, budget: u64 },
+    BudgetExceeded { needs: u64, free: u64, budget: u64 },
 }
 
-impl Claim {
+impl Reservation {
     /// As [`Self::load`], within the budget, with the refusal that tells why not.
-    fn fulfil(self, url: &str) -> Result<Arc<Model>, Refusal> {
-        let budget = self.models.budget;
+    fn load_within_budget(self, url: &str) -> Result<Arc<Model>, ApiError> {
+        let budget = self.models.budget_bytes;
         let name = self.name.clone();
-        self.load(url, Path::new(url), budget).map_err(|problem| match problem {
-            Problem::Loader(error) if error.is_out_of_memory() => {
-                Refusal::new(ErrorType::InsufficientMemory, error.to_string())
+        self.load(url, Path::new(url), budget).map_err(|load_error| match load_error {
+            LoadError::Loader(error) if error.is_out_of_memory() => {
+                ApiError::new(ErrorType::InsufficientMemory, error.to_string())
             }
-            Problem::Loader(error) => Refusal::new(
+            LoadError::Loader(error) => ApiError::new(
                 ErrorType::InvalidModel,
                 format!("the model {name:?} cannot be loaded from {url:?}: {error}"),
             ),
-            Problem::NoRoom { needs, free, budget } => Refusal::new(
+            LoadError::BudgetExceeded { needs, free, budget } => ApiError::new(
                 ErrorType::InsufficientMemory,
                 format!(
                     "the model {name:?} needs {needs} bytes, and {free} of the {budget} bytes for models are left; \
@@ -216,47 +243,50 @@ impl Claim {
 
     /// Loads and hands over. What the loader told before is reserved while it loads, and what it tells afterwards is
     /// held.
-    fn load(mut self, url: &str, folder: &Path, budget: u64) -> Result<Arc<Model>, Problem> {
+    fn load(mut self, url: &str, folder: &Path, budget: u64) -> Result<Arc<Model>, LoadError> {
         let loader = Arc::clone(&self.models.loader);
-        let bytes = contained("looking at the model", || loader.bytes(folder));
-        self.reserve(bytes.map_err(Problem::Loader)?, budget)?;
-        let loaded = contained("loading the model", || loader.load(folder));
-        let loaded = loaded.map_err(Problem::Loader)?;
-        self.reserve(loaded.bytes, budget)?;
+        let estimated_bytes = catch_panic("looking at the model", || loader.estimate_bytes(folder));
+        self.reserve(estimated_bytes.map_err(LoadError::Loader)?, budget)?;
+        let loaded = catch_panic("loading the model", || loader.load(folder));
+        let loaded = loaded.map_err(LoadError::Loader)?;
+        self.reserve(loaded.memory_bytes, budget)?;
         let model = Model::new(&self.name, url, &loaded);
-        self.models.compute.adopt(&model, loaded.engine).map_err(Problem::Loader)?;
-        self.done = true;
-        self.models.held().models.insert(self.name.clone(), Slot::Ready(Arc::clone(&model)));
+        self.models.compute_thread.add_model(&model, loaded.engine).map_err(LoadError::Loader)?;
+        self.is_loaded = true;
+        self.models
+            .lock_state()
+            .models
+            .insert(self.name.clone(), ModelState::Ready(Arc::clone(&model)));
         Ok(model)
     }
 
     /// Changes what is reserved to `bytes`.
-    fn reserve(&mut self, bytes: u64, budget: u64) -> Result<(), Problem> {
-        let mut held = self.models.held();
-        let others = held.bytes.saturating_sub(self.bytes);
-        let all = others.saturating_add(bytes);
-        if all > budget {
-            let free = budget.saturating_sub(others);
-            return Err(Problem::NoRoom { needs: bytes, free, budget });
+    fn reserve(&mut self, bytes: u64, budget: u64) -> Result<(), LoadError> {
+        let mut state = self.models.lock_state();
+        let other_bytes = state.reserved_bytes.saturating_sub(self.bytes);
+        let total_bytes = other_bytes.saturating_add(bytes);
+        if total_bytes > budget {
+            let free = budget.saturating_sub(other_bytes);
+            return Err(LoadError::BudgetExceeded { needs: bytes, free, budget });
         }
-        held.bytes = all;
+        state.reserved_bytes = total_bytes;
         self.bytes = bytes;
         Ok(())
     }
 }
 
-impl Drop for Claim {
+impl Drop for Reservation {
     fn drop(&mut self) {
-        if !self.done {
+        if !self.is_loaded {
             self.models.release(&self.name, self.bytes);
         }
     }
 }
 
-fn not_found(name: &str, state: &str) -> Refusal {
-    Refusal::new(ErrorType::ModelNotFound, format!("the model {name:?} {state}"))
+fn model_not_found_error(name: &str, state: &str) -> ApiError {
+    ApiError::new(ErrorType::ModelNotFound, format!("the model {name:?} {state}"))
 }
 
-fn failed(why: &str) -> Refusal {
-    Refusal::new(ErrorType::ModelUnavailable, why)
+fn unavailable_error(reason: &str) -> ApiError {
+    ApiError::new(ErrorType::ModelUnavailable, reason)
 }

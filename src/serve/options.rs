@@ -19,23 +19,23 @@ use std::str::FromStr;
 
 use axum::http::HeaderMap;
 
-use super::reply::{ErrorType, Refusal};
-use crate::inference::{MAX_SCALES, SCALES, View};
+use super::reply::{ApiError, ErrorType};
+use crate::inference::{MAX_TTA_SCALES, TTA_SCALE_RANGE, TestTimeAugmentation};
 
 /// The header.
 pub(super) const CUSTOM_ATTRIBUTES: &str = "x-amzn-sagemaker-custom-attributes";
 /// Characters that it may have.
-const LONGEST: usize = 1024;
+const MAX_HEADER_CHARS: usize = 1024;
 /// The largest tolerance, in pixels.
-const MOST_TOLERANCE: f64 = 100.0;
+const MAX_TOLERANCE_PX: f64 = 100.0;
 
 /// What is asked of one answer.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Options {
+pub(super) struct RequestOptions {
     /// How the image is looked at.
-    pub(super) view: View,
+    pub(super) tta: TestTimeAugmentation,
     /// What an answer in JSON tells.
-    pub(super) json: JsonOptions,
+    pub(super) json_options: JsonOptions,
 }
 
 /// What an answer in JSON tells of each class beside its area.
@@ -44,9 +44,9 @@ pub(super) struct Options {
 pub(super) struct JsonOptions {
     pub(super) polygons: bool,
     /// Pixels.
-    pub(super) tolerance: f64,
+    pub(super) tolerance_px: f64,
     /// Pixels.
-    pub(super) min_area: u64,
+    pub(super) min_area_px: u64,
     pub(super) coco_rle: bool,
     pub(super) brush_rle: bool,
     pub(super) background: bool,
@@ -56,8 +56,8 @@ impl Default for JsonOptions {
     fn default() -> Self {
         Self {
             polygons: true,
-            tolerance: 1.0,
-            min_area: 0,
+            tolerance_px: 1.0,
+            min_area_px: 0,
             coco_rle: true,
             brush_rle: false,
             background: false,
@@ -65,16 +65,17 @@ impl Default for JsonOptions {
     }
 }
 
-impl Options {
+impl RequestOptions {
     /// Reads the header; the refusal names all that is wrong.
-    pub(super) fn parse(headers: &HeaderMap) -> Result<Self, Refusal> {
+    pub(super) fn parse(headers: &HeaderMap) -> Result<Self, ApiError> {
         let mut options = Self::default();
         let mut problems = Vec::new();
-        let mut seen: Vec<String> = Vec::new();
+        let mut seen_keys: Vec<String> = Vec::new();
         for value in headers.get_all(CUSTOM_ATTRIBUTES) {
             let length = value.len();
-            if length > LONGEST {
-                problems.push(format!("it has {length} characters; allowed: up to {LONGEST}"));
+            if length > MAX_HEADER_CHARS {
+                problems
+                    .push(format!("it has {length} characters; allowed: up to {MAX_HEADER_CHARS}"));
                 continue;
             }
             let Ok(text) = value.to_str() else {
@@ -84,16 +85,16 @@ impl Options {
             for part in text.split([',', ';']) {
                 let (key, value) = part.split_once('=').unwrap_or((part, ""));
                 let key = key.trim().to_ascii_lowercase();
-                match options.set(&key, value.trim()) {
+                match options.set_option(&key, value.trim()) {
                     None => {}
-                    Some(_) if seen.contains(&key) => {
+                    Some(_) if seen_keys.contains(&key) => {
                         problems.push(format!("{key} is given twice"));
                     }
-                    Some(Ok(())) => seen.push(key),
+                    Some(Ok(())) => seen_keys.push(key),
                     Some(Err(allowed)) => {
-                        let found = short(value.trim());
+                        let found = quote_truncated(value.trim());
                         problems.push(format!("{key} is {found}; allowed: {allowed}"));
-                        seen.push(key);
+                        seen_keys.push(key);
                     }
                 }
             }
@@ -102,37 +103,37 @@ impl Options {
             return Ok(options);
         }
         let problems = problems.join("; and ");
-        Err(Refusal::new(
+        Err(ApiError::new(
             ErrorType::InvalidOption,
             format!("X-Amzn-SageMaker-Custom-Attributes cannot be used: {problems}"),
         ))
     }
 
     /// Takes one pair; none if the key is not ours, else an error that says what is allowed.
-    fn set(&mut self, key: &str, value: &str) -> Option<Result<(), String>> {
-        let Self { view, json } = self;
+    fn set_option(&mut self, key: &str, value: &str) -> Option<Result<(), String>> {
+        let Self { tta: view, json_options: json } = self;
         Some(match key {
-            "tile" => switch(value, &mut view.tile),
-            "flip" => switch(value, &mut view.flip),
-            "scales" => scales(value, &mut view.scales),
-            "polygons" => switch(value, &mut json.polygons),
-            "background" => switch(value, &mut json.background),
-            "tolerance" => number(value, &mut json.tolerance, |tolerance| {
-                (0.0..=MOST_TOLERANCE).contains(tolerance)
+            "tile" => parse_bool(value, &mut view.tile),
+            "flip" => parse_bool(value, &mut view.flip),
+            "scales" => parse_scales(value, &mut view.scales),
+            "polygons" => parse_bool(value, &mut json.polygons),
+            "background" => parse_bool(value, &mut json.background),
+            "tolerance" => parse_number(value, &mut json.tolerance_px, |tolerance| {
+                (0.0..=MAX_TOLERANCE_PX).contains(tolerance)
             })
-            .map_err(|()| format!("pixels from 0 to {MOST_TOLERANCE}")),
-            "min_area" => number(value, &mut json.min_area, |_| true)
+            .map_err(|()| format!("pixels from 0 to {MAX_TOLERANCE_PX}")),
+            "min_area" => parse_number(value, &mut json.min_area_px, |_| true)
                 .map_err(|()| "a whole number of pixels".to_owned()),
             "rle" => {
-                let kinds = match value.to_ascii_lowercase().as_str() {
+                let coco_and_brush = match value.to_ascii_lowercase().as_str() {
                     "coco" => Some((true, false)),
                     "label-studio" => Some((false, true)),
                     "both" => Some((true, true)),
                     "none" => Some((false, false)),
                     _ => None,
                 };
-                kinds
-                    .map(|kinds| (json.coco_rle, json.brush_rle) = kinds)
+                coco_and_brush
+                    .map(|coco_and_brush| (json.coco_rle, json.brush_rle) = coco_and_brush)
                     .ok_or_else(|| "coco, label-studio, both, none".to_owned())
             }
             _ => return None,
@@ -140,8 +141,8 @@ impl Options {
     }
 }
 
-fn switch(value: &str, target: &mut bool) -> Result<(), String> {
-    *target = match value.to_ascii_lowercase().as_str() {
+fn parse_bool(value: &str, option: &mut bool) -> Result<(), String> {
+    *option = match value.to_ascii_lowercase().as_str() {
         "true" => true,
         "false" => false,
         _ => return Err("true, false".to_owned()),
@@ -149,33 +150,33 @@ fn switch(value: &str, target: &mut bool) -> Result<(), String> {
     Ok(())
 }
 
-fn number<T: FromStr>(
+fn parse_number<T: FromStr>(
     value: &str,
-    target: &mut T,
+    option: &mut T,
     is_allowed: impl FnOnce(&T) -> bool,
 ) -> Result<(), ()> {
-    *target = value.parse().ok().filter(is_allowed).ok_or(())?;
+    *option = value.parse().ok().filter(is_allowed).ok_or(())?;
     Ok(())
 }
 
-fn scales(value: &str, target: &mut Vec<f32>) -> Result<(), String> {
+fn parse_scales(value: &str, option: &mut Vec<f32>) -> Result<(), String> {
     let scales = value.split(':').map(|scale| scale.trim().parse().ok());
     let scales: Option<Vec<f32>> =
-        scales.map(|scale| scale.filter(|s| SCALES.contains(s))).collect();
-    *target = scales.filter(|scales| scales.len() <= MAX_SCALES).ok_or_else(|| {
+        scales.map(|scale| scale.filter(|s| TTA_SCALE_RANGE.contains(s))).collect();
+    *option = scales.filter(|scales| scales.len() <= MAX_TTA_SCALES).ok_or_else(|| {
         format!(
-            "1 to {MAX_SCALES} numbers from {} to {} with colons between, as 0.75:1:1.25",
-            SCALES.start(),
-            SCALES.end()
+            "1 to {MAX_TTA_SCALES} numbers from {} to {} with colons between, as 0.75:1:1.25",
+            TTA_SCALE_RANGE.start(),
+            TTA_SCALE_RANGE.end()
         )
     })?;
     Ok(())
 }
 
 /// What the client sent, short enough for a message.
-pub(super) fn short(text: &str) -> String {
-    const MOST: usize = 100;
-    let start: String = text.chars().take(MOST).collect();
+pub(super) fn quote_truncated(text: &str) -> String {
+    const MAX_CHARS: usize = 100;
+    let start: String = text.chars().take(MAX_CHARS).collect();
     if start.len() < text.len() { format!("{start:?}...") } else { format!("{start:?}") }
 }
 
@@ -186,13 +187,13 @@ mod tests {
 
     use super::*;
 
-    fn parse(value: &str) -> Result<Options, Refusal> {
+    fn parse(value: &str) -> Result<RequestOptions, ApiError> {
         let mut headers = HeaderMap::new();
         headers.insert(CUSTOM_ATTRIBUTES, HeaderValue::from_str(value).unwrap());
-        Options::parse(&headers)
+        RequestOptions::parse(&headers)
     }
 
-    fn refused(value: &str) -> String {
+    fn error_message(value: &str) -> String {
         let refusal = parse(value).unwrap_err();
         assert_eq!(refusal.error_type(), ErrorType::InvalidOption);
         refusal.to_json()["error"].as_str().unwrap().to_owned()
@@ -200,33 +201,34 @@ mod tests {
 
     #[test]
     fn every_option_is_read_and_the_clients_own_keys_are_ignored() {
-        assert_eq!(Options::parse(&HeaderMap::new()).unwrap(), Options::default());
+        assert_eq!(RequestOptions::parse(&HeaderMap::new()).unwrap(), RequestOptions::default());
         for own in ["", "trace=7c1,user", "c000b4f9-df62-4c85-a0bf-7c525f9104a4", ";;, ,", "a=b=c"]
         {
-            assert_eq!(parse(own).unwrap(), Options::default(), "{own}");
+            assert_eq!(parse(own).unwrap(), RequestOptions::default(), "{own}");
         }
         let options = parse("trace=1; Tile=TRUE,flip=true;scales=0.75:1:1.25").unwrap();
-        let view = View { tile: true, flip: true, scales: vec![0.75, 1.0, 1.25] };
-        assert_eq!(options.view, view);
+        let view = TestTimeAugmentation { tile: true, flip: true, scales: vec![0.75, 1.0, 1.25] };
+        assert_eq!(options.tta, view);
         let json = parse("polygons=false,tolerance=2.5,min_area=40,rle=both,background=true");
         assert_eq!(
-            json.unwrap().json,
+            json.unwrap().json_options,
             JsonOptions {
                 polygons: false,
-                tolerance: 2.5,
-                min_area: 40,
+                tolerance_px: 2.5,
+                min_area_px: 40,
                 coco_rle: true,
                 brush_rle: true,
                 background: true
             }
         );
-        assert!(!parse("rle=none").unwrap().json.coco_rle);
-        assert!(parse("rle=Label-Studio").unwrap().json.brush_rle);
+        assert!(!parse("rle=none").unwrap().json_options.coco_rle);
+        assert!(parse("rle=Label-Studio").unwrap().json_options.brush_rle);
     }
 
     #[test]
     fn all_problems_are_named_with_what_is_allowed() {
-        let words = refused("tile=maybe, scales=0.1:1, tolerance=-1, rle=png, min_area=2.5, flip");
+        let words =
+            error_message("tile=maybe, scales=0.1:1, tolerance=-1, rle=png, min_area=2.5, flip");
         for part in [
             "tile is \"maybe\"; allowed: true, false",
             "scales is \"0.1:1\"; allowed: 1 to 5 numbers from 0.25 to 4",
@@ -239,13 +241,13 @@ mod tests {
         }
         for bad in ["scales=1:1:1:1:1:1", "scales=", "scales=nan", "tolerance=nan", "tolerance=inf"]
         {
-            refused(bad);
+            error_message(bad);
         }
-        assert!(refused("flip=true,flip=false").contains("flip is given twice"));
-        assert!(refused(&"a".repeat(1025)).contains("1025 characters; allowed: up to 1024"));
+        assert!(error_message("flip=true,flip=false").contains("flip is given twice"));
+        assert!(error_message(&"a".repeat(1025)).contains("1025 characters; allowed: up to 1024"));
         let mut headers = HeaderMap::new();
         headers.insert(CUSTOM_ATTRIBUTES, HeaderValue::from_bytes(b"tile=\xe9").unwrap());
-        assert!(Options::parse(&headers).is_err());
+        assert!(RequestOptions::parse(&headers).is_err());
     }
 
     proptest! {
@@ -260,9 +262,9 @@ mod tests {
         ) {
             let text: Vec<_> = pairs.iter().map(|(key, value)| format!("{key}={value}")).collect();
             if let Ok(options) = parse(&text.join(",")) {
-                prop_assert!(options.view.scales.len() <= MAX_SCALES);
-                prop_assert!(options.view.scales.iter().all(|scale| SCALES.contains(scale)));
-                prop_assert!((0.0..=MOST_TOLERANCE).contains(&options.json.tolerance));
+                prop_assert!(options.tta.scales.len() <= MAX_TTA_SCALES);
+                prop_assert!(options.tta.scales.iter().all(|scale| TTA_SCALE_RANGE.contains(scale)));
+                prop_assert!((0.0..=MAX_TOLERANCE_PX).contains(&options.json_options.tolerance_px));
             }
         }
     }

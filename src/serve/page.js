@@ -2,7 +2,7 @@
 const at = (id) => document.getElementById(id);
 const canvas = at("canvas"), multiModel = document.documentElement.dataset.mode === "multi-model";
 const MOST_SHOWN = 4096; // Pixels of the longer side on the canvas; larger images are drawn on a smaller copy.
-const COLOURS = { decode: "#3f8f6b", queue: "#c78f1e", model: "#3a76d6", encode: "#8d5fc4", other: "#8a8f99" };
+const COLORS = { decode: "#3f8f6b", queue: "#c78f1e", model: "#3a76d6", encode: "#8d5fc4", other: "#8a8f99" };
 let file = null, asked = null, shown = null; // The image; the request on its way; what is on the canvas.
 
 // ---- asking -------------------------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ function show(result) {
       for (let x = 0; x < w; x++) small[i++] = ids[row + Math.floor((x + .5) * width / w)];
     }
   }
-  const classes = new Map(answer.classes.map((c) => [c.id, { ...c, rgb: rgb(c.colour) }]));
+  const classes = new Map(answer.classes.map((c) => [c.id, { ...c, rgb: rgb(c.color) }]));
   shown?.picture?.close();
   shown = { ...result, classes, small, edges: edgesOf(small, w, h), w, h, mask: new ImageData(w, h), hidden: new Set(), point: null };
   canvas.width = w;
@@ -148,7 +148,7 @@ function show(result) {
   draw();
 }
 
-/// Where a neighbour has another class, as far off as an outline must be thick to be seen.
+/// Where a neighbor has another class, as far off as an outline must be thick to be seen.
 function edgesOf(ids, w, h) {
   const edges = new Uint8Array(w * h), thick = Math.max(1, Math.floor(Math.max(w, h) / 400));
   for (let y = 0, i = 0; y < h; y++) {
@@ -179,9 +179,9 @@ function draw() {
   }
   const inside = Math.round(255 * cover), border = Math.round(255 * outline), data = mask.data;
   for (let i = 0, p = 0; i < small.length; i++, p += 4) {
-    const colour = paint[small[i]];
-    if (colour) {
-      data[p] = colour[0]; data[p + 1] = colour[1]; data[p + 2] = colour[2];
+    const color = paint[small[i]];
+    if (color) {
+      data[p] = color[0]; data[p + 1] = color[1]; data[p + 2] = color[2];
       data[p + 3] = edges[i] ? border : inside;
     } else {
       data[p + 3] = 0;
@@ -218,7 +218,7 @@ function fit() {
 }
 
 /// Of "#rrggbb".
-const rgb = (colour) => [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
+const rgb = (color) => [1, 3, 5].map((i) => parseInt(color.slice(i, i + 2), 16));
 const percent = (share) => share > 0 && share < .0005 ? "< 0.1 %" : `${(100 * share).toFixed(1)} %`;
 const ms = (time) => time >= 9999.5 ? `${(time / 1000).toFixed(1)} s` : `${time.toFixed(time < 99.95 ? 1 : 0)} ms`;
 
@@ -228,9 +228,9 @@ function make(name, text, settings = {}) {
   return element;
 }
 
-function swatch(colour) {
+function swatch(color) {
   const square = make("span", null, { className: "swatch" });
-  square.style.background = colour;
+  square.style.background = color;
   return square;
 }
 
@@ -243,7 +243,7 @@ function legend() {
       draw();
     });
     row.dataset.id = c.id;
-    label.append(box, swatch(c.colour), make("span", c.name));
+    label.append(box, swatch(c.color), make("span", c.name));
     head.append(label);
     row.append(head, make("td", percent(c.share)), make("td", c.confidence === null ? "–" : percent(c.confidence)));
     return row;
@@ -261,12 +261,12 @@ function times() {
   at("bar").replaceChildren(...[...stages].map(([name, time]) => {
     const part = make("span", null);
     part.style.flexGrow = time;
-    part.style.background = COLOURS[name] ?? COLOURS.other;
+    part.style.background = COLORS[name] ?? COLORS.other;
     return part;
   }));
-  const line = (name, time, colour) => [colour ? swatch(colour) : make("span", null), make("dt", name), make("dd", ms(time))];
+  const line = (name, time, color) => [color ? swatch(color) : make("span", null), make("dt", name), make("dd", ms(time))];
   const words = { other: "the rest" };
-  at("times").replaceChildren(...[...stages].flatMap(([name, time]) => line(words[name] ?? name, time, COLOURS[name] ?? COLOURS.other)),
+  at("times").replaceChildren(...[...stages].flatMap(([name, time]) => line(words[name] ?? name, time, COLORS[name] ?? COLORS.other)),
     ...(total ? line("server in all", total) : []), ...line("from here and back", shown.trip));
 }
 
@@ -281,7 +281,7 @@ function pointAt(point) {
   at("under").textContent = c ? `${c.name} at ${point.x}, ${point.y}` : "Point at the mask to see which class is there.";
   at("tip").hidden = !c;
   if (c) {
-    at("tip").replaceChildren(swatch(c.colour), make("span", ` ${c.name}`));
+    at("tip").replaceChildren(swatch(c.color), make("span", ` ${c.name}`));
     if (point.keys) at("said").textContent = at("under").textContent;
   }
   mark();
@@ -324,7 +324,7 @@ function save(blob, ending) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-/// A PNG of class ids with the classes' colours as its palette: as the server makes it for `Accept: image/png`.
+/// A PNG of class ids with the classes' colors as its palette: as the server makes it for `Accept: image/png`.
 async function maskPng({ answer: { width, height }, classes, ids }) {
   const rows = new Uint8Array((width + 1) * height);
   for (let y = 0; y < height; y++) rows.set(ids.subarray(y * width, (y + 1) * width), y * (width + 1) + 1);

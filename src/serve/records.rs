@@ -9,157 +9,170 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
-use super::input::{Record, RecordsStyle, Source};
-use super::output::records::Answer;
-use super::pipeline::{Done, Wanted, too_much_work};
-use super::queue::{Budget, overloaded};
-use super::reply::{ErrorType, Refusal};
-use super::server::{Shared, gone};
+use super::input::{ImageSource, InputRecord, RecordsStyle};
+use super::output::records::RecordAnswer;
+use super::pipeline::{EncodedResponse, InferenceParams, too_much_work_error};
+use super::queue::{BodyPermit, overloaded_error};
+use super::reply::{ApiError, ErrorType};
+use super::server::{AppState, thread_ended_error};
 use super::timing::Timing;
 
 /// Why a record has no answer.
-enum Trouble {
+enum RecordError {
     /// Told in the record's place.
-    Record(Refusal),
+    Record(ApiError),
     /// Ends the request.
-    Request(Refusal),
+    Request(ApiError),
 }
 
 /// An answer or a refusal, and where it belongs.
-type Placed = (usize, Result<Done, Trouble>);
+type IndexedResult = (usize, Result<EncodedResponse, RecordError>);
 
-impl Shared {
+impl AppState {
     /// The answers about all images of a request, in their order. `budget` counts the bytes of all.
     pub(super) async fn answer_records(
         self: &Arc<Self>,
-        wanted: Wanted,
-        records: Vec<Record>,
+        params: InferenceParams,
+        records: Vec<InputRecord>,
         style: RecordsStyle,
-        budget: Budget,
-    ) -> Result<Done, Refusal> {
-        wanted.reply.check(style)?;
-        if style == RecordsStyle::Lone {
-            return self.answer_lone(wanted, records, budget).await;
+        body_permit: BodyPermit,
+    ) -> Result<EncodedResponse, ApiError> {
+        params.response_format.check_records_style(style)?;
+        if style == RecordsStyle::Single {
+            return self.answer_single_record(params, records, body_permit).await;
         }
-        let reply = wanted.reply.clone();
-        let mut place = self.queue.enter(wanted.model.estimate.usual())?;
+        let response_format = params.response_format.clone();
+        let mut permit = self.limiter.acquire(params.model.time_estimate.average())?;
         // Each image is counted for itself.
-        place.computed();
-        let (wanted, promised) = (Arc::new(wanted), Arc::new(AtomicU64::new(0)));
-        let mut answers = Answers::new(&records);
-        let mut waiting = records.into_iter().map(|record| record.source).enumerate();
+        permit.release_compute_time();
+        let (params, promised_micros) = (Arc::new(params), Arc::new(AtomicU64::new(0)));
+        let mut answers = RecordAnswers::new(&records);
+        let mut sources = records.into_iter().map(|record| record.source).enumerate();
         // Aborts what is under way when it is dropped, which the client's leaving does.
-        let mut under_way = JoinSet::new();
+        let mut tasks = JoinSet::new();
         loop {
-            while under_way.len() < self.settings.max_batch.max(self.settings.decoders) {
-                let Some((at, source)) = waiting.next() else { break };
+            while tasks.len() < self.settings.max_batch.max(self.settings.decoders) {
+                let Some((index, source)) = sources.next() else { break };
                 match source {
-                    Err(refusal) => answers.put(at, Err(refusal)),
+                    Err(refusal) => answers.put(index, Err(refusal)),
                     Ok(source) => {
-                        let (server, wanted) = (Arc::clone(self), Arc::clone(&wanted));
-                        let promised = Arc::clone(&promised);
-                        under_way.spawn(async move {
-                            (at, server.answer_record(wanted, source, &promised).await)
+                        let (state, params) = (Arc::clone(self), Arc::clone(&params));
+                        let promised_micros = Arc::clone(&promised_micros);
+                        tasks.spawn(async move {
+                            (index, state.answer_record(params, source, &promised_micros).await)
                         });
                     }
                 }
             }
-            let Some(ended) = under_way.join_next().await else { break };
-            let (at, answer): Placed = ended.map_err(|_| gone())?;
+            let Some(ended) = tasks.join_next().await else { break };
+            let (index, answer): IndexedResult = ended.map_err(|_| thread_ended_error())?;
             match answer {
-                Ok(done) => answers.put(at, Ok(done)),
-                Err(Trouble::Record(refusal)) => answers.put(at, Err(refusal)),
-                Err(Trouble::Request(refusal)) => return Err(refusal),
+                Ok(done) => answers.put(index, Ok(done)),
+                Err(RecordError::Record(refusal)) => answers.put(index, Err(refusal)),
+                Err(RecordError::Request(refusal)) => return Err(refusal),
             }
-            self.check_reply(answers.bytes as u64)?;
+            self.check_response_size(answers.total_bytes as u64)?;
         }
-        drop((budget, place));
-        let bytes = reply.join(style, answers.slots)?;
-        self.check_reply(bytes.len() as u64)?;
-        Ok(Done { bytes, timing: answers.timing })
+        drop((body_permit, permit));
+        let bytes = response_format.join_records(style, answers.entries)?;
+        self.check_response_size(bytes.len() as u64)?;
+        Ok(EncodedResponse { bytes, timing: answers.timing })
     }
 
     /// One image in JSON is answered as one that comes as it is: at once, or refused at once.
-    async fn answer_lone(
+    async fn answer_single_record(
         self: &Arc<Self>,
-        wanted: Wanted,
-        records: Vec<Record>,
-        budget: Budget,
-    ) -> Result<Done, Refusal> {
-        let nothing = || Refusal::new(ErrorType::EmptyBody, "the body holds no record; send one");
-        let Record { source, id } = records.into_iter().next().ok_or_else(nothing)?;
-        let reply = wanted.reply.clone();
-        let Done { bytes, timing } = self.answer_one(wanted, source?, budget).await?;
-        let bytes = reply.join(RecordsStyle::Lone, vec![(id, Ok(bytes))])?;
-        Ok(Done { bytes, timing })
+        params: InferenceParams,
+        records: Vec<InputRecord>,
+        body_permit: BodyPermit,
+    ) -> Result<EncodedResponse, ApiError> {
+        let no_record_error =
+            || ApiError::new(ErrorType::EmptyBody, "the body holds no record; send one");
+        let InputRecord { source, id } = records.into_iter().next().ok_or_else(no_record_error)?;
+        let response_format = params.response_format.clone();
+        let EncodedResponse { bytes, timing } =
+            self.answer_image(params, source?, body_permit).await?;
+        let bytes = response_format.join_records(RecordsStyle::Single, vec![(id, Ok(bytes))])?;
+        Ok(EncodedResponse { bytes, timing })
     }
 
     /// `promised` is how long, in microseconds, the images before take together.
     async fn answer_record(
         self: &Arc<Self>,
-        wanted: Arc<Wanted>,
-        source: Source,
-        promised: &AtomicU64,
-    ) -> Result<Done, Trouble> {
-        let mut budget = self.queue.budget();
-        let source = self.fetched(source, &mut budget).await.map_err(Trouble::Record)?;
-        let begun = Instant::now();
+        params: Arc<InferenceParams>,
+        source: ImageSource,
+        promised_micros: &AtomicU64,
+    ) -> Result<EncodedResponse, RecordError> {
+        let mut body_permit = self.limiter.body_permit();
+        let source =
+            self.fetch_reference(source, &mut body_permit).await.map_err(RecordError::Record)?;
+        let started = Instant::now();
         // So that few images wait for room as pixels, whatever number of requests they are of.
-        let patience = self.queue.patience().await.map_err(Trouble::Request)?;
-        let on_its_way = wanted.model.expect_one();
-        let turn = self.queue.decoder().await.map_err(Trouble::Request)?;
-        let queue = begun.elapsed();
-        let server = Arc::clone(self);
+        let wait_permit = self.limiter.wait_permit().await.map_err(RecordError::Request)?;
+        let expected_image = params.model.expect_image();
+        let decoder_permit = self.limiter.decoder_permit().await.map_err(RecordError::Request)?;
+        let queue = started.elapsed();
+        let state = Arc::clone(self);
         let decoding = spawn_blocking(move || {
             let mut timing = Timing { queue, ..Timing::default() };
-            let image = server.decode(source, &mut timing)?;
-            drop((budget, turn, on_its_way));
+            let image = state.decode(source, &mut timing)?;
+            drop((body_permit, decoder_permit, expected_image));
             Ok((image, timing))
         });
-        let decoded = decoding.await.map_err(|_| Trouble::Request(gone()))?;
-        let (image, mut timing) = decoded.map_err(Trouble::Record)?;
-        let cost = self.weigh(&wanted, &image).map_err(Trouble::Record)?;
-        let micros = u64::try_from(cost.time.as_micros()).unwrap_or(u64::MAX);
-        let all = promised.fetch_add(micros, Ordering::Relaxed).saturating_add(micros);
-        let (all, most) = (Duration::from_micros(all), self.settings.max_compute);
-        if all > most && wanted.model.estimate.is_sure() {
-            return Err(Trouble::Request(too_much_work(all, most)));
+        let decoded = decoding.await.map_err(|_| RecordError::Request(thread_ended_error()))?;
+        let (image, mut timing) = decoded.map_err(RecordError::Record)?;
+        let cost = self.estimate_cost(&params, &image).map_err(RecordError::Record)?;
+        let cost_micros = u64::try_from(cost.compute_time.as_micros()).unwrap_or(u64::MAX);
+        let total_micros =
+            promised_micros.fetch_add(cost_micros, Ordering::Relaxed).saturating_add(cost_micros);
+        let (total, max_compute) = (Duration::from_micros(total_micros), self.settings.max_compute);
+        if total > max_compute && params.model.time_estimate.is_from_requests() {
+            return Err(RecordError::Request(too_much_work_error(total, max_compute)));
         }
-        let mut ticket = self.queue.enter_within();
-        let begun = Instant::now();
+        let mut permit = self.limiter.acquire_for_record();
+        let started = Instant::now();
         // Others may keep the queue full for ever; a request that cannot be done in its time is told so.
-        let room = timeout(most, ticket.admit_patiently(cost.time, cost.pixels));
-        let room = room.await.unwrap_or_else(|_| Err(overloaded("seconds of computing")));
-        room.map_err(Trouble::Request)?;
-        timing.queue += begun.elapsed();
-        drop(patience);
-        let (tell, told) = oneshot::channel();
-        self.hand_over(wanted, image, cost, ticket, timing, tell, Handle::current());
-        let answer = told.await.map_err(|_| Trouble::Request(gone()))?;
+        let admission =
+            timeout(max_compute, permit.wait_and_admit(cost.compute_time, cost.image_bytes));
+        let admission =
+            admission.await.unwrap_or_else(|_| Err(overloaded_error("seconds of computing")));
+        admission.map_err(RecordError::Request)?;
+        timing.queue += started.elapsed();
+        drop(wait_permit);
+        let (result_sender, result_receiver) = oneshot::channel();
+        self.send_job(params, image, cost, permit, timing, result_sender, Handle::current());
+        let answer =
+            result_receiver.await.map_err(|_| RecordError::Request(thread_ended_error()))?;
         answer.map_err(|refusal| match refusal.error_type() {
-            ErrorType::ModelNotFound | ErrorType::InsufficientMemory => Trouble::Request(refusal),
-            _ => Trouble::Record(refusal),
+            ErrorType::ModelNotFound | ErrorType::InsufficientMemory => {
+                RecordError::Request(refusal)
+            }
+            _ => RecordError::Record(refusal),
         })
     }
 }
 
 /// Answers in the places of their records.
-struct Answers {
-    slots: Vec<Answer>,
+struct RecordAnswers {
+    entries: Vec<RecordAnswer>,
     timing: Timing,
-    bytes: usize,
+    total_bytes: usize,
 }
 
-impl Answers {
-    fn new(records: &[Record]) -> Self {
-        let slot = |record: &Record| (record.id.clone(), Ok(Vec::new()));
-        Self { slots: records.iter().map(slot).collect(), timing: Timing::default(), bytes: 0 }
+impl RecordAnswers {
+    fn new(records: &[InputRecord]) -> Self {
+        let empty_answer = |record: &InputRecord| (record.id.clone(), Ok(Vec::new()));
+        Self {
+            entries: records.iter().map(empty_answer).collect(),
+            timing: Timing::default(),
+            total_bytes: 0,
+        }
     }
 
-    fn put(&mut self, at: usize, answer: Result<Done, Refusal>) {
-        self.slots[at].1 = answer.map(|done| {
+    fn put(&mut self, index: usize, answer: Result<EncodedResponse, ApiError>) {
+        self.entries[index].1 = answer.map(|done| {
             self.timing.add(&done.timing);
-            self.bytes += done.bytes.len() + 1;
+            self.total_bytes += done.bytes.len() + 1;
             done.bytes
         });
     }

@@ -101,26 +101,26 @@ impl fmt::Display for ErrorType {
 
 /// Why a request got no mask.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(super) struct ApiError {
     error_type: ErrorType,
-    error: String,
-    retry_after: Option<u64>,
+    message: String,
+    retry_after_seconds: Option<u64>,
 }
 
-impl Refusal {
+impl ApiError {
     /// `error` says what is wrong, what is allowed, and the fix.
-    pub(super) fn new(error_type: ErrorType, error: impl Into<String>) -> Self {
-        let retry_after = match error_type {
+    pub(super) fn new(error_type: ErrorType, message: impl Into<String>) -> Self {
+        let retry_after_seconds = match error_type {
             ErrorType::Overloaded => Some(1),
             ErrorType::ModelLoading => Some(5),
             _ => None,
         };
-        Self { error_type, error: error.into(), retry_after }
+        Self { error_type, message: message.into(), retry_after_seconds }
     }
 
     /// The same refusal, to be tried again after so long: whole seconds, at least one.
-    pub(super) fn after(mut self, wait: Duration) -> Self {
-        self.retry_after = Some(wait.as_millis().div_ceil(1000).clamp(1, 3600) as u64);
+    pub(super) fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after_seconds = Some(wait.as_millis().div_ceil(1000).clamp(1, 3600) as u64);
         self
     }
 
@@ -130,18 +130,18 @@ impl Refusal {
 
     /// What the body says.
     pub(super) fn to_json(&self) -> serde_json::Value {
-        serde_json::json!({ "error": self.error, "error_type": self.error_type })
+        serde_json::json!({ "error": self.message, "error_type": self.error_type })
     }
 }
 
 /// The error's name also stands in the extensions, for the log and the metrics.
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         let body = self.to_json().to_string();
-        let mut response = (self.error_type.status(), json, body).into_response();
+        let mut response = (self.error_type.status(), content_type, body).into_response();
         let headers = response.headers_mut();
-        if let Some(seconds) = self.retry_after {
+        if let Some(seconds) = self.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
         if self.error_type == ErrorType::BodyTimeout {
@@ -154,7 +154,7 @@ impl IntoResponse for Refusal {
 }
 
 /// An answer in JSON.
-pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
+pub(super) fn json_response(status: StatusCode, value: &impl Serialize) -> Response {
     let content_type = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     // What is answered here always has keys that are strings.
     (status, content_type, serde_json::to_string(value).unwrap_or_default()).into_response()

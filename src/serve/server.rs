@@ -7,19 +7,19 @@ use axum::Router;
 use tokio::sync::watch;
 
 use super::app;
-use super::engine::Compute;
-use super::input::Fetch;
+use super::engine::ComputeThread;
+use super::input::ObjectFetcher;
 use super::metrics::Metrics;
-use super::model::{Load, Model};
-use super::models::Models;
-use super::queue::Queue;
-use super::reply::{ErrorType, Refusal};
-use super::settings::Settings;
+use super::model::{Model, ModelLoader};
+use super::models::ModelRegistry;
+use super::queue::Limiter;
+use super::reply::{ApiError, ErrorType};
+use super::settings::ServeSettings;
 use crate::error::{Error, Result};
 
 /// Where the one model of a server stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Status {
+pub enum ServerStatus {
     /// It is being loaded.
     Loading,
     /// Images are answered.
@@ -27,30 +27,30 @@ pub enum Status {
     /// It could not be loaded.
     Failed(Error),
     /// The thread that computes has ended.
-    Gone,
+    Stopped,
 }
 
 /// A server without a socket.
 #[derive(Clone)]
 pub struct Server {
-    shared: Arc<Shared>,
+    state: Arc<AppState>,
 }
 
 /// What every request sees.
-pub(super) struct Shared {
-    pub(super) settings: Settings,
-    pub(super) queue: Arc<Queue>,
-    pub(super) compute: Arc<Compute>,
-    pub(super) models: Arc<Models>,
+pub(super) struct AppState {
+    pub(super) settings: ServeSettings,
+    pub(super) limiter: Arc<Limiter>,
+    pub(super) compute_thread: Arc<ComputeThread>,
+    pub(super) models: Arc<ModelRegistry>,
     pub(super) metrics: Metrics,
     /// Who fetches images that requests name, if that is allowed.
-    pub(super) fetch: Option<Arc<dyn Fetch>>,
+    pub(super) fetcher: Option<Arc<dyn ObjectFetcher>>,
     /// Of a server with one model.
-    single: Option<watch::Receiver<Single>>,
+    single_model: Option<watch::Receiver<ModelStatus>>,
 }
 
 #[derive(Debug, Clone)]
-enum Single {
+enum ModelStatus {
     Loading,
     Ready(Arc<Model>),
     Failed(Error),
@@ -59,51 +59,52 @@ enum Single {
 impl Server {
     /// Starts the compute thread, and loading of the model unless models come by `/models`; returns at once.
     pub fn start(
-        settings: &Settings,
-        loader: Arc<dyn Load>,
-        fetch: Option<Arc<dyn Fetch>>,
+        settings: &ServeSettings,
+        loader: Arc<dyn ModelLoader>,
+        fetcher: Option<Arc<dyn ObjectFetcher>>,
     ) -> Result<Self> {
-        settings.check()?;
-        let compute = Arc::new(Compute::start(settings)?);
-        let models = Arc::new(Models::new(settings, loader, Arc::clone(&compute)));
-        let single = if settings.multi_model { None } else { Some(load(settings, &models)?) };
-        let shared = Shared {
+        settings.validate()?;
+        let compute_thread = Arc::new(ComputeThread::start(settings)?);
+        let models = Arc::new(ModelRegistry::new(settings, loader, Arc::clone(&compute_thread)));
+        let single_model =
+            if settings.multi_model { None } else { Some(spawn_load_thread(settings, &models)?) };
+        let shared = AppState {
             settings: settings.clone(),
-            queue: Queue::new(settings),
-            compute,
+            limiter: Limiter::new(settings),
+            compute_thread,
             models,
             metrics: Metrics::default(),
-            fetch,
-            single,
+            fetcher,
+            single_model,
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { state: Arc::new(shared) })
     }
 
     /// The routes; needs no socket, only tokio.
-    pub fn app(&self) -> Router {
-        app::app(&self.shared)
+    pub fn router(&self) -> Router {
+        app::build_router(&self.state)
     }
 
     /// Where the model stands now; a server of many models is always ready. Never waits.
-    pub fn status(&self) -> Status {
-        let shared = &self.shared;
-        if !shared.compute.is_alive() {
-            return Status::Gone;
+    pub fn status(&self) -> ServerStatus {
+        let state = &self.state;
+        if !state.compute_thread.is_alive() {
+            return ServerStatus::Stopped;
         }
-        match shared.single.as_ref().map(|single| single.borrow().clone()) {
-            None | Some(Single::Ready(_)) => Status::Ready,
-            Some(Single::Loading) => Status::Loading,
-            Some(Single::Failed(error)) => Status::Failed(error),
+        match state.single_model.as_ref().map(|status| status.borrow().clone()) {
+            None | Some(ModelStatus::Ready(_)) => ServerStatus::Ready,
+            Some(ModelStatus::Loading) => ServerStatus::Loading,
+            Some(ModelStatus::Failed(error)) => ServerStatus::Failed(error),
         }
     }
 
     /// Waits until the model is loaded.
     pub async fn ready(&self) -> Result<()> {
-        let Some(single) = &self.shared.single else { return Ok(()) };
-        let mut single = single.clone();
-        let settled = single.wait_for(|single| !matches!(single, Single::Loading)).await;
+        let Some(status) = &self.state.single_model else { return Ok(()) };
+        let mut status = status.clone();
+        let settled = status.wait_for(|status| !matches!(status, ModelStatus::Loading)).await;
         match settled.as_deref() {
-            Ok(Single::Failed(error)) => Err(error.clone()),
+            Ok(ModelStatus::Failed(error)) => Err(error.clone()),
             Ok(_) => Ok(()),
             Err(_) => Err(Error::internal("the thread that loads the model ended")),
         }
@@ -111,39 +112,41 @@ impl Server {
 
     /// Lets go of everything and waits, not for ever, until the compute thread has ended, so that a process does not end
     /// under a thread that is still taking libtorch down.
-    pub(super) async fn ended(self, patience: Duration) {
-        let loading = self.status() == Status::Loading;
-        let mut end = self.shared.compute.end();
+    pub(super) async fn shutdown(self, max_wait: Duration) {
+        let is_loading = self.status() == ServerStatus::Loading;
+        let mut thread_ended = self.state.compute_thread.ended_receiver();
         drop(self);
-        if !loading {
+        if !is_loading {
             // Either way the process goes on to its end.
-            let _ = tokio::time::timeout(patience, end.wait_for(|ended| *ended)).await;
+            let _ = tokio::time::timeout(max_wait, thread_ended.wait_for(|ended| *ended)).await;
         }
     }
 }
 
-impl Shared {
+impl AppState {
     /// The model of this name; without a name the one that there is.
-    pub(super) fn model(&self, name: Option<&str>) -> Result<Arc<Model>, Refusal> {
-        if !self.compute.is_alive() {
-            return Err(gone());
+    pub(super) fn model(&self, name: Option<&str>) -> Result<Arc<Model>, ApiError> {
+        if !self.compute_thread.is_alive() {
+            return Err(thread_ended_error());
         }
-        match (&self.single, name) {
-            (Some(single), None) => match &*single.borrow() {
-                Single::Ready(model) => Ok(Arc::clone(model)),
-                Single::Loading => Err(Refusal::new(ErrorType::ModelLoading, "loading the model")),
-                Single::Failed(error) => Err(Refusal::new(
+        match (&self.single_model, name) {
+            (Some(status), None) => match &*status.borrow() {
+                ModelStatus::Ready(model) => Ok(Arc::clone(model)),
+                ModelStatus::Loading => {
+                    Err(ApiError::new(ErrorType::ModelLoading, "loading the model"))
+                }
+                ModelStatus::Failed(error) => Err(ApiError::new(
                     ErrorType::ModelUnavailable,
                     format!("the model could not be loaded: {error}"),
                 )),
             },
             (None, Some(name)) => self.models.get(name),
-            (Some(_), Some(_)) => Err(Refusal::new(
+            (Some(_), Some(_)) => Err(ApiError::new(
                 ErrorType::NotFound,
                 "this server has one model; ask it with POST /invocations, or start it with \
                  SAGEMAKER_MULTI_MODEL=true",
             )),
-            (None, None) => Err(Refusal::new(
+            (None, None) => Err(ApiError::new(
                 ErrorType::NotFound,
                 "this server has models by name (SAGEMAKER_MULTI_MODEL=true); ask one with POST /models/NAME/invoke",
             )),
@@ -151,30 +154,33 @@ impl Shared {
     }
 
     /// Refuses unless images can be answered, or models loaded.
-    pub(super) fn check_health(&self) -> Result<(), Refusal> {
-        if self.settings.multi_model && self.compute.is_alive() {
+    pub(super) fn check_health(&self) -> Result<(), ApiError> {
+        if self.settings.multi_model && self.compute_thread.is_alive() {
             return Ok(());
         }
         self.model(None).map(drop)
     }
 }
 
-fn load(settings: &Settings, models: &Arc<Models>) -> Result<watch::Receiver<Single>> {
-    let (tell, told) = watch::channel(Single::Loading);
-    let (models, folder) = (Arc::clone(models), settings.model.clone());
+fn spawn_load_thread(
+    settings: &ServeSettings,
+    models: &Arc<ModelRegistry>,
+) -> Result<watch::Receiver<ModelStatus>> {
+    let (status_sender, status_receiver) = watch::channel(ModelStatus::Loading);
+    let (models, folder) = (Arc::clone(models), settings.model_dir.clone());
     std::thread::Builder::new()
         .name("load".into())
         .spawn(move || {
-            let loaded = models.load_here("", &folder);
+            let loaded = models.load_blocking("", &folder);
             drop(models);
-            tell.send_replace(loaded.map_or_else(Single::Failed, Single::Ready));
+            status_sender.send_replace(loaded.map_or_else(ModelStatus::Failed, ModelStatus::Ready));
         })
         .map_err(|cause| Error::internal(format!("cannot start a thread: {cause}")))?;
-    Ok(told)
+    Ok(status_receiver)
 }
 
-pub(super) fn gone() -> Refusal {
-    Refusal::new(
+pub(super) fn thread_ended_error() -> ApiError {
+    ApiError::new(
         ErrorType::ModelUnavailable,
         "the engine's thread has ended; restart the container and see its log for the reason",
     )

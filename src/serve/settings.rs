@@ -4,13 +4,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::endpoint::{BatchStrategy, Endpoint};
+use super::endpoint::{BatchStrategy, EndpointKind};
 use crate::error::{Problems, Result};
 
 /// Bodies together hold [`Settings::bodies_bytes`]: by default this many of the largest ...
-const BODIES_HELD: usize = 4;
+const BODIES_IN_MEMORY: usize = 4;
 /// ... but at least and, where one body is not larger, at most so much.
-const BODIES: (usize, usize) = (256 << 20, 2 << 30);
+const BODIES_BYTES_RANGE: (usize, usize) = (256 << 20, 2 << 30);
 
 /// How the server listens, what it accepts, and how much it takes on at once.
 ///
@@ -19,13 +19,13 @@ const BODIES: (usize, usize) = (256 << 20, 2 << 30);
 /// model, are computed or encoded hold at most `pixels_bytes` of RGB, or are one. Whatever would go beyond is answered
 /// 503 at once. What the network itself needs for a batch comes on top; [`Settings::batch_time`] bounds it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
+pub struct ServeSettings {
     /// The address to listen on; `0.0.0.0` is every interface, as SageMaker needs.
     pub host: IpAddr,
     /// The port to listen on; 0 lets the system choose.
     pub port: u16,
     /// The folder of the one model; not looked at when `multi_model`.
-    pub model: PathBuf,
+    pub model_dir: PathBuf,
     /// Whether models come and go by `/models`, and none is there at the start.
     pub multi_model: bool,
     /// What all models may hold in memory together, in bytes; without, a share of the memory that the container has.
@@ -74,22 +74,22 @@ pub struct Settings {
     pub drain_timeout: Duration,
 }
 
-impl Default for Settings {
+impl Default for ServeSettings {
     fn default() -> Self {
-        Self::of(Endpoint::default(), None)
+        Self::for_endpoint(EndpointKind::default(), None)
     }
 }
 
-impl Settings {
+impl ServeSettings {
     /// The defaults of a kind of endpoint; `payload_mb` as for [`Endpoint::limits`].
-    pub fn of(endpoint: Endpoint, payload_mb: Option<u32>) -> Self {
+    pub fn for_endpoint(endpoint: EndpointKind, payload_mb: Option<u32>) -> Self {
         let limits = endpoint.limits(payload_mb);
         // All cores can decode; at least two, so that one image decodes while the model works.
         let decoders = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         Self {
             host: Ipv4Addr::UNSPECIFIED.into(),
             port: 8080,
-            model: PathBuf::from("/opt/ml/model"),
+            model_dir: PathBuf::from("/opt/ml/model"),
             multi_model: false,
             models_bytes: None,
             max_body_bytes: limits.max_body_bytes,
@@ -98,7 +98,7 @@ impl Settings {
             max_wait: Duration::from_secs(20),
             max_pixels: 64_000_000,
             queue_depth: 1024,
-            bodies_bytes: bodies_bytes(limits.max_body_bytes),
+            bodies_bytes: default_bodies_bytes(limits.max_body_bytes),
             pixels_bytes: 512 << 20,
             decoders,
             max_batch: 8,
@@ -121,15 +121,15 @@ impl Settings {
     #[must_use]
     pub fn with_max_body_bytes(mut self, bytes: usize) -> Self {
         self.max_body_bytes = bytes;
-        self.bodies_bytes = bodies_bytes(bytes);
+        self.bodies_bytes = default_bodies_bytes(bytes);
         self
     }
 
     /// Names everything that cannot work.
-    pub fn check(&self) -> Result<()> {
+    pub fn validate(&self) -> Result<()> {
         let mut problems = Problems::new();
         // The widest that can be added up without care; far beyond any machine.
-        let most = 1_u64 << 48;
+        let max_value = 1_u64 << 48;
         for (name, value) in [
             ("max_body_bytes", self.max_body_bytes as u64),
             ("max_reply_bytes", self.max_reply_bytes as u64),
@@ -139,8 +139,8 @@ impl Settings {
             ("decoders", self.decoders as u64),
             ("max_batch", self.max_batch as u64),
         ] {
-            if value == 0 || value > most {
-                problems.push(format!("{name} is {value}; give 1 to {most}"));
+            if value == 0 || value > max_value {
+                problems.push(format!("{name} is {value}; give 1 to {max_value}"));
             }
         }
         if self.decoders > 1024 {
@@ -164,23 +164,24 @@ impl Settings {
             ("drain_timeout", self.drain_timeout),
         ] {
             if duration.is_zero() || duration > Duration::from_hours(1) {
-                let got = duration.as_secs_f64();
-                problems.push(format!("{name} is {got} s; give more than 0 s and at most 3600 s"));
+                let seconds = duration.as_secs_f64();
+                problems
+                    .push(format!("{name} is {seconds} s; give more than 0 s and at most 3600 s"));
             }
         }
         for (name, duration) in [("batch_time", self.batch_time), ("batch_wait", self.batch_wait)] {
             if duration > Duration::from_mins(1) {
-                let got = duration.as_secs_f64();
-                problems.push(format!("{name} is {got} s; give 0 to 60 s"));
+                let seconds = duration.as_secs_f64();
+                problems.push(format!("{name} is {seconds} s; give 0 to 60 s"));
             }
         }
         problems.into_result()
     }
 }
 
-fn bodies_bytes(max_body_bytes: usize) -> usize {
-    let (least, most) = BODIES;
-    max_body_bytes.saturating_mul(BODIES_HELD).clamp(least, most).max(max_body_bytes)
+fn default_bodies_bytes(max_body_bytes: usize) -> usize {
+    let (min_bytes, max_bytes) = BODIES_BYTES_RANGE;
+    max_body_bytes.saturating_mul(BODIES_IN_MEMORY).clamp(min_bytes, max_bytes).max(max_body_bytes)
 }
 
 #[cfg(test)]
@@ -189,26 +190,26 @@ mod tests {
 
     #[test]
     fn the_defaults_of_every_endpoint_are_allowed() {
-        for endpoint in Endpoint::ALL {
+        for endpoint in EndpointKind::ALL {
             for payload in [None, Some(0), Some(6), Some(100)] {
-                Settings::of(endpoint, payload).check().unwrap();
+                ServeSettings::for_endpoint(endpoint, payload).validate().unwrap();
             }
         }
-        let largest = Settings::default().with_max_body_bytes(8 << 30);
+        let largest = ServeSettings::default().with_max_body_bytes(8 << 30);
         assert_eq!(largest.bodies_bytes, 8 << 30);
-        largest.check().unwrap();
+        largest.validate().unwrap();
     }
 
     #[test]
     fn everything_impossible_is_named_at_once() {
-        let settings = Settings {
+        let settings = ServeSettings {
             queue_depth: 0,
             max_body_bytes: usize::MAX,
             drain_timeout: Duration::ZERO,
             batch_wait: Duration::from_hours(1),
-            ..Settings::default()
+            ..ServeSettings::default()
         };
-        let error = settings.check().unwrap_err();
+        let error = settings.validate().unwrap_err();
         assert_eq!(error.problems().len(), 5, "{error}");
         for words in ["queue_depth is 0", "bodies_bytes", "drain_timeout", "batch_wait"] {
             assert!(error.to_string().contains(words), "{error}");

@@ -7,7 +7,7 @@ use axum::http::HeaderValue;
 
 /// Left in the response's extensions by handlers, for headers, log and metrics.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Seen {
+pub(super) struct AccessInfo {
     /// Bytes of the request's body that came.
     pub(super) bytes_in: usize,
     /// The model that was asked for, where there are several.
@@ -28,9 +28,9 @@ pub(super) struct Timing {
     /// Writing the answer.
     pub(super) encode: Duration,
     /// Images that were computed together, at most.
-    pub(super) batch: usize,
+    pub(super) batch_size: usize,
     /// Images of this request.
-    pub(super) images: usize,
+    pub(super) image_count: usize,
     /// Columns and rows; of the largest image.
     pub(super) size: (u32, u32),
 }
@@ -52,8 +52,8 @@ impl Timing {
         self.queue += other.queue;
         self.model += other.model;
         self.encode += other.encode;
-        self.batch = self.batch.max(other.batch);
-        self.images += other.images;
+        self.batch_size = self.batch_size.max(other.batch_size);
+        self.image_count += other.image_count;
         let pixels = |(width, height): (u32, u32)| u64::from(width) * u64::from(height);
         if pixels(other.size) > pixels(self.size) {
             self.size = other.size;
@@ -61,12 +61,12 @@ impl Timing {
     }
 
     /// The header `Server-Timing` (W3C): milliseconds by stage, which browsers show in their network view.
-    pub(super) fn header(&self, total: Duration) -> Option<HeaderValue> {
+    pub(super) fn server_timing_header(&self, total: Duration) -> Option<HeaderValue> {
         let mut text = String::with_capacity(112);
-        for (name, took) in self.stages().into_iter().chain([("total", total)]) {
+        for (name, elapsed) in self.stages().into_iter().chain([("total", total)]) {
             let comma = if text.is_empty() { "" } else { ", " };
             // Writing to a string does not fail.
-            let _ = write!(text, "{comma}{name};dur={:.3}", milliseconds(took));
+            let _ = write!(text, "{comma}{name};dur={:.3}", milliseconds(elapsed));
         }
         HeaderValue::try_from(text).ok()
     }
@@ -87,16 +87,16 @@ mod tests {
         let one = Timing {
             decode: ms(1),
             model: ms(7),
-            batch: 2,
-            images: 1,
+            batch_size: 2,
+            image_count: 1,
             size: (9, 9),
             ..Timing::default()
         };
         let mut sum = one;
-        sum.add(&Timing { batch: 1, size: (3, 30), ..one });
-        assert_eq!((sum.decode, sum.batch, sum.images, sum.size), (ms(2), 2, 2, (3, 30)));
+        sum.add(&Timing { batch_size: 1, size: (3, 30), ..one });
+        assert_eq!((sum.decode, sum.batch_size, sum.image_count, sum.size), (ms(2), 2, 2, (3, 30)));
         assert_eq!(
-            sum.header(Duration::from_micros(15_250)).unwrap(),
+            sum.server_timing_header(Duration::from_micros(15_250)).unwrap(),
             "decode;dur=2.000, queue;dur=0.000, model;dur=14.000, encode;dur=0.000, total;dur=15.250"
         );
     }

@@ -12,8 +12,8 @@ use tch::{Cuda, Device};
 const RTLD_NOW: c_int = 2;
 const RTLD_GLOBAL: c_int = 0x100;
 /// `CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR` and `..._MINOR` of cuda.h.
-const MAJOR: c_int = 75;
-const MINOR: c_int = 76;
+const COMPUTE_CAPABILITY_MAJOR: c_int = 75;
+const COMPUTE_CAPABILITY_MINOR: c_int = 76;
 
 unsafe extern "C" {
     fn dlopen(name: *const c_char, flags: c_int) -> *mut c_void;
@@ -24,11 +24,11 @@ unsafe extern "C" {
 /// `CUDA_VISIBLE_DEVICES` chooses another, or none when it is empty.
 ///
 /// To be asked before anything else of libtorch in the process, which looks for its GPU part once.
-pub fn device() -> Device {
+pub fn default_device() -> Device {
     static DEVICE: OnceLock<Device> = OnceLock::new();
     *DEVICE.get_or_init(|| {
-        let opened = open(c"libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL).is_some();
-        if opened && Cuda::is_available() { Device::Cuda(0) } else { Device::Cpu }
+        let has_cuda_library = open_library(c"libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL).is_some();
+        if has_cuda_library && Cuda::is_available() { Device::Cuda(0) } else { Device::Cpu }
     })
 }
 
@@ -37,34 +37,35 @@ pub fn compute_capability() -> Option<(i32, i32)> {
     type Init = unsafe extern "C" fn(u32) -> c_int;
     type Get = unsafe extern "C" fn(*mut c_int, c_int) -> c_int;
     type Attribute = unsafe extern "C" fn(*mut c_int, c_int, c_int) -> c_int;
-    let driver = open(c"libcuda.so.1", RTLD_NOW)?;
-    let (init, get) = (symbol(driver, c"cuInit")?, symbol(driver, c"cuDeviceGet")?);
-    let attribute = symbol(driver, c"cuDeviceGetAttribute")?;
+    let driver = open_library(c"libcuda.so.1", RTLD_NOW)?;
+    let (init, get_device) =
+        (find_symbol(driver, c"cuInit")?, find_symbol(driver, c"cuDeviceGet")?);
+    let get_attribute = find_symbol(driver, c"cuDeviceGetAttribute")?;
     let (mut device, mut major, mut minor) = (0, 0, 0);
     // Sound: the three have these signatures in every driver (cuda.h), write to the integers given to
     // them and keep no pointer.
     let statuses = unsafe {
         let init: Init = std::mem::transmute(init);
-        let get: Get = std::mem::transmute(get);
-        let attribute: Attribute = std::mem::transmute(attribute);
+        let get_device: Get = std::mem::transmute(get_device);
+        let get_attribute: Attribute = std::mem::transmute(get_attribute);
         [
             init(0),
-            get(&raw mut device, 0),
-            attribute(&raw mut major, MAJOR, device),
-            attribute(&raw mut minor, MINOR, device),
+            get_device(&raw mut device, 0),
+            get_attribute(&raw mut major, COMPUTE_CAPABILITY_MAJOR, device),
+            get_attribute(&raw mut minor, COMPUTE_CAPABILITY_MINOR, device),
         ]
     };
     (statuses == [0; 4]).then_some((major, minor))
 }
 
-fn open(library: &CStr, flags: c_int) -> Option<*mut c_void> {
+fn open_library(library: &CStr, flags: c_int) -> Option<*mut c_void> {
     // Sound: the name ends in NUL, and the libraries' constructors are NVIDIA's and libtorch's own,
     // which linking them would run as well.
     let handle = unsafe { dlopen(library.as_ptr(), flags) };
     (!handle.is_null()).then_some(handle)
 }
 
-fn symbol(library: *mut c_void, name: &CStr) -> Option<*mut c_void> {
+fn find_symbol(library: *mut c_void, name: &CStr) -> Option<*mut c_void> {
     // Sound: the library was opened and is never closed, the name ends in NUL.
     let address = unsafe { dlsym(library, name.as_ptr()) };
     (!address.is_null()).then_some(address)
@@ -76,14 +77,17 @@ mod tests {
 
     #[test]
     fn a_library_that_is_not_there_is_none() {
-        assert!(open(c"libnothing-of-this-name.so", RTLD_NOW).is_none());
-        let own = open(c"libc.so.6", RTLD_NOW).unwrap();
-        assert!(symbol(own, c"strlen").is_some() && symbol(own, c"no such function").is_none());
+        assert!(open_library(c"libnothing-of-this-name.so", RTLD_NOW).is_none());
+        let libc = open_library(c"libc.so.6", RTLD_NOW).unwrap();
+        assert!(
+            find_symbol(libc, c"strlen").is_some()
+                && find_symbol(libc, c"no such function").is_none()
+        );
     }
 
     #[test]
     fn a_gpu_has_a_compute_capability_and_the_processor_none() {
-        if let Device::Cuda(_) = device() {
+        if let Device::Cuda(_) = default_device() {
             assert!(compute_capability().unwrap() >= (7, 0));
         }
     }

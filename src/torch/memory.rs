@@ -8,8 +8,8 @@ use tch::{Device, Kind, Tensor};
 use crate::error::{Error, Result};
 
 /// The elements of a dense tensor of 32-bit floats on the processor, in the order of its indices, without a copy.
-pub fn floats(tensor: &Tensor) -> Result<&[f32]> {
-    let (first, count) = dense_floats(tensor)?;
+pub fn float_slice(tensor: &Tensor) -> Result<&[f32]> {
+    let (first, count) = dense_float_data(tensor)?;
     if count == 0 {
         return Ok(&[]);
     }
@@ -19,8 +19,8 @@ pub fn floats(tensor: &Tensor) -> Result<&[f32]> {
 }
 
 /// The same to be written: only for tensors that nobody else looks into or writes to meanwhile.
-pub(super) fn floats_mut(tensor: &mut Tensor) -> Result<&mut [f32]> {
-    let (first, count) = dense_floats(tensor)?;
+pub(super) fn float_slice_mut(tensor: &mut Tensor) -> Result<&mut [f32]> {
+    let (first, count) = dense_float_data(tensor)?;
     if count == 0 {
         return Ok(&mut []);
     }
@@ -29,7 +29,7 @@ pub(super) fn floats_mut(tensor: &mut Tensor) -> Result<&mut [f32]> {
 }
 
 /// Where they begin, and how many there are.
-fn dense_floats(tensor: &Tensor) -> Result<(*mut f32, usize)> {
+fn dense_float_data(tensor: &Tensor) -> Result<(*mut f32, usize)> {
     let fits = tensor.device() == Device::Cpu
         && tensor.kind() == Kind::Float
         && tensor.is_contiguous()
@@ -41,7 +41,7 @@ fn dense_floats(tensor: &Tensor) -> Result<(*mut f32, usize)> {
 }
 
 /// A tensor of 32-bit floats on the processor; `fill` gets its elements, zeros, in the order of its indices.
-pub fn filled(size: &[i64], fill: impl FnOnce(&mut [f32])) -> Result<Tensor> {
+pub fn build_float_tensor(size: &[i64], fill: impl FnOnce(&mut [f32])) -> Result<Tensor> {
     let tensor = Tensor::f_zeros(size, (Kind::Float, Device::Cpu))?;
     let count = tensor.numel();
     if count > 0 {
@@ -53,12 +53,12 @@ pub fn filled(size: &[i64], fill: impl FnOnce(&mut [f32])) -> Result<Tensor> {
 }
 
 /// The same elements with those of all channels of a pixel, or of a kernel's tap, side by side in memory.
-pub fn channels_last(tensor: &Tensor) -> Result<Tensor> {
+pub fn to_channels_last(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
 }
 
 /// A tensor on the processor; `write` gets its bytes, zeros, in the order of its indices.
-pub fn written(
+pub fn build_tensor(
     size: &[i64],
     kind: Kind,
     write: impl FnOnce(&mut [u8]) -> Result<()>,
@@ -80,10 +80,10 @@ mod tests {
     #[test]
     fn elements_are_seen_in_the_order_of_their_indices() {
         let tensor = Tensor::arange(6, (Kind::Float, Device::Cpu)).reshape([2, 3]);
-        assert_eq!(floats(&tensor).unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
-        assert!(floats(&tensor.transpose(0, 1)).is_err(), "not contiguous");
-        assert!(floats(&tensor.to_kind(Kind::Double)).is_err());
-        assert!(floats(&Tensor::zeros([0], (Kind::Float, Device::Cpu))).unwrap().is_empty());
+        assert_eq!(float_slice(&tensor).unwrap(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+        assert!(float_slice(&tensor.transpose(0, 1)).is_err(), "not contiguous");
+        assert!(float_slice(&tensor.to_kind(Kind::Double)).is_err());
+        assert!(float_slice(&Tensor::zeros([0], (Kind::Float, Device::Cpu))).unwrap().is_empty());
     }
 
     #[test]
@@ -91,10 +91,10 @@ mod tests {
         let count = |elements: &mut [f32]| {
             elements.iter_mut().enumerate().for_each(|(at, element)| *element += at as f32);
         };
-        let tensor = filled(&[2, 3], count).unwrap();
+        let tensor = build_float_tensor(&[2, 3], count).unwrap();
         assert_eq!(tensor, Tensor::arange(6, (Kind::Float, Device::Cpu)).reshape([2, 3]));
-        assert_eq!(filled(&[2, 0], |_| unreachable!()).unwrap().size(), [2, 0]);
-        assert!(filled(&[-1], count).is_err());
+        assert_eq!(build_float_tensor(&[2, 0], |_| unreachable!()).unwrap().size(), [2, 0]);
+        assert!(build_float_tensor(&[-1], count).is_err());
     }
 
     #[test]
@@ -104,16 +104,16 @@ mod tests {
             bytes[8] = 7;
             Ok(())
         };
-        let tensor = written(&[1, 2], Kind::Int64, numbers).unwrap();
+        let tensor = build_tensor(&[1, 2], Kind::Int64, numbers).unwrap();
         assert_eq!(tensor, Tensor::from_slice(&[0i64, 7]).reshape([1, 2]));
-        assert_eq!(written(&[0, 3], Kind::Float, |_| unreachable!()).unwrap().size(), [0, 3]);
-        assert!(written(&[2], Kind::Float, |_| Err(Error::internal("not there"))).is_err());
+        assert_eq!(build_tensor(&[0, 3], Kind::Float, |_| unreachable!()).unwrap().size(), [0, 3]);
+        assert!(build_tensor(&[2], Kind::Float, |_| Err(Error::internal("not there"))).is_err());
     }
 
     #[test]
     fn channels_last_is_another_order_of_the_same_elements() {
         let tensor = Tensor::arange(24, (Kind::Float, Device::Cpu)).reshape([1, 2, 3, 4]);
-        let other = channels_last(&tensor).unwrap();
+        let other = to_channels_last(&tensor).unwrap();
         assert_eq!((&other, other.stride()), (&tensor, vec![24, 1, 8, 2]));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Every function here is safe to call, and turns C++ exceptions into errors.
 
+mod c_string;
 mod convolution;
 mod cuda;
 mod memory;
@@ -10,15 +11,14 @@ mod parallel;
 mod process;
 mod random;
 mod script;
-mod text;
 mod winograd;
 
 pub use convolution::{ConvolutionAlgorithm, Geometry, PackedConvolution};
-pub use cuda::{compute_capability, device};
-pub use memory::{channels_last, filled, floats, written};
+pub use cuda::{compute_capability, default_device};
+pub use memory::{build_float_tensor, build_tensor, float_slice, to_channels_last};
 pub use module::FrozenModule;
-pub use parallel::map;
-pub use process::{bound_caches, give_back_memory, leave};
+pub use parallel::parallel_map;
+pub use process::{exit_process, limit_kernel_caches, release_memory};
 pub use random::with_seed;
-pub use script::{Named, write_torchscript};
+pub use script::{NamedTensor, write_torchscript};
 pub use winograd::WinogradCost;

@@ -13,13 +13,13 @@ namespace {
 
 using torch::jit::Module;
 
-template <class Work> auto guarded(char **problem, Work work) -> decltype(work()) {
-  *problem = nullptr;
+template <class Function> auto catch_exceptions(char **error_message, Function function) -> decltype(function()) {
+  *error_message = nullptr;
   try {
     try {
-      return work();
+      return function();
     } catch (const std::exception &error) {
-      *problem = strdup(error.what());
+      *error_message = strdup(error.what());
     }
   } catch (...) {
   }
@@ -28,26 +28,26 @@ template <class Work> auto guarded(char **problem, Work work) -> decltype(work()
 
 // Networks are given images of any size: code made for the sizes seen first would be made again and again. (The second
 // switch is each thread's own.)
-void for_any_size() {
+void disable_shape_specialization() {
   torch::jit::getProfilingMode() = false;
   torch::jit::setGraphExecutorOptimize(false);
 }
 
 // The logits among what segmentation networks return: a tensor, torchvision's dictionary, or a sequence whose first they
 // are.
-at::Tensor logits(const c10::IValue &value) {
-  if (value.isTensor()) return value.toTensor();
-  if (value.isGenericDict()) {
-    const auto dict = value.toGenericDict();
+at::Tensor extract_logits(const c10::IValue &module_output) {
+  if (module_output.isTensor()) return module_output.toTensor();
+  if (module_output.isGenericDict()) {
+    const auto dict = module_output.toGenericDict();
     for (const char *key : {"out", "logits"}) {
       const auto found = dict.find(std::string(key));
       if (found != dict.end() && found->value().isTensor()) return found->value().toTensor();
     }
     throw std::runtime_error("the module returns a dictionary without a tensor \"out\" or \"logits\"");
   }
-  if (value.isTuple() && !value.toTupleRef().elements().empty()) return logits(value.toTupleRef().elements()[0]);
-  if (value.isTensorList() && !value.toTensorList().empty()) return value.toTensorList()[0];
-  throw std::runtime_error("the module returns " + value.type()->repr_str() + " and not logits");
+  if (module_output.isTuple() && !module_output.toTupleRef().elements().empty()) return extract_logits(module_output.toTupleRef().elements()[0]);
+  if (module_output.isTensorList() && !module_output.toTensorList().empty()) return module_output.toTensorList()[0];
+  throw std::runtime_error("the module returns " + module_output.type()->repr_str() + " and not logits");
 }
 
 } // namespace
@@ -55,26 +55,26 @@ at::Tensor logits(const c10::IValue &value) {
 extern "C" {
 
 // Loads a file onto `device` (-1: the processor, else a GPU's number), with its floating-point tensors as `kind` (a
-// c10::ScalarType), and freezes it: parameters become constants, BatchNorm is folded. `optimise` also gives weights
+// c10::ScalarType), and freezes it: parameters become constants, BatchNorm is folded. `optimize` also gives weights
 // oneDNN's layout, for 32-bit floats on the processor.
-Module *maskmaker_load_module(const char *path, int device, int kind, bool optimise, char **problem) {
-  return guarded(problem, [&]() -> Module * {
-    for_any_size();
-    const auto where = device < 0 ? c10::Device(c10::kCPU) : c10::Device(c10::kCUDA, device);
-    Module module = torch::jit::load(path, where);
+Module *maskmaker_load_module(const char *path, int device, int kind, bool optimize, char **error_message) {
+  return catch_exceptions(error_message, [&]() -> Module * {
+    disable_shape_specialization();
+    const auto target_device = device < 0 ? c10::Device(c10::kCPU) : c10::Device(c10::kCUDA, device);
+    Module module = torch::jit::load(path, target_device);
     module.eval();
     module.to(static_cast<c10::ScalarType>(kind));
     // A module without the attribute "training" was frozen before.
     if (module.hasattr("training")) module = torch::jit::freeze(module);
-    if (optimise) module = torch::jit::optimize_for_inference(module);
+    if (optimize) module = torch::jit::optimize_for_inference(module);
     return new Module(module);
   });
 }
 
-at::Tensor *maskmaker_run_module(const Module *module, const at::Tensor *input, char **problem) {
-  return guarded(problem, [&] {
-    for_any_size();
-    return new at::Tensor(logits(Module(*module).forward({*input})));
+at::Tensor *maskmaker_run_module(const Module *module, const at::Tensor *input, char **error_message) {
+  return catch_exceptions(error_message, [&] {
+    disable_shape_specialization();
+    return new at::Tensor(extract_logits(Module(*module).forward({*input})));
   });
 }
 

@@ -18,31 +18,31 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// machine that has just lost a large process they take long to come.
 #[cfg(not(fuzzing))]
 #[unsafe(export_name = "malloc_conf")]
-static SETTINGS: &[u8; 49] = b"narenas:1,oversize_threshold:0,dirty_decay_ms:-1\0";
+static MALLOC_CONF: &[u8; 49] = b"narenas:1,oversize_threshold:0,dirty_decay_ms:-1\0";
 
 /// Gives memory that was freed back to the system: after a model was let go.
-pub fn give_back_memory() {
+pub fn release_memory() {
     #[cfg(not(fuzzing))]
     {
-        let (of_all_arenas, none) = (c"arena.4096.purge", std::ptr::null_mut());
+        let (purge_all_arenas, null) = (c"arena.4096.purge", std::ptr::null_mut());
         // Sound: jemalloc's own function, which may be called at any time from any thread; it is asked for nothing, so that
         // nothing is written, and what it does not know it refuses.
         let _ = unsafe {
-            tikv_jemalloc_sys::mallctl(of_all_arenas.as_ptr(), none, none.cast(), none, 0)
+            tikv_jemalloc_sys::mallctl(purge_all_arenas.as_ptr(), null, null.cast(), null, 0)
         };
     }
 }
 
 /// What oneDNN and the layer above it remember of the convolutions they made: of 1024 of them unless told otherwise,
 /// which every new size of image fills up by tens. These are of the last few sizes.
-const CACHES: [(&str, &str); 2] =
+const CACHE_CAPACITIES: [(&str, &str); 2] =
     [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256"), ("LRU_CACHE_CAPACITY", "64")];
 
 /// Bounds what libtorch remembers of past computations, unless the environment does. It looks when it computes first: to be
 /// called at the start of the process, and with a second thread running nothing is done.
-pub fn bound_caches() {
+pub fn limit_kernel_caches() {
     let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
-    for (name, value) in CACHES {
+    for (name, value) in CACHE_CAPACITIES {
         if threads == 1 && std::env::var_os(name).is_none() {
             // Sound: no other thread is there that could read the environment meanwhile.
             unsafe { std::env::set_var(name, value) };
@@ -52,7 +52,7 @@ pub fn bound_caches() {
 
 /// Ends the process at once, with its exit code, once what was printed is out. libtorch's own end takes time and
 /// pulls the ground from under a thread that still computes for a client that was cut off.
-pub fn leave(code: u8) -> ! {
+pub fn exit_process(code: u8) -> ! {
     unsafe extern "C" {
         fn _exit(status: c_int) -> !;
     }
@@ -73,40 +73,41 @@ mod tests {
     use super::*;
 
     /// What the allocator tells of `name`, about `of` if that is asked for.
-    fn told<T: Default>(name: &CStr, mut of: *const c_void) -> Option<T> {
-        let mut answer = T::default();
+    fn read_mallctl<T: Default>(name: &CStr, mut address: *const c_void) -> Option<T> {
+        let mut value = T::default();
         let mut size = size_of::<T>();
-        let about = if of.is_null() { (null_mut(), 0) } else { ((&raw mut of).cast(), 8) };
+        let input =
+            if address.is_null() { (null_mut(), 0) } else { ((&raw mut address).cast(), 8) };
         // Sound: the answer has room for `size` bytes, which must be what is told, and `of` is a pointer of 8.
-        let refused = unsafe {
-            mallctl(name.as_ptr(), (&raw mut answer).cast(), &raw mut size, about.0, about.1)
+        let status = unsafe {
+            mallctl(name.as_ptr(), (&raw mut value).cast(), &raw mut size, input.0, input.1)
         };
-        (refused == 0 && size == size_of::<T>()).then_some(answer)
+        (status == 0 && size == size_of::<T>()).then_some(value)
     }
 
     #[test]
     fn one_allocator_serves_rust_and_libtorch_as_settled() {
         let tensor = Tensor::zeros([1 << 20], (Kind::Float, Device::Cpu));
-        let ours = vec![0u8; 1 << 20];
-        for address in [tensor.data_ptr().cast_const(), ours.as_ptr().cast()] {
-            assert_eq!(told::<u32>(c"arenas.lookup", address), Some(0));
+        let rust_memory = vec![0u8; 1 << 20];
+        for address in [tensor.data_ptr().cast_const(), rust_memory.as_ptr().cast()] {
+            assert_eq!(read_mallctl::<u32>(c"arenas.lookup", address), Some(0));
         }
-        let elsewhere = 0u8;
-        assert_eq!(told::<u32>(c"arenas.lookup", (&raw const elsewhere).cast()), None);
-        assert_eq!(told::<u32>(c"opt.narenas", null()), Some(1));
-        assert_eq!(told::<isize>(c"opt.dirty_decay_ms", null()), Some(-1));
+        let stack_byte = 0u8;
+        assert_eq!(read_mallctl::<u32>(c"arenas.lookup", (&raw const stack_byte).cast()), None);
+        assert_eq!(read_mallctl::<u32>(c"opt.narenas", null()), Some(1));
+        assert_eq!(read_mallctl::<isize>(c"opt.dirty_decay_ms", null()), Some(-1));
     }
 
     #[test]
     fn what_is_no_longer_used_goes_back_when_asked() {
-        let resident = || -> usize {
+        let resident_mib = || -> usize {
             let status = std::fs::read_to_string("/proc/self/statm").unwrap();
             status.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4 / 1024
         };
         drop(Tensor::ones([64 << 20], (Kind::Float, Device::Cpu)));
-        let kept = resident();
-        give_back_memory();
-        let left = resident();
-        assert!(left + 200 < kept, "{left} MiB of {kept}");
+        let mib_before = resident_mib();
+        release_memory();
+        let mib_after = resident_mib();
+        assert!(mib_after + 200 < mib_before, "{mib_after} MiB of {mib_before}");
     }
 }

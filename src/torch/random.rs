@@ -6,14 +6,14 @@ use crate::error::Result;
 
 /// This lock is held from seeding to the last draw, so that no other thread seeds the generator or
 /// draws from it in between.
-static GENERATOR: Mutex<()> = Mutex::new(());
+static GENERATOR_LOCK: Mutex<()> = Mutex::new(());
 
 /// Seeds libtorch's generator and runs `draw`, whose numbers then depend on the seed alone. All code
 /// that draws from that generator must do so through this function. `draw` must not call it again,
 /// or it waits for itself.
 pub fn with_seed<T>(seed: u64, draw: impl FnOnce() -> Result<T>) -> Result<T> {
     // A panic while drawing leaves nothing half done: the next one seeds anew.
-    let _guard = GENERATOR.lock().unwrap_or_else(PoisonError::into_inner);
+    let _guard = GENERATOR_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     tch::manual_seed(seed as i64);
     draw()
 }

@@ -16,22 +16,22 @@ namespace {
 
 // A module without parts. Class names must be identifiers, which attribute names (`0`) need not be; Python reads
 // `module.training` of every module.
-Module make(const std::string &name) {
+Module make_module(const std::string &name) {
   Module module("M_" + name);
   module.register_attribute("training", c10::BoolType::get(), false);
   return module;
 }
 
 // Puts a tensor at a dotted name, making the modules on the way.
-void put(const Module &root, std::string name, const at::Tensor &tensor, bool buffer) {
+void register_tensor(const Module &root, std::string name, const at::Tensor &tensor, bool is_buffer) {
   Module module = root;
   for (size_t dot; (dot = name.find('.')) != std::string::npos; name = name.substr(dot + 1)) {
-    const auto head = name.substr(0, dot);
-    if (!module.hasattr(head)) module.register_module(head, make(head));
-    module = module.attr(head).toModule();
+    const auto child_name = name.substr(0, dot);
+    if (!module.hasattr(child_name)) module.register_module(child_name, make_module(child_name));
+    module = module.attr(child_name).toModule();
   }
   if (module.hasattr(name)) throw std::runtime_error("two tensors are named " + name);
-  if (buffer) {
+  if (is_buffer) {
     module.register_buffer(name, tensor);
   } else {
     module.register_parameter(name, tensor, false);
@@ -42,24 +42,24 @@ void put(const Module &root, std::string name, const at::Tensor &tensor, bool bu
 
 extern "C" {
 
-// As `struct Entry` in script.rs.
-struct maskmaker_entry {
+// As `struct TensorEntry` in script.rs.
+struct maskmaker_tensor_entry {
   const char *name;
   const at::Tensor *tensor;
-  bool buffer;
+  bool is_buffer;
 };
 
-enum maskmaker_outcome { WRITTEN = 0, FAILED = 1, NOT_WRITABLE = 2 };
+enum maskmaker_write_status { WRITTEN = 0, FAILED = 1, NOT_WRITABLE = 2 };
 
-// Writes a module with `entries` and the methods of `source` to `path`. What went wrong is put into `problem`, which
+// Writes a module with `entries` and the methods of `source` to `path`. What went wrong is put into `error_message`, which
 // maskmaker_free frees; no exception leaves.
 int maskmaker_write_torchscript(const char *path, const char *class_name, const char *source,
-                                const maskmaker_entry *entries, size_t count, char **problem) {
+                                const maskmaker_tensor_entry *entries, size_t count, char **error_message) {
   std::ofstream file;
   try {
     try {
-      Module root = make(class_name);
-      for (size_t i = 0; i < count; ++i) put(root, entries[i].name, *entries[i].tensor, entries[i].buffer);
+      Module root = make_module(class_name);
+      for (size_t i = 0; i < count; ++i) register_tensor(root, entries[i].name, *entries[i].tensor, entries[i].is_buffer);
       root.define(source, torch::jit::nativeResolver());
       // Into a stream: written to a path, the path's name would be in the file, and its bytes would depend on it.
       errno = 0;
@@ -70,12 +70,12 @@ int maskmaker_write_torchscript(const char *path, const char *class_name, const 
       return WRITTEN;
     } catch (const std::exception &error) {
       // libtorch's own words for a full disk name a record of the archive.
-      const bool io = file.fail();
-      *problem = strdup(io && errno != 0 ? std::strerror(errno) : error.what());
-      return io ? NOT_WRITABLE : FAILED;
+      const bool is_io_error = file.fail();
+      *error_message = strdup(is_io_error && errno != 0 ? std::strerror(errno) : error.what());
+      return is_io_error ? NOT_WRITABLE : FAILED;
     }
   } catch (...) {
-    *problem = nullptr;
+    *error_message = nullptr;
     return FAILED;
   }
 }

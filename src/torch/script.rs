@@ -9,12 +9,12 @@ use std::path::Path;
 use tch::{Device, Tensor};
 use torch_sys::C_tensor;
 
-use super::text::taken;
+use super::c_string::take_c_string;
 use crate::error::{Error, Result};
 
 /// A tensor of a module.
 #[derive(Debug)]
-pub struct Named {
+pub struct NamedTensor {
     /// Where it lies, with dots between the modules on the way: `layer1.0.conv1.weight`.
     pub name: String,
     /// Its elements.
@@ -25,10 +25,10 @@ pub struct Named {
 
 /// As `maskmaker_entry` in script.cpp.
 #[repr(C)]
-struct Entry {
+struct TensorEntry {
     name: *const c_char,
     tensor: *const C_tensor,
-    buffer: bool,
+    is_buffer: bool,
 }
 
 /// The file could not be written: `NOT_WRITABLE` in script.cpp.
@@ -39,9 +39,9 @@ unsafe extern "C" {
         path: *const c_char,
         class_name: *const c_char,
         source: *const c_char,
-        entries: *const Entry,
+        entries: *const TensorEntry,
         count: usize,
-        problem: *mut *mut c_char,
+        error_message: *mut *mut c_char,
     ) -> c_int;
 }
 
@@ -53,51 +53,52 @@ pub fn write_torchscript(
     path: &Path,
     class_name: &str,
     source: &str,
-    tensors: &[Named],
+    tensors: &[NamedTensor],
 ) -> Result<()> {
-    let plain = |tensor: &Tensor| -> Result<Tensor> {
+    let to_contiguous_cpu = |tensor: &Tensor| -> Result<Tensor> {
         Ok(tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?)
     };
-    let path_bytes = CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| nul("path"))?;
-    let class_name = CString::new(class_name).map_err(|_| nul("class name"))?;
-    let source = CString::new(source).map_err(|_| nul("source"))?;
-    let mut owned = Vec::with_capacity(tensors.len());
-    for Named { name, tensor, is_buffer } in tensors {
-        let name = CString::new(name.as_str()).map_err(|_| nul("tensor's name"))?;
-        owned.push((name, plain(tensor)?, *is_buffer));
+    let path_bytes =
+        CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| zero_byte_error("path"))?;
+    let class_name = CString::new(class_name).map_err(|_| zero_byte_error("class name"))?;
+    let source = CString::new(source).map_err(|_| zero_byte_error("source"))?;
+    let mut owned_tensors = Vec::with_capacity(tensors.len());
+    for NamedTensor { name, tensor, is_buffer } in tensors {
+        let name = CString::new(name.as_str()).map_err(|_| zero_byte_error("tensor's name"))?;
+        owned_tensors.push((name, to_contiguous_cpu(tensor)?, *is_buffer));
     }
-    let entries: Vec<Entry> = owned
+    let entries: Vec<TensorEntry> = owned_tensors
         .iter()
-        .map(|(name, tensor, buffer)| Entry {
+        .map(|(name, tensor, is_buffer)| TensorEntry {
             name: name.as_ptr(),
             tensor: tensor.as_ptr(),
-            buffer: *buffer,
+            is_buffer: *is_buffer,
         })
         .collect();
-    let mut problem = std::ptr::null_mut();
+    let mut error_message = std::ptr::null_mut();
     // Sound: all that the pointers name lives in `owned`, `entries` and the strings above until the
     // call is over, an `at::Tensor` is what tch's pointers point to, the other side reads `count`
     // entries of the layout that `repr(C)` gives them and keeps none of them, and lets no exception out.
-    let outcome = unsafe {
+    let status = unsafe {
         maskmaker_write_torchscript(
             path_bytes.as_ptr(),
             class_name.as_ptr(),
             source.as_ptr(),
             entries.as_ptr(),
             entries.len(),
-            &raw mut problem,
+            &raw mut error_message,
         )
     };
-    let problem = taken(problem);
-    match outcome {
+    let message = take_c_string(error_message);
+    match status {
         0 => Ok(()),
-        NOT_WRITABLE => Err(Error::input(format!("cannot write {}: {problem}", path.display()))),
-        _ => Err(tch::TchError::Torch(problem).into()),
+        NOT_WRITABLE => Err(Error::input(format!("cannot write {}: {message}", path.display()))),
+        _ => Err(tch::TchError::Torch(message).into()),
     }
 }
 
-fn nul(what: &str) -> Error {
-    Error::input(format!("the {what} holds a zero byte"))
+fn zero_byte_error(subject: &str) -> Error {
+    Error::input(format!("the {subject} holds a zero byte"))
 }
 
 #[cfg(test)]
@@ -107,8 +108,8 @@ mod tests {
     const SCALE: &str = "def forward(self, x: Tensor) -> Tensor:\n    return x * \
                          getattr(self.a, \"0\").weight + self.offset\n";
 
-    fn tensors() -> Vec<Named> {
-        let named = |name: &str, value: f32, is_buffer| Named {
+    fn tensors() -> Vec<NamedTensor> {
+        let named = |name: &str, value: f32, is_buffer| NamedTensor {
             name: name.to_owned(),
             tensor: Tensor::from(value),
             is_buffer,
@@ -140,7 +141,7 @@ mod tests {
         assert!(error.to_string().contains("undefined value y"), "{error}");
         assert_eq!(error.exit_code(), 1);
         assert!(!path.exists());
-        let twice: Vec<Named> = tensors().into_iter().chain(tensors()).collect();
+        let twice: Vec<NamedTensor> = tensors().into_iter().chain(tensors()).collect();
         assert_eq!(write_torchscript(&path, "M", SCALE, &twice).unwrap_err().exit_code(), 1);
 
         let absent = folder.path().join("absent/model.pt");

@@ -20,31 +20,31 @@ use tch::{Device, Kind, Tensor};
 
 use super::ema::Ema;
 use super::fingerprint::Fingerprint;
-use super::learning::Learning;
 use super::loss_scale::LossScale;
-use super::state::State;
-use super::step::Stepper;
-use crate::console::{note, say};
+use super::train_config::TrainConfig;
+use super::train_state::TrainState;
+use super::train_step::TrainStep;
+use crate::console::{print_stderr, print_stdout};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::model::{Config, Network, tensor_file, weights};
+use crate::model::{ModelConfig, Network, tensor_file, weights};
 
-const CHECKPOINT: &str = "checkpoint-";
-const BEST: &str = "best-";
+const CHECKPOINT_PREFIX: &str = "checkpoint-";
+const BEST_PREFIX: &str = "best-";
 const EXTENSION: &str = ".safetensors";
 /// Checkpoints that stay.
-const KEPT: usize = 2;
+const MAX_CHECKPOINTS: usize = 2;
 /// Names in a checkpoint's tensors and metadata.
-const MODEL: &str = "model.";
-const OPTIMIZER: &str = "optimizer.";
-const EMA: &str = "ema.";
-const ABOUT: &str = "maskmaker";
+const MODEL_PREFIX: &str = "model.";
+const OPTIMIZER_PREFIX: &str = "optimizer.";
+const EMA_PREFIX: &str = "ema.";
+const METADATA_KEY: &str = "maskmaker";
 
 /// The metadata of a checkpoint.
 #[derive(Serialize, Deserialize)]
-struct About {
+struct CheckpointMetadata {
     fingerprint: Fingerprint,
-    state: State,
+    state: TrainState,
     loss_scale: Option<LossScale>,
 }
 
@@ -54,22 +54,22 @@ pub struct Checkpoints {
     folder: PathBuf,
     interval: Duration,
     fingerprint: Fingerprint,
-    written: Instant,
+    last_written: Instant,
     /// Epoch and step of the newest.
-    position: Option<(usize, usize)>,
+    last_position: Option<(usize, usize)>,
     /// Files that the newest checkpoints need, newest last.
-    kept: Vec<[Option<String>; 2]>,
+    kept_files: Vec<[Option<String>; 2]>,
 }
 
 /// A checkpoint that was read.
 #[derive(Debug)]
-pub struct Restored {
+pub struct RestoredCheckpoint {
     /// Network and optimizer as they were.
-    pub stepper: Stepper,
+    pub train_step: TrainStep,
     /// Where the job was.
-    pub state: State,
+    pub state: TrainState,
     /// The weights with the best score so far, a whole `model.safetensors`.
-    pub best: Option<Vec<u8>>,
+    pub best_weights: Option<Vec<u8>>,
 }
 
 impl Checkpoints {
@@ -79,55 +79,65 @@ impl Checkpoints {
         fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
         files::remove_partials(folder);
         let folder = folder.to_owned();
-        let (written, position, kept) = (Instant::now(), None, Vec::new());
-        Ok(Self { folder, interval, fingerprint, written, position, kept })
+        let (last_written, last_position, kept_files) = (Instant::now(), None, Vec::new());
+        Ok(Self { folder, interval, fingerprint, last_written, last_position, kept_files })
     }
 
     /// Whether the last one is an interval old, and there was progress since.
-    pub fn is_due(&self, state: &State) -> bool {
-        self.written.elapsed() >= self.interval && self.position != Some(state.position())
+    pub fn is_due(&self, state: &TrainState) -> bool {
+        self.last_written.elapsed() >= self.interval && self.last_position != Some(state.position())
     }
 
     /// Writes a checkpoint and removes the one before the last. `model` is the artifact with the best
     /// weights, if there is one yet. When this fails, the earlier ones are as they were.
-    pub fn write(&mut self, stepper: &Stepper, state: &State, model: &Path) -> Result<()> {
-        let began = Instant::now();
-        let best = state.best_epoch().map(|epoch| format!("{BEST}{epoch:06}{EXTENSION}"));
-        if let Some(best) = &best {
+    pub fn write(
+        &mut self,
+        train_step: &TrainStep,
+        state: &TrainState,
+        best_weights_file: &Path,
+    ) -> Result<()> {
+        let start = Instant::now();
+        let best_file =
+            state.best_epoch().map(|epoch| format!("{BEST_PREFIX}{epoch:06}{EXTENSION}"));
+        if let Some(best) = &best_file {
             let target = self.folder.join(best);
             if !target.exists() {
-                files::write_atomically(&target, &files::read(model)?)?;
+                files::write_atomically(&target, &files::read_file(best_weights_file)?)?;
             }
         }
-        let name = format!("{CHECKPOINT}{:010}{EXTENSION}", state.steps);
-        let about = About {
+        let name = format!("{CHECKPOINT_PREFIX}{:010}{EXTENSION}", state.steps);
+        let metadata = CheckpointMetadata {
             fingerprint: self.fingerprint.clone(),
             state: state.clone(),
-            loss_scale: stepper.loss_scale.clone(),
+            loss_scale: train_step.loss_scale.clone(),
         };
-        write(&self.folder.join(&name), stepper, &about)?;
-        self.kept.retain(|[kept, _]| kept.as_ref() != Some(&name));
-        self.kept.push([Some(name), best]);
+        save_checkpoint(&self.folder.join(&name), train_step, &metadata)?;
+        self.kept_files.retain(|[kept, _]| kept.as_ref() != Some(&name));
+        self.kept_files.push([Some(name), best_file]);
         self.prune();
-        self.written = Instant::now();
-        self.position = Some(state.position());
-        say(format_args!(
+        self.last_written = Instant::now();
+        self.last_position = Some(state.position());
+        print_stdout(format_args!(
             "checkpoint at step {} (epoch {} step {}), written in {:.1} s",
             state.steps,
             state.epoch + 1,
             state.step,
-            began.elapsed().as_secs_f64()
+            start.elapsed().as_secs_f64()
         ));
         Ok(())
     }
 
     /// Removes what no kept checkpoint needs; what cannot be removed stays.
     fn prune(&mut self) {
-        let surplus = self.kept.len().saturating_sub(KEPT);
-        self.kept.drain(..surplus);
-        let needed = |name: &String| self.kept.iter().flatten().flatten().any(|kept| kept == name);
-        for name in names(&self.folder, CHECKPOINT).into_iter().chain(names(&self.folder, BEST)) {
-            if !needed(&name) {
+        let surplus = self.kept_files.len().saturating_sub(MAX_CHECKPOINTS);
+        self.kept_files.drain(..surplus);
+        let is_needed =
+            |name: &String| self.kept_files.iter().flatten().flatten().any(|kept| kept == name);
+        for name in list_files(&self.folder, CHECKPOINT_PREFIX)
+            .into_iter()
+            .chain(list_files(&self.folder, BEST_PREFIX))
+        {
+            if !is_needed(&name) {
                 let _ = fs::remove_file(self.folder.join(name));
             }
         }
@@ -137,145 +147,158 @@ impl Checkpoints {
     /// an error that names the differences.
     pub fn restore(
         &mut self,
-        config: &Config,
-        learning: &Learning,
+        config: &ModelConfig,
+        train_config: &TrainConfig,
         device: Device,
-    ) -> Result<Option<Restored>> {
-        let mut unreadable = Vec::new();
-        for name in names(&self.folder, CHECKPOINT).into_iter().rev() {
+    ) -> Result<Option<RestoredCheckpoint>> {
+        let mut read_errors = Vec::new();
+        for name in list_files(&self.folder, CHECKPOINT_PREFIX).into_iter().rev() {
             let path = self.folder.join(&name);
-            match self.read(&path, config, learning, device) {
+            match self.read_checkpoint(&path, config, train_config, device) {
                 Ok((restored, best)) => {
-                    for problem in unreadable {
-                        note(format_args!("warning: {problem}; going on with an older checkpoint"));
+                    for problem in read_errors {
+                        print_stderr(format_args!(
+                            "warning: {problem}; going on with an older checkpoint"
+                        ));
                     }
-                    self.kept = vec![[Some(name), best]];
+                    self.kept_files = vec![[Some(name), best]];
                     return Ok(Some(restored));
                 }
-                Err(Unusable::Other(error)) => return Err(error),
-                Err(Unusable::Unreadable(error)) => {
-                    unreadable.push(error.within(path.display()));
+                Err(RestoreError::Fatal(error)) => return Err(error),
+                Err(RestoreError::Unreadable(error)) => {
+                    read_errors.push(error.with_context(path.display()));
                 }
             }
         }
-        match unreadable.into_iter().next() {
+        match read_errors.into_iter().next() {
             None => {
                 self.prune();
                 Ok(None)
             }
-            Some(error) => Err(error.within(format!(
+            Some(error) => Err(error.with_context(format!(
                 "no checkpoint in {} can be read; empty the folder to start from the beginning",
                 self.folder.display()
             ))),
         }
     }
 
-    fn read(
+    fn read_checkpoint(
         &self,
         path: &Path,
-        config: &Config,
-        learning: &Learning,
+        config: &ModelConfig,
+        train_config: &TrainConfig,
         device: Device,
-    ) -> Result<(Restored, Option<String>), Unusable> {
-        let bytes = files::read(path)?;
-        let file = tensor_file::open(&bytes)?;
-        let About { fingerprint, state, loss_scale } = about(&bytes)?;
-        let differences = self.fingerprint.differences(&fingerprint);
+    ) -> Result<(RestoredCheckpoint, Option<String>), RestoreError> {
+        let bytes = files::read_file(path)?;
+        let file = tensor_file::parse_safetensors(&bytes)?;
+        let CheckpointMetadata { fingerprint, state, loss_scale } = read_metadata(&bytes)?;
+        let differences = self.fingerprint.describe_differences(&fingerprint);
         if !differences.is_empty() {
-            return Err(Unusable::Other(Error::input(format!(
+            return Err(RestoreError::Fatal(Error::input(format!(
                 "{} is of a job with other settings or data: {}; use those again to go on, or empty \
                  the folder to start from the beginning",
                 path.display(),
                 differences.join("; ")
             ))));
         }
-        let network = Network::from_tensors(config, &file, MODEL, device)?;
-        let mut stepper = Stepper::new(network, learning.clone())?;
-        stepper.optimizer.load_state(tensors(&file, OPTIMIZER)?)?;
-        if let Some(decay) = learning.ema_decay {
-            let average = Network::from_tensors(config, &file, EMA, device)?;
-            stepper.ema = Some(Ema::going_on(decay, average, &stepper.network)?);
+        let network = Network::from_tensors(config, &file, MODEL_PREFIX, device)?;
+        let mut train_step = TrainStep::new(network, train_config.clone())?;
+        train_step.optimizer.load_state_dict(read_tensors(&file, OPTIMIZER_PREFIX)?)?;
+        if let Some(decay) = train_config.ema_decay {
+            let average = Network::from_tensors(config, &file, EMA_PREFIX, device)?;
+            train_step.ema = Some(Ema::resume(decay, average, &train_step.network)?);
         }
         // `auto` may be another format on this machine than it was on the last.
-        if stepper.loss_scale.is_some() && loss_scale.is_some() {
-            stepper.loss_scale = loss_scale;
+        if train_step.loss_scale.is_some() && loss_scale.is_some() {
+            train_step.loss_scale = loss_scale;
         }
-        let best = state.best_epoch().map(|epoch| format!("{BEST}{epoch:06}{EXTENSION}"));
-        let best_bytes = best.as_ref().map(|best| files::read(&self.folder.join(best)));
-        let best_bytes = best_bytes.transpose()?;
-        if let Some(bytes) = &best_bytes {
-            tensor_file::open(bytes)?;
+        let best_file =
+            state.best_epoch().map(|epoch| format!("{BEST_PREFIX}{epoch:06}{EXTENSION}"));
+        let best_weights = best_file.as_ref().map(|best| files::read_file(&self.folder.join(best)));
+        let best_weights = best_weights.transpose()?;
+        if let Some(bytes) = &best_weights {
+            tensor_file::parse_safetensors(bytes)?;
         }
-        Ok((Restored { stepper, state, best: best_bytes }, best))
+        Ok((RestoredCheckpoint { train_step, state, best_weights }, best_file))
     }
 }
 
 /// Why a checkpoint is not taken.
-enum Unusable {
+enum RestoreError {
     /// It is damaged; an older one may do.
     Unreadable(Error),
     /// Older ones will not do either.
-    Other(Error),
+    Fatal(Error),
 }
 
-impl From<Error> for Unusable {
+impl From<Error> for RestoreError {
     fn from(error: Error) -> Self {
         Self::Unreadable(error)
     }
 }
 
 /// The names in `folder` that start and end as those of one kind, oldest first.
-fn names(folder: &Path, start: &str) -> Vec<String> {
+fn list_files(folder: &Path, prefix: &str) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(folder)
         .into_iter()
         .flatten()
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.starts_with(start) && name.ends_with(EXTENSION))
+        .filter(|name| name.starts_with(prefix) && name.ends_with(EXTENSION))
         .collect();
     names.sort();
     names
 }
 
-fn write(path: &Path, stepper: &Stepper, about: &About) -> Result<()> {
-    let about = serde_json::to_string(about)
+fn save_checkpoint(
+    path: &Path,
+    train_step: &TrainStep,
+    metadata: &CheckpointMetadata,
+) -> Result<()> {
+    let metadata_json = serde_json::to_string(metadata)
         .map_err(|cause| Error::internal(format!("checkpoint: {cause}")))?;
-    let failed = RefCell::new(None);
-    let prefixed = |prefix: &'static str, named: Vec<(String, Tensor)>| {
-        let failed = &failed;
-        named.into_iter().map(move |(name, tensor)| {
-            (format!("{prefix}{name}"), Piece { shape: shape(&tensor), tensor, failed })
+    let write_error = RefCell::new(None);
+    let with_prefix = |prefix: &'static str, named_tensors: Vec<(String, Tensor)>| {
+        let write_error = &write_error;
+        named_tensors.into_iter().map(move |(name, tensor)| {
+            (
+                format!("{prefix}{name}"),
+                LazyTensor { shape: tensor_shape(&tensor), tensor, write_error },
+            )
         })
     };
-    let ema = stepper.ema.as_ref().map(|ema| ema.network.weights.named()).transpose()?;
+    let ema = train_step.ema.as_ref().map(|ema| ema.network.weights.named_tensors()).transpose()?;
     let ema = ema.unwrap_or_default();
-    let pieces: Vec<_> = prefixed(MODEL, stepper.network.weights.named()?)
-        .chain(prefixed(OPTIMIZER, stepper.optimizer.state()))
-        .chain(prefixed(EMA, ema))
-        .collect();
+    let lazy_tensors: Vec<_> =
+        with_prefix(MODEL_PREFIX, train_step.network.weights.named_tensors()?)
+            .chain(with_prefix(OPTIMIZER_PREFIX, train_step.optimizer.state_dict()))
+            .chain(with_prefix(EMA_PREFIX, ema))
+            .collect();
     files::write_atomically_with(path, |file| {
-        let about = HashMap::from([(ABOUT.to_owned(), about)]);
-        safetensors::serialize_to_file(pieces, Some(about), file).map_err(|cause| match cause {
-            SafeTensorError::IoError(cause) => Error::io("write", path, &cause),
-            other => Error::internal(format!("{}: {other}", path.display())),
-        })?;
-        failed.take().map_or(Ok(()), Err)
+        let metadata_map = HashMap::from([(METADATA_KEY.to_owned(), metadata_json)]);
+        safetensors::serialize_to_file(lazy_tensors, Some(metadata_map), file).map_err(
+            |cause| match cause {
+                SafeTensorError::IoError(cause) => Error::io("write", path, &cause),
+                other => Error::internal(format!("{}: {other}", path.display())),
+            },
+        )?;
+        write_error.take().map_or(Ok(()), Err)
     })
 }
 
-fn shape(tensor: &Tensor) -> Vec<usize> {
-    tensor.size().iter().map(|&side| side as usize).collect()
+fn tensor_shape(tensor: &Tensor) -> Vec<usize> {
+    tensor.size().iter().map(|&dim| dim as usize).collect()
 }
 
 /// A tensor whose bytes are made when they are written, so that a checkpoint needs no memory of its
 /// own size.
-struct Piece<'a> {
+struct LazyTensor<'a> {
     tensor: Tensor,
     shape: Vec<usize>,
-    failed: &'a RefCell<Option<Error>>,
+    write_error: &'a RefCell<Option<Error>>,
 }
 
-impl View for Piece<'_> {
+impl View for LazyTensor<'_> {
     fn dtype(&self) -> Dtype {
         match self.tensor.kind() {
             Kind::Int64 => Dtype::I64,
@@ -288,9 +311,9 @@ impl View for Piece<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        weights::bytes_of(&self.tensor)
+        weights::tensor_bytes(&self.tensor)
             .unwrap_or_else(|error| {
-                self.failed.replace(Some(error));
+                self.write_error.replace(Some(error));
                 vec![0; self.data_len()]
             })
             .into()
@@ -301,49 +324,54 @@ impl View for Piece<'_> {
     }
 }
 
-fn about(bytes: &[u8]) -> Result<About> {
+fn read_metadata(bytes: &[u8]) -> Result<CheckpointMetadata> {
     let (_, metadata) = SafeTensors::read_metadata(bytes)
         .map_err(|cause| Error::input(format!("not a whole safetensors file: {cause}")))?;
-    let text = metadata.metadata().as_ref().and_then(|metadata| metadata.get(ABOUT));
-    let text = text.ok_or_else(|| Error::input("not a checkpoint of maskmaker"))?;
-    serde_json::from_str(text)
+    let metadata_json =
+        metadata.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY));
+    let metadata_json =
+        metadata_json.ok_or_else(|| Error::input("not a checkpoint of maskmaker"))?;
+    serde_json::from_str(metadata_json)
         .map_err(|cause| Error::input(format!("not a checkpoint of this version: {cause}")))
 }
 
 /// The tensors whose names start with `prefix`, under the rest of their names.
-fn tensors(file: &SafeTensors<'_>, prefix: &str) -> Result<Vec<(String, Tensor)>> {
-    let own = file.iter().filter_map(|(name, view)| Some((name.strip_prefix(prefix)?, view)));
-    own.map(|(name, view)| {
-        let shape: Vec<i64> = view.shape().iter().map(|&side| side as i64).collect();
-        let kind = match view.dtype() {
-            Dtype::I64 => Kind::Int64,
-            Dtype::F32 => Kind::Float,
-            other => return Err(Error::input(format!("tensor {prefix}{name} holds {other:?}"))),
-        };
-        Ok((name.to_owned(), Tensor::f_from_data_size(view.data(), &shape, kind)?))
-    })
-    .collect()
+fn read_tensors(file: &SafeTensors<'_>, prefix: &str) -> Result<Vec<(String, Tensor)>> {
+    let matching = file.iter().filter_map(|(name, view)| Some((name.strip_prefix(prefix)?, view)));
+    matching
+        .map(|(name, view)| {
+            let shape: Vec<i64> = view.shape().iter().map(|&dim| dim as i64).collect();
+            let kind = match view.dtype() {
+                Dtype::I64 => Kind::Int64,
+                Dtype::F32 => Kind::Float,
+                other => {
+                    return Err(Error::input(format!("tensor {prefix}{name} holds {other:?}")));
+                }
+            };
+            Ok((name.to_owned(), Tensor::f_from_data_size(view.data(), &shape, kind)?))
+        })
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
-    use crate::train::optimizer::Rule;
+    use crate::train::optimizer::OptimizerConfig;
 
     proptest::proptest! {
         #[test]
         fn arbitrary_bytes_are_unreadable_not_a_panic(bytes: Vec<u8>) {
             let folder = tempfile::tempdir().unwrap();
-            let name = format!("{CHECKPOINT}0000000001{EXTENSION}");
+            let name = format!("{CHECKPOINT_PREFIX}0000000001{EXTENSION}");
             fs::write(folder.path().join(&name), bytes).unwrap();
             let (interval, fingerprint) = (Duration::ZERO, Fingerprint::default());
             let mut checkpoints =
                 Checkpoints::open(folder.path(), interval, fingerprint).unwrap();
             let kind = (Algorithm::Fcn, Backbone::Resnet18);
-            let learning = Learning::new(Rule::Adagrad);
-            let config = Config::new(kind, 4, None);
-            let error = checkpoints.restore(&config, &learning, Device::Cpu).unwrap_err().to_string();
+            let train_config = TrainConfig::new(OptimizerConfig::Adagrad);
+            let config = ModelConfig::new(kind, 4, None);
+            let error = checkpoints.restore(&config, &train_config, Device::Cpu).unwrap_err().to_string();
             proptest::prop_assert!(error.contains(&name), "{}", error);
             proptest::prop_assert!(error.contains("empty the folder to start"), "{}", error);
         }

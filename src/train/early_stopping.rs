@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The rule and where it stands. Serialised, it is what a resumed job needs to go on.
+/// The rule and where it stands. Serialized, it is what a resumed job needs to go on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EarlyStopping {
     /// Epochs that are run whatever the scores.
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     /// The epoch after which a job with these scores stops.
-    fn stops(mut rule: EarlyStopping, scores: &[f64]) -> Option<usize> {
+    fn stop_epoch(mut rule: EarlyStopping, scores: &[f64]) -> Option<usize> {
         (1..)
             .zip(scores)
             .find(|&(epoch, &score)| rule.observe(epoch, Some(score)).is_some())
@@ -67,28 +67,28 @@ mod tests {
     #[test]
     fn a_plateau_stops_after_patience_epochs_but_not_before_the_minimum() {
         let flat = [0.5; 30];
-        assert_eq!(stops(EarlyStopping::new(5, 4, 0.0), &flat), Some(8));
-        assert_eq!(stops(EarlyStopping::new(0, 4, 0.0), &flat), Some(5));
-        assert_eq!(stops(EarlyStopping::new(0, 0, 0.0), &flat), Some(2));
-        assert_eq!(stops(EarlyStopping::new(40, 1, 0.0), &flat), None);
+        assert_eq!(stop_epoch(EarlyStopping::new(5, 4, 0.0), &flat), Some(8));
+        assert_eq!(stop_epoch(EarlyStopping::new(0, 4, 0.0), &flat), Some(5));
+        assert_eq!(stop_epoch(EarlyStopping::new(0, 0, 0.0), &flat), Some(2));
+        assert_eq!(stop_epoch(EarlyStopping::new(40, 1, 0.0), &flat), None);
     }
 
     #[test]
     fn the_tolerance_is_relative_to_the_best_score() {
         // 10 percent of 0.2 is 0.02, of 0.8 it is 0.08.
-        assert_eq!(stops(EarlyStopping::new(0, 1, 0.1), &[0.2, 0.2201, 0.2422, 0.2665]), None);
-        assert_eq!(stops(EarlyStopping::new(0, 1, 0.1), &[0.8, 0.85]), Some(2));
-        assert_eq!(stops(EarlyStopping::new(0, 1, 0.1), &[0.0, 1e-9, 0.5]), None);
+        assert_eq!(stop_epoch(EarlyStopping::new(0, 1, 0.1), &[0.2, 0.2201, 0.2422, 0.2665]), None);
+        assert_eq!(stop_epoch(EarlyStopping::new(0, 1, 0.1), &[0.8, 0.85]), Some(2));
+        assert_eq!(stop_epoch(EarlyStopping::new(0, 1, 0.1), &[0.0, 1e-9, 0.5]), None);
     }
 
     #[test]
     fn an_improvement_starts_the_count_again_and_a_slow_rise_adds_up() {
         let scores = [0.5, 0.4, 0.6, 0.5, 0.5, 0.5];
-        assert_eq!(stops(EarlyStopping::new(0, 2, 0.0), &scores), Some(5));
+        assert_eq!(stop_epoch(EarlyStopping::new(0, 2, 0.0), &scores), Some(5));
         // Two steps of 4 percent are more than 5.
         let rise: Vec<f64> = (0..20).map(|epoch| 0.2 * 1.04f64.powi(epoch)).collect();
-        assert_eq!(stops(EarlyStopping::new(0, 2, 0.05), &rise), None);
-        assert_eq!(stops(EarlyStopping::new(0, 1, 0.05), &rise), Some(2));
+        assert_eq!(stop_epoch(EarlyStopping::new(0, 2, 0.05), &rise), None);
+        assert_eq!(stop_epoch(EarlyStopping::new(0, 1, 0.05), &rise), Some(2));
     }
 
     #[test]

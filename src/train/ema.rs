@@ -18,21 +18,21 @@ impl Ema {
     }
 
     /// An average that goes on from another's weights.
-    pub fn going_on(decay: f64, mut network: Network, like: &Network) -> Result<Self> {
-        network.compute = like.compute;
+    pub fn resume(decay: f64, mut network: Network, trained_network: &Network) -> Result<Self> {
+        network.precision = trained_network.precision;
         Self::new(decay, &network)
     }
 
     /// Takes in the weights after update `updates`, counted from 1.
     pub fn update(&mut self, network: &Network, updates: i64) -> Result<()> {
-        let decay = decay_after(self.decay, updates);
-        self.network.weights.move_towards(&network.weights, 1.0 - decay)
+        let decay = decay_at_update(self.decay, updates);
+        self.network.weights.lerp_towards(&network.weights, 1.0 - decay)
     }
 }
 
 /// The decay rises to its value, so that the first weights do not stay in the average of a short job
 /// (TensorFlow's `ExponentialMovingAverage` with `num_updates`).
-fn decay_after(decay: f64, updates: i64) -> f64 {
+fn decay_at_update(decay: f64, updates: i64) -> f64 {
     let updates = updates as f64;
     decay.min((1.0 + updates) / (10.0 + updates))
 }
@@ -49,18 +49,18 @@ mod tests {
         let mut network = Network::random(kind, 2, 1, Device::Cpu).unwrap();
         let mut ema = Ema::new(0.5, &network).unwrap();
         let name = "classifier.4.bias";
-        let read = |network: &Network| {
+        let read_bias = |network: &Network| {
             Vec::<f32>::try_from(network.weights.get("classifier.4", "bias").unwrap()).unwrap()
         };
-        let mut expected = f64::from(read(&network)[0]);
+        let mut expected = f64::from(read_bias(&network)[0]);
         for update in 1..=20 {
             let weight = f64::from(update as f32);
             network.weights.replace(name, &Tensor::from_slice(&[weight as f32; 2])).unwrap();
             ema.update(&network, update).unwrap();
             let decay = 0.5f64.min((1.0 + weight) / (10.0 + weight));
             expected = decay * expected + (1.0 - decay) * weight;
-            assert!((f64::from(read(&ema.network)[0]) - expected).abs() < 1e-4, "{update}");
-            assert_eq!(read(&network), [weight as f32; 2]);
+            assert!((f64::from(read_bias(&ema.network)[0]) - expected).abs() < 1e-4, "{update}");
+            assert_eq!(read_bias(&network), [weight as f32; 2]);
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::sagemaker::Hyperparameters;
 
 /// Settings that a resumed job may change: how far and how often.
-const FREE: [&str; 2] = ["epochs", "checkpoint_interval"];
+const CHANGEABLE_SETTINGS: [&str; 2] = ["epochs", "checkpoint_interval"];
 
 /// Settings and data of a job, as text by name. Paths and the number of ranks are not among them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,7 +18,7 @@ pub struct Fingerprint(BTreeMap<String, String>);
 
 impl Fingerprint {
     /// The fingerprint of a job with these samples to train and to validate on.
-    pub fn of(
+    pub fn new(
         hyperparameters: &Hyperparameters,
         training: &[Sample],
         validation: &[Sample],
@@ -28,28 +28,28 @@ impl Fingerprint {
         let Value::Object(settings) = settings else {
             return Err(Error::internal("hyperparameters are not an object"));
         };
-        let text = |value: Value| match value {
+        let to_text = |value: Value| match value {
             Value::String(text) => text,
             Value::Null => "unset".to_owned(),
             other => other.to_string(),
         };
-        let mut all: BTreeMap<String, String> = settings
+        let mut entries: BTreeMap<String, String> = settings
             .into_iter()
-            .filter(|(name, _)| !FREE.contains(&name.as_str()))
-            .map(|(name, value)| (name, text(value)))
+            .filter(|(name, _)| !CHANGEABLE_SETTINGS.contains(&name.as_str()))
+            .map(|(name, value)| (name, to_text(value)))
             .collect();
-        all.insert("training images".to_owned(), describe(training));
-        all.insert("validation images".to_owned(), describe(validation));
+        entries.insert("training images".to_owned(), describe_samples(training));
+        entries.insert("validation images".to_owned(), describe_samples(validation));
         for (name, samples) in [("training", training), ("validation", validation)] {
             // One map for all of a split.
             if let Some(map) = samples.first().and_then(|sample| sample.label_map.as_ref()) {
-                all.insert(format!("{name} label map"), map.to_string());
+                entries.insert(format!("{name} label map"), map.to_string());
             }
-            if let Some(maps) = color_map::describe(samples) {
-                all.insert(format!("{name} colour maps"), maps);
+            if let Some(maps) = color_map::describe_color_maps(samples) {
+                entries.insert(format!("{name} color maps"), maps);
             }
         }
-        Ok(Self(all))
+        Ok(Self(entries))
     }
 
     /// The same for a job that starts from weights that it was given; `weights` tells them from others.
@@ -60,26 +60,30 @@ impl Fingerprint {
     }
 
     /// What differs from `saved`, for people.
-    pub fn differences(&self, saved: &Self) -> Vec<String> {
+    pub fn describe_differences(&self, saved: &Self) -> Vec<String> {
         let names: std::collections::BTreeSet<&String> =
             self.0.keys().chain(saved.0.keys()).collect();
-        let text = |of: &Self, name: &String| of.0.get(name).map_or("unset", |v| v).to_owned();
+        let value_of = |fingerprint: &Self, name: &String| {
+            fingerprint.0.get(name).map_or("unset", |v| v).to_owned()
+        };
         names
             .into_iter()
-            .filter(|name| text(self, name) != text(saved, name))
-            .map(|name| format!("{name} was {}, is now {}", text(saved, name), text(self, name)))
+            .filter(|name| value_of(self, name) != value_of(saved, name))
+            .map(|name| {
+                format!("{name} was {}, is now {}", value_of(saved, name), value_of(self, name))
+            })
             .collect()
     }
 }
 
 /// Count and names of samples: other data would make a resumed epoch a mixture.
-fn describe(samples: &[Sample]) -> String {
-    let mut names = crc32fast::Hasher::new();
+fn describe_samples(samples: &[Sample]) -> String {
+    let mut hasher = crc32fast::Hasher::new();
     for sample in samples {
-        names.update(sample.key.as_bytes());
-        names.update(&[0]);
+        hasher.update(sample.key.as_bytes());
+        hasher.update(&[0]);
     }
-    format!("{} (checksum of their names {:08x})", samples.len(), names.finalize())
+    format!("{} (checksum of their names {:08x})", samples.len(), hasher.finalize())
 }
 
 #[cfg(test)]
@@ -111,10 +115,10 @@ mod tests {
     #[test]
     fn every_setting_that_differs_is_named_with_both_values() {
         let data = samples(&["a", "b"]);
-        let saved = Fingerprint::of(&settings(&[]), &data, &data).unwrap();
+        let saved = Fingerprint::new(&settings(&[]), &data, &data).unwrap();
         let now = settings(&[("learning_rate", "0.01"), ("optimizer", "rmsprop")]);
-        let now = Fingerprint::of(&now, &samples(&["a", "c", "d"]), &data).unwrap();
-        let differences = now.differences(&saved);
+        let now = Fingerprint::new(&now, &samples(&["a", "c", "d"]), &data).unwrap();
+        let differences = now.describe_differences(&saved);
         assert_eq!(differences[0], "learning_rate was 0.001, is now 0.01");
         assert_eq!(differences[1], "optimizer was sgd, is now rmsprop");
         assert!(differences[2].starts_with("training images was 2 (checksum of their names "));
@@ -124,23 +128,23 @@ mod tests {
     #[test]
     fn other_initial_weights_are_a_difference_and_random_ones_are_the_seeds() {
         let data = samples(&["a"]);
-        let random = || Fingerprint::of(&settings(&[]), &data, &data).unwrap();
+        let random = || Fingerprint::new(&settings(&[]), &data, &data).unwrap();
         let given = |weights: &str| random().starting_from(weights.to_owned());
-        assert_eq!(given("pretrained (1)").differences(&given("pretrained (1)")).len(), 0);
-        let said = given("pretrained (2)").differences(&given("pretrained (1)"));
+        assert_eq!(given("pretrained (1)").describe_differences(&given("pretrained (1)")).len(), 0);
+        let said = given("pretrained (2)").describe_differences(&given("pretrained (1)"));
         assert_eq!(said, ["initial weights was pretrained (1), is now pretrained (2)"]);
-        let said = random().differences(&given("pretrained (1)"));
+        let said = random().describe_differences(&given("pretrained (1)"));
         assert_eq!(said, ["initial weights was pretrained (1), is now unset"]);
     }
 
     #[test]
     fn epochs_and_paths_may_differ() {
         let data = samples(&["a", "b"]);
-        let saved = Fingerprint::of(&settings(&[]), &data, &data).unwrap();
+        let saved = Fingerprint::new(&settings(&[]), &data, &data).unwrap();
         let mut moved = data.clone();
         moved[0].image = "/other/a".into();
         let now = settings(&[("epochs", "99")]);
-        assert_eq!(Fingerprint::of(&now, &moved, &data).unwrap(), saved);
+        assert_eq!(Fingerprint::new(&now, &moved, &data).unwrap(), saved);
     }
 
     #[test]
@@ -150,34 +154,35 @@ mod tests {
             let mut data = data.clone();
             let map = LabelMap::parse(format!("{{\"scale\": {scale}}}").as_bytes(), 4).unwrap();
             data[0].label_map = map.map(Arc::new);
-            Fingerprint::of(&settings(&[]), &data, &samples(&["a"])).unwrap()
+            Fingerprint::new(&settings(&[]), &data, &samples(&["a"])).unwrap()
         };
-        let none = Fingerprint::of(&settings(&[]), &data, &data).unwrap();
+        let none = Fingerprint::new(&settings(&[]), &data, &data).unwrap();
         assert_eq!(mapped("1"), none, "a scale of 1 changes nothing");
         assert_eq!(
-            mapped("3").differences(&none),
+            mapped("3").describe_differences(&none),
             ["training label map was unset, is now class = pixel value / 3, rounded down"]
         );
         assert_ne!(mapped("3"), mapped("4"));
     }
 
     #[test]
-    fn other_colours_are_another_job() {
+    fn other_colors_are_another_job() {
         let painted = |hex: &str| {
             let mut data = samples(&["a"]);
             let map = serde_json::json!({"1": {"class-name": "road", "hex-color": hex}});
             let metadata = serde_json::json!({"internal-color-map": map});
-            data[0].color_map = color_map::ColorMaps::default().of_metadata(&metadata).unwrap();
-            Fingerprint::of(&settings(&[]), &data, &samples(&["a"])).unwrap()
+            data[0].color_map = color_map::ColorMaps::default().parse_metadata(&metadata).unwrap();
+            Fingerprint::new(&settings(&[]), &data, &samples(&["a"])).unwrap()
         };
-        let said = painted("#000001").differences(&painted("#000002"));
-        assert!(said.len() == 1 && said[0].starts_with("training colour maps was of 1 line"));
+        let said = painted("#000001").describe_differences(&painted("#000002"));
+        assert!(said.len() == 1 && said[0].starts_with("training color maps was of 1 line"));
     }
 
     #[test]
     fn names_that_only_run_together_differ() {
         let data = samples(&["a"]);
-        let of = |keys: &[&str]| Fingerprint::of(&settings(&[]), &samples(keys), &data).unwrap();
-        assert_ne!(of(&["ab", "c"]), of(&["a", "bc"]));
+        let fingerprint =
+            |keys: &[&str]| Fingerprint::new(&settings(&[]), &samples(keys), &data).unwrap();
+        assert_ne!(fingerprint(&["ab", "c"]), fingerprint(&["a", "bc"]));
     }
 }

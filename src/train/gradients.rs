@@ -8,15 +8,15 @@ use crate::error::Result;
 const EPSILON: f64 = 1e-6;
 
 /// Adds `more` to `all`, gradient by gradient.
-pub(super) fn add(all: &mut [Tensor], more: &[Tensor]) -> Result<()> {
-    for (sum, gradient) in all.iter_mut().zip(more).filter(|(sum, _)| sum.defined()) {
+pub(super) fn accumulate_gradients(totals: &mut [Tensor], addends: &[Tensor]) -> Result<()> {
+    for (sum, gradient) in totals.iter_mut().zip(addends).filter(|(sum, _)| sum.defined()) {
         let _ = sum.f_add_(gradient)?;
     }
     Ok(())
 }
 
 /// The Euclidean norm of all gradients together, a scalar on their device.
-pub(super) fn norm(gradients: &[Tensor]) -> Result<Tensor> {
+pub(super) fn gradient_norm(gradients: &[Tensor]) -> Result<Tensor> {
     let norms: Result<Vec<Tensor>> = gradients
         .iter()
         .filter(|gradient| gradient.defined())
@@ -31,13 +31,14 @@ pub(super) fn norm(gradients: &[Tensor]) -> Result<Tensor> {
 
 /// Scales all gradients so that their norm is at most `most`, as `torch.nn.utils.clip_grad_norm_`: all
 /// on the device, which is not waited for.
-pub(super) fn clip(gradients: &mut [Tensor], most: f64) -> Result<()> {
-    let factor = norm(gradients)?.f_add_scalar(EPSILON)?.f_reciprocal()?.f_mul_scalar(most)?;
-    multiply(gradients, &factor.f_clamp_max(1.0)?)
+pub(super) fn clip_gradient_norm(gradients: &mut [Tensor], max_norm: f64) -> Result<()> {
+    let factor =
+        gradient_norm(gradients)?.f_add_scalar(EPSILON)?.f_reciprocal()?.f_mul_scalar(max_norm)?;
+    scale_gradients(gradients, &factor.f_clamp_max(1.0)?)
 }
 
 /// Multiplies all gradients by a scalar on their device.
-pub(super) fn multiply(gradients: &mut [Tensor], factor: &Tensor) -> Result<()> {
+pub(super) fn scale_gradients(gradients: &mut [Tensor], factor: &Tensor) -> Result<()> {
     for gradient in gradients.iter_mut().filter(|gradient| gradient.defined()) {
         let _ = gradient.f_mul_(factor)?;
     }
@@ -45,9 +46,9 @@ pub(super) fn multiply(gradients: &mut [Tensor], factor: &Tensor) -> Result<()> 
 }
 
 /// Whether all are numbers. Waits for the device.
-pub(super) fn are_finite(gradients: &[Tensor]) -> Result<bool> {
-    let sum = norm(gradients)?.f_to_kind(Kind::Double)?.f_double_value(&[])?;
-    Ok(sum.is_finite())
+pub(super) fn gradients_are_finite(gradients: &[Tensor]) -> Result<bool> {
+    let total_norm = gradient_norm(gradients)?.f_to_kind(Kind::Double)?.f_double_value(&[])?;
+    Ok(total_norm.is_finite())
 }
 
 #[cfg(test)]
@@ -65,23 +66,23 @@ mod tests {
     #[test]
     fn a_norm_above_the_limit_is_brought_down_to_it_and_one_below_stays() {
         let mut gradients = pair();
-        assert!((norm(&gradients).unwrap().double_value(&[]) - 5.0).abs() < 1e-6);
-        clip(&mut gradients, 10.0).unwrap();
+        assert!((gradient_norm(&gradients).unwrap().double_value(&[]) - 5.0).abs() < 1e-6);
+        clip_gradient_norm(&mut gradients, 10.0).unwrap();
         assert_eq!(values(&gradients), values(&pair()));
-        clip(&mut gradients, 1.0).unwrap();
+        clip_gradient_norm(&mut gradients, 1.0).unwrap();
         for (got, expected) in values(&gradients).into_iter().zip([0.6f32, 0.0, 0.0, -0.8]) {
             assert!((got - expected).abs() < 1e-6, "{got} {expected}");
         }
         let mut zeros = vec![Tensor::from_slice(&[0.0f32])];
-        clip(&mut zeros, 1.0).unwrap();
+        clip_gradient_norm(&mut zeros, 1.0).unwrap();
         assert_eq!(values(&zeros), [0.0]);
     }
 
     #[test]
     fn one_bad_number_is_noticed() {
         let mut gradients = pair();
-        assert!(are_finite(&gradients).unwrap());
+        assert!(gradients_are_finite(&gradients).unwrap());
         gradients.push(Tensor::from_slice(&[1.0f32, f32::NAN]));
-        assert!(!are_finite(&gradients).unwrap());
+        assert!(!gradients_are_finite(&gradients).unwrap());
     }
 }

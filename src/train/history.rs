@@ -6,12 +6,12 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::files::read;
+use crate::files::read_file;
 use crate::metrics::{ClassScores, ConfusionMatrix};
 
 /// One epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Epoch {
+pub struct EpochMetrics {
     /// Counted from 1.
     pub epoch: usize,
     /// Mean of the steps' losses.
@@ -29,21 +29,22 @@ pub struct Epoch {
     pub learning_rate: f64,
 }
 
-impl Epoch {
+impl EpochMetrics {
     /// The lines that the built-in's metric regexes match: each number stands bare before a space or
     /// the line's end.
-    pub fn lines(&self, epochs: usize) -> String {
-        let number = self.epoch;
-        let score = |value: Option<f64>| value.map_or("nan".to_owned(), |v| format!("{v:.6}"));
+    pub fn metric_lines(&self, total_epochs: usize) -> String {
+        let epoch = self.epoch;
+        let format_score =
+            |value: Option<f64>| value.map_or("nan".to_owned(), |v| format!("{v:.6}"));
         format!(
-            "epoch {number}/{epochs} train loss: {:.6} train throughput: {:.2} learning rate {:.3e}\n\
-             epoch {number}/{epochs} validation mIOU: {} validation pixel_accuracy: {} validation \
+            "epoch {epoch}/{total_epochs} train loss: {:.6} train throughput: {:.2} learning rate {:.3e}\n\
+             epoch {epoch}/{total_epochs} validation mIOU: {} validation pixel_accuracy: {} validation \
              throughput: {:.2}",
             self.train_loss,
             self.train_throughput,
             self.learning_rate,
-            score(self.validation_miou),
-            score(self.validation_pixel_accuracy),
+            format_score(self.validation_miou),
+            format_score(self.validation_pixel_accuracy),
             self.validation_throughput
         )
     }
@@ -51,7 +52,7 @@ impl Epoch {
 
 /// A class of the kept model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct NamedScores {
+pub struct ClassMetrics {
     /// Class id.
     pub id: usize,
     /// Class name.
@@ -63,7 +64,7 @@ pub struct NamedScores {
 
 /// `metrics.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Metrics {
+pub struct ModelMetrics {
     /// The epoch whose weights the artifact holds.
     pub best_epoch: usize,
     /// Mean IoU on the validation images.
@@ -72,26 +73,26 @@ pub struct Metrics {
     /// Pixel accuracy on the validation images.
     pub pixel_accuracy: Option<f64>,
     /// Scores per class.
-    pub classes: Vec<NamedScores>,
+    pub classes: Vec<ClassMetrics>,
     /// Pixels by true class (row) and predicted class (column).
     pub confusion_matrix: Vec<Vec<u64>>,
     /// Every epoch so far.
-    pub epochs: Vec<Epoch>,
+    pub epochs: Vec<EpochMetrics>,
 }
 
-impl Metrics {
+impl ModelMetrics {
     /// The scores that follow from a confusion matrix.
-    pub fn new(best_epoch: usize, matrix: &ConfusionMatrix, names: &[String]) -> Self {
-        let named = |(id, name): (usize, &String)| NamedScores {
+    pub fn new(best_epoch: usize, matrix: &ConfusionMatrix, class_names: &[String]) -> Self {
+        let class_metrics = |(id, name): (usize, &String)| ClassMetrics {
             id,
             name: name.clone(),
-            scores: matrix.class(id),
+            scores: matrix.class_scores(id),
         };
         Self {
             best_epoch,
             miou: matrix.mean_iou(),
             pixel_accuracy: matrix.pixel_accuracy(),
-            classes: names.iter().enumerate().map(named).collect(),
+            classes: class_names.iter().enumerate().map(class_metrics).collect(),
             confusion_matrix: matrix.rows().map(<[u64]>::to_vec).collect(),
             epochs: Vec::new(),
         }
@@ -102,20 +103,21 @@ impl Metrics {
         if !path.exists() {
             return Ok(None);
         }
-        let parsed = serde_json::from_slice(&read(path)?);
+        let parsed = serde_json::from_slice(&read_file(path)?);
         parsed.map(Some).map_err(|e| Error::input(format!("{}: {e}", path.display())))
     }
 
     /// A table of IoU per class, with the mean below.
-    pub fn table(&self) -> String {
+    pub fn iou_table(&self) -> String {
         let width = self.classes.iter().map(|class| class.name.chars().count()).max().unwrap_or(0);
         let width = width.max("class".len());
-        let score = |value: Option<f64>| value.map_or("absent".to_owned(), |v| format!("{v:.4}"));
+        let format_score =
+            |value: Option<f64>| value.map_or("absent".to_owned(), |v| format!("{v:.4}"));
         let mut lines = vec![format!("{:>3}  {:width$}  {:>6}", "id", "class", "IoU")];
-        for NamedScores { id, name, scores } in &self.classes {
-            lines.push(format!("{id:>3}  {name:width$}  {:>6}", score(scores.iou)));
+        for ClassMetrics { id, name, scores } in &self.classes {
+            lines.push(format!("{id:>3}  {name:width$}  {:>6}", format_score(scores.iou)));
         }
-        lines.push(format!("{:>3}  {:width$}  {:>6}", "", "mean", score(self.miou)));
+        lines.push(format!("{:>3}  {:width$}  {:>6}", "", "mean", format_score(self.miou)));
         lines.join("\n")
     }
 }
@@ -127,9 +129,9 @@ mod tests {
     #[test]
     fn the_table_shows_every_class_and_the_mean_over_present_ones() {
         let mut matrix = ConfusionMatrix::new(3);
-        matrix.add(&[0, 0, 1, 1], &[0, 0, 1, 0]);
+        matrix.update(&[0, 0, 1, 1], &[0, 0, 1, 0]);
         let names: Vec<String> = ["background", "road", "sky"].map(str::to_owned).to_vec();
-        let table = Metrics::new(2, &matrix, &names).table();
+        let table = ModelMetrics::new(2, &matrix, &names).iou_table();
         assert_eq!(
             table,
             " id  class          IoU\n  0  background  0.6667\n  1  road        0.5000\n  2  sky         absent\n     mean        0.5833"

@@ -9,14 +9,14 @@ use super::gradients;
 use crate::error::{Error, Result};
 
 /// The factor at first.
-const FIRST: f64 = 65536.0;
+const INIT_SCALE: f64 = 65536.0;
 /// Steps in a row without overflow after which it is doubled.
-const INTERVAL: u32 = 2000;
+const GROWTH_INTERVAL: u32 = 2000;
 /// Where it stops on either side, so that it and its inverse are 32-bit numbers.
-const LARGEST: f64 = (1u64 << 40) as f64;
-const SMALLEST: f64 = 1.0 / LARGEST;
+const MAX_SCALE: f64 = (1u64 << 40) as f64;
+const MIN_SCALE: f64 = 1.0 / MAX_SCALE;
 /// Overflows in a row that say that no factor will do.
-const HOPELESS: u32 = 50;
+const MAX_CONSECUTIVE_OVERFLOWS: u32 = 50;
 
 /// The factor, and how long it has done.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub struct LossScale {
 
 impl Default for LossScale {
     fn default() -> Self {
-        Self { scale: FIRST, good: 0, bad: 0 }
+        Self { scale: INIT_SCALE, good: 0, bad: 0 }
     }
 }
 
@@ -42,27 +42,28 @@ impl LossScale {
     /// Divides gradients by the factor and says whether they can be used. When they overflowed they
     /// cannot, and the factor is halved; when that does not help for long, it is an error.
     pub fn unscale(&mut self, gradients: &mut [Tensor]) -> Result<bool> {
-        let finite = gradients::are_finite(gradients)?;
-        if finite {
-            let factor = Tensor::from((1.0 / self.scale) as f32);
+        let is_finite = gradients::gradients_are_finite(gradients)?;
+        if is_finite {
+            let inverse_scale = Tensor::from((1.0 / self.scale) as f32);
             let device = gradients.iter().find(|gradient| gradient.defined()).map(Tensor::device);
-            let factor = device.map_or(Ok(factor.shallow_clone()), |d| factor.f_to_device(d))?;
-            gradients::multiply(gradients, &factor)?;
+            let inverse_scale = device
+                .map_or(Ok(inverse_scale.shallow_clone()), |d| inverse_scale.f_to_device(d))?;
+            gradients::scale_gradients(gradients, &inverse_scale)?;
             (self.good, self.bad) = (self.good + 1, 0);
-            if self.good == INTERVAL {
-                *self = Self { scale: (self.scale * 2.0).min(LARGEST), ..Self::default() };
+            if self.good == GROWTH_INTERVAL {
+                *self = Self { scale: (self.scale * 2.0).min(MAX_SCALE), ..Self::default() };
             }
         } else {
-            let scale = (self.scale / 2.0).max(SMALLEST);
+            let scale = (self.scale / 2.0).max(MIN_SCALE);
             *self = Self { scale, good: 0, bad: self.bad + 1 };
-            if self.bad == HOPELESS {
+            if self.bad == MAX_CONSECUTIVE_OVERFLOWS {
                 return Err(Error::input(format!(
-                    "with precision fp16 the gradients overflowed in {HOPELESS} steps in a row; set \
+                    "with precision fp16 the gradients overflowed in {MAX_CONSECUTIVE_OVERFLOWS} steps in a row; set \
                      precision to bf16 or fp32"
                 )));
             }
         }
-        Ok(finite)
+        Ok(is_finite)
     }
 }
 
@@ -73,13 +74,13 @@ mod tests {
     #[test]
     fn gradients_come_back_and_the_factor_grows_after_a_long_time_without_overflow() {
         let mut scale = LossScale::default();
-        for step in 0..INTERVAL {
-            assert_eq!(scale, LossScale { scale: FIRST, good: step, bad: 0 });
-            let mut gradients = vec![Tensor::from_slice(&[(0.25 * FIRST) as f32])];
+        for step in 0..GROWTH_INTERVAL {
+            assert_eq!(scale, LossScale { scale: INIT_SCALE, good: step, bad: 0 });
+            let mut gradients = vec![Tensor::from_slice(&[(0.25 * INIT_SCALE) as f32])];
             assert!(scale.unscale(&mut gradients).unwrap());
             assert!((gradients[0].double_value(&[0]) - 0.25).abs() < 1e-9);
         }
-        assert_eq!(scale, LossScale { scale: 2.0 * FIRST, good: 0, bad: 0 });
+        assert_eq!(scale, LossScale { scale: 2.0 * INIT_SCALE, good: 0, bad: 0 });
     }
 
     #[test]
@@ -96,7 +97,7 @@ mod tests {
     #[test]
     fn overflow_that_no_factor_helps_is_an_error_that_names_the_fix() {
         let mut scale = LossScale::default();
-        let said = (0..=HOPELESS).find_map(|_| {
+        let said = (0..=MAX_CONSECUTIVE_OVERFLOWS).find_map(|_| {
             let mut gradients = vec![Tensor::from_slice(&[f32::NAN])];
             scale.unscale(&mut gradients).err()
         });

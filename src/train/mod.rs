@@ -1,28 +1,28 @@
 //! Training: criterion, optimizers, schedules and the epoch loop.
 
-mod agreement;
-pub mod card;
+mod bf16_agreement;
 pub mod checkpoint;
 pub mod criterion;
-mod curves;
 pub mod early_stopping;
 mod ema;
 pub mod fingerprint;
 mod gradients;
 pub mod history;
-mod learning;
+mod learning_curves;
 mod loss_scale;
+pub mod model_card;
 pub mod optimizer;
 mod predictions;
 pub mod schedule;
-mod state;
-mod step;
 mod tensorboard;
+mod train_config;
+mod train_state;
+mod train_step;
 mod trainer;
 mod validate;
 
-pub use learning::Learning;
-pub use state::State;
-pub use step::Stepper;
-pub use tensorboard::Board;
-pub use trainer::{End, Settings, Trainer};
+pub use tensorboard::SummaryWriter;
+pub use train_config::TrainConfig;
+pub use train_state::TrainState;
+pub use train_step::TrainStep;
+pub use trainer::{TrainOutcome, Trainer, TrainerSettings};

@@ -2,53 +2,60 @@
 
 use image::GrayImage;
 
-use super::tensorboard::Board;
-use crate::console::note;
+use super::tensorboard::SummaryWriter;
+use crate::console::print_stderr;
 use crate::data::Sample;
 use crate::error::Result;
 use crate::model::Network;
-use crate::model::size::{MAX_SIDE, restore, shrink};
-use crate::render::{Row, cell, contact_sheet, painted};
+use crate::model::size::{DEFAULT_MAX_SIDE_PX, restore_mask_size, shrink_image};
+use crate::render::{SheetRow, cell_side_px, draw_classes, draw_contact_sheet};
 
 /// Images that are shown; the same ones after every epoch.
-const SHOWN: usize = 4;
+const MAX_IMAGES: usize = 4;
 
 /// Gives the board a sheet with a row per image: the image, its annotation, the network's answer. An image
 /// that cannot be read any more is no reason to end a training.
-pub(super) fn show(
-    board: &mut Board,
+pub(super) fn write_predictions(
+    writer: &mut SummaryWriter,
     (steps, epoch): (usize, usize),
     network: &Network,
     validation: &[Sample],
     class_names: &[String],
 ) -> Result<()> {
-    let (mut rows, mut all, mut longest) = (Vec::new(), Vec::new(), 1);
-    for sample in validation.iter().step_by(validation.len().div_ceil(SHOWN).max(1)) {
+    let (mut rows, mut truth_ids, mut longest_side) = (Vec::new(), Vec::new(), 1);
+    for sample in validation.iter().step_by(validation.len().div_ceil(MAX_IMAGES).max(1)) {
         let (image, truth) = match sample.read() {
             Ok(pair) => pair,
             Err(error) => {
-                note(format_args!("warning: no picture of predictions: {error}"));
+                print_stderr(format_args!("warning: no picture of predictions: {error}"));
                 return Ok(());
             }
         };
         let advice = ": lower validation_mini_batch_size, or take a larger instance";
-        let found = network.classes(&[&shrink(&image, MAX_SIDE)]);
-        let found = found.map_err(|error| error.when_out_of_memory(advice))?;
-        let found = found.into_iter().next().map(|ids| restore(ids, image.dimensions()));
-        let found = found.unwrap_or_default();
-        longest = longest.max(image.width().max(image.height()));
-        all.extend_from_slice(truth.as_raw());
+        let predicted = network.predict_classes(&[&shrink_image(&image, DEFAULT_MAX_SIDE_PX)]);
+        let predicted = predicted.map_err(|error| error.with_memory_advice(advice))?;
+        let predicted =
+            predicted.into_iter().next().map(|ids| restore_mask_size(ids, image.dimensions()));
+        let predicted = predicted.unwrap_or_default();
+        longest_side = longest_side.max(image.width().max(image.height()));
+        truth_ids.extend_from_slice(truth.as_raw());
         // As small as they will be shown at once: images have up to 64 megapixels.
-        let pictures = [painted(&image, &truth), painted(&image, &found)];
+        let pictures = [draw_classes(&image, &truth), draw_classes(&image, &predicted)];
         let pictures = std::iter::once(&image).chain(&pictures);
-        let side = cell(longest);
-        let pictures = pictures.map(|picture| shrink(picture, side).into_owned()).collect();
-        rows.push(Row { name: sample.key.clone(), pictures });
+        let cell_side = cell_side_px(longest_side);
+        let pictures =
+            pictures.map(|picture| shrink_image(picture, cell_side).into_owned()).collect();
+        rows.push(SheetRow { name: sample.key.clone(), pictures });
     }
-    let ids = GrayImage::from_raw(all.len() as u32, 1, all).unwrap_or_default();
+    let present_ids = GrayImage::from_raw(truth_ids.len() as u32, 1, truth_ids).unwrap_or_default();
     let title = [format!("validation images after epoch {epoch}")];
     let columns = ["image", "annotation", "prediction"].map(str::to_owned);
-    let sheet = contact_sheet(&title, &columns, (&rows, cell(longest)), (&ids, class_names));
-    board.picture(steps, "predictions", &sheet);
+    let sheet = draw_contact_sheet(
+        &title,
+        &columns,
+        (&rows, cell_side_px(longest_side)),
+        (&present_ids, class_names),
+    );
+    writer.add_image(steps, "predictions", &sheet);
     Ok(())
 }

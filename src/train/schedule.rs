@@ -2,29 +2,29 @@
 
 use std::f64::consts::PI;
 
-use crate::console::note;
+use crate::console::print_stderr;
 use crate::sagemaker::Hyperparameters;
 use crate::sagemaker::hyperparameters::LrScheduler;
 
 /// The power of the poly curve, as in GluonCV's and torchvision's recipes.
-const POWER: f64 = 0.9;
+const POLY_POWER: f64 = 0.9;
 
 /// A schedule over a fixed number of steps: a linear warm-up, then a curve over the steps left.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Schedule {
+pub struct LrSchedule {
     /// The form of the curve.
-    pub curve: Curve,
+    pub curve: LrCurve,
     /// The rate that the curve starts from.
-    pub initial: f64,
+    pub base_lr: f64,
     /// Steps over which it is laid out, warm-up included, at least 1.
-    pub steps: usize,
+    pub total_steps: usize,
     /// The rise before it.
     pub warmup: Warmup,
 }
 
 /// What the rate is multiplied by. `done` is the share of the steps after the warm-up that is over.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Curve {
+pub enum LrCurve {
     /// `(1 - done)^0.9`: `PolynomialLR(power=0.9)`.
     Poly,
     /// `(1 + cos(pi done)) / 2`: `CosineAnnealingLR`.
@@ -34,7 +34,7 @@ pub enum Curve {
         /// Steps from which on the rate is multiplied once more.
         milestones: Vec<usize>,
         /// By this.
-        factor: f64,
+        gamma: f64,
     },
 }
 
@@ -44,62 +44,73 @@ pub struct Warmup {
     /// Its length.
     pub steps: usize,
     /// The share of the initial rate that step 0 has.
-    pub factor: f64,
+    pub start_factor: f64,
 }
 
 impl Warmup {
     /// No rise.
-    pub const NONE: Self = Self { steps: 0, factor: 1.0 };
+    pub const NONE: Self = Self { steps: 0, start_factor: 1.0 };
 }
 
-impl Schedule {
+impl LrSchedule {
     /// The schedule that hyperparameters ask for, for an epoch of `batches` steps over `samples`
     /// images. The built-in lays it out over `num_training_samples`; so do we when it is given, and
     /// say so when that ends the learning early.
-    pub fn of(hyperparameters: &Hyperparameters, samples: usize, batches: usize) -> Self {
+    pub fn from_hyperparameters(
+        hyperparameters: &Hyperparameters,
+        sample_count: usize,
+        batches_per_epoch: usize,
+    ) -> Self {
         let h = hyperparameters;
-        let stated = h.num_training_samples;
-        if let Some(stated) = stated.filter(|&stated| stated < samples) {
-            note(format_args!(
-                "warning: num_training_samples is {stated}, but there are {samples} training \
+        let stated_samples = h.num_training_samples;
+        if let Some(stated) = stated_samples.filter(|&stated| stated < sample_count) {
+            print_stderr(format_args!(
+                "warning: num_training_samples is {stated}, but there are {sample_count} training \
                  images: the learning rate reaches its end before the last epoch; leave it out, \
                  and the images are counted"
             ));
         }
         let batch_size = h.mini_batch_size * h.gradient_accumulation_steps;
-        let per_epoch = stated.map_or(batches, |stated| (stated / batch_size).max(1));
+        let steps_per_epoch =
+            stated_samples.map_or(batches_per_epoch, |stated| (stated / batch_size).max(1));
         let curve = match h.lr_scheduler {
-            LrScheduler::Poly => Curve::Poly,
-            LrScheduler::Cosine => Curve::Cosine,
-            LrScheduler::Step => Curve::Step {
-                milestones: h.lr_scheduler_step.iter().map(|epoch| epoch * per_epoch).collect(),
-                factor: h.lr_scheduler_factor,
+            LrScheduler::Poly => LrCurve::Poly,
+            LrScheduler::Cosine => LrCurve::Cosine,
+            LrScheduler::Step => LrCurve::Step {
+                milestones: h
+                    .lr_scheduler_step
+                    .iter()
+                    .map(|epoch| epoch * steps_per_epoch)
+                    .collect(),
+                gamma: h.lr_scheduler_factor,
             },
         };
         let warmup = Warmup {
-            steps: (h.warmup_epochs * per_epoch as f64).round() as usize,
-            factor: h.warmup_factor,
+            steps: (h.warmup_epochs * steps_per_epoch as f64).round() as usize,
+            start_factor: h.warmup_factor,
         };
-        Self { curve, initial: h.learning_rate, steps: h.epochs * per_epoch, warmup }
+        Self { curve, base_lr: h.learning_rate, total_steps: h.epochs * steps_per_epoch, warmup }
     }
 
     /// The learning rate of a step, counted from 0. Past the end it stays where it is there, which
     /// happens when `num_training_samples` is less than there are.
-    pub fn rate(&self, step: usize) -> f64 {
-        let Warmup { steps: warmup, factor: start } = self.warmup;
-        if step < warmup {
-            let risen = start + (1.0 - start) * step as f64 / warmup as f64;
-            return self.initial * risen;
+    pub fn lr(&self, step: usize) -> f64 {
+        let Warmup { steps: warmup_steps, start_factor } = self.warmup;
+        if step < warmup_steps {
+            let warmup_factor =
+                start_factor + (1.0 - start_factor) * step as f64 / warmup_steps as f64;
+            return self.base_lr * warmup_factor;
         }
-        let left = self.steps.saturating_sub(warmup).max(1);
-        let done = ((step - warmup) as f64 / left as f64).min(1.0);
-        self.initial
+        let decay_steps = self.total_steps.saturating_sub(warmup_steps).max(1);
+        let progress = ((step - warmup_steps) as f64 / decay_steps as f64).min(1.0);
+        self.base_lr
             * match &self.curve {
-                Curve::Poly => (1.0 - done).powf(POWER),
-                Curve::Cosine => f64::midpoint(1.0, (PI * done).cos()),
-                Curve::Step { milestones, factor } => {
-                    let passed = milestones.iter().filter(|&&milestone| milestone <= step).count();
-                    factor.powi(passed as i32)
+                LrCurve::Poly => (1.0 - progress).powf(POLY_POWER),
+                LrCurve::Cosine => f64::midpoint(1.0, (PI * progress).cos()),
+                LrCurve::Step { milestones, gamma } => {
+                    let passed_milestones =
+                        milestones.iter().filter(|&&milestone| milestone <= step).count();
+                    gamma.powi(passed_milestones as i32)
                 }
             }
     }
@@ -110,53 +121,53 @@ mod tests {
     use super::*;
     use std::collections::BTreeMap;
 
-    fn schedule(curve: Curve) -> Schedule {
-        Schedule { curve, initial: 0.1, steps: 10, warmup: Warmup::NONE }
+    fn schedule(curve: LrCurve) -> LrSchedule {
+        LrSchedule { curve, base_lr: 0.1, total_steps: 10, warmup: Warmup::NONE }
     }
 
     #[test]
     fn poly_and_cosine_fall_from_the_initial_rate_to_zero_and_stay_there() {
-        for (curve, half) in [(Curve::Poly, 0.5f64.powf(0.9)), (Curve::Cosine, 0.5)] {
+        for (curve, half) in [(LrCurve::Poly, 0.5f64.powf(0.9)), (LrCurve::Cosine, 0.5)] {
             let schedule = schedule(curve);
-            assert!((schedule.rate(0) - 0.1).abs() < 1e-15);
-            assert!((schedule.rate(5) - 0.1 * half).abs() < 1e-15);
-            assert!(schedule.rate(10).abs() < 1e-15 && schedule.rate(99).abs() < 1e-15);
+            assert!((schedule.lr(0) - 0.1).abs() < 1e-15);
+            assert!((schedule.lr(5) - 0.1 * half).abs() < 1e-15);
+            assert!(schedule.lr(10).abs() < 1e-15 && schedule.lr(99).abs() < 1e-15);
         }
     }
 
-    fn of(pairs: &[(&str, &str)]) -> Schedule {
+    fn schedule_of(pairs: &[(&str, &str)]) -> LrSchedule {
         let base =
             [("num_classes", "4"), ("use_pretrained_model", "False"), ("learning_rate", "0.1")];
         let raw: BTreeMap<String, String> =
             base.iter().chain(pairs).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Schedule::of(&Hyperparameters::parse(&raw).unwrap(), 35, 8)
+        LrSchedule::from_hyperparameters(&Hyperparameters::parse(&raw).unwrap(), 35, 8)
     }
 
     #[test]
     fn steps_are_counted_in_epochs_of_batches_and_every_iteration_has_its_rate() {
         let steps = [("lr_scheduler", "step"), ("lr_scheduler_step", "2, 4"), ("epochs", "6")];
-        let schedule = of(&steps);
+        let schedule = schedule_of(&steps);
         for (step, rate) in [(0, 0.1), (15, 0.1), (16, 0.01), (31, 0.01), (32, 0.001), (99, 0.001)]
         {
-            assert!((schedule.rate(step) - rate).abs() < 1e-12, "{step}");
+            assert!((schedule.lr(step) - rate).abs() < 1e-12, "{step}");
         }
-        assert!(of(&[]).rate(1) < of(&[]).rate(0));
+        assert!(schedule_of(&[]).lr(1) < schedule_of(&[]).lr(0));
     }
 
     #[test]
     fn a_warm_up_of_half_an_epoch_rises_to_the_initial_rate() {
-        let schedule = of(&[("warmup_epochs", "0.5"), ("warmup_factor", "0.2")]);
+        let schedule = schedule_of(&[("warmup_epochs", "0.5"), ("warmup_factor", "0.2")]);
         let expected = [0.02, 0.04, 0.06, 0.08, 0.1];
         for (step, rate) in expected.into_iter().enumerate() {
-            assert!((schedule.rate(step) - rate).abs() < 1e-12, "{step}");
+            assert!((schedule.lr(step) - rate).abs() < 1e-12, "{step}");
         }
-        assert!(schedule.rate(5) < 0.1 && schedule.rate(80).abs() < 1e-15);
+        assert!(schedule.lr(5) < 0.1 && schedule.lr(80).abs() < 1e-15);
     }
 
     #[test]
     fn a_stated_number_of_samples_lays_the_schedule_out() {
-        assert_eq!(of(&[]).steps, 80);
-        assert_eq!(of(&[("num_training_samples", "64")]).steps, 40);
-        assert_eq!(of(&[("num_training_samples", "3")]).steps, 10);
+        assert_eq!(schedule_of(&[]).total_steps, 80);
+        assert_eq!(schedule_of(&[("num_training_samples", "64")]).total_steps, 40);
+        assert_eq!(schedule_of(&[("num_training_samples", "3")]).total_steps, 10);
     }
 }

@@ -9,28 +9,28 @@ use crate::data::Sample;
 use crate::error::Result;
 use crate::metrics::ConfusionMatrix;
 use crate::model::Network;
-use crate::model::size::{MAX_SIDE, restore, shrink};
+use crate::model::size::{DEFAULT_MAX_SIDE_PX, restore_mask_size, shrink_image};
 
 /// Images decoded at a time, so that memory is bounded whatever the size of the set.
-const WINDOW: usize = 32;
+const DECODE_WINDOW: usize = 32;
 
 /// Scores `network` on every sample at the image's own size (see [`MAX_SIDE`]); images of one size
 /// are computed together, at most `batch_size` of them. `progress` is called with the number of
 /// images done, and says whether to go on; without a result it did not.
-pub(super) fn validate(
+pub(super) fn validate_network(
     network: &Network,
     samples: &[Sample],
-    (classes, batch_size): (usize, usize),
-    mut progress: impl FnMut(usize) -> bool,
+    (num_classes, batch_size): (usize, usize),
+    mut on_batch: impl FnMut(usize) -> bool,
 ) -> Result<Option<ConfusionMatrix>> {
-    let frozen = network.frozen(network.compute)?;
-    let mut matrix = ConfusionMatrix::new(classes);
-    for window in samples.chunks(WINDOW.max(batch_size)) {
-        let read = |sample: &Sample| -> Result<(RgbImage, GrayImage)> {
+    let frozen = network.frozen_copy(network.precision)?;
+    let mut matrix = ConfusionMatrix::new(num_classes);
+    for window in samples.chunks(DECODE_WINDOW.max(batch_size)) {
+        let read_sample = |sample: &Sample| -> Result<(RgbImage, GrayImage)> {
             let (image, mask) = sample.read()?;
-            Ok((shrink(&image, MAX_SIDE).into_owned(), mask))
+            Ok((shrink_image(&image, DEFAULT_MAX_SIDE_PX).into_owned(), mask))
         };
-        let loaded: Result<Vec<_>> = window.par_iter().map(read).collect();
+        let loaded: Result<Vec<_>> = window.par_iter().map(read_sample).collect();
         let mut by_size: HashMap<(u32, u32), Vec<_>> = HashMap::new();
         for (image, mask) in loaded? {
             by_size.entry(image.dimensions()).or_default().push((image, mask));
@@ -38,12 +38,16 @@ pub(super) fn validate(
         for batch in by_size.values().flat_map(|group| group.chunks(batch_size)) {
             let images: Vec<&RgbImage> = batch.iter().map(|(image, _)| image).collect();
             let advice = ": lower validation_mini_batch_size, or take a larger instance";
-            let masks =
-                frozen.classes(&images).map_err(|error| error.when_out_of_memory(advice))?;
-            for ((_, mask), ids) in batch.iter().zip(masks) {
-                matrix.add(mask.as_raw(), restore(ids, mask.dimensions()).as_raw());
+            let predictions = frozen
+                .predict_classes(&images)
+                .map_err(|error| error.with_memory_advice(advice))?;
+            for ((_, truth), prediction) in batch.iter().zip(predictions) {
+                matrix.update(
+                    truth.as_raw(),
+                    restore_mask_size(prediction, truth.dimensions()).as_raw(),
+                );
             }
-            if !progress(batch.len()) {
+            if !on_batch(batch.len()) {
                 return Ok(None);
             }
         }

@@ -13,7 +13,7 @@ from pycocotools import mask as coco
 MASKS = Path(os.environ["INTEROP_MASKS"])
 LABELS = {"road": "#ff0000", "car": "#00ff00", "árvore 树": "#0000ff"}
 CONFIG = '<View><Image name="image" value="$image"/><BrushLabels name="brush" toName="image">{}</BrushLabels></View>'.format(
-    "".join(f'<Label value="{label}" background="{colour}"/>' for label, colour in LABELS.items())
+    "".join(f'<Label value="{label}" background="{color}"/>' for label, color in LABELS.items())
 )
 
 
@@ -39,7 +39,7 @@ def encoded():
 
 
 def even_odd(rings, width, height):
-    """Which pixels' centres lie inside, by the parity of the edges to their right."""
+    """Which pixels' centers lie inside, by the parity of the edges to their right."""
     inside = np.zeros((height, width), bool)
     columns = np.arange(width) + 0.5
     for ring in rings:
@@ -117,11 +117,11 @@ def test_simplified_outlines_are_shorter_and_stay_within_two_pixels(encoded):
         few, many = (sum(map(len, rings(outlines))) for outlines in (mask.simplified, mask.outlines))
         assert 0 < few < many / 3, f"{mask.name}: {few} of {many} points"
         different = even_odd(rings(mask.simplified), mask.width, mask.height) != mask.mask
-        # Off by the tolerance of one pixel, from edges of pixels to centres.
+        # Off by the tolerance of one pixel, from edges of pixels to centers.
         assert not np.any(different & ~near_border(mask.mask, 2)), mask.name
 
 
-def labelled(count):
+def labeled(count):
     """Masks of class ids 0 to 3 of odd sizes: each class a random blob or noise, a later one over an earlier one."""
     for number in range(count):
         rng = np.random.default_rng(number)
@@ -201,7 +201,7 @@ def any_alpha(mask):
 
 @pytest.mark.parametrize("encode", [lambda mask: brush.mask2rle(mask * np.uint8(255)), any_alpha], ids=["mask2rle", "any alpha"])
 def test_what_the_converter_encodes_becomes_the_same_masks(tmp_path, encode):
-    masks = dict(labelled(24))
+    masks = dict(labeled(24))
     tasks = [brush_task(number, name, ids, encode) for number, (name, ids) in enumerate(masks.items(), start=1)]
     assert_same(preprocessed(tmp_path, masks, tasks), masks)
 
@@ -236,7 +236,7 @@ def coco_document(masks, segmentation):
 
 @pytest.mark.parametrize("segmentation", [compressed, uncompressed])
 def test_coco_rle_of_pycocotools_becomes_the_same_masks(tmp_path, segmentation):
-    masks = dict(labelled(24))
+    masks = dict(labeled(24))
     for ids in masks.values():
         for label in (1, 2, 3):
             rle = segmentation(ids == label)
@@ -265,7 +265,7 @@ def test_coco_polygons_become_pycocotools_masks_but_for_their_borders(tmp_path):
     for name, expected in masks.items():
         ring = np.reshape(polygons[expected.tobytes()], (-1, 2)).tolist()
         assert np.array_equal(found[name] > 0, even_odd([ring], *expected.shape[::-1])), name
-        # pycocotools rounds to a fifth of a pixel, and its rule is another than pixel centres.
+        # pycocotools rounds to a fifth of a pixel, and its rule is another than pixel centers.
         different = found[name] != expected
         assert not np.any(different & ~near_border(expected, 2)), name
         assert np.count_nonzero(different) <= 0.05 * np.count_nonzero(near_border(expected)), name

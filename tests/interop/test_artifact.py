@@ -50,10 +50,10 @@ def test_the_card_has_the_head_that_hubs_read_and_the_scores(job):
         assert re.search(rf"\| {a_class['id']} \| {a_class['name']} \|", card)
 
 
-def test_labels_colour_a_mask(job):
+def test_labels_color_a_mask(job):
     labels = json.loads((job / "model/labels.json").read_text())
     assert [labels[str(id)]["name"] for id in range(4)] == ["background", "disc", "box", "triangle"]
-    palette = numpy.array([labels[str(id)]["colour"] for id in range(4)], dtype=numpy.uint8)
+    palette = numpy.array([labels[str(id)]["color"] for id in range(4)], dtype=numpy.uint8)
     assert palette[numpy.array([[0, 3]])].tolist() == [[[0, 0, 0], [128, 128, 0]]]
 
 

@@ -14,7 +14,7 @@ const FLOORS: [&[&str]; 8] = [
     &["data", "model", "annotations"],
     &["imaging", "render", "metrics", "sagemaker", "aws", "torch"],
     &["files", "progress"],
-    &["error", "colours", "console"],
+    &["error", "colors", "console"],
 ];
 
 /// The page that comments of the sources refer to.

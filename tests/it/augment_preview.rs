@@ -3,12 +3,12 @@
 use std::fs;
 use std::sync::Arc;
 
-use maskmaker::data::augment::Recipe;
-use maskmaker::data::loader::Plan;
-use maskmaker::data::source::pair;
+use maskmaker::data::augment::Transforms;
+use maskmaker::data::loader::DataLoaderConfig;
+use maskmaker::data::pairing::pair_images_and_masks;
 use maskmaker::error::Problems;
-use maskmaker::imaging::{Limits, decode_upright};
-use maskmaker::sagemaker::channels::Split;
+use maskmaker::imaging::{DecodeLimits, decode_upright};
+use maskmaker::sagemaker::channels::SplitFolders;
 use maskmaker::sagemaker::hyperparameters::Augmentations;
 
 use crate::job::Job;
@@ -20,16 +20,16 @@ fn the_sheet_shows_the_loaders_crops_pixel_for_pixel() {
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert!(run.stdout.contains("augmentations rotate=10,noise=0.05,cutout=0.2 -> "));
     let sheet = fs::read(job.path("output/data/augment-preview.png")).unwrap();
-    let sheet = decode_upright(&sheet, Limits::default()).unwrap();
+    let sheet = decode_upright(&sheet, DecodeLimits::default()).unwrap();
 
-    let split = Split {
+    let split = SplitFolders {
         name: "train",
         images: job.path("input/data/train"),
         masks: job.path("input/data/train_annotation"),
     };
-    let plan = Plan {
-        samples: Arc::new(pair(&split, &mut Problems::new())),
-        recipe: Recipe {
+    let plan = DataLoaderConfig {
+        samples: Arc::new(pair_images_and_masks(&split, &mut Problems::new())),
+        transforms: Transforms {
             base_size: 64,
             crop_size: 32,
             augmentations: Augmentations::parse("rotate,noise,cutout").unwrap(),
@@ -39,7 +39,7 @@ fn the_sheet_shows_the_loaders_crops_pixel_for_pixel() {
     };
     // 6 samples, of which 2 are shown: the first and the fourth.
     for (index, epoch) in [(0, 0), (0, 2), (3, 1)] {
-        let (crop, _) = plan.crop(index, epoch).unwrap();
+        let (crop, _) = plan.load_crop(index, epoch).unwrap();
         // A pixel of the crop is 5 x 5 on the sheet; the column follows from the epoch.
         let left = 8 + (epoch as u32 + 1) * 168;
         let is_at = |top: u32| {

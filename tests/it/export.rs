@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use maskmaker::model::{Config, Network, artifact};
+use maskmaker::model::{ModelConfig, Network, artifact};
 use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
 use tch::Device;
 
@@ -14,8 +14,8 @@ fn old_model() -> Job {
     let kind = (Algorithm::Psp, Backbone::Resnet18);
     let network = Network::random(kind, 3, 1, Device::Cpu).unwrap();
     let folder = job.path("model");
-    artifact::write(&folder, &Config::new(kind, 3, None), &network).unwrap();
-    fs::remove_file(folder.join(artifact::LABELS)).unwrap();
+    artifact::write_model(&folder, &ModelConfig::new(kind, 3, None), &network).unwrap();
+    fs::remove_file(folder.join(artifact::LABELS_FILE)).unwrap();
     job
 }
 

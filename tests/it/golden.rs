@@ -1,16 +1,16 @@
 //! Golden numbers from PyTorch and torchvision; `tests/golden/make_golden.py` wrote them and states
 //! every formula used here.
 
-use maskmaker::metrics::IGNORE;
-use maskmaker::model::forward::{Logits, Mode};
+use maskmaker::metrics::IGNORE_INDEX;
+use maskmaker::model::forward::{ForwardMode, Logits};
 use maskmaker::model::graph::ParameterSpec;
-use maskmaker::model::network::graph;
-use maskmaker::model::tensor_file::open;
-use maskmaker::model::{Config, Network};
+use maskmaker::model::network::build_graph;
+use maskmaker::model::tensor_file::parse_safetensors;
+use maskmaker::model::{ModelConfig, Network};
 use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone, Loss};
 use maskmaker::train::criterion::Criterion;
-use maskmaker::train::optimizer::{Optimizer, Rule};
-use maskmaker::train::schedule::{Curve, Schedule, Warmup};
+use maskmaker::train::optimizer::{Optimizer, OptimizerConfig};
+use maskmaker::train::schedule::{LrCurve, LrSchedule, Warmup};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -67,7 +67,7 @@ fn weights_of(spec: &ParameterSpec) -> Vec<u8> {
 
 /// A network with the formula's weights, read from a file in torchvision's names.
 fn network(algorithm: Algorithm, backbone: Backbone) -> Network {
-    let specs = graph(algorithm, backbone, CLASSES).parameters();
+    let specs = build_graph(algorithm, backbone, CLASSES).parameters();
     let tensors: Vec<_> = specs.iter().map(|spec| (spec, weights_of(spec))).collect();
     let views = tensors.iter().map(|(spec, bytes)| {
         let counter = spec.name.ends_with("num_batches_tracked");
@@ -76,8 +76,8 @@ fn network(algorithm: Algorithm, backbone: Backbone) -> Network {
         (spec.name.as_str(), TensorView::new(dtype, shape, bytes).unwrap())
     });
     let bytes = safetensors::serialize(views, None).unwrap();
-    let config = Config::new((algorithm, backbone), CLASSES, None);
-    Network::from_tensors(&config, &open(&bytes).unwrap(), "", Device::Cpu).unwrap()
+    let config = ModelConfig::new((algorithm, backbone), CLASSES, None);
+    Network::from_tensors(&config, &parse_safetensors(&bytes).unwrap(), "", Device::Cpu).unwrap()
 }
 
 fn picture(height: usize, width: usize) -> Tensor {
@@ -138,7 +138,7 @@ fn logits_equal_pytorchs(algorithm: Algorithm, backbone: Backbone) {
     for case in cases {
         let side = |name: &str| case[name].as_u64().unwrap() as usize;
         let (height, width) = (side("height"), side("width"));
-        let mode = Mode::Evaluate { aux: true };
+        let mode = ForwardMode::Eval { aux: true };
         let logits = tch::no_grad(|| network.logits(&picture(height, width), mode)).unwrap();
         let what = format!("{} with {} at {height}x{width}", algorithm.name(), backbone.name());
         assert_eq!(logits.out.size(), [1, CLASSES as i64, height as i64, width as i64]);
@@ -211,7 +211,7 @@ fn keys_and_shapes_are_torchvisions() {
         let mut expected: Vec<String> =
             std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect();
         // The backbone's are written down once, with fcn.
-        let specs = graph(algorithm, Backbone::Resnet50, CLASSES).parameters();
+        let specs = build_graph(algorithm, Backbone::Resnet50, CLASSES).parameters();
         let listed = |name: &str| algorithm == Algorithm::Fcn || !name.starts_with("backbone.");
         let mut found: Vec<String> = specs
             .iter()
@@ -230,7 +230,7 @@ fn every_network_takes_images_of_any_size() {
         let kind = (algorithm, Backbone::Resnet18);
         let network = Network::random(kind, CLASSES, 1, Device::Cpu).unwrap();
         for (height, width) in [(1, 1), (1, 40), (17, 3), (8, 8), (60, 1), (33, 47)] {
-            let mode = Mode::Evaluate { aux: true };
+            let mode = ForwardMode::Eval { aux: true };
             let logits = tch::no_grad(|| network.logits(&picture(height, width), mode)).unwrap();
             let size = [1, CLASSES as i64, height as i64, width as i64];
             assert_eq!(logits.out.size(), size, "{algorithm:?}");
@@ -249,7 +249,7 @@ fn a_batch_of_one_is_an_error_where_batch_norm_would_see_one_value() {
         let network = Network::random(kind, CLASSES, 1, Device::Cpu).unwrap();
         let train = |seeds: &[u64]| {
             let pixels = picture(24, 24).repeat([seeds.len() as i64, 1, 1, 1]);
-            tch::no_grad(|| network.logits(&pixels, Mode::Train { dropout_seeds: seeds }))
+            tch::no_grad(|| network.logits(&pixels, ForwardMode::Train { dropout_seeds: seeds }))
         };
         match train(&[1]) {
             Ok(logits) => assert!(fits && logits.out.size()[0] == 1),
@@ -271,11 +271,12 @@ fn the_criterion_and_its_gradients_equal_pytorchs() {
         Tensor::from_slice(&values).reshape([2, 4, 5, 7]).set_requires_grad(true)
     };
     let (out, aux) = (logits("criterion.out"), logits("criterion.aux"));
-    let label = |hash: u32| if (hash >> 24) % 5 == 4 { IGNORE } else { ((hash >> 24) % 5) as u8 };
+    let label =
+        |hash: u32| if (hash >> 24) % 5 == 4 { IGNORE_INDEX } else { ((hash >> 24) % 5) as u8 };
     let ids: Vec<u8> = hashes("criterion.labels").take(70).map(label).collect();
     let ids = Tensor::from_slice(&ids).reshape([2, 5, 7]);
     let both = Logits { out: out.shallow_clone(), aux: Some(aux.shallow_clone()) };
-    let loss = Criterion::default().whole(&both, &ids).unwrap();
+    let loss = Criterion::default().batch_loss(&both, &ids).unwrap();
     let expected = golden["loss"].as_f64().unwrap();
     assert!((loss.double_value(&[]) - expected).abs() < 1e-6 * expected);
     loss.backward();
@@ -293,7 +294,8 @@ fn the_criterion_and_its_gradients_equal_pytorchs() {
 fn every_loss_and_its_gradients_equal_pytorchs_and_segmentation_models() {
     let golden = golden("losses.json");
     let values: Vec<f32> = units("criterion.out").take(280).map(|u| (3.0 * u) as f32).collect();
-    let label = |hash: u32| if (hash >> 24) % 5 == 4 { IGNORE } else { ((hash >> 24) % 5) as u8 };
+    let label =
+        |hash: u32| if (hash >> 24) % 5 == 4 { IGNORE_INDEX } else { ((hash >> 24) % 5) as u8 };
     let all: Vec<u8> = hashes("criterion.labels").take(70).map(label).collect();
     let absent: Vec<u8> = all.iter().map(|&id| if id == 2 { 1 } else { id }).collect();
     for (labels, ids) in [("all", all), ("class 2 absent", absent)] {
@@ -307,7 +309,7 @@ fn every_loss_and_its_gradients_equal_pytorchs_and_segmentation_models() {
             };
             let out = Tensor::from_slice(&values).reshape([2, 4, 5, 7]).set_requires_grad(true);
             let logits = Logits { out: out.shallow_clone(), aux: None };
-            let loss = criterion.whole(&logits, &ids).unwrap();
+            let loss = criterion.batch_loss(&logits, &ids).unwrap();
             loss.backward();
             let (got, wanted) = (loss.double_value(&[]), expected["loss"].as_f64().unwrap());
             assert!((got - wanted).abs() <= 1e-6 * wanted, "{labels}, {name}: {got} {wanted}");
@@ -323,9 +325,10 @@ fn every_loss_and_its_gradients_equal_pytorchs_and_segmentation_models() {
 #[test]
 fn a_batch_without_a_counted_pixel_costs_nothing_and_is_no_nan() {
     let out = Tensor::ones([1, 2, 3, 3], (Kind::Float, Device::Cpu)).set_requires_grad(true);
-    let ids = Tensor::full([1, 3, 3], i64::from(IGNORE), (Kind::Uint8, Device::Cpu));
-    let loss =
-        Criterion::default().whole(&Logits { out: out.shallow_clone(), aux: None }, &ids).unwrap();
+    let ids = Tensor::full([1, 3, 3], i64::from(IGNORE_INDEX), (Kind::Uint8, Device::Cpu));
+    let loss = Criterion::default()
+        .batch_loss(&Logits { out: out.shallow_clone(), aux: None }, &ids)
+        .unwrap();
     loss.backward();
     assert!(loss.double_value(&[]).abs() < f64::EPSILON);
     assert!(out.grad().abs().max().double_value(&[]).abs() < f64::EPSILON);
@@ -335,17 +338,30 @@ fn a_batch_without_a_counted_pixel_costs_nothing_and_is_no_nan() {
 fn worst_difference(run: &Value) -> f64 {
     let number = |name: &str| run[name].as_f64().unwrap();
     let rule = match run["optimizer"].as_str().unwrap() {
-        "sgd" => Rule::Sgd { momentum: number("momentum"), weight_decay: number("weight_decay") },
-        "nag" => Rule::Nag { momentum: number("momentum"), weight_decay: number("weight_decay") },
-        "adam" => Rule::Adam,
-        "adamw" => Rule::Adamw { weight_decay: number("weight_decay") },
-        "adagrad" => Rule::Adagrad,
-        "rmsprop" => Rule::Rmsprop { alpha: number("alpha"), momentum: number("momentum") },
+        "sgd" => OptimizerConfig::Sgd {
+            momentum: number("momentum"),
+            weight_decay: number("weight_decay"),
+        },
+        "nag" => OptimizerConfig::Nag {
+            momentum: number("momentum"),
+            weight_decay: number("weight_decay"),
+        },
+        "adam" => OptimizerConfig::Adam,
+        "adamw" => OptimizerConfig::Adamw { weight_decay: number("weight_decay") },
+        "adagrad" => OptimizerConfig::Adagrad,
+        "rmsprop" => {
+            OptimizerConfig::Rmsprop { alpha: number("alpha"), momentum: number("momentum") }
+        }
         other => panic!("no rule for {other}"),
     };
     assert_eq!(rule.name(), run["optimizer"]);
     let initial = number("learning_rate");
-    let schedule = Schedule { curve: Curve::Poly, initial, steps: 20, warmup: Warmup::NONE };
+    let schedule = LrSchedule {
+        curve: LrCurve::Poly,
+        base_lr: initial,
+        total_steps: 20,
+        warmup: Warmup::NONE,
+    };
     let start: Vec<f32> = units("param").take(6).map(|u| u as f32).collect();
     let parameter = Tensor::from_slice(&start);
     let named = vec![("p".to_owned(), parameter.shallow_clone())];
@@ -354,7 +370,7 @@ fn worst_difference(run: &Value) -> f64 {
     for step in 0..20 {
         let gradient: Vec<f32> = units("grad").skip(step * 6).take(6).map(|u| u as f32).collect();
         let gradient = vec![Tensor::from_slice(&gradient)];
-        optimizer.step(schedule.rate(step), gradient).unwrap();
+        optimizer.step(schedule.lr(step), gradient).unwrap();
         let got = Vec::<f32>::try_from(&parameter).unwrap();
         let expected = floats(&run["after"][step]);
         assert_eq!(got.len(), expected.len());
@@ -387,17 +403,17 @@ fn schedules_give_pytorchs_rates() {
     assert_eq!(runs.len(), 6);
     for run in runs {
         let curve = match run["lr_scheduler"].as_str().unwrap() {
-            "poly" => Curve::Poly,
-            "cosine" => Curve::Cosine,
-            _ => Curve::Step { milestones: vec![6, 12, 17], factor: 0.3 },
+            "poly" => LrCurve::Poly,
+            "cosine" => LrCurve::Cosine,
+            _ => LrCurve::Step { milestones: vec![6, 12, 17], gamma: 0.3 },
         };
         let warmup = match run["warmup"].as_u64().unwrap() as usize {
             0 => Warmup::NONE,
-            steps => Warmup { steps, factor: 0.01 },
+            steps => Warmup { steps, start_factor: 0.01 },
         };
-        let schedule = Schedule { curve, initial: 0.05, steps: 20, warmup };
+        let schedule = LrSchedule { curve, base_lr: 0.05, total_steps: 20, warmup };
         let expected = floats(&run["rates"]);
-        let got: Vec<f64> = (0..20).map(|step| schedule.rate(step)).collect();
+        let got: Vec<f64> = (0..20).map(|step| schedule.lr(step)).collect();
         let mut worst = 0.0f64;
         for (got, expected) in got.iter().zip(&expected) {
             worst = worst.max((got - expected).abs() / expected);

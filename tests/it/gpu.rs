@@ -2,16 +2,16 @@
 
 use maskmaker::data::loader::Batch;
 use maskmaker::model::Network;
-use maskmaker::model::forward::Mode;
+use maskmaker::model::forward::ForwardMode;
 use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
-use maskmaker::train::optimizer::Rule;
-use maskmaker::train::{Learning, Stepper};
+use maskmaker::train::optimizer::OptimizerConfig;
+use maskmaker::train::{TrainConfig, TrainStep};
 use tch::{Device, Kind, Tensor};
 
 use crate::job::Job;
 
 fn gpu() -> Device {
-    let device = maskmaker::torch::device();
+    let device = maskmaker::torch::default_device();
     assert!(matches!(device, Device::Cuda(_)), "there is a GPU, but libtorch cannot use it");
     device
 }
@@ -25,7 +25,7 @@ fn logits_are_those_of_the_processor() {
     for algorithm in Algorithm::ALL {
         let logits = |device| {
             let network = Network::random((algorithm, Backbone::Resnet50), 4, 1, device).unwrap();
-            let mode = Mode::Evaluate { aux: false };
+            let mode = ForwardMode::Eval { aux: false };
             let logits = tch::no_grad(|| network.logits(&picture, mode)).unwrap();
             logits.out.to_device(Device::Cpu)
         };
@@ -60,15 +60,15 @@ fn a_batch_that_does_not_fit_names_the_fix() {
     const SIDE: usize = 1024;
     let network = (Algorithm::Fcn, Backbone::Resnet101);
     let network = Network::random(network, 4, 1, gpu()).unwrap();
-    let rule = Rule::Sgd { momentum: 0.9, weight_decay: 0.0 };
-    let mut stepper = Stepper::new(network, Learning::new(rule)).unwrap();
+    let rule = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 0.0 };
+    let mut stepper = TrainStep::new(network, TrainConfig::new(rule)).unwrap();
     let batch = Batch {
         pixels: vec![0; IMAGES * SIDE * SIDE * 3],
         ids: vec![0; IMAGES * SIDE * SIDE],
         dropout_seeds: vec![0; IMAGES],
         crop_size: SIDE as u32,
     };
-    let error = stepper.step(&batch, 0.1).unwrap_err().to_string();
+    let error = stepper.run(&batch, 0.1).unwrap_err().to_string();
     assert!(error.contains("lower mini_batch_size"), "{error}");
     assert!(error.contains("set precision to bf16"), "{error}");
 }

@@ -1,10 +1,10 @@
-//! Ground Truth's manifests, whose masks tell the classes by colour.
+//! Ground Truth's manifests, whose masks tell the classes by color.
 
 use std::fs;
 use std::path::Path;
 
 use image::GrayImage;
-use maskmaker::imaging::{Limits, decode_mask, encode_mask};
+use maskmaker::imaging::{DecodeLimits, decode_mask, encode_mask};
 use serde_json::{Map, Value, json};
 
 use crate::job::{Job, Run, names};
@@ -12,7 +12,7 @@ use crate::job::{Job, Run, names};
 /// The names of the classes 1 to 3; class 0 is the background.
 const NAMES: [&str; 3] = ["bush", "car", "road"];
 
-/// The colour of a class on the line `number`: no two lines agree.
+/// The color of a class on the line `number`: no two lines agree.
 fn color(class: u8, number: usize) -> [u8; 3] {
     match class {
         0 => [255; 3],
@@ -20,7 +20,7 @@ fn color(class: u8, number: usize) -> [u8; 3] {
     }
 }
 
-/// What Ground Truth says of a line's colours; the keys are in another order than the classes.
+/// What Ground Truth says of a line's colors; the keys are in another order than the classes.
 fn metadata(number: usize) -> Value {
     let name = |class: u8| match class {
         0 => "BACKGROUND",
@@ -37,7 +37,7 @@ fn metadata(number: usize) -> Value {
     json!({"internal-color-map": map, "type": "groundtruth/semantic-segmentation"})
 }
 
-/// A mask in the colours of its line: as a palette, RGB or RGBA.
+/// A mask in the colors of its line: as a palette, RGB or RGBA.
 fn paint(mask: &GrayImage, number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, mask.width(), mask.height());
@@ -57,7 +57,7 @@ fn paint(mask: &GrayImage, number: usize) -> Vec<u8> {
         }
         _ => {
             encoder.set_color(png::ColorType::Rgba);
-            // Nobody labelled it: transparent.
+            // Nobody labeled it: transparent.
             colors
                 .flat_map(|(class, [r, g, b])| [r, g, b, if class == 0 { 0 } else { 255 }])
                 .collect()
@@ -69,7 +69,7 @@ fn paint(mask: &GrayImage, number: usize) -> Vec<u8> {
     bytes
 }
 
-/// A job whose masks hold no 255, which no colour stands for.
+/// A job whose masks hold no 255, which no color stands for.
 pub(crate) fn folders() -> Job {
     let job = Job::new();
     for split in ["train", "validation"] {
@@ -84,7 +84,7 @@ pub(crate) fn folders() -> Job {
 }
 
 fn read(mask: &Path) -> GrayImage {
-    decode_mask(&fs::read(mask).unwrap(), Limits::default()).unwrap()
+    decode_mask(&fs::read(mask).unwrap(), DecodeLimits::default()).unwrap()
 }
 
 /// The same job with a manifest of painted masks for each split.
@@ -130,13 +130,13 @@ fn edit(job: &Job, split: &str, change: impl Fn(usize, &mut Value)) {
 }
 
 #[test]
-fn masks_in_colours_train_to_the_weights_of_class_ids_and_name_the_classes() {
+fn masks_in_colors_train_to_the_weights_of_class_ids_and_name_the_classes() {
     let ids = folders();
     ids.train();
     let colors = painted();
     let Run { stdout, stderr, .. } = colors.train();
     assert!(weights(&colors) == weights(&ids), "the weights are the same bit for bit");
-    let order = "classes by colour (sorted by name; class_names would fix the order): 0 background, \
+    let order = "classes by color (sorted by name; class_names would fix the order): 0 background, \
                  1 bush, 2 car, 3 road";
     assert!(stdout.contains(order), "{stdout}");
     assert!(!stderr.contains("near"), "{stderr}");
@@ -144,14 +144,14 @@ fn masks_in_colours_train_to_the_weights_of_class_ids_and_name_the_classes() {
     // Other maps make it another job.
     edit(&colors, "validation", |_, line| line["labels-ref-metadata"] = metadata(1));
     let reason = colors.failure();
-    assert!(reason.contains("colours without a class"), "{reason}");
+    assert!(reason.contains("colors without a class"), "{reason}");
 }
 
 #[test]
 fn names_that_are_given_fix_the_order_of_the_classes() {
     let job = painted().with("class_names", "Background, road, bush, car");
     let stdout = job.train().stdout;
-    let order = "classes by colour (class_names): 0 Background, 1 road, 2 bush, 3 car";
+    let order = "classes by color (class_names): 0 Background, 1 road, 2 bush, 3 car";
     assert!(stdout.contains(order), "{stdout}");
     assert_eq!(class_names(&job), json!(["Background", "road", "bush", "car"]));
     let pixels = |run: &str| {
@@ -179,7 +179,7 @@ fn names_that_are_given_fix_the_order_of_the_classes() {
 }
 
 #[test]
-fn near_colours_are_counted_and_lines_that_are_wrong_are_told_by_number() {
+fn near_colors_are_counted_and_lines_that_are_wrong_are_told_by_number() {
     let job = painted();
     edit(&job, "train", |number, line| {
         if number == 2 {
@@ -193,7 +193,7 @@ fn near_colours_are_counted_and_lines_that_are_wrong_are_told_by_number() {
     let stderr = job.train().stderr;
     assert!(
         stderr.contains("warning: channel train, labels-ref in output.manifest: ")
-            && stderr.contains("pixels in 1 mask have a colour that is near one of their"),
+            && stderr.contains("pixels in 1 mask have a color that is near one of their"),
         "{stderr}"
     );
 

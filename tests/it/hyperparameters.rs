@@ -10,9 +10,10 @@ fn file(name: &str) -> PathBuf {
 
 #[test]
 fn page_and_schema_are_what_the_table_says_now() {
-    for (name, expected) in
-        [("README.md", hyperparameters::markdown()), ("schema.json", hyperparameters::schema())]
-    {
+    for (name, expected) in [
+        ("README.md", hyperparameters::hyperparameters_markdown()),
+        ("schema.json", hyperparameters::hyperparameters_schema()),
+    ] {
         let found = std::fs::read_to_string(file(name)).unwrap();
         assert!(found == expected, "hyperparameters/{name} is out of date: make hyperparameters");
     }
@@ -20,9 +21,10 @@ fn page_and_schema_are_what_the_table_says_now() {
 
 #[test]
 fn the_program_prints_page_and_schema() {
-    for (format, expected) in
-        [("markdown", hyperparameters::markdown()), ("schema", hyperparameters::schema())]
-    {
+    for (format, expected) in [
+        ("markdown", hyperparameters::hyperparameters_markdown()),
+        ("schema", hyperparameters::hyperparameters_schema()),
+    ] {
         let mut command = crate::job::maskmaker();
         let output = command.args(["hyperparameters", "--format", format]).output().unwrap();
         assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
@@ -31,7 +33,8 @@ fn the_program_prints_page_and_schema() {
 
 #[test]
 fn the_schema_knows_every_hyperparameter_of_the_ready_files() {
-    let schema: serde_json::Value = serde_json::from_str(&hyperparameters::schema()).unwrap();
+    let schema: serde_json::Value =
+        serde_json::from_str(&hyperparameters::hyperparameters_schema()).unwrap();
     for name in ["demo.json", "8-gpu.json"] {
         let text = std::fs::read_to_string(file(name)).unwrap();
         let ready: serde_json::Map<String, serde_json::Value> =

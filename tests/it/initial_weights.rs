@@ -93,7 +93,7 @@ fn the_pretrained_channels_resnet_is_where_the_backbone_starts() {
     let run = job.train();
     assert!(
         run.stdout
-            .contains("resnet18-f37072fd.pth: 100 tensors of resnet-18; initialised at random"),
+            .contains("resnet18-f37072fd.pth: 100 tensors of resnet-18; initialized at random"),
         "{}",
         run.stdout
     );

@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::job::{Job, names};
-use maskmaker::imaging::{Limits, decode_mask, encode_mask};
+use maskmaker::imaging::{DecodeLimits, decode_mask, encode_mask};
 
 /// A job whose masks hold `value(id)` for each class id of [`Job::new`]'s masks; 255 stays.
 fn encoded(channels: &[&str], value: impl Fn(u8) -> u8) -> Job {
@@ -11,7 +11,7 @@ fn encoded(channels: &[&str], value: impl Fn(u8) -> u8) -> Job {
     for channel in channels {
         for name in names(&job.path("input/data").join(channel)) {
             let path = job.file(channel, &name);
-            let mut mask = decode_mask(&fs::read(&path).unwrap(), Limits::default()).unwrap();
+            let mut mask = decode_mask(&fs::read(&path).unwrap(), DecodeLimits::default()).unwrap();
             mask.iter_mut().filter(|id| **id != 255).for_each(|id| *id = value(*id));
             fs::write(path, encode_mask(&mask)).unwrap();
         }

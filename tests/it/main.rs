@@ -1,4 +1,4 @@
-//! Integration tests: one binary, so that libtorch is linked once; one module per behaviour.
+//! Integration tests: one binary, so that libtorch is linked once; one module per behavior.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod architecture;

@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use maskmaker::sagemaker::hyperparameters::TABLE;
-use maskmaker::sagemaker::table::{Allowed, Setting};
+use maskmaker::sagemaker::hyperparameter_spec::{AllowedValues, HyperparameterSpec};
+use maskmaker::sagemaker::hyperparameters::HYPERPARAMETER_SPECS;
 use serde_json::Value;
 
 use crate::job::Job;
@@ -108,12 +108,12 @@ fn the_jobs_cover_every_word_and_every_setting() {
         .map(|(key, value)| (key, value.to_lowercase()))
         .collect();
     let mut missing = Vec::new();
-    for Setting { name, allowed, .. } in TABLE {
+    for HyperparameterSpec { name, allowed, .. } in HYPERPARAMETER_SPECS {
         let words = match allowed {
-            Allowed::OneOf(words) => words.iter().map(|word| (*word).to_owned()).collect(),
+            AllowedValues::OneOf(words) => words.iter().map(|word| (*word).to_owned()).collect(),
             // True needs weights: `initial_weights` trains with them.
-            Allowed::Boolean if *name == "use_pretrained_model" => vec!["false".to_owned()],
-            Allowed::Boolean => vec!["true".to_owned(), "false".to_owned()],
+            AllowedValues::Boolean if *name == "use_pretrained_model" => vec!["false".to_owned()],
+            AllowedValues::Boolean => vec!["true".to_owned(), "false".to_owned()],
             _ => {
                 if !tried.iter().any(|(key, _)| key == name) {
                     missing.push((*name).to_owned());

@@ -60,7 +60,7 @@ fn every_definition_captures_one_number_an_epoch_from_a_jobs_lines() {
 }
 
 /// What a terminal of endless width shows in the end: carriage returns go to the start of a line,
-/// `ESC [2K` clears it, `ESC [1A` goes up. Other escape sequences of the bar only colour.
+/// `ESC [2K` clears it, `ESC [1A` goes up. Other escape sequences of the bar only color.
 fn screen(bytes: &str) -> String {
     let mut lines = vec![Vec::new()];
     let (mut row, mut column) = (0, 0);

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::job::Job;
 use crate::processes::{Server, decoded};
 use image::{GrayImage, Luma};
-use maskmaker::imaging::{Limits, decode_upright, encode_mask};
+use maskmaker::imaging::{DecodeLimits, decode_upright, encode_mask};
 
 /// The fixtures that are pictures (not masks), whatever their format.
 fn pictures() -> Vec<std::path::PathBuf> {
@@ -30,7 +30,7 @@ fn grayscale_16_bit_palette_cmyk_and_turned_pictures_are_trained_on_and_served_u
     let mut sizes = Vec::new();
     for (index, path) in pictures().iter().enumerate() {
         let bytes = fs::read(path).unwrap();
-        let upright = decode_upright(&bytes, Limits::default()).unwrap();
+        let upright = decode_upright(&bytes, DecodeLimits::default()).unwrap();
         let (width, height) = upright.dimensions();
         let extension = path.extension().unwrap().to_str().unwrap();
         let kinds = [

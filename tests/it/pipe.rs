@@ -279,7 +279,7 @@ fn a_stream_is_audited_like_a_folder() {
 }
 
 #[test]
-fn metadata_in_the_stream_tell_the_classes_by_colour() {
+fn metadata_in_the_stream_tell_the_classes_by_color() {
     let ids = folders();
     ids.train();
     let painted = painted();

@@ -97,7 +97,7 @@ fn a_served_mask_is_what_predict_writes_bit_for_bit() {
 
 /// The class ids in a served mask.
 pub(crate) fn decoded(png: &[u8]) -> image::GrayImage {
-    maskmaker::imaging::decode_mask(png, maskmaker::imaging::Limits::default()).unwrap()
+    maskmaker::imaging::decode_mask(png, maskmaker::imaging::DecodeLimits::default()).unwrap()
 }
 
 #[test]

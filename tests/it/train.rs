@@ -5,19 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::job::{Job, names};
-use maskmaker::data::augment::Recipe;
-use maskmaker::data::loader::Plan;
-use maskmaker::data::source::pair;
+use maskmaker::data::augment::Transforms;
+use maskmaker::data::loader::DataLoaderConfig;
+use maskmaker::data::pairing::pair_images_and_masks;
 use maskmaker::error::Problems;
-use maskmaker::model::{Config, Network};
-use maskmaker::sagemaker::Stop;
-use maskmaker::sagemaker::channels::Split;
+use maskmaker::model::{ModelConfig, Network};
+use maskmaker::sagemaker::StopSignal;
+use maskmaker::sagemaker::channels::SplitFolders;
 use maskmaker::sagemaker::hyperparameters::{Algorithm, Augmentations, Backbone};
 use maskmaker::train::checkpoint::Checkpoints;
 use maskmaker::train::fingerprint::Fingerprint;
-use maskmaker::train::optimizer::Rule;
-use maskmaker::train::schedule::{Curve, Schedule, Warmup};
-use maskmaker::train::{Board, Learning, Settings, State, Stepper, Trainer};
+use maskmaker::train::optimizer::OptimizerConfig;
+use maskmaker::train::schedule::{LrCurve, LrSchedule, Warmup};
+use maskmaker::train::{
+    SummaryWriter, TrainConfig, TrainState, TrainStep, Trainer, TrainerSettings,
+};
 use serde_json::Value;
 
 #[test]
@@ -46,7 +48,7 @@ fn a_job_leaves_a_model_with_its_configuration_and_scores() {
     assert_eq!(metrics["epochs"].as_array().unwrap().len(), 2);
     assert!(metrics["mIOU"].as_f64().unwrap() > 0.0);
     let labels = json("labels.json");
-    assert_eq!(labels["3"], serde_json::json!({"name": "triangle", "colour": [128, 128, 0]}));
+    assert_eq!(labels["3"], serde_json::json!({"name": "triangle", "color": [128, 128, 0]}));
     let card = fs::read_to_string(job.path("model/README.md")).unwrap();
     let miou = format!("Mean IoU {:.4}, ", metrics["mIOU"].as_f64().unwrap());
     for line in [&miou, "| training | 6 | ", "| `epochs` | 2 |", "| 3 | triangle | #808000 | "] {
@@ -153,18 +155,23 @@ fn training_that_diverges_is_an_error_and_keeps_no_model() {
     let data = |name: &'static str| {
         let images = job.path("input/data").join(name);
         let masks = job.path("input/data").join(format!("{name}_annotation"));
-        pair(&Split { name, images, masks }, &mut Problems::new())
+        pair_images_and_masks(&SplitFolders { name, images, masks }, &mut Problems::new())
     };
     let kind = (Algorithm::Fcn, Backbone::Resnet18);
     let network = Network::random(kind, 4, 1, tch::Device::Cpu).unwrap();
     let mut bias = network.weights.get("classifier.4", "bias").unwrap().shallow_clone();
     let _ = tch::no_grad(|| bias.fill_(f64::NAN));
-    let settings = Settings {
+    let settings = TrainerSettings {
         epochs: 1,
-        schedule: Schedule { curve: Curve::Poly, initial: 0.1, steps: 1, warmup: Warmup::NONE },
-        plan: Plan {
+        lr_schedule: LrSchedule {
+            curve: LrCurve::Poly,
+            base_lr: 0.1,
+            total_steps: 1,
+            warmup: Warmup::NONE,
+        },
+        loader_config: DataLoaderConfig {
             samples: Arc::new(data("train")),
-            recipe: Recipe {
+            transforms: Transforms {
                 base_size: 64,
                 crop_size: 32,
                 augmentations: Augmentations::default(),
@@ -172,25 +179,27 @@ fn training_that_diverges_is_an_error_and_keeps_no_model() {
             batch_size: 3,
             seed: 0,
         },
-        validation: data("validation"),
+        validation_samples: data("validation"),
         validation_batch_size: 2,
         early_stopping: None,
-        config: Config::new(kind, 4, None),
+        config: ModelConfig::new(kind, 4, None),
         model_folder: job.path("model"),
         output_folder: job.path("output/data"),
     };
-    let stepper =
-        Stepper::new(network, Learning::new(Rule::Sgd { momentum: 0.9, weight_decay: 0.0 }))
-            .unwrap();
+    let stepper = TrainStep::new(
+        network,
+        TrainConfig::new(OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 0.0 }),
+    )
+    .unwrap();
     let (interval, job_of) = (Duration::from_mins(5), Fingerprint::default());
     let mut checkpoints = Checkpoints::open(&job.path("checkpoints"), interval, job_of).unwrap();
     let trainer = Trainer {
-        stepper,
-        state: State::new(None),
+        train_step: stepper,
+        state: TrainState::new(None),
         settings: &settings,
         checkpoints: &mut checkpoints,
-        stop: &Stop::default(),
-        board: Board::none(),
+        stop_signal: &StopSignal::default(),
+        writer: SummaryWriter::disabled(),
     };
     let error = trainer.run().unwrap_err();
     assert!(error.to_string().contains("training diverged; lower learning_rate"), "{error}");
@@ -299,7 +308,7 @@ fn one_image_is_too_few_where_batch_norm_would_see_one_value() {
 }
 
 #[test]
-fn synchronised_batch_norm_is_accepted_and_says_once_that_it_has_no_effect() {
+fn synchronized_batch_norm_is_accepted_and_says_once_that_it_has_no_effect() {
     let run = Job::new().with("syncbn", "True").with("epochs", "2").train();
     assert_eq!(run.stderr.matches("syncbn").count(), 1, "{}", run.stderr);
 }

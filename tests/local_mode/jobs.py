@@ -15,8 +15,8 @@ IMAGE = os.environ["MASKMAKER_IMAGE"]
 DOCKER = os.environ["DOCKER"]
 CHANNELS = ["train", "train_annotation", "validation", "validation_annotation"]
 
-# A ResNet-18 that learns the sample data in less than a minute on 2 cores. A classifier by colour alone scores below
-# 0.20 on such data (benches/colour_classifier.py), so that LEAST_MIOU shows that shapes were learned.
+# A ResNet-18 that learns the sample data in less than a minute on 2 cores. A classifier by color alone scores below
+# 0.20 on such data (benches/color_classifier.py), so that LEAST_MIOU shows that shapes were learned.
 HYPERPARAMETERS = {
     "backbone": "resnet-18",
     "use_pretrained_model": "False",

@@ -3,7 +3,7 @@
 import struct
 import zlib
 
-CHANNELS = {0: 1, 2: 3, 3: 1, 6: 4}  # Grey, RGB, palette, RGBA.
+CHANNELS = {0: 1, 2: 3, 3: 1, 6: 4}  # Gray, RGB, palette, RGBA.
 
 
 class Png:
@@ -18,7 +18,7 @@ class Png:
             if crc != zlib.crc32(name + body):
                 raise ValueError(f"the checksum of {name} is wrong")
             if name == b"IHDR":
-                self.width, self.height, depth, self.colour, _, _, interlaced = struct.unpack(">IIBBBBB", body)
+                self.width, self.height, depth, self.color, _, _, interlaced = struct.unpack(">IIBBBBB", body)
                 if depth != 8 or interlaced:
                     raise ValueError(f"depth {depth}, interlaced {interlaced}")
             elif name == b"PLTE":
@@ -26,7 +26,7 @@ class Png:
             elif name == b"IDAT":
                 packed += body
             at += 12 + length
-        self.channels = CHANNELS[self.colour]
+        self.channels = CHANNELS[self.color]
         self.rows = self._unfiltered(zlib.decompress(packed))
 
     def _unfiltered(self, data):

@@ -125,7 +125,7 @@ class Page(OnThePage):
         self.assertEqual([row[0] for row in got], [c["name"] for c in here])
         self.assertEqual([row[1] for row in got], [percent(c["share"]) for c in here])
         self.assertEqual([row[2] for row in got], [percent(c["confidence"]) for c in here])
-        self.assertEqual([row[3] for row in got], ["rgb({}, {}, {})".format(*bytes.fromhex(c["colour"][1:])) for c in here])
+        self.assertEqual([row[3] for row in got], ["rgb({}, {}, {})".format(*bytes.fromhex(c["color"][1:])) for c in here])
         self.assertAlmostEqual(sum(c["share"] for c in here), 1, places=5)
         self.assertIn(PICTURE.name, browser.text("#state"))
         self.assertEqual(browser.text("#server"), "ready")
@@ -161,8 +161,8 @@ class Page(OnThePage):
             self.assertEqual(browser.text("#percent"), f"{percent} %")
             for (x, y), before, now in zip(points, plain, self.pixels(points)):
                 cover = 0 if mask.at(x, y) == 0 else percent / 100
-                for channel, colour in enumerate(mask.palette[mask.at(x, y)]):
-                    self.assertAlmostEqual(now[channel], before[channel] * (1 - cover) + colour * cover, delta=3)
+                for channel, color in enumerate(mask.palette[mask.at(x, y)]):
+                    self.assertAlmostEqual(now[channel], before[channel] * (1 - cover) + color * cover, delta=3)
 
     def test_a_class_can_be_left_out_of_the_painting(self):
         self.segmented()
@@ -183,7 +183,7 @@ class Page(OnThePage):
         for x, y in grid(mask, 7):
             wanted.setdefault(mask.at(x, y), (x, y))
         for class_id, (x, y) in wanted.items():
-            # The middle of the pixel; the mouse moves by whole ones of the screen, and so may hit a neighbour.
+            # The middle of the pixel; the mouse moves by whole ones of the screen, and so may hit a neighbor.
             browser.point(left + (x + .5) * wide / mask.width, top + (y + .5) * high / mask.height)
             said = browser.text("#under")
             name, (got_x, got_y) = said.rsplit(" at ", 1)[0], map(int, said.rsplit(" at ", 1)[1].split(","))
@@ -243,7 +243,7 @@ class Page(OnThePage):
         self.assertIn("pasted.jpg", browser.text("#state"))
 
     def test_an_image_that_the_browser_cannot_show_still_gets_its_mask(self):
-        # Rows of 8 grey levels as NPY, which no browser opens.
+        # Rows of 8 gray levels as NPY, which no browser opens.
         head = "{'descr': '|u1', 'fortran_order': False, 'shape': (24, 32, 3), }".encode().ljust(117) + b"\n"
         path = WORK / "array.npy"
         path.write_bytes(b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + bytes(32 * (i // 96 % 8) for i in range(24 * 96)))
@@ -316,8 +316,8 @@ class Page(OnThePage):
                 .reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
               const paper = (element) => {
                 for (; element; element = element.parentElement) {
-                  const colour = getComputedStyle(element).backgroundColor, parts = channels(colour);
-                  if (parts.length < 4 || parts[3] === 1) return colour;
+                  const color = getComputedStyle(element).backgroundColor, parts = channels(color);
+                  if (parts.length < 4 || parts[3] === 1) return color;
                 }
                 return "rgb(255, 255, 255)";
               };

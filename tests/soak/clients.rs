@@ -64,11 +64,11 @@ pub(crate) struct Last {
 pub(crate) type LastAnswer = Option<Result<Instant, String>>;
 
 impl Last {
-    pub(crate) fn add(&mut self, answer: LastAnswer, signalled: Instant) {
+    pub(crate) fn add(&mut self, answer: LastAnswer, signaled: Instant) {
         match answer {
             Some(Ok(at)) => {
                 self.answered += 1;
-                self.in_flight += usize::from(at > signalled);
+                self.in_flight += usize::from(at > signaled);
             }
             Some(Err(why)) => self.lost.push(why),
             None => {}

@@ -39,7 +39,7 @@ pub(crate) struct Log {
 /// How the server ended.
 pub(crate) struct Ended {
     /// When SIGTERM had been sent.
-    pub(crate) signalled: Instant,
+    pub(crate) signaled: Instant,
     pub(crate) took: Duration,
     /// None if it had to be killed.
     pub(crate) status: Option<ExitStatus>,
@@ -120,7 +120,7 @@ impl Server {
     /// Sends SIGTERM and waits for the end.
     pub(crate) fn terminate(mut self) -> Ended {
         self.signal("TERM");
-        let signalled = Instant::now();
+        let signaled = Instant::now();
         let status = match self.ended.recv_timeout(END_WITHIN) {
             Ok(status) => Some(status),
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
@@ -134,7 +134,7 @@ impl Server {
         if !status.is_some_and(|status| status.success()) {
             log.show();
         }
-        Ended { signalled, took: signalled.elapsed(), status, log }
+        Ended { signaled, took: signaled.elapsed(), status, log }
     }
 }
 

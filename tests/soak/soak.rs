@@ -120,7 +120,7 @@ fn main() -> ExitCode {
     for client in everyone {
         let (his, his_last) = client.join().unwrap();
         tally.add(his);
-        last.add(his_last, ended.signalled);
+        last.add(his_last, ended.signaled);
     }
     for stall in stalls {
         tally.add(stall.join().unwrap());

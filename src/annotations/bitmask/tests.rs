@@ -43,22 +43,22 @@ fn rgba(width: u32, height: u32, alphas: &[u8]) -> Vec<u8> {
 #[test]
 fn pixels_with_any_alpha_are_covered() {
     let data_url = url(&rgba(3, 2, &[0, 1, 255, 128, 0, 0]));
-    assert_eq!(rows(&decode(&data_url, 3, 2).unwrap()), [".##", "#.."]);
+    assert_eq!(rows(&decode_bitmask(&data_url, 3, 2).unwrap()), [".##", "#.."]);
     let whole = url(&rgba(2, 2, &[255; 4]));
-    assert_eq!(decode(&whole, 2, 2).unwrap().area(), 4);
+    assert_eq!(decode_bitmask(&whole, 2, 2).unwrap().area(), 4);
 }
 
 #[test]
 fn other_kinds_of_transparent_pictures_are_read_alike() {
     let palette = png_of(3, 1, ColorType::Indexed, &[0, 0, 0, 9, 9, 9], &[0], &[1, 0, 1]);
-    assert_eq!(rows(&decode(&url(&palette), 3, 1).unwrap()), ["#.#"]);
+    assert_eq!(rows(&decode_bitmask(&url(&palette), 3, 1).unwrap()), ["#.#"]);
     let gray = png_of(2, 1, ColorType::GrayscaleAlpha, &[], &[], &[0, 0, 0, 7]);
-    assert_eq!(rows(&decode(&url(&gray), 2, 1).unwrap()), [".#"]);
+    assert_eq!(rows(&decode_bitmask(&url(&gray), 2, 1).unwrap()), [".#"]);
 }
 
 #[test]
 fn data_urls_are_read_as_browsers_read_them() {
-    let expected = decode(&url(&rgba(1, 2, &[9, 0])), 1, 2).unwrap();
+    let expected = decode_bitmask(&url(&rgba(1, 2, &[9, 0])), 1, 2).unwrap();
     let base64 = BASE64_STANDARD.encode(rgba(1, 2, &[9, 0]));
     let percent = base64.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
     for data_url in [
@@ -67,25 +67,26 @@ fn data_urls_are_read_as_browsers_read_them() {
         format!("data:image/png;base64,{percent}\n"),
         format!("data:image/png;base64,{}\r\n {}", &base64[..11], &base64[11..]),
     ] {
-        assert_eq!(decode(&data_url, 1, 2).as_ref(), Ok(&expected), "{data_url}");
+        assert_eq!(decode_bitmask(&data_url, 1, 2).as_ref(), Ok(&expected), "{data_url}");
     }
 }
 
 #[test]
 fn a_picture_without_alpha_is_refused_and_not_guessed() {
     for (color, samples) in [(ColorType::Rgb, vec![0; 12]), (ColorType::Grayscale, vec![255; 4])] {
-        let error = decode(&url(&png_of(2, 2, color, &[], &[], &samples)), 2, 2).unwrap_err();
+        let error =
+            decode_bitmask(&url(&png_of(2, 2, color, &[], &[], &samples)), 2, 2).unwrap_err();
         assert!(error.contains("a bitmask without alpha"), "{error}");
     }
     let palette = png_of(1, 1, ColorType::Indexed, &[0, 0, 0], &[], &[0]);
-    assert!(decode(&url(&palette), 1, 1).unwrap_err().contains("without alpha"));
+    assert!(decode_bitmask(&url(&palette), 1, 1).unwrap_err().contains("without alpha"));
 }
 
 #[test]
 fn another_size_is_refused_before_it_is_unpacked() {
     for (width, height) in [(4, 3), (2, 6), (300, 300), (1, 12), (12, 1)] {
         let data_url = url(&rgba(width, height, &vec![255; (width * height) as usize]));
-        let error = decode(&data_url, 3, 4).unwrap_err();
+        let error = decode_bitmask(&data_url, 3, 4).unwrap_err();
         let told = format!("has a bitmask of {width} x {height} pixels on an image of 3 x 4");
         assert!(error.contains(&told), "{error}");
     }
@@ -94,7 +95,7 @@ fn another_size_is_refused_before_it_is_unpacked() {
     bomb[16..24].copy_from_slice(&[0, 0, 255, 255, 0, 0, 255, 255]);
     let crc = crc32fast::hash(&bomb[12..29]).to_be_bytes();
     bomb[29..33].copy_from_slice(&crc);
-    assert!(decode(&url(&bomb), 3, 4).unwrap_err().contains("65535 x 65535"));
+    assert!(decode_bitmask(&url(&bomb), 3, 4).unwrap_err().contains("65535 x 65535"));
 }
 
 #[test]
@@ -111,7 +112,7 @@ fn what_is_no_data_url_of_a_png_is_told() {
         (&jpeg, "is a JPEG"),
         (&url(&cut[..40]), "cut off"),
     ] {
-        let error = decode(data_url, 4, 4).unwrap_err();
+        let error = decode_bitmask(data_url, 4, 4).unwrap_err();
         assert!(error.contains(told), "{data_url}: {error}");
     }
 }
@@ -120,12 +121,12 @@ proptest! {
     #[test]
     fn bitmasks_of_any_mask_are_its_pixels(mask in any_mask()) {
         let (width, height) = mask.dimensions();
-        let runs = decode(&url(&rgba(width, height, mask.as_raw())), width, height).unwrap();
+        let runs = decode_bitmask(&url(&rgba(width, height, mask.as_raw())), width, height).unwrap();
         prop_assert_eq!(runs.to_mask(), mask);
     }
 
     #[test]
     fn any_text_is_runs_or_an_error(head in "(data:[a-z/;]{0,9}(;base64)?,)?", data: String) {
-        prop_assert!(!decode(&(head + &data), 2, 2).is_err_and(|error| error.is_empty()));
+        prop_assert!(!decode_bitmask(&(head + &data), 2, 2).is_err_and(|error| error.is_empty()));
     }
 }

@@ -64,9 +64,9 @@ fn regions_of_an_export_are_what_label_studio_exports_as_pictures() {
     for (name, rle, width, height) in regions {
         let expected = gray(&format!("exports/seg_BRUSH_TO_PNG/{name}.png"));
         assert_eq!(expected.dimensions(), (width, height), "{name}");
-        let runs = decode(&rle, width, height).unwrap();
+        let runs = decode_brush_rle(&rle, width, height).unwrap();
         assert!(!runs.is_empty(), "{name}");
-        assert!(runs == Runs::of(&expected, |alpha| alpha > 0), "{name}");
+        assert!(runs == Runs::from_mask_where(&expected, |alpha| alpha > 0), "{name}");
     }
 }
 
@@ -84,15 +84,16 @@ fn regions_of_an_export_are_the_masks_that_were_drawn() {
         "task6_noise",
     ];
     for ((name, rle, width, height), mask) in regions().into_iter().zip(drawn) {
-        let expected = Runs::of(&gray(&format!("masks/{mask}.png")), |alpha| alpha > 0);
-        assert!(decode(&rle, width, height).unwrap() == expected, "{name} is {mask}");
+        let expected =
+            Runs::from_mask_where(&gray(&format!("masks/{mask}.png")), |alpha| alpha > 0);
+        assert!(decode_brush_rle(&rle, width, height).unwrap() == expected, "{name} is {mask}");
     }
 }
 
 #[test]
 fn bytes_are_those_of_label_studios_own_encoder() {
     for (name, rle, width, height) in regions() {
-        assert!(encode(&decode(&rle, width, height).unwrap()) == rle, "{name}");
+        assert!(encode_brush_rle(&decode_brush_rle(&rle, width, height).unwrap()) == rle, "{name}");
     }
 }
 
@@ -106,8 +107,8 @@ fn what_the_editor_packs_is_read_by_its_alpha() {
         let alpha = vector["alpha_row_major_base64"].as_str().unwrap();
         let alpha = BASE64_STANDARD.decode(alpha).unwrap();
         let alpha = GrayImage::from_raw(width, height, alpha).unwrap();
-        let runs = decode(&bytes(&vector["rle"]), width, height).unwrap();
-        assert!(runs == Runs::of(&alpha, |alpha| alpha > 0), "{name}");
+        let runs = decode_brush_rle(&bytes(&vector["rle"]), width, height).unwrap();
+        assert!(runs == Runs::from_mask_where(&alpha, |alpha| alpha > 0), "{name}");
     }
 }
 
@@ -157,58 +158,58 @@ const SIZES: [u32; 4] = [3, 4, 8, 16];
 fn one_pixel_is_covered_or_not() {
     for alpha in [0, 1, 255] {
         let rle = stream(4, SIZES, &[Packet::Literal(0, vec![255, 255, 255, alpha])]);
-        assert_eq!(decode(&rle, 1, 1).unwrap().area(), u64::from(alpha > 0));
+        assert_eq!(decode_brush_rle(&rle, 1, 1).unwrap().area(), u64::from(alpha > 0));
     }
     let one = Runs::from_sorted(1, 1, std::iter::once(0..1));
-    assert_eq!(decode(&encode(&one), 1, 1).unwrap(), one);
+    assert_eq!(decode_brush_rle(&encode_brush_rle(&one), 1, 1).unwrap(), one);
 }
 
 #[test]
 fn runs_longer_than_a_packet_are_one() {
     let runs = Runs::from_sorted(400, 300, [3..70_000, 70_001..120_000]);
-    let rle = encode(&runs);
+    let rle = encode_brush_rle(&runs);
     assert!(rle.len() < 48, "{}", rle.len());
-    assert_eq!(decode(&rle, 400, 300).unwrap(), runs);
+    assert_eq!(decode_brush_rle(&rle, 400, 300).unwrap(), runs);
 }
 
 #[test]
 fn a_last_packet_that_is_too_long_is_cut() {
     let rle = stream(8, SIZES, &[Packet::Repeat(3, 9, 65_536)]);
-    assert_eq!(decode(&rle, 2, 1).unwrap().area(), 2);
+    assert_eq!(decode_brush_rle(&rle, 2, 1).unwrap().area(), 2);
     let rle = stream(4, SIZES, &[Packet::Literal(0, vec![0, 0, 0, 1, 9, 9])]);
-    assert_eq!(decode(&rle, 1, 1).unwrap().area(), 1);
+    assert_eq!(decode_brush_rle(&rle, 1, 1).unwrap().area(), 1);
 }
 
 #[test]
 fn a_size_that_is_not_the_images_is_refused() {
-    let rle = encode(&Runs::new(8, 6));
-    let error = decode(&rle, 6, 6).unwrap_err();
+    let rle = encode_brush_rle(&Runs::new(8, 6));
+    let error = decode_brush_rle(&rle, 6, 6).unwrap_err();
     assert!(error.contains("192 values, but 6 x 6 pixels make 144"), "{error}");
-    let error = decode(&stream(u32::MAX, SIZES, &[]), 6, 6).unwrap_err();
+    let error = decode_brush_rle(&stream(u32::MAX, SIZES, &[]), 6, 6).unwrap_err();
     assert!(error.contains("4294967295 values"), "{error}");
-    let error = decode(&rle, u32::MAX, u32::MAX).unwrap_err();
+    let error = decode_brush_rle(&rle, u32::MAX, u32::MAX).unwrap_err();
     assert!(error.contains("allowed: up to 65535 to a side"), "{error}");
 }
 
 #[test]
 fn words_that_are_no_bytes_are_refused() {
-    let mut rle = encode(&Runs::new(8, 6));
+    let mut rle = encode_brush_rle(&Runs::new(8, 6));
     rle[4] = rle[4] & 7 | 15 << 3;
-    let error = decode(&rle, 8, 6).unwrap_err();
+    let error = decode_brush_rle(&rle, 8, 6).unwrap_err();
     assert!(error.contains("values of 16 bits; allowed: 8"), "{error}");
 }
 
 #[test]
 fn a_cut_stream_is_told_wherever_it_is_cut() {
     let runs = Runs::from_sorted(30, 20, [4..9, 40..300, 500..501]);
-    let rle = encode(&runs);
+    let rle = encode_brush_rle(&runs);
     for length in 0..rle.len() - 1 {
-        let error = decode(&rle[..length], 30, 20).unwrap_err();
+        let error = decode_brush_rle(&rle[..length], 30, 20).unwrap_err();
         assert!(error.contains("cut off") || error.contains("too few"), "{length}: {error}");
     }
     // The last byte has no packet: it only fills up.
     let whole = [rle.as_slice(), &[255; 9]].concat();
-    assert_eq!(decode(&whole, 30, 20).unwrap(), runs);
+    assert_eq!(decode_brush_rle(&whole, 30, 20).unwrap(), runs);
 }
 
 fn packets() -> impl Strategy<Value = ([u32; 4], Vec<Packet>)> {
@@ -231,8 +232,8 @@ fn packets() -> impl Strategy<Value = ([u32; 4], Vec<Packet>)> {
 proptest! {
     #[test]
     fn encoding_and_decoding_is_the_identity(mask in any_mask()) {
-        let runs = Runs::of_class(&mask, 1);
-        prop_assert_eq!(decode(&encode(&runs), mask.width(), mask.height()).unwrap(), runs);
+        let runs = Runs::from_class(&mask, 1);
+        prop_assert_eq!(decode_brush_rle(&encode_brush_rle(&runs), mask.width(), mask.height()).unwrap(), runs);
     }
 
     #[test]
@@ -248,7 +249,7 @@ proptest! {
         let rle = stream(pixels as u32 * 4, sizes, &packets);
         let alphas = values.chunks_exact(4).map(|pixel| pixel[3]).collect();
         let alphas = GrayImage::from_raw(pixels as u32, 1, alphas).unwrap();
-        prop_assert_eq!(decode(&rle, pixels as u32, 1).unwrap(), Runs::of(&alphas, |alpha| alpha > 0));
+        prop_assert_eq!(decode_brush_rle(&rle, pixels as u32, 1).unwrap(), Runs::from_mask_where(&alphas, |alpha| alpha > 0));
     }
 
     #[test]
@@ -262,7 +263,7 @@ proptest! {
             head[..4].copy_from_slice(&(width * height * 4).to_be_bytes());
             head[4] = head[4] & 7 | 7 << 3;
         }
-        if let Ok(runs) = decode(&rle, width, height) {
+        if let Ok(runs) = decode_brush_rle(&rle, width, height) {
             prop_assert!(runs.iter().len() <= rle.len());
             prop_assert!(runs.iter().all(|run| run.start < run.end && run.end <= width * height));
         }

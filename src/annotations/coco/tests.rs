@@ -9,68 +9,68 @@ fn fixture(name: &str) -> Vec<u8> {
 }
 
 fn read(value: &serde_json::Value) -> Result<CocoAnnotation, String> {
-    annotation(&serde_json::to_vec(value).unwrap())
+    parse_annotation(&serde_json::to_vec(value).unwrap())
 }
 
 /// Every annotation of an image, read from where the index says it is.
-fn of_image(bytes: &[u8], index: &Index, image: i64) -> Vec<CocoAnnotation> {
-    let places = index.annotations.get(&image).cloned().unwrap_or_default();
+fn annotations_of_image(bytes: &[u8], index: &CocoIndex, image: i64) -> Vec<CocoAnnotation> {
+    let places = index.annotation_spans.get(&image).cloned().unwrap_or_default();
     let at = |(offset, length): (u64, usize)| &bytes[offset as usize..][..length];
-    places.into_iter().map(|place| annotation(at(place)).unwrap()).collect()
+    places.into_iter().map(|place| parse_annotation(at(place)).unwrap()).collect()
 }
 
 #[test]
 fn label_studios_coco_export_is_read() {
     let bytes = fixture("result.json");
     assert!(is_coco(&bytes[..]));
-    let index = index(&bytes[..]).unwrap();
+    let index = read_coco_index(&bytes[..]).unwrap();
     assert_eq!(index.images.len(), 6);
     let first = &index.images[0];
     assert_eq!(first.file_name, "../lsrun/data/media/upload/1/a0cba9f4-astronaut.jpg");
     assert_eq!((first.width, first.height, &first.path), (Some(256), Some(256), &None));
     let names: Vec<_> = index.categories.iter().map(|(id, name)| (*id, name.as_str())).collect();
     assert_eq!(names, [(0, "car"), (1, "person/rider"), (2, "road"), (3, "árvore 树")]);
-    assert_eq!(index.orphans, 0);
-    let drawn = of_image(&bytes, &index, 1);
+    assert_eq!(index.orphan_annotations, 0);
+    let drawn = annotations_of_image(&bytes, &index, 1);
     assert_eq!((drawn.len(), drawn[0].category_id), (1, 2));
-    assert_eq!(drawn[0].rasterise(300, 200).unwrap().area(), 60_000);
+    assert_eq!(drawn[0].rasterize(300, 200).unwrap().area(), 60_000);
     // The polygon of Label Studio's region: the same pixels.
-    let polygon = &of_image(&bytes, &index, 0)[0];
-    assert_eq!(polygon.rasterise(256, 256).unwrap().area(), 15_862);
+    let polygon = &annotations_of_image(&bytes, &index, 0)[0];
+    assert_eq!(polygon.rasterize(256, 256).unwrap().area(), 15_862);
 }
 
 #[test]
 fn label_studios_brush_to_coco_is_read() {
     let bytes = fixture("result_coco.json");
     assert!(is_coco(&bytes[..]));
-    let index = index(&bytes[..]).unwrap();
+    let index = read_coco_index(&bytes[..]).unwrap();
     assert_eq!(index.images[5].file_name, "ecb42193-odd_size_%C3%BCn%C3%AFcode.png");
     let path = index.images[0].path.as_deref();
     assert_eq!(path, Some("/data/upload/1/a0cba9f4-astronaut.jpg"));
-    assert_eq!(index.annotations.values().map(Vec::len).sum::<usize>(), 19);
+    assert_eq!(index.annotation_spans.values().map(Vec::len).sum::<usize>(), 19);
     for image in &index.images {
         let (width, height) = (image.width.unwrap(), image.height.unwrap());
-        for drawn in of_image(&bytes, &index, image.id) {
-            assert!(drawn.rasterise(width, height).unwrap().area() <= u64::from(width * height));
+        for drawn in annotations_of_image(&bytes, &index, image.id) {
+            assert!(drawn.rasterize(width, height).unwrap().area() <= u64::from(width * height));
         }
     }
-    // (80, 120) to (179, 199): by pixel centres, 99 x 79.
-    let square = &of_image(&bytes, &index, 0)[1];
-    assert_eq!(square.rasterise(256, 256).unwrap().area(), 99 * 79);
+    // (80, 120) to (179, 199): by pixel centers, 99 x 79.
+    let square = &annotations_of_image(&bytes, &index, 0)[1];
+    assert_eq!(square.rasterize(256, 256).unwrap().area(), 99 * 79);
 }
 
 #[test]
 fn masks_are_read_as_lists_and_as_text_and_their_size_is_height_first() {
     let runs = Runs::from_sorted(4, 3, [1..3, 6..8]);
     let counts = coco_rle::encode_counts(&runs);
-    let text = coco_rle::encode_text(&runs);
+    let text = coco_rle::encode_compressed(&runs);
     for counts in [json!(counts), json!(text)] {
         let said = json!({"category_id": 1, "iscrowd": 1,
             "segmentation": {"size": [3, 4], "counts": counts}});
         let read = read(&said).unwrap();
-        assert_eq!(read.size, Some((4, 3)));
-        assert_eq!(read.rasterise(4, 3).unwrap(), runs);
-        let told = read.rasterise(3, 4).unwrap_err();
+        assert_eq!(read.image_size, Some((4, 3)));
+        assert_eq!(read.rasterize(4, 3).unwrap(), runs);
+        let told = read.rasterize(3, 4).unwrap_err();
         assert!(told.starts_with("is of an image of 4 x 3 pixels (width x height)"), "{told}");
     }
 }
@@ -79,9 +79,9 @@ fn masks_are_read_as_lists_and_as_text_and_their_size_is_height_first() {
 fn the_parts_of_an_object_are_joined_and_overlaps_stay() {
     let square = |x: i32| json!([x, 0, x + 4, 0, x + 4, 4, x, 4]);
     let said = json!({"category_id": 1, "segmentation": [square(0), square(2), square(8)]});
-    assert_eq!(read(&said).unwrap().rasterise(16, 4).unwrap().area(), 24 + 16);
-    let many = json!({"category_id": 1, "segmentation": vec![json!([]); MOST_PARTS + 1]});
-    let told = read(&many).unwrap().rasterise(1, 1).unwrap_err();
+    assert_eq!(read(&said).unwrap().rasterize(16, 4).unwrap().area(), 24 + 16);
+    let many = json!({"category_id": 1, "segmentation": vec![json!([]); MAX_POLYGONS + 1]});
+    let told = read(&many).unwrap().rasterize(1, 1).unwrap_err();
     assert_eq!(told, "has 100001 polygons, and 100000 are allowed; write a mask instead");
 }
 
@@ -94,29 +94,32 @@ fn annotations_without_a_drawing_say_so() {
         (json!({"category_id": 1, "segmentation": null}), "has no segmentation"),
     ] {
         let read = read(&said).unwrap();
-        assert!(matches!(read.drawn, Drawn::Nothing(_)), "{said}");
-        assert!(read.rasterise(1, 1).unwrap_err().starts_with(why), "{said}");
+        assert!(matches!(read.segmentation, CocoSegmentation::Missing(_)), "{said}");
+        assert!(read.rasterize(1, 1).unwrap_err().starts_with(why), "{said}");
     }
 }
 
 #[test]
 fn what_is_wrong_is_told_with_its_place() {
-    let told = |text: &str| index(text.as_bytes()).unwrap_err();
-    assert!(told("{}").starts_with("lists no images"));
+    let index_error = |text: &str| read_coco_index(text.as_bytes()).unwrap_err();
+    assert!(index_error("{}").starts_with("lists no images"));
     assert_eq!(
-        told(r#"{"images": [{"id": 1, "file_name": 3}]}"#),
-        "has at byte 12 in images: file_name: invalid type: integer `3`, expected a string"
+        index_error(r#"{"images": [{"id": 1, "file_name": 3}]}"#),
+        "has at byte 12 in images: invalid type: integer `3`, expected a string"
     );
     assert_eq!(
-        told(r#"{"images": [{"id": 1, "file_name": "a"}, {"id": "1", "file_name": "b"}]}"#),
+        index_error(r#"{"images": [{"id": 1, "file_name": "a"}, {"id": "1", "file_name": "b"}]}"#),
         "has at byte 41 in images: the id 1, which another one has already"
     );
     assert!(
-        told(r#"{"images": [{"id": "x", "file_name": ""}]}"#).contains("an id that is no number")
+        index_error(r#"{"images": [{"id": "x", "file_name": ""}]}"#)
+            .contains("an id that is no number")
     );
-    assert!(told(r#"{"images": [{"file_name": ""}]}"#).contains("missing field `id`"));
-    assert!(told(r#"{"categories": [{"id": 1, "id": 2}]}"#).contains("duplicate field `id`"));
-    assert!(told(r#"{"annotations": [{"id": 1}]}"#).contains("missing field `image_id`"));
+    assert!(index_error(r#"{"images": [{"file_name": ""}]}"#).contains("missing field `id`"));
+    assert!(
+        index_error(r#"{"categories": [{"id": 1, "id": 2}]}"#).contains("duplicate field `id`")
+    );
+    assert!(index_error(r#"{"annotations": [{"id": 1}]}"#).contains("missing field `image_id`"));
     for (segmentation, expected) in [
         (
             json!([[1, 2, 3]]),
@@ -147,8 +150,8 @@ fn what_is_wrong_is_told_with_its_place() {
 fn annotations_may_come_first_and_those_of_unknown_images_are_counted() {
     let text = r#"{"annotations": [{"image_id": 2}, {"image_id": 9}, {"image_id": 9}],
         "images": [{"id": 2, "file_name": "a.png"}]}"#;
-    let index = index(text.as_bytes()).unwrap();
-    assert_eq!((index.annotations.len(), index.orphans), (1, 2));
+    let index = read_coco_index(text.as_bytes()).unwrap();
+    assert_eq!((index.annotation_spans.len(), index.orphan_annotations), (1, 2));
 }
 
 #[test]
@@ -171,10 +174,10 @@ fn only_cocos_documents_are_taken_for_one() {
 
 fn read_all(bytes: &[u8]) {
     is_coco(bytes);
-    let Ok(index) = index(bytes) else { return };
-    for &(offset, length) in index.annotations.values().flatten() {
-        if let Ok(read) = annotation(&bytes[offset as usize..][..length]) {
-            let _ = read.rasterise(64, 48);
+    let Ok(index) = read_coco_index(bytes) else { return };
+    for &(offset, length) in index.annotation_spans.values().flatten() {
+        if let Ok(read) = parse_annotation(&bytes[offset as usize..][..length]) {
+            let _ = read.rasterize(64, 48);
         }
     }
 }
@@ -184,7 +187,7 @@ proptest! {
 
     #[test]
     fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
-        let _ = annotation(&bytes);
+        let _ = parse_annotation(&bytes);
         read_all(&bytes);
     }
 

@@ -23,19 +23,19 @@ fn counts_and_texts_are_those_of_pycocotools() {
         let counts: Vec<u32> = serde_json::from_value(vector["counts"].clone()).unwrap();
         let text = vector["text"].as_str().unwrap();
         let runs = decode_counts(&counts, width, height).unwrap();
-        assert!(decode_text(text, width, height).unwrap() == runs, "{name}");
+        assert!(decode_compressed(text, width, height).unwrap() == runs, "{name}");
         assert_eq!(encode_counts(&runs), counts, "{name}");
-        assert_eq!(encode_text(&runs), text, "{name}");
+        assert_eq!(encode_compressed(&runs), text, "{name}");
         if let Some(rows) = vector["rows"].as_array() {
             let pixels = rows.iter().flat_map(|row| row.as_str().unwrap().bytes()).collect();
             let mask = GrayImage::from_raw(width, height, pixels).unwrap();
-            assert!(runs == Runs::of_class(&mask, b'1'), "{name}");
+            assert!(runs == Runs::from_class(&mask, b'1'), "{name}");
         }
     }
 }
 
 #[test]
-fn counts_that_are_0_join_their_neighbours() {
+fn counts_that_are_0_join_their_neighbors() {
     let runs = decode_counts(&[0, 2, 0, 1, 1], 2, 2).unwrap();
     assert_eq!(runs, Runs::from_sorted(2, 2, std::iter::once(0..3)));
     assert_eq!(encode_counts(&runs), [0, 3, 1]);
@@ -62,24 +62,24 @@ fn what_is_no_text_of_counts_is_told() {
         ("O", "count 1 is -1"),
         ("PPPPPP4", "count 1 is 4294967296"),
     ] {
-        let error = decode_text(text, 2, 2).unwrap_err();
+        let error = decode_compressed(text, 2, 2).unwrap_err();
         assert!(error.contains(told), "{text}: {error}");
     }
-    assert!(decode_text("", 2, 2).unwrap_err().contains("add up to 0"));
+    assert!(decode_compressed("", 2, 2).unwrap_err().contains("add up to 0"));
 }
 
 proptest! {
     #[test]
     fn encoding_and_decoding_is_the_identity(mask in any_mask()) {
-        let runs = Runs::of_class(&mask, 1);
+        let runs = Runs::from_class(&mask, 1);
         let (width, height) = mask.dimensions();
         prop_assert_eq!(&decode_counts(&encode_counts(&runs), width, height).unwrap(), &runs);
-        prop_assert_eq!(decode_text(&encode_text(&runs), width, height).unwrap(), runs);
+        prop_assert_eq!(decode_compressed(&encode_compressed(&runs), width, height).unwrap(), runs);
     }
 
     #[test]
     fn counts_number_pixels_down_the_columns(mask in any_mask()) {
-        let counts = encode_counts(&Runs::of_class(&mask, 1));
+        let counts = encode_counts(&Runs::from_class(&mask, 1));
         let mut at = 0;
         for (index, &count) in counts.iter().enumerate() {
             prop_assert!(count > 0 || index == 0 || mask.is_empty());
@@ -111,9 +111,9 @@ proptest! {
         text in prop_oneof!["[0-o]{0,40}", any::<String>()],
         (width, height) in (0..30_u32, 0..30_u32),
     ) {
-        if let Ok(runs) = decode_text(&text, width, height) {
+        if let Ok(runs) = decode_compressed(&text, width, height) {
             prop_assert!(runs.iter().all(|run| run.start < run.end && run.end <= width * height));
-            prop_assert_eq!(decode_text(&encode_text(&runs), width, height).unwrap(), runs);
+            prop_assert_eq!(decode_compressed(&encode_compressed(&runs), width, height).unwrap(), runs);
         }
     }
 }

@@ -2,68 +2,78 @@
 
 /// Corners that are looked at together. The rule can take as many steps as the square of their number; every 1024th
 /// corner stays, so that a ring of a million costs no more than a thousand rings of a thousand.
-const CHUNK: usize = 1024;
+const CHUNK_CORNERS: usize = 1024;
 
 /// The corners of a ring that are needed to stay within `tolerance` pixels of all of them: 3 at least, all if it is 0.
-pub(super) fn simplified(ring: &[[u32; 2]], tolerance: f64) -> Vec<[f64; 2]> {
-    let point = |at: usize| ring[at % ring.len()].map(f64::from);
+pub(super) fn simplify_ring(ring: &[[u32; 2]], tolerance: f64) -> Vec<[f64; 2]> {
+    let point = |index: usize| ring[index % ring.len()].map(f64::from);
     if tolerance <= 0.0 || ring.len() < 4 {
         return (0..ring.len()).map(point).collect();
     }
     // The first corner and the one farthest from it stay; `ring.len()` is the first again.
-    let far = farthest(0, ring.len(), point).map_or(ring.len() / 2, |(at, _)| at);
+    let far_corner =
+        find_farthest_corner(0, ring.len(), point).map_or(ring.len() / 2, |(index, _)| index);
     let mut keep = vec![false; ring.len()];
-    for (first, last) in [(0, far), (far, ring.len())] {
-        for start in (first..last).step_by(CHUNK) {
+    for (first, last) in [(0, far_corner), (far_corner, ring.len())] {
+        for start in (first..last).step_by(CHUNK_CORNERS) {
             keep[start] = true;
-            thin(start, last.min(start + CHUNK), tolerance, point, &mut keep);
+            mark_kept_corners(start, last.min(start + CHUNK_CORNERS), tolerance, point, &mut keep);
         }
     }
     if keep.iter().filter(|&&kept| kept).count() < 3 {
         // A sliver: the corner that is farthest from its long axis makes it a triangle.
-        let sides = [farthest(0, far, point), farthest(far, ring.len(), point)];
-        let widest = sides.into_iter().flatten().max_by(|a, b| a.1.total_cmp(&b.1));
-        if let Some((at, _)) = widest {
-            keep[at] = true;
+        let candidates = [
+            find_farthest_corner(0, far_corner, point),
+            find_farthest_corner(far_corner, ring.len(), point),
+        ];
+        let widest = candidates.into_iter().flatten().max_by(|a, b| a.1.total_cmp(&b.1));
+        if let Some((index, _)) = widest {
+            keep[index] = true;
         }
     }
-    (0..ring.len()).filter(|&at| keep[at]).map(point).collect()
+    (0..ring.len()).filter(|&index| keep[index]).map(point).collect()
 }
 
 /// Marks what stays between two corners that stay.
-fn thin(
+fn mark_kept_corners(
     first: usize,
     last: usize,
     tolerance: f64,
     point: impl Fn(usize) -> [f64; 2] + Copy,
     keep: &mut [bool],
 ) {
-    let mut open = vec![(first, last)];
-    while let Some((first, last)) = open.pop() {
-        if let Some((at, squared)) = farthest(first, last, point)
-            && squared > tolerance * tolerance
+    let mut pending = vec![(first, last)];
+    while let Some((first, last)) = pending.pop() {
+        if let Some((index, distance_squared)) = find_farthest_corner(first, last, point)
+            && distance_squared > tolerance * tolerance
         {
-            keep[at] = true;
-            open.extend([(first, at), (at, last)]);
+            keep[index] = true;
+            pending.extend([(first, index), (index, last)]);
         }
     }
 }
 
 /// The corner between two that is farthest from the line that joins them, and the square of how far it is.
-fn farthest(first: usize, last: usize, point: impl Fn(usize) -> [f64; 2]) -> Option<(usize, f64)> {
-    let (from, to) = (point(first), point(last));
-    let by = [to[0] - from[0], to[1] - from[1]];
-    let length_squared = by[0] * by[0] + by[1] * by[1];
-    let squared = |at: usize| {
-        let [x, y] = point(at);
-        let (x, y) = (x - from[0], y - from[1]);
+fn find_farthest_corner(
+    first: usize,
+    last: usize,
+    point: impl Fn(usize) -> [f64; 2],
+) -> Option<(usize, f64)> {
+    let (start, end) = (point(first), point(last));
+    let direction = [end[0] - start[0], end[1] - start[1]];
+    let length_squared = direction[0] * direction[0] + direction[1] * direction[1];
+    let distance_squared_at = |index: usize| {
+        let [x, y] = point(index);
+        let (x, y) = (x - start[0], y - start[1]);
         // How far along the line, ends included: rings turn back, and then the nearest point is an end.
-        let along = if length_squared > 0.0 {
-            ((x * by[0] + y * by[1]) / length_squared).clamp(0.0, 1.0)
+        let fraction = if length_squared > 0.0 {
+            ((x * direction[0] + y * direction[1]) / length_squared).clamp(0.0, 1.0)
         } else {
             0.0
         };
-        (x - along * by[0]).powi(2) + (y - along * by[1]).powi(2)
+        (x - fraction * direction[0]).powi(2) + (y - fraction * direction[1]).powi(2)
     };
-    (first + 1..last).map(|at| (at, squared(at))).max_by(|a, b| a.1.total_cmp(&b.1))
+    (first + 1..last)
+        .map(|index| (index, distance_squared_at(index)))
+        .max_by(|a, b| a.1.total_cmp(&b.1))
 }

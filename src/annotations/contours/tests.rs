@@ -8,7 +8,7 @@ use super::*;
 fn drawn<const N: usize>(rows: [&str; N]) -> Runs {
     let pixels = rows.concat().bytes().map(|byte| u8::from(byte == b'#')).collect();
     let mask = GrayImage::from_raw(rows[0].len() as u32, N as u32, pixels).unwrap();
-    Runs::of_class(&mask, 1)
+    Runs::from_class(&mask, 1)
 }
 
 /// Twice the area inside of a ring, positive if it is clockwise as seen.
@@ -21,7 +21,7 @@ fn area(ring: &[[f64; 2]]) -> f64 {
 fn painted(outlines: &[Outline], like: &Runs) -> Runs {
     let mut union = Runs::new(like.width(), like.height());
     for outline in outlines {
-        union = union.union(&outline.rasterise(like.width(), like.height()).unwrap());
+        union = union.union(&outline.rasterize(like.width(), like.height()).unwrap());
     }
     union
 }
@@ -52,7 +52,7 @@ fn parts_by_filling(runs: &Runs) -> usize {
 
 #[test]
 fn a_pixel_is_a_square_from_its_upper_left_corner_on() {
-    let outlines = outlines(&drawn(["...", ".#.", "..."]), 0.0);
+    let outlines = trace_outlines(&drawn(["...", ".#.", "..."]), 0.0);
     let square = vec![[1.0, 1.0], [2.0, 1.0], [2.0, 2.0], [1.0, 2.0]];
     assert_eq!(outlines, [Outline { outer: square, holes: vec![] }]);
 }
@@ -60,7 +60,7 @@ fn a_pixel_is_a_square_from_its_upper_left_corner_on() {
 #[test]
 fn an_island_in_a_hole_is_a_part_of_its_own() {
     let runs = drawn(["#####", "#...#", "#.#.#", "#...#", "#####", "....."]);
-    let outlines = outlines(&runs, 0.0);
+    let outlines = trace_outlines(&runs, 0.0);
     assert_eq!(outlines.len(), 2);
     assert_eq!(outlines[0].holes, [[[1.0, 1.0], [1.0, 4.0], [4.0, 4.0], [4.0, 1.0]]]);
     assert_eq!((outlines[0].outer.len(), outlines[1].outer.len()), (4, 4));
@@ -69,11 +69,11 @@ fn an_island_in_a_hole_is_a_part_of_its_own() {
 
 #[test]
 fn pixels_that_touch_at_a_corner_are_two_parts() {
-    assert_eq!(outlines(&drawn(["#.", ".#"]), 0.0).len(), 2);
-    assert_eq!(outlines(&drawn([".#", "#."]), 0.0).len(), 2);
+    assert_eq!(trace_outlines(&drawn(["#.", ".#"]), 0.0).len(), 2);
+    assert_eq!(trace_outlines(&drawn([".#", "#."]), 0.0).len(), 2);
     // Of one part, the two uncovered ones in the middle are one hole.
     let eight = drawn(["####", "#.##", "##.#", "####"]);
-    let outlines = outlines(&eight, 0.0);
+    let outlines = trace_outlines(&eight, 0.0);
     assert_eq!((outlines.len(), outlines[0].holes.len()), (1, 1));
     assert_eq!(painted(&outlines, &eight), eight);
 }
@@ -81,22 +81,23 @@ fn pixels_that_touch_at_a_corner_are_two_parts() {
 #[test]
 fn arms_that_meet_below_are_one_part() {
     let comb = drawn(["#.#.#", "#.#.#", "#####", "#.#.#"]);
-    assert_eq!(outlines(&comb, 0.0).len(), 1);
-    assert_eq!(outlines(&comb, 0.0)[0].outer.len(), 20);
+    assert_eq!(trace_outlines(&comb, 0.0).len(), 1);
+    assert_eq!(trace_outlines(&comb, 0.0)[0].outer.len(), 20);
 }
 
 #[test]
 fn nothing_has_no_outline() {
     for runs in [Runs::new(4, 3), Runs::new(0, 0)] {
-        assert!(outlines(&runs, 0.0).is_empty() && outlines(&runs, 2.0).is_empty());
+        assert!(trace_outlines(&runs, 0.0).is_empty() && trace_outlines(&runs, 2.0).is_empty());
     }
 }
 
 #[test]
 fn a_tolerance_makes_a_disc_a_polygon_of_few_points() {
-    let disc = super::super::shapes::ellipse(100.0, 100.0, 80.0, 60.0, 20.0, 200, 200).unwrap();
-    let exact = outlines(&disc, 0.0);
-    let simple = outlines(&disc, 1.0);
+    let disc =
+        super::super::shapes::rasterize_ellipse(100.0, 100.0, 80.0, 60.0, 20.0, 200, 200).unwrap();
+    let exact = trace_outlines(&disc, 0.0);
+    let simple = trace_outlines(&disc, 1.0);
     assert!(exact[0].outer.len() > 200, "{}", exact[0].outer.len());
     assert!(simple[0].outer.len() < 40, "{}", simple[0].outer.len());
     let again = painted(&simple, &disc);
@@ -108,10 +109,10 @@ fn a_tolerance_makes_a_disc_a_polygon_of_few_points() {
 fn a_tolerance_larger_than_a_part_leaves_a_pixel_of_it() {
     for tolerance in [1.0, 50.0, f64::INFINITY] {
         let runs = drawn(["#....", "..##.", "..##.", "....."]);
-        let outlines = outlines(&runs, tolerance);
+        let outlines = trace_outlines(&runs, tolerance);
         assert_eq!(outlines.len(), 2);
         for outline in &outlines {
-            assert!(outline.outer.len() >= 3 && !outline.rasterise(5, 4).unwrap().is_empty());
+            assert!(outline.outer.len() >= 3 && !outline.rasterize(5, 4).unwrap().is_empty());
         }
     }
 }
@@ -120,7 +121,7 @@ fn a_tolerance_larger_than_a_part_leaves_a_pixel_of_it() {
 fn a_tolerance_that_is_no_number_or_negative_is_exact() {
     let runs = drawn(["#.#", "###"]);
     for tolerance in [f64::NAN, -1.0, f64::NEG_INFINITY] {
-        assert_eq!(outlines(&runs, tolerance), outlines(&runs, 0.0));
+        assert_eq!(trace_outlines(&runs, tolerance), trace_outlines(&runs, 0.0));
     }
 }
 
@@ -139,7 +140,7 @@ fn a_long_ragged_outline_is_simplified_without_trouble() {
         columns.into_iter().map(move |column| row * width + column..row * width + column + 1)
     });
     let runs = Runs::from_sorted(width, height, teeth);
-    let outlines = outlines(&runs, 0.9);
+    let outlines = trace_outlines(&runs, 0.9);
     assert_eq!(outlines.len(), 1);
     assert!(outlines[0].outer.len() > 3);
 }
@@ -147,8 +148,8 @@ fn a_long_ragged_outline_is_simplified_without_trouble() {
 proptest! {
     #[test]
     fn exact_outlines_are_the_mask_again(mask in any_mask()) {
-        let runs = Runs::of_class(&mask, 1);
-        let outlines = outlines(&runs, 0.0);
+        let runs = Runs::from_class(&mask, 1);
+        let outlines = trace_outlines(&runs, 0.0);
         prop_assert_eq!(rows(&painted(&outlines, &runs)), rows(&runs));
         prop_assert_eq!(outlines.len(), parts_by_filling(&runs));
         let mut sum = 0;
@@ -167,24 +168,24 @@ proptest! {
                     prop_assert!(is_upright(before) != is_upright(after));
                 }
             }
-            sum += outline.rasterise(runs.width(), runs.height()).unwrap().area();
+            sum += outline.rasterize(runs.width(), runs.height()).unwrap().area();
         }
         prop_assert_eq!(sum, runs.area());
     }
 
     #[test]
     fn simplified_outlines_keep_every_part_and_stay_near(mask in any_mask(), tolerance in 0.1..9.0_f64) {
-        let runs = Runs::of_class(&mask, 1);
-        let (exact, simple) = (outlines(&runs, 0.0), outlines(&runs, tolerance));
+        let runs = Runs::from_class(&mask, 1);
+        let (exact, simple) = (trace_outlines(&runs, 0.0), trace_outlines(&runs, tolerance));
         prop_assert_eq!(exact.len(), simple.len());
         for (exact, simple) in exact.iter().zip(&simple) {
             let size = (runs.width(), runs.height());
-            prop_assert!(!simple.rasterise(size.0, size.1).unwrap().is_empty());
+            prop_assert!(!simple.rasterize(size.0, size.1).unwrap().is_empty());
             prop_assert_eq!(exact.holes.len(), simple.holes.len());
-            let outer = even_odd([&simple.outer[..]], size.0, size.1).unwrap();
+            let outer = rasterize_rings([&simple.outer[..]], size.0, size.1).unwrap();
             let mut holes = Runs::new(size.0, size.1);
             for hole in &simple.holes {
-                let hole = even_odd([&hole[..]], size.0, size.1).unwrap();
+                let hole = rasterize_rings([&hole[..]], size.0, size.1).unwrap();
                 prop_assert_eq!(holes.area() + hole.area(), holes.union(&hole).area(), "holes overlap");
                 holes = holes.union(&hole);
             }

@@ -13,214 +13,234 @@ use super::super::runs::Runs;
 pub(super) struct Ring {
     pub(super) corners: Vec<[u32; 2]>,
     /// Which part it bounds: a number that all rings of the part have, and no others.
-    pub(super) part: u32,
+    pub(super) component: u32,
     /// Whether the part is outside of it.
     pub(super) is_hole: bool,
 }
 
 /// All rings, by their first corners: row by row from the top, each from the left.
-pub(super) fn rings(runs: &Runs) -> Vec<Ring> {
-    let mut trace = Trace::default();
-    let mut segments = runs.segments().peekable();
+pub(super) fn trace_rings(runs: &Runs) -> Vec<Ring> {
+    let mut tracer = Tracer::default();
+    let mut segments = runs.row_segments().peekable();
     let mut columns = Vec::new();
     while let Some(&(row, _)) = segments.peek() {
-        if row != trace.line {
+        if row != tracer.line_row {
             // Rows without runs are passed over, but for what ends at the first of them.
-            trace.row(&[]);
-            trace.line = row;
+            tracer.add_row(&[]);
+            tracer.line_row = row;
         }
         columns.clear();
-        while let Some((_, range)) = segments.next_if(|(number, _)| *number == row) {
+        while let Some((_, range)) = segments.next_if(|(next_row, _)| *next_row == row) {
             columns.push(range);
         }
-        trace.row(&columns);
+        tracer.add_row(&columns);
     }
-    trace.row(&[]);
-    trace.closed()
+    tracer.add_row(&[]);
+    tracer.into_rings()
 }
 
 /// Where a row's run begins or ends: an upright side that goes on downwards.
 #[derive(Clone, Copy)]
-struct Side {
+struct VerticalEdge {
     column: u32,
     /// Whether it is the left side of a run.
     is_left: bool,
     /// The part that the run belongs to.
-    part: u32,
+    component: u32,
     /// The corner where the side began.
-    top: u32,
+    top_corner: u32,
 }
 
-struct Corner {
-    at: [u32; 2],
+struct RingCorner {
+    position: [u32; 2],
     next: u32,
-    part: u32,
+    component: u32,
 }
 
 #[derive(Default)]
-struct Trace {
-    corners: Vec<Corner>,
+struct Tracer {
+    corners: Vec<RingCorner>,
     /// Parts that turned out to be one, by union and find: the parent of each, itself if it has none.
-    parents: Vec<u32>,
+    component_parents: Vec<u32>,
     /// The sides of the row above the line.
-    above: Vec<Side>,
+    edges_above: Vec<VerticalEdge>,
     /// The sides of the row below it.
-    below: Vec<Side>,
+    edges_below: Vec<VerticalEdge>,
     /// The line between two rows: the number of the lower one.
-    line: u32,
+    line_row: u32,
 }
 
-impl Trace {
+impl Tracer {
     /// Takes the next row's runs: the row below the line.
-    fn row(&mut self, columns: &[Range<u32>]) {
-        self.name_parts(columns);
-        let (above, mut below) = (std::mem::take(&mut self.above), std::mem::take(&mut self.below));
+    fn add_row(&mut self, columns: &[Range<u32>]) {
+        self.label_components(columns);
+        let (above, mut below) =
+            (std::mem::take(&mut self.edges_above), std::mem::take(&mut self.edges_below));
         // The corner from which a level side goes on to the right.
-        let mut level = None;
+        let mut open_corner = None;
         let (mut is_above, mut is_below) = (false, false);
-        let (mut a, mut b) = (0, 0);
+        let (mut above_index, mut below_index) = (0, 0);
         loop {
-            let column = match (above.get(a), below.get(b)) {
+            let column = match (above.get(above_index), below.get(below_index)) {
                 (Some(up), Some(down)) => up.column.min(down.column),
-                (Some(side), None) | (None, Some(side)) => side.column,
+                (Some(edge), None) | (None, Some(edge)) => edge.column,
                 (None, None) => break,
             };
-            let up = above.get(a).filter(|side| side.column == column).copied();
-            let down = below.get_mut(b).filter(|side| side.column == column);
-            let changes = (up.is_some(), down.is_some());
-            a += usize::from(changes.0);
-            b += usize::from(changes.1);
+            let up = above.get(above_index).filter(|edge| edge.column == column).copied();
+            let down = below.get_mut(below_index).filter(|edge| edge.column == column);
+            let has_edge = (up.is_some(), down.is_some());
+            above_index += usize::from(has_edge.0);
+            below_index += usize::from(has_edge.1);
             match (up, down) {
-                (Some(up), Some(down)) if up.is_left == down.is_left => down.top = up.top,
+                (Some(up), Some(down)) if up.is_left == down.is_left => {
+                    down.top_corner = up.top_corner;
+                }
                 (Some(up), Some(down)) => {
                     // Two pixels touch at this corner: the left one's comes first.
                     let left_is_above = is_above;
                     let (left, right) = if left_is_above {
-                        (self.corner(column, up.part), self.corner(column, down.part))
+                        (
+                            self.add_corner(column, up.component),
+                            self.add_corner(column, down.component),
+                        )
                     } else {
-                        (self.corner(column, down.part), self.corner(column, up.part))
+                        (
+                            self.add_corner(column, down.component),
+                            self.add_corner(column, up.component),
+                        )
                     };
                     let (upper, lower) = if left_is_above { (left, right) } else { (right, left) };
-                    self.upright(up, upper);
-                    down.top = lower;
-                    if let Some(from) = level.replace(right) {
-                        self.level(from, left, is_below);
+                    self.link_vertical(up, upper);
+                    down.top_corner = lower;
+                    if let Some(start) = open_corner.replace(right) {
+                        self.link_horizontal(start, left, is_below);
                     }
                 }
                 (Some(up), None) => {
-                    let corner = self.corner(column, up.part);
-                    self.upright(up, corner);
-                    level = self.end_or_begin(level, corner, is_below);
+                    let corner = self.add_corner(column, up.component);
+                    self.link_vertical(up, corner);
+                    open_corner = self.end_or_begin_horizontal(open_corner, corner, is_below);
                 }
                 (None, Some(down)) => {
-                    let corner = self.corner(column, down.part);
-                    down.top = corner;
-                    level = self.end_or_begin(level, corner, is_below);
+                    let corner = self.add_corner(column, down.component);
+                    down.top_corner = corner;
+                    open_corner = self.end_or_begin_horizontal(open_corner, corner, is_below);
                 }
                 (None, None) => {}
             }
-            is_above ^= changes.0;
-            is_below ^= changes.1;
+            is_above ^= has_edge.0;
+            is_below ^= has_edge.1;
         }
-        self.below = above;
-        self.below.clear();
-        self.above = below;
-        self.line += 1;
+        self.edges_below = above;
+        self.edges_below.clear();
+        self.edges_above = below;
+        self.line_row += 1;
     }
 
     /// Makes the sides below the line, each with the part that its run belongs to: that of every run above with which
     /// it shares a column, or a new one.
-    fn name_parts(&mut self, columns: &[Range<u32>]) {
-        self.below.clear();
-        let mut first = 0;
+    fn label_components(&mut self, columns: &[Range<u32>]) {
+        self.edges_below.clear();
+        let mut first_above = 0;
         for range in columns {
-            let mut part = None;
-            let mut at = first;
-            while let Some([left, right]) = self.above.get(at..at + 2) {
+            let mut component = None;
+            let mut above_index = first_above;
+            while let Some([left, right]) = self.edges_above.get(above_index..above_index + 2) {
                 let (left, right) = (*left, *right);
                 if left.column >= range.end {
                     break;
                 }
                 if right.column > range.start {
-                    part = Some(part.map_or(left.part, |part| self.joined(part, left.part)));
+                    component = Some(component.map_or(left.component, |other_component| {
+                        self.union_components(other_component, left.component)
+                    }));
                 }
                 // The last one may reach over the next run too.
                 if right.column <= range.end {
-                    first = at + 2;
+                    first_above = above_index + 2;
                 }
-                at += 2;
+                above_index += 2;
             }
-            let part = part.unwrap_or_else(|| {
-                self.parents.push(self.parents.len() as u32);
-                self.parents.len() as u32 - 1
+            let component = component.unwrap_or_else(|| {
+                self.component_parents.push(self.component_parents.len() as u32);
+                self.component_parents.len() as u32 - 1
             });
-            let side = |column, is_left| Side { column, is_left, part, top: 0 };
-            self.below.extend([side(range.start, true), side(range.end, false)]);
+            let edge = |column, is_left| VerticalEdge { column, is_left, component, top_corner: 0 };
+            self.edges_below.extend([edge(range.start, true), edge(range.end, false)]);
         }
     }
 
     /// Makes two parts one.
-    fn joined(&mut self, a: u32, b: u32) -> u32 {
-        let (a, b) = (self.find(a), self.find(b));
-        self.parents[a.max(b) as usize] = a.min(b);
+    fn union_components(&mut self, a: u32, b: u32) -> u32 {
+        let (a, b) = (self.find_root(a), self.find_root(b));
+        self.component_parents[a.max(b) as usize] = a.min(b);
         a.min(b)
     }
 
     /// The part that a part has become.
-    fn find(&mut self, mut part: u32) -> u32 {
-        while self.parents[part as usize] != part {
-            let parent = self.parents[part as usize];
+    fn find_root(&mut self, mut component: u32) -> u32 {
+        while self.component_parents[component as usize] != component {
+            let parent = self.component_parents[component as usize];
             // Halves the way for those who come later.
-            self.parents[part as usize] = self.parents[parent as usize];
-            part = parent;
+            self.component_parents[component as usize] = self.component_parents[parent as usize];
+            component = parent;
         }
-        part
+        component
     }
 
-    fn corner(&mut self, column: u32, part: u32) -> u32 {
-        let number = self.corners.len() as u32;
-        self.corners.push(Corner { at: [column, self.line], next: number, part });
-        number
+    fn add_corner(&mut self, column: u32, component: u32) -> u32 {
+        let index = self.corners.len() as u32;
+        self.corners.push(RingCorner { position: [column, self.line_row], next: index, component });
+        index
     }
 
     /// An upright side ends at a corner.
-    fn upright(&mut self, side: Side, bottom: u32) {
+    fn link_vertical(&mut self, edge: VerticalEdge, bottom_corner: u32) {
         // The covered pixel is on the right of who walks: up a left side, down a right one.
-        let (from, to) = if side.is_left { (bottom, side.top) } else { (side.top, bottom) };
+        let (from, to) = if edge.is_left {
+            (bottom_corner, edge.top_corner)
+        } else {
+            (edge.top_corner, bottom_corner)
+        };
         self.corners[from as usize].next = to;
     }
 
     /// A level side joins two corners; `is_below` says whether the covered pixels are below it.
-    fn level(&mut self, left: u32, right: u32, is_below: bool) {
+    fn link_horizontal(&mut self, left: u32, right: u32, is_below: bool) {
         let (from, to) = if is_below { (left, right) } else { (right, left) };
         self.corners[from as usize].next = to;
     }
 
     /// At a corner either a level side from the left ends, or one to the right begins.
-    fn end_or_begin(&mut self, level: Option<u32>, corner: u32, is_below: bool) -> Option<u32> {
-        let Some(from) = level else { return Some(corner) };
-        self.level(from, corner, is_below);
+    fn end_or_begin_horizontal(
+        &mut self,
+        open_corner: Option<u32>,
+        corner: u32,
+        is_below: bool,
+    ) -> Option<u32> {
+        let Some(start) = open_corner else { return Some(corner) };
+        self.link_horizontal(start, corner, is_below);
         None
     }
 
     /// The rings that the corners form.
-    fn closed(mut self) -> Vec<Ring> {
+    fn into_rings(mut self) -> Vec<Ring> {
         let mut rings = Vec::new();
-        let mut is_done = vec![false; self.corners.len()];
+        let mut is_visited = vec![false; self.corners.len()];
         for start in 0..self.corners.len() {
-            if is_done[start] {
+            if is_visited[start] {
                 continue;
             }
             let mut corners = Vec::new();
-            let mut at = start;
-            while !std::mem::replace(&mut is_done[at], true) {
-                corners.push(self.corners[at].at);
-                at = self.corners[at].next as usize;
+            let mut index = start;
+            while !std::mem::replace(&mut is_visited[index], true) {
+                corners.push(self.corners[index].position);
+                index = self.corners[index].next as usize;
             }
             // The first is the leftmost of the highest ones: a hole is left downwards, an outline to the right.
             let is_hole = corners.get(1).is_some_and(|second| second[0] == corners[0][0]);
-            let part = self.find(self.corners[start].part);
-            rings.push(Ring { corners, part, is_hole });
+            let component = self.find_root(self.corners[start].component);
+            rings.push(Ring { corners, component, is_hole });
         }
         rings
     }

@@ -12,37 +12,37 @@ fn names(config: &LabelConfig) -> Vec<&str> {
 }
 
 fn read(text: &str) -> LabelConfig {
-    parse(text.as_bytes()).unwrap()
+    parse_label_config(text.as_bytes()).unwrap()
 }
 
-fn told(text: &str) -> String {
-    parse(text.as_bytes()).unwrap_err()
+fn parse_error(text: &str) -> String {
+    parse_label_config(text.as_bytes()).unwrap_err()
 }
 
 fn tag(name: &str, key: &str) -> ImageTag {
-    ImageTag { name: name.to_owned(), key: key.to_owned() }
+    ImageTag { name: name.to_owned(), data_key: key.to_owned() }
 }
 
 #[test]
-fn a_config_gives_its_labels_once_in_order_with_colours() {
-    let xml = parse(&fixture("label_config_seg.xml")).unwrap();
+fn a_config_gives_its_labels_once_in_order_with_colors() {
+    let xml = parse_label_config(&fixture("label_config_seg.xml")).unwrap();
     assert_eq!(names(&xml), ["road", "car", "árvore 树", "person/rider"]);
-    let colours: Vec<_> = xml.labels.iter().map(|label| label.colour.unwrap()).collect();
-    assert_eq!(colours, [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 165, 0]]);
-    assert_eq!(xml.images, [tag("image", "image")]);
+    let colors: Vec<_> = xml.labels.iter().map(|label| label.color.unwrap()).collect();
+    assert_eq!(colors, [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 165, 0]]);
+    assert_eq!(xml.image_tags, [tag("image", "image")]);
     assert_eq!(xml.warnings, [""; 0]);
     // The project holds the same text.
-    assert_eq!(parse(&fixture("project_create_response.json")).unwrap(), xml);
+    assert_eq!(parse_label_config(&fixture("project_create_response.json")).unwrap(), xml);
 }
 
 #[test]
 fn the_other_captured_configs_are_read() {
-    let boxes = parse(&fixture("label_config_det.xml")).unwrap();
+    let boxes = parse_label_config(&fixture("label_config_det.xml")).unwrap();
     assert_eq!(names(&boxes), ["gato", "cão 犬", "bird", "fish"]);
-    assert!(boxes.labels.iter().all(|label| label.colour.is_none()));
-    let mix = parse(&fixture("label_config_mix.xml")).unwrap();
+    assert!(boxes.labels.iter().all(|label| label.color.is_none()));
+    let mix = parse_label_config(&fixture("label_config_mix.xml")).unwrap();
     assert_eq!(names(&mix), ["A", "B", "C", "D"]);
-    assert_eq!(mix.images, [tag("img", "photo")]);
+    assert_eq!(mix.image_tags, [tag("img", "photo")]);
 }
 
 #[test]
@@ -57,8 +57,8 @@ fn only_tags_that_make_areas_of_an_image_count() {
         </RectangleLabels><Choices name="c" toName="i"><Choice value="wet"/></Choices></view>"#,
     );
     assert_eq!(names(&config), ["nested", "box"]);
-    assert_eq!(config.labels[0].colour, Some([255, 0, 0]));
-    assert_eq!(config.images, [tag("i", "a"), tag("j", "b")]);
+    assert_eq!(config.labels[0].color, Some([255, 0, 0]));
+    assert_eq!(config.image_tags, [tag("i", "a"), tag("j", "b")]);
     assert_eq!(config.warnings, [""; 0]);
 }
 
@@ -76,14 +76,14 @@ fn an_alias_is_the_name_in_annotations() {
 }
 
 #[test]
-fn colours_come_in_every_notation_of_css() {
+fn colors_come_in_every_notation_of_css() {
     for notation in ["#f80", "#ff8800", "#FF8800FF", "rgb(255, 136, 0)", "hsl(32, 100%, 50%)"] {
         let config = one_label(&format!("value='a' background='{notation}'"));
-        assert_eq!(config.labels[0].colour, Some([255, 136, 0]), "{notation}");
+        assert_eq!(config.labels[0].color, Some([255, 136, 0]), "{notation}");
     }
     let odd = one_label("value='a' background='reddish'");
-    assert_eq!(odd.labels[0].colour, None);
-    let warning = "has the label a with background \"reddish\", which is no colour of CSS";
+    assert_eq!(odd.labels[0].color, None);
+    let warning = "has the label a with background \"reddish\", which is no color of CSS";
     assert!(odd.warnings[0].starts_with(warning), "{:?}", odd.warnings);
 }
 
@@ -109,51 +109,62 @@ fn what_cannot_be_known_is_warned_of() {
 #[test]
 fn lists_and_classes_of_labels_json_are_read() {
     let config = read("\u{feff}[\"road\", \"car\"]");
-    assert_eq!((names(&config), config.images.len()), (vec!["road", "car"], 0));
+    assert_eq!((names(&config), config.image_tags.len()), (vec!["road", "car"], 0));
     let config = read(
-        r#"{"2": {"name": "car"}, "0": {"name": "background", "colour": [0, 0, 0]},
-            "1": {"name": "road", "colour": [1, 2, 255], "more": []}}"#,
+        r#"{"2": {"name": "car"}, "0": {"name": "background", "color": [0, 0, 0]},
+            "1": {"name": "road", "color": [1, 2, 255], "more": []}}"#,
     );
     assert_eq!(names(&config), ["road", "car"]);
-    assert_eq!(config.labels[0].colour, Some([1, 2, 255]));
+    assert_eq!(config.labels[0].color, Some([1, 2, 255]));
     assert_eq!(
-        read(r#"{"1": {"name": "a", "color": [1, 2, 3]}}"#).labels[0].colour,
+        read(r#"{"1": {"name": "a", "colour": [1, 2, 3]}}"#).labels[0].color,
         Some([1, 2, 3])
     );
 }
 
 #[test]
 fn other_documents_are_told_what_is_expected() {
-    assert!(told("").starts_with("is empty; expected the XML of a labelling config"));
-    assert!(told("road, car").starts_with("is neither XML nor JSON; expected"));
-    assert!(told("[1]").starts_with("is wrong: [0]: invalid type: integer `1`, expected a string"));
-    assert!(told("{\"tasks\": 1}").contains("the key \"tasks\" is no class, 0 to 255"));
-    assert!(told("[\"a\", \"a\"]").contains("the name a for two classes, the second is 2"));
-    assert!(told("[\"a\", \"\"]").contains("an empty name for class 2"));
-    assert!(told("[]").contains("has no label"));
+    assert!(parse_error("").starts_with("is empty; expected the XML of a labeling config"));
+    assert!(parse_error("road, car").starts_with("is neither XML nor JSON; expected"));
     assert!(
-        told(r#"{"1": {"name": "a"}, "3": {"name": "b"}}"#).contains("no class 2 but a class 3")
+        parse_error("[1]")
+            .starts_with("is wrong: [0]: invalid type: integer `1`, expected a string")
     );
-    assert!(told(r#"{"1": {"name": "a"}, "1": {"name": "b"}}"#).contains("class 1 comes twice"));
+    assert!(parse_error("{\"tasks\": 1}").contains("the key \"tasks\" is no class, 0 to 255"));
+    assert!(parse_error("[\"a\", \"a\"]").contains("the name a for two classes, the second is 2"));
+    assert!(parse_error("[\"a\", \"\"]").contains("an empty name for class 2"));
+    assert!(parse_error("[]").contains("has no label"));
     assert!(
-        told(r#"{"1": {"name": "a", "colour": [256, 0, 0]}}"#).contains("1.colour[0]: invalid")
+        parse_error(r#"{"1": {"name": "a"}, "3": {"name": "b"}}"#)
+            .contains("no class 2 but a class 3")
     );
-    assert!(told(r#"{"label_config": "<View"}"#).ends_with("(label_config)"));
-    assert!(told(r#"{"label_config": 3}"#).contains("label_config: invalid type: integer `3`"));
-    assert!(told("<View><Image name='i' value='$i'/></View>").contains("has no label"));
-    assert!(told("<View></Wiev>").starts_with("is no XML that can be read: "));
-    assert!(told("<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>").contains("is no XML"));
-    assert!(parse(b"<View a='\xff'/>").unwrap_err().starts_with("is not UTF-8"));
-    assert!(told(&" ".repeat(LONGEST + 1)).starts_with("has 1048577 bytes, and 1048576 are"));
+    assert!(
+        parse_error(r#"{"1": {"name": "a"}, "1": {"name": "b"}}"#).contains("class 1 comes twice")
+    );
+    assert!(
+        parse_error(r#"{"1": {"name": "a", "color": [256, 0, 0]}}"#)
+            .contains("1.color[0]: invalid")
+    );
+    assert!(parse_error(r#"{"label_config": "<View"}"#).ends_with("(label_config)"));
+    assert!(
+        parse_error(r#"{"label_config": 3}"#).contains("label_config: invalid type: integer `3`")
+    );
+    assert!(parse_error("<View><Image name='i' value='$i'/></View>").contains("has no label"));
+    assert!(parse_error("<View></Wiev>").starts_with("is no XML that can be read: "));
+    assert!(parse_error("<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>").contains("is no XML"));
+    assert!(parse_label_config(b"<View a='\xff'/>").unwrap_err().starts_with("is not UTF-8"));
+    assert!(
+        parse_error(&" ".repeat(MAX_BYTES + 1)).starts_with("has 1048577 bytes, and 1048576 are")
+    );
 }
 
 #[test]
 fn bombs_within_the_limit_are_read_or_refused() {
-    let deep = "<a>".repeat(LONGEST / 8) + &"</a>".repeat(LONGEST / 8);
-    assert!(parse(deep.as_bytes()).is_err());
+    let deep = "<a>".repeat(MAX_BYTES / 8) + &"</a>".repeat(MAX_BYTES / 8);
+    assert!(parse_label_config(deep.as_bytes()).is_err());
     let wide = |number: usize| {
         let attributes: Vec<_> = (0..number).map(|number| format!("a{number}=''")).collect();
-        parse(format!("<View {}/>", attributes.join(" ")).as_bytes())
+        parse_label_config(format!("<View {}/>", attributes.join(" ")).as_bytes())
     };
     assert!(wide(900).is_ok_and(|config| config.labels.is_empty()));
     assert_eq!(wide(1001).unwrap_err(), "has a tag with more than 1000 attributes");
@@ -168,9 +179,9 @@ proptest! {
     #[test]
     fn any_text_is_a_config_or_an_error(text: String, bytes: Vec<u8>) {
         for lead in ["", "<", "{", "["] {
-            let _ = parse(format!("{lead}{text}").as_bytes());
+            let _ = parse_label_config(format!("{lead}{text}").as_bytes());
         }
-        let _ = parse(&bytes);
+        let _ = parse_label_config(&bytes);
     }
 
     #[test]
@@ -186,7 +197,7 @@ proptest! {
             let at = place.index(bytes.len());
             bytes[at] = if byte < 128 { byte } else { b"<>/\"'=$&;:{}"[usize::from(byte) % 12] };
         }
-        if let Ok(config) = parse(&bytes) {
+        if let Ok(config) = parse_label_config(&bytes) {
             prop_assert!(config.labels.iter().all(|label| !label.name.is_empty()));
         }
     }

@@ -9,15 +9,17 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::value::{Geometry, Value};
-use crate::annotations::json::{AnyKind, Id, Lenient, Name, Number, Once, Side};
+use super::region_value::{Geometry, RegionValue};
+use crate::annotations::json::{
+    AnyJson, FromAnyJson, Id, Number, SideLength, StringOrNumber, UniqueValue,
+};
 
 /// A task with its annotations: the JSON export, and a target storage with one file per task.
 #[derive(Debug, Deserialize)]
 #[serde(bound = "G: Geometry", expecting = "a task, an object")]
 pub(super) struct Task<G> {
     pub(super) id: Option<Id>,
-    pub(super) data: Option<Data>,
+    pub(super) data: Option<TaskData>,
     pub(super) annotations: Option<Vec<Annotation<G>>>,
     pub(super) total_annotations: Option<u64>,
     pub(super) cancelled_annotations: Option<u64>,
@@ -28,185 +30,192 @@ pub(super) struct Task<G> {
 #[serde(bound = "G: Geometry", expecting = "an annotation, an object")]
 pub(super) struct Annotation<G> {
     pub(super) id: Option<Id>,
-    pub(super) result: Option<Vec<Item<G>>>,
+    pub(super) result: Option<Vec<ResultItem<G>>>,
     pub(super) was_cancelled: Option<bool>,
     pub(super) ground_truth: Option<bool>,
     pub(super) created_at: Option<String>,
     pub(super) updated_at: Option<String>,
-    pub(super) task: Option<TaskOf>,
+    pub(super) task: Option<TaskReference>,
 }
 
 /// One result of an annotation.
 #[derive(Debug, Deserialize)]
 #[serde(bound = "G: Geometry", expecting = "a result, an object")]
-pub(super) struct Item<G> {
-    pub(super) id: Option<Name>,
+pub(super) struct ResultItem<G> {
+    pub(super) id: Option<StringOrNumber>,
     #[serde(rename = "type")]
-    pub(super) kind: Option<String>,
+    pub(super) result_type: Option<String>,
     pub(super) to_name: Option<String>,
-    pub(super) value: Option<Value<G>>,
+    pub(super) value: Option<RegionValue<G>>,
     /// Degrees.
     pub(super) image_rotation: Option<Number>,
-    pub(super) original_width: Option<Side>,
-    pub(super) original_height: Option<Side>,
+    pub(super) original_width: Option<SideLength>,
+    pub(super) original_height: Option<SideLength>,
     /// The number of the image in a task with a list of them.
     #[serde(rename = "item_index")]
-    pub(super) page: Option<Number>,
+    pub(super) item_index: Option<Number>,
 }
 
 /// The task of an annotation: itself, or only its number.
 #[derive(Debug)]
-pub(super) enum TaskOf {
+pub(super) enum TaskReference {
     Id(Id),
-    Task(Embedded),
+    Task(EmbeddedTask),
 }
 
 /// A task inside of an annotation.
 #[derive(Debug, Deserialize)]
 #[serde(expecting = "a task, an object")]
-pub(super) struct Embedded {
+pub(super) struct EmbeddedTask {
     pub(super) id: Option<Id>,
-    pub(super) data: Option<Data>,
+    pub(super) data: Option<TaskData>,
     pub(super) total_annotations: Option<u64>,
     pub(super) cancelled_annotations: Option<u64>,
 }
 
-impl<'de> Deserialize<'de> for TaskOf {
+impl<'de> Deserialize<'de> for TaskReference {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = TaskOf;
+        struct TaskReferenceVisitor;
+        impl<'de> Visitor<'de> for TaskReferenceVisitor {
+            type Value = TaskReference;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a task or its number")
             }
 
-            fn visit_u64<E: Error>(self, number: u64) -> Result<TaskOf, E> {
-                Ok(TaskOf::Id(Id(i64::try_from(number).ok())))
+            fn visit_u64<E: Error>(self, number: u64) -> Result<TaskReference, E> {
+                Ok(TaskReference::Id(Id(i64::try_from(number).ok())))
             }
 
-            fn visit_i64<E: Error>(self, number: i64) -> Result<TaskOf, E> {
-                Ok(TaskOf::Id(Id(Some(number))))
+            fn visit_i64<E: Error>(self, number: i64) -> Result<TaskReference, E> {
+                Ok(TaskReference::Id(Id(Some(number))))
             }
 
-            fn visit_str<E: Error>(self, text: &str) -> Result<TaskOf, E> {
-                Ok(TaskOf::Id(Id(text.trim().parse().ok())))
+            fn visit_str<E: Error>(self, text: &str) -> Result<TaskReference, E> {
+                Ok(TaskReference::Id(Id(text.trim().parse().ok())))
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TaskOf, A::Error> {
-                Embedded::deserialize(MapAccessDeserializer::new(map)).map(TaskOf::Task)
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TaskReference, A::Error> {
+                EmbeddedTask::deserialize(MapAccessDeserializer::new(map)).map(TaskReference::Task)
             }
         }
-        deserializer.deserialize_any(Either)
+        deserializer.deserialize_any(TaskReferenceVisitor)
     }
 }
 
 /// The values of a task's data that are strings.
 #[derive(Debug)]
-pub(super) struct Data(pub(super) BTreeMap<String, String>);
+pub(super) struct TaskData(pub(super) BTreeMap<String, String>);
 
-impl<'de> Deserialize<'de> for Data {
+impl<'de> Deserialize<'de> for TaskData {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Strings;
-        impl<'de> Visitor<'de> for Strings {
-            type Value = Data;
+        struct TaskDataVisitor;
+        impl<'de> Visitor<'de> for TaskDataVisitor {
+            type Value = TaskData;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object with the data of a task")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Data, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TaskData, A::Error> {
                 let mut data = BTreeMap::new();
                 while let Some(key) = map.next_key()? {
-                    if let AnyKind(Text(Some(text))) = map.next_value()? {
-                        put(&mut data, key, text)?;
+                    if let AnyJson(MaybeString(Some(text))) = map.next_value()? {
+                        insert_unique(&mut data, key, text)?;
                     }
                 }
-                Ok(Data(data))
+                Ok(TaskData(data))
             }
         }
-        deserializer.deserialize_map(Strings)
+        deserializer.deserialize_map(TaskDataVisitor)
     }
 }
 
-fn put<E: Error>(data: &mut BTreeMap<String, String>, key: String, text: String) -> Result<(), E> {
-    let twice = data.contains_key(&key).then(|| E::custom(format_args!("duplicate field `{key}`")));
+fn insert_unique<E: Error>(
+    data: &mut BTreeMap<String, String>,
+    key: String,
+    text: String,
+) -> Result<(), E> {
+    let duplicate_error =
+        data.contains_key(&key).then(|| E::custom(format_args!("duplicate field `{key}`")));
     data.insert(key, text);
-    twice.map_or(Ok(()), Err)
+    duplicate_error.map_or(Ok(()), Err)
 }
 
 /// A row of `JSON_MIN`: one annotation, its regions flattened under the names of their tags. The order of regions
 /// of different tags is lost in this format.
 #[derive(Debug)]
-pub(super) struct Row<G> {
-    pub(super) task: Option<i64>,
-    pub(super) annotation: Option<i64>,
+pub(super) struct JsonMinRow<G> {
+    pub(super) task_id: Option<i64>,
+    pub(super) annotation_id: Option<i64>,
     pub(super) created_at: String,
     pub(super) updated_at: String,
     pub(super) data: BTreeMap<String, String>,
-    pub(super) values: Vec<Value<G>>,
+    pub(super) values: Vec<RegionValue<G>>,
 }
 
-impl<'de, G: Geometry> Deserialize<'de> for Row<G> {
+impl<'de, G: Geometry> Deserialize<'de> for JsonMinRow<G> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ByKey<G>(PhantomData<G>);
-        impl<'de, G: Geometry> Visitor<'de> for ByKey<G> {
-            type Value = Row<G>;
+        struct JsonMinRowVisitor<G>(PhantomData<G>);
+        impl<'de, G: Geometry> Visitor<'de> for JsonMinRowVisitor<G> {
+            type Value = JsonMinRow<G>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a row of JSON_MIN, an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Row<G>, A::Error> {
-                let (mut task, mut annotation) = (Once::<Id>::default(), Once::<Id>::default());
-                let (mut created, mut updated) = (Once::default(), Once::default());
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<JsonMinRow<G>, A::Error> {
+                let (mut task_id, mut annotation_id) =
+                    (UniqueValue::<Id>::default(), UniqueValue::<Id>::default());
+                let (mut created_at, mut updated_at) =
+                    (UniqueValue::default(), UniqueValue::default());
                 let (mut data, mut values) = (BTreeMap::new(), Vec::new());
                 while let Some(key) = map.next_key::<String>()? {
                     match key.as_str() {
-                        "id" => task.read("id", &mut map)?,
-                        "annotation_id" => annotation.read("annotation_id", &mut map)?,
-                        "created_at" => created.read("created_at", &mut map)?,
-                        "updated_at" => updated.read("updated_at", &mut map)?,
+                        "id" => task_id.read("id", &mut map)?,
+                        "annotation_id" => annotation_id.read("annotation_id", &mut map)?,
+                        "created_at" => created_at.read("created_at", &mut map)?,
+                        "updated_at" => updated_at.read("updated_at", &mut map)?,
                         _ => match map.next_value()? {
-                            AnyKind(Loose::Text(text)) => put(&mut data, key, text)?,
-                            AnyKind(Loose::List(mut list)) => values.append(&mut list),
-                            AnyKind(Loose::Other) => {}
+                            AnyJson(RowValue::Text(text)) => insert_unique(&mut data, key, text)?,
+                            AnyJson(RowValue::List(mut list)) => values.append(&mut list),
+                            AnyJson(RowValue::Other) => {}
                         },
                     }
                 }
-                Ok(Row {
-                    task: task.get().and_then(|Id(id)| id),
-                    annotation: annotation.get().and_then(|Id(id)| id),
-                    created_at: created.get().unwrap_or_default(),
-                    updated_at: updated.get().unwrap_or_default(),
+                Ok(JsonMinRow {
+                    task_id: task_id.into_inner().and_then(|Id(id)| id),
+                    annotation_id: annotation_id.into_inner().and_then(|Id(id)| id),
+                    created_at: created_at.into_inner().unwrap_or_default(),
+                    updated_at: updated_at.into_inner().unwrap_or_default(),
                     data,
                     values,
                 })
             }
         }
-        deserializer.deserialize_map(ByKey(PhantomData))
+        deserializer.deserialize_map(JsonMinRowVisitor(PhantomData))
     }
 }
 
 /// A value of a row, of which strings and the objects of lists are kept.
-enum Loose<G> {
+enum RowValue<G> {
     Text(String),
-    List(Vec<Value<G>>),
+    List(Vec<RegionValue<G>>),
     Other,
 }
 
-impl<G: Geometry> Lenient for Loose<G> {
-    fn other() -> Self {
+impl<G: Geometry> FromAnyJson for RowValue<G> {
+    fn from_other() -> Self {
         Self::Other
     }
 
-    fn text(text: &str) -> Self {
+    fn from_text(text: &str) -> Self {
         Self::Text(text.to_owned())
     }
 
-    fn list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<Self, A::Error> {
+    fn from_list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<Self, A::Error> {
         let mut values = Vec::new();
-        while let Some(AnyKind(Maybe(value))) = list.next_element()? {
+        while let Some(AnyJson(MaybeRegion(value))) = list.next_element()? {
             values.extend(value);
         }
         Ok(Self::List(values))
@@ -214,27 +223,27 @@ impl<G: Geometry> Lenient for Loose<G> {
 }
 
 /// An element of a list, if it is an object.
-struct Maybe<G>(Option<Value<G>>);
+struct MaybeRegion<G>(Option<RegionValue<G>>);
 
-impl<G: Geometry> Lenient for Maybe<G> {
-    fn other() -> Self {
+impl<G: Geometry> FromAnyJson for MaybeRegion<G> {
+    fn from_other() -> Self {
         Self(None)
     }
 
-    fn map<'de, A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
-        Value::deserialize(MapAccessDeserializer::new(map)).map(|value| Self(Some(value)))
+    fn from_map<'de, A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
+        RegionValue::deserialize(MapAccessDeserializer::new(map)).map(|value| Self(Some(value)))
     }
 }
 
 /// A value, if it is a string.
-struct Text(Option<String>);
+struct MaybeString(Option<String>);
 
-impl Lenient for Text {
-    fn other() -> Self {
+impl FromAnyJson for MaybeString {
+    fn from_other() -> Self {
         Self(None)
     }
 
-    fn text(text: &str) -> Self {
+    fn from_text(text: &str) -> Self {
         Self(Some(text.to_owned()))
     }
 }

@@ -9,30 +9,30 @@ use std::borrow::Cow;
 use memchr::memmem;
 
 /// What a packed list begins with. Two hexadecimal digits per number follow.
-pub(super) const PREFIX: &str = "bytes:";
+pub(super) const PACKED_PREFIX: &str = "bytes:";
 
-const KEY: &[u8] = b"\"rle\"";
+const RLE_KEY: &[u8] = b"\"rle\"";
 
 /// The element with its lists packed.
 ///
 /// A quote inside of a JSON text is escaped, so the key with its quotes, a colon and a bracket is never part of one.
-pub(super) fn packed(element: &[u8]) -> Cow<'_, [u8]> {
+pub(super) fn pack_rle_lists(element: &[u8]) -> Cow<'_, [u8]> {
     let mut packed = Vec::new();
     let mut copied = 0;
-    for at in memmem::find_iter(element, KEY) {
-        let after = at + KEY.len();
-        let Some(start) = list_after(element, after).filter(|start| *start >= copied) else {
+    for key_start in memmem::find_iter(element, RLE_KEY) {
+        let key_end = key_start + RLE_KEY.len();
+        let Some(start) = find_list_start(element, key_end).filter(|start| *start >= copied) else {
             continue;
         };
-        let length = packed.len();
+        let packed_length = packed.len();
         packed.extend_from_slice(&element[copied..start]);
         packed.push(b'"');
-        packed.extend_from_slice(PREFIX.as_bytes());
-        if let Some(end) = pack(&element[start..], &mut packed) {
+        packed.extend_from_slice(PACKED_PREFIX.as_bytes());
+        if let Some(list_length) = pack_list(&element[start..], &mut packed) {
             packed.push(b'"');
-            copied = start + end;
+            copied = start + list_length;
         } else {
-            packed.truncate(length);
+            packed.truncate(packed_length);
         }
     }
     if copied == 0 {
@@ -43,51 +43,52 @@ pub(super) fn packed(element: &[u8]) -> Cow<'_, [u8]> {
 }
 
 /// Where the list of a key begins whose end is given.
-fn list_after(element: &[u8], key: usize) -> Option<usize> {
-    let colon = skip_spaces(element, key);
-    let list = skip_spaces(element, (element.get(colon) == Some(&b':')).then_some(colon + 1)?);
-    (element.get(list) == Some(&b'[')).then_some(list)
+fn find_list_start(element: &[u8], key_end: usize) -> Option<usize> {
+    let colon = skip_spaces(element, key_end);
+    let list_start =
+        skip_spaces(element, (element.get(colon) == Some(&b':')).then_some(colon + 1)?);
+    (element.get(list_start) == Some(&b'[')).then_some(list_start)
 }
 
-fn skip_spaces(bytes: &[u8], mut at: usize) -> usize {
-    while matches!(bytes.get(at), Some(b' ' | b'\t' | b'\r' | b'\n')) {
-        at += 1;
+fn skip_spaces(bytes: &[u8], mut position: usize) -> usize {
+    while matches!(bytes.get(position), Some(b' ' | b'\t' | b'\r' | b'\n')) {
+        position += 1;
     }
-    at
+    position
 }
 
 /// Packs the list that `text` begins with, and says where it ends; none if it is not one of numbers from 0 to 255.
-fn pack(text: &[u8], packed: &mut Vec<u8>) -> Option<usize> {
+fn pack_list(bytes: &[u8], packed: &mut Vec<u8>) -> Option<usize> {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut at = 1;
+    let mut position = 1;
     loop {
-        at = skip_spaces(text, at);
-        let (mut number, start) = (0_u16, at);
-        while let Some(digit @ b'0'..=b'9') = text.get(at) {
+        position = skip_spaces(bytes, position);
+        let (mut number, start) = (0_u16, position);
+        while let Some(digit @ b'0'..=b'9') = bytes.get(position) {
             number = number * 10 + u16::from(digit - b'0');
-            at += 1;
-            if at - start > 3 {
+            position += 1;
+            if position - start > 3 {
                 return None;
             }
         }
         // JSON knows no leading zeros.
-        let is_number = at > start && (at == start + 1 || text[start] != b'0');
+        let is_number = position > start && (position == start + 1 || bytes[start] != b'0');
         let byte = u8::try_from(number).ok().filter(|_| is_number)?;
         packed.push(DIGITS[usize::from(byte >> 4)]);
         packed.push(DIGITS[usize::from(byte & 15)]);
-        at = skip_spaces(text, at);
-        match text.get(at) {
-            Some(b',') => at += 1,
-            Some(b']') => return Some(at + 1),
+        position = skip_spaces(bytes, position);
+        match bytes.get(position) {
+            Some(b',') => position += 1,
+            Some(b']') => return Some(position + 1),
             _ => return None,
         }
     }
 }
 
 /// The numbers of a packed list; none if the text is no such list.
-pub(super) fn unpack(text: &str) -> Option<Vec<u8>> {
-    let digits = text.strip_prefix(PREFIX)?.as_bytes();
-    let value = |digit: u8| match digit {
+pub(super) fn unpack_list(text: &str) -> Option<Vec<u8>> {
+    let digits = text.strip_prefix(PACKED_PREFIX)?.as_bytes();
+    let hex_value = |digit: u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),
         b'a'..=b'f' => Some(digit - b'a' + 10),
         _ => None,
@@ -95,7 +96,10 @@ pub(super) fn unpack(text: &str) -> Option<Vec<u8>> {
     if digits.len() % 2 != 0 {
         return None;
     }
-    digits.chunks_exact(2).map(|pair| Some(value(pair[0])? << 4 | value(pair[1])?)).collect()
+    digits
+        .chunks_exact(2)
+        .map(|pair| Some(hex_value(pair[0])? << 4 | hex_value(pair[1])?))
+        .collect()
 }
 
 #[cfg(test)]
@@ -104,7 +108,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn text(element: &str) -> String {
-        String::from_utf8(packed(element.as_bytes()).into_owned()).unwrap()
+        String::from_utf8(pack_rle_lists(element.as_bytes()).into_owned()).unwrap()
     }
 
     #[test]
@@ -137,9 +141,9 @@ mod tests {
 
     #[test]
     fn only_packed_lists_are_unpacked() {
-        assert_eq!(unpack("bytes:00ff"), Some(vec![0, 255]));
+        assert_eq!(unpack_list("bytes:00ff"), Some(vec![0, 255]));
         for wrong in ["00ff", "bytes:0", "bytes:0g", "bytes:0F", ""] {
-            assert_eq!(unpack(wrong), None, "{wrong}");
+            assert_eq!(unpack_list(wrong), None, "{wrong}");
         }
     }
 
@@ -148,14 +152,14 @@ mod tests {
         fn packing_keeps_the_numbers(bytes: Vec<u8>) {
             prop_assume!(!bytes.is_empty());
             let element = serde_json::json!({"rle": bytes}).to_string();
-            let value: serde_json::Value = serde_json::from_slice(&packed(element.as_bytes())).unwrap();
-            prop_assert_eq!(unpack(value["rle"].as_str().unwrap()), Some(bytes));
+            let value: serde_json::Value = serde_json::from_slice(&pack_rle_lists(element.as_bytes())).unwrap();
+            prop_assert_eq!(unpack_list(value["rle"].as_str().unwrap()), Some(bytes));
         }
 
         #[test]
         fn any_bytes_are_packed_or_stay(bytes: Vec<u8>, text in r#"["rle:\[\]0-9, ]{0,40}"#) {
-            let _ = packed(&bytes);
-            let _ = packed(text.as_bytes());
+            let _ = pack_rle_lists(&bytes);
+            let _ = pack_rle_lists(text.as_bytes());
         }
     }
 }

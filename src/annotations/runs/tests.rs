@@ -55,7 +55,7 @@ fn ranges_that_overlap_or_touch_are_one_and_empty_ones_are_none() {
 #[test]
 fn a_run_that_goes_on_in_the_next_rows_is_cut_at_their_ends() {
     let runs = Runs::from_sorted(4, 4, iter::once(2..13));
-    let segments: Vec<_> = runs.segments().collect();
+    let segments: Vec<_> = runs.row_segments().collect();
     assert_eq!(segments, [(0, 2..4), (1, 0..4), (2, 0..4), (3, 0..1)]);
 }
 
@@ -64,7 +64,7 @@ fn painting_leaves_other_pixels_as_they_are() {
     let mut ids = GrayImage::from_pixel(3, 2, Luma([7]));
     Runs::from_sorted(3, 2, [1..2, 3..5]).paint(&mut ids, 9);
     assert_eq!(ids.as_raw(), &[7, 9, 7, 9, 9, 7]);
-    assert_eq!(Runs::of_class(&ids, 9).iter().collect::<Vec<_>>(), [1..2, 3..5]);
+    assert_eq!(Runs::from_class(&ids, 9).iter().collect::<Vec<_>>(), [1..2, 3..5]);
 }
 
 #[test]
@@ -72,15 +72,15 @@ fn an_image_without_pixels_has_no_runs() {
     for (width, height) in [(0, 0), (0, 5), (5, 0)] {
         let runs = Runs::from_sorted(width, height, iter::once(0..7));
         assert!(runs.is_empty() && runs.transposed().is_empty());
-        assert_eq!(runs.segments().count(), 0);
+        assert_eq!(runs.row_segments().count(), 0);
     }
 }
 
 #[test]
 fn images_beyond_the_limit_are_refused_and_cost_nothing() {
-    assert_eq!(pixels_of(32_767, 32_769), Ok(MAX_PIXELS));
+    assert_eq!(checked_pixel_count(32_767, 32_769), Ok(MAX_PIXELS));
     for (width, height) in [(32_768, 32_768), (65_536, 1), (1, 65_536), (u32::MAX, u32::MAX)] {
-        let error = pixels_of(width, height).unwrap_err();
+        let error = checked_pixel_count(width, height).unwrap_err();
         assert!(error.contains(&format!("{width} x {height} pixels; allowed")), "{error}");
     }
     let runs = Runs::from_sorted(u32::MAX, u32::MAX, iter::once(5..u32::MAX));
@@ -91,7 +91,7 @@ fn images_beyond_the_limit_are_refused_and_cost_nothing() {
 proptest! {
     #[test]
     fn masks_are_runs_and_masks_again(mask in any_mask()) {
-        let runs = Runs::of_class(&mask, 1);
+        let runs = Runs::from_class(&mask, 1);
         check(&runs);
         prop_assert_eq!(runs.area(), mask.iter().copied().map(u64::from).sum::<u64>());
         prop_assert_eq!(runs.to_mask(), mask);
@@ -99,8 +99,8 @@ proptest! {
 
     #[test]
     fn segments_are_the_runs_row_by_row(mask in any_mask()) {
-        let runs = Runs::of_class(&mask, 1);
-        let again = runs.segments().map(|(row, columns)| {
+        let runs = Runs::from_class(&mask, 1);
+        let again = runs.row_segments().map(|(row, columns)| {
             assert!(columns.start < columns.end && columns.end <= runs.width());
             row * runs.width() + columns.start..row * runs.width() + columns.end
         });
@@ -112,8 +112,8 @@ proptest! {
         let other = |at: usize| u8::from(seed.rotate_left(at as u32).trailing_zeros() > 1);
         let other: Vec<u8> = (0..mask.len()).map(other).collect();
         let either = mask.iter().zip(&other).map(|(a, b)| a | b).collect();
-        let of = |raw| Runs::of_class(&GrayImage::from_raw(mask.width(), mask.height(), raw).unwrap(), 1);
-        let union = Runs::of_class(&mask, 1).union(&of(other));
+        let of = |raw| Runs::from_class(&GrayImage::from_raw(mask.width(), mask.height(), raw).unwrap(), 1);
+        let union = Runs::from_class(&mask, 1).union(&of(other));
         check(&union);
         prop_assert_eq!(union, of(either));
     }
@@ -121,9 +121,9 @@ proptest! {
     #[test]
     fn transposed_pixels_have_their_row_and_column_exchanged(mask in any_mask()) {
         let turned = GrayImage::from_fn(mask.height(), mask.width(), |x, y| *mask.get_pixel(y, x));
-        let transposed = Runs::of_class(&mask, 1).transposed();
+        let transposed = Runs::from_class(&mask, 1).transposed();
         check(&transposed);
-        prop_assert_eq!(transposed, Runs::of_class(&turned, 1));
+        prop_assert_eq!(transposed, Runs::from_class(&turned, 1));
     }
 
     #[test]

@@ -1,45 +1,51 @@
 //! Ellipses, row by row.
 
-use super::super::runs::{Runs, pixels_of};
-use super::{affordable, centre, checked, first_from, in_row, length, turned};
+use super::super::runs::{Runs, checked_pixel_count};
+use super::{
+    check_coordinate, check_crossings, check_length, first_pixel_from, pixel_center,
+    row_pixel_range, sin_cos_degrees,
+};
 
-/// The pixels of an ellipse about the centre (`cx`, `cy`) with the radii `rx` and `ry` in pixels, turned about its
-/// centre by `rotation` degrees, clockwise as seen.
+/// The pixels of an ellipse about the center (`cx`, `cy`) with the radii `rx` and `ry` in pixels, turned about its
+/// center by `rotation` degrees, clockwise as seen.
 ///
 /// # Errors
 /// Numbers that are not finite or farther from 0 than [`MAX_COORDINATE`](super::MAX_COORDINATE), and negative radii.
-pub fn ellipse(
+pub fn rasterize_ellipse(
     cx: f64,
     cy: f64,
     rx: f64,
     ry: f64,
-    rotation: f64,
+    rotation_degrees: f64,
     width: u32,
     height: u32,
 ) -> Result<Runs, String> {
-    pixels_of(width, height)?;
-    checked("x", cx)?;
-    checked("y", cy)?;
-    length("radiusX", rx)?;
-    length("radiusY", ry)?;
-    let (sin, cos) = turned(rotation)?;
+    checked_pixel_count(width, height)?;
+    check_coordinate("x", cx)?;
+    check_coordinate("y", cy)?;
+    check_length("radiusX", rx)?;
+    check_length("radiusY", ry)?;
+    let (sin, cos) = sin_cos_degrees(rotation_degrees)?;
     // With u = dx cos + dy sin and v = dy cos - dx sin the inside is (u / rx)^2 + (v / ry)^2 < 1. Solved for dx, that
     // is |dx - lean dy| < rx ry sqrt(reach^2 - dy^2) / reach^2, where `reach` is how far it extends up and down.
-    let reach_squared = (rx * sin).powi(2) + (ry * cos).powi(2);
+    let half_height_squared = (rx * sin).powi(2) + (ry * cos).powi(2);
     let mut runs = Runs::new(width, height);
-    if reach_squared == 0.0 {
+    if half_height_squared == 0.0 {
         return Ok(runs);
     }
-    let reach = reach_squared.sqrt();
-    let lean = (rx - ry) * (rx + ry) * sin * cos / reach_squared;
-    let rows = first_from(cy - reach, height)..first_from(cy + reach, height);
-    affordable(2 * rows.len() as u64)?;
+    let half_height = half_height_squared.sqrt();
+    let shear = (rx - ry) * (rx + ry) * sin * cos / half_height_squared;
+    let rows =
+        first_pixel_from(cy - half_height, height)..first_pixel_from(cy + half_height, height);
+    check_crossings(2 * rows.len() as u64)?;
     for row in rows {
-        let dy = centre(row) - cy;
-        let half = rx * ry * ((reach - dy) * (reach + dy)).max(0.0).sqrt() / reach_squared;
-        let middle = cx + lean * dy;
-        let columns = first_from(middle - half, width)..first_from(middle + half, width);
-        runs.push(in_row(row, columns, width));
+        let dy = pixel_center(row) - cy;
+        let half_width = rx * ry * ((half_height - dy) * (half_height + dy)).max(0.0).sqrt()
+            / half_height_squared;
+        let row_center = cx + shear * dy;
+        let columns = first_pixel_from(row_center - half_width, width)
+            ..first_pixel_from(row_center + half_width, width);
+        runs.push(row_pixel_range(row, columns, width));
     }
     Ok(runs)
 }

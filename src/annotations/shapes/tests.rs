@@ -23,29 +23,29 @@ fn polygons_of_an_export_are_their_reference_masks() {
         let scaled =
             |[x, y]: [f64; 2]| [x * f64::from(width) / 100.0, y * f64::from(height) / 100.0];
         let points: Vec<_> = points.into_iter().map(scaled).collect();
-        let runs = polygon(&points, width, height).unwrap();
+        let runs = rasterize_polygon(&points, width, height).unwrap();
         let name = entry["file"].as_str().unwrap();
         let mask = image::open(Path::new(FOLDER).join(name)).unwrap().into_luma8();
         assert_eq!(runs.area(), u64::from(size("pixels")), "{name}");
-        assert!(runs == Runs::of(&mask, |value| value > 0), "{name}");
+        assert!(runs == Runs::from_mask_where(&mask, |value| value > 0), "{name}");
     }
 }
 
 #[test]
-fn a_rectangle_covers_the_pixels_whose_centres_are_inside() {
-    let runs = rectangle(0.6, 0.4, 2.8, 1.2, 0.0, 5, 3).unwrap();
+fn a_rectangle_covers_the_pixels_whose_centers_are_inside() {
+    let runs = rasterize_rectangle(0.6, 0.4, 2.8, 1.2, 0.0, 5, 3).unwrap();
     assert_eq!(rows(&runs), [".##..", ".##..", "....."]);
     // A turn of 90 degrees about the upper left corner: what was to the right is below.
-    let runs = rectangle(3.0, 0.0, 2.0, 3.0, 90.0, 5, 3).unwrap();
+    let runs = rasterize_rectangle(3.0, 0.0, 2.0, 3.0, 90.0, 5, 3).unwrap();
     assert_eq!(rows(&runs), ["###..", "###..", "....."]);
-    assert_eq!(runs, rectangle(3.0, 0.0, 2.0, 3.0, -270.0, 5, 3).unwrap());
-    assert!(rectangle(1.0, 1.0, 0.0, 2.0, 30.0, 5, 3).unwrap().is_empty());
+    assert_eq!(runs, rasterize_rectangle(3.0, 0.0, 2.0, 3.0, -270.0, 5, 3).unwrap());
+    assert!(rasterize_rectangle(1.0, 1.0, 0.0, 2.0, 30.0, 5, 3).unwrap().is_empty());
 }
 
 #[test]
 fn an_angle_a_hair_below_0_is_that_of_a_full_turn() {
-    let level = rectangle(1.0, 1.0, 3.0, 2.0, 0.0, 9, 9).unwrap();
-    assert_eq!(rectangle(1.0, 1.0, 3.0, 2.0, -1e-30, 9, 9).unwrap(), level);
+    let level = rasterize_rectangle(1.0, 1.0, 3.0, 2.0, 0.0, 9, 9).unwrap();
+    assert_eq!(rasterize_rectangle(1.0, 1.0, 3.0, 2.0, -1e-30, 9, 9).unwrap(), level);
 }
 
 #[test]
@@ -56,7 +56,8 @@ fn shapes_that_share_an_edge_neither_overlap_nor_leave_a_gap() {
     let mut covered = 0;
     let mut union = Runs::new(width, height);
     for (at, corner) in corners.iter().enumerate() {
-        let runs = polygon(&[*corner, corners[(at + 1) % 4], middle], width, height).unwrap();
+        let runs =
+            rasterize_polygon(&[*corner, corners[(at + 1) % 4], middle], width, height).unwrap();
         covered += runs.area();
         union = union.union(&runs);
     }
@@ -67,15 +68,15 @@ fn shapes_that_share_an_edge_neither_overlap_nor_leave_a_gap() {
 fn a_polygon_over_itself_follows_the_even_odd_rule() {
     let square = [[0.0, 0.0], [6.0, 0.0], [6.0, 4.0], [0.0, 4.0]];
     let hole = [[2.0, 1.0], [4.0, 1.0], [4.0, 3.0], [2.0, 3.0]];
-    let runs = even_odd([&square[..], &hole[..]], 6, 4).unwrap();
+    let runs = rasterize_rings([&square[..], &hole[..]], 6, 4).unwrap();
     assert_eq!(rows(&runs), ["######", "##..##", "##..##", "######"]);
-    assert!(polygon(&[square, square].concat(), 6, 4).unwrap().is_empty());
+    assert!(rasterize_polygon(&[square, square].concat(), 6, 4).unwrap().is_empty());
 }
 
 #[test]
 fn fewer_than_3_points_have_no_inside() {
     for points in [&[][..], &[[1.0, 1.0]], &[[0.0, 0.0], [5.0, 5.0]]] {
-        assert!(polygon(points, 6, 6).unwrap().is_empty());
+        assert!(rasterize_polygon(points, 6, 6).unwrap().is_empty());
     }
 }
 
@@ -83,45 +84,51 @@ fn fewer_than_3_points_have_no_inside() {
 fn numbers_that_cannot_be_reckoned_with_are_refused() {
     for wrong in [f64::NAN, f64::INFINITY, -2e9] {
         let told = [
-            polygon(&[[0.0, 0.0], [1.0, wrong], [1.0, 1.0]], 5, 5),
-            polygon(&[[wrong, 0.0], [1.0, 2.0], [1.0, 1.0]], 5, 5),
-            rectangle(wrong, 0.0, 1.0, 1.0, 0.0, 5, 5),
-            rectangle(0.0, 0.0, 1.0, wrong, 0.0, 5, 5),
-            ellipse(0.0, wrong, 1.0, 1.0, 0.0, 5, 5),
-            ellipse(0.0, 0.0, wrong, 1.0, 0.0, 5, 5),
+            rasterize_polygon(&[[0.0, 0.0], [1.0, wrong], [1.0, 1.0]], 5, 5),
+            rasterize_polygon(&[[wrong, 0.0], [1.0, 2.0], [1.0, 1.0]], 5, 5),
+            rasterize_rectangle(wrong, 0.0, 1.0, 1.0, 0.0, 5, 5),
+            rasterize_rectangle(0.0, 0.0, 1.0, wrong, 0.0, 5, 5),
+            rasterize_ellipse(0.0, wrong, 1.0, 1.0, 0.0, 5, 5),
+            rasterize_ellipse(0.0, 0.0, wrong, 1.0, 0.0, 5, 5),
         ];
         for result in told {
             let error = result.unwrap_err();
             assert!(error.contains("allowed: numbers from"), "{error}");
         }
     }
-    assert!(rectangle(0.0, 0.0, -1.0, 1.0, 0.0, 5, 5).unwrap_err().contains("width = -1e0"));
-    assert!(ellipse(0.0, 0.0, 1.0, -1.0, 0.0, 5, 5).unwrap_err().contains("radiusY = -1e0"));
-    let error = rectangle(0.0, 0.0, 1.0, 1.0, f64::NAN, 5, 5).unwrap_err();
+    assert!(
+        rasterize_rectangle(0.0, 0.0, -1.0, 1.0, 0.0, 5, 5).unwrap_err().contains("width = -1e0")
+    );
+    assert!(
+        rasterize_ellipse(0.0, 0.0, 1.0, -1.0, 0.0, 5, 5).unwrap_err().contains("radiusY = -1e0")
+    );
+    let error = rasterize_rectangle(0.0, 0.0, 1.0, 1.0, f64::NAN, 5, 5).unwrap_err();
     assert!(error.contains("rotation = NaN"), "{error}");
-    assert!(polygon(&[], 1 << 16, 1 << 16).unwrap_err().contains("allowed: up to"));
+    assert!(rasterize_polygon(&[], 1 << 16, 1 << 16).unwrap_err().contains("allowed: up to"));
 }
 
 #[test]
 fn work_without_end_is_refused_before_it_begins() {
     let zigzag: Vec<_> = (0..1001).map(|i| [f64::from(i), f64::from(i % 2) * 6e4]).collect();
-    let error = polygon(&zigzag, 10, 60_000).unwrap_err();
+    let error = rasterize_polygon(&zigzag, 10, 60_000).unwrap_err();
     assert!(error.contains("60000000 times; allowed: 50000000"), "{error}");
-    assert!(polygon(&zigzag, 10, 600).unwrap().area() > 0);
+    assert!(rasterize_polygon(&zigzag, 10, 600).unwrap().area() > 0);
 }
 
 #[test]
 fn a_shape_far_outside_covers_nothing_and_one_far_around_everything() {
     let far = 9e8;
-    assert!(polygon(&[[far, 1.0], [far, 3.0], [far + 9.0, 2.0]], 7, 5).unwrap().is_empty());
-    assert!(ellipse(-far, 1.0, 5.0, 5.0, 3.0, 7, 5).unwrap().is_empty());
+    assert!(
+        rasterize_polygon(&[[far, 1.0], [far, 3.0], [far + 9.0, 2.0]], 7, 5).unwrap().is_empty()
+    );
+    assert!(rasterize_ellipse(-far, 1.0, 5.0, 5.0, 3.0, 7, 5).unwrap().is_empty());
     let around = [[-far, -far], [far, -far], [far, far], [-far, far]];
-    assert_eq!(polygon(&around, 7, 5).unwrap().area(), 35);
-    assert_eq!(ellipse(3.0, 3.0, far, far, 77.0, 7, 5).unwrap().area(), 35);
-    assert_eq!(rectangle(0.0, -1000.0, far, far, 45.0, 7, 5).unwrap().area(), 35);
+    assert_eq!(rasterize_polygon(&around, 7, 5).unwrap().area(), 35);
+    assert_eq!(rasterize_ellipse(3.0, 3.0, far, far, 77.0, 7, 5).unwrap().area(), 35);
+    assert_eq!(rasterize_rectangle(0.0, -1000.0, far, far, 45.0, 7, 5).unwrap().area(), 35);
 }
 
-/// Compares every pixel with what the centre's place says: whether it is inside, or so near to the outline that
+/// Compares every pixel with what the center's place says: whether it is inside, or so near to the outline that
 /// rounding decides (`None`).
 fn every_pixel(
     runs: &Runs,
@@ -165,12 +172,12 @@ fn angle() -> impl Strategy<Value = f64> {
 
 proptest! {
     #[test]
-    fn a_turned_rectangle_is_that_of_every_pixels_centre(
+    fn a_turned_rectangle_is_that_of_every_pixels_center(
         (x, y, w, h) in (number(), number(), side(), side()),
         rotation in angle(),
         (width, height) in (1..40_u32, 1..40_u32),
     ) {
-        let runs = rectangle(x, y, w, h, rotation, width, height).unwrap();
+        let runs = rasterize_rectangle(x, y, w, h, rotation, width, height).unwrap();
         every_pixel(&runs, |px, py| {
             let [u, v] = turned_back([px, py], [x, y], rotation);
             decided(u.min(w - u).min(v).min(h - v))
@@ -178,12 +185,12 @@ proptest! {
     }
 
     #[test]
-    fn a_turned_ellipse_is_that_of_every_pixels_centre(
+    fn a_turned_ellipse_is_that_of_every_pixels_center(
         (cx, cy, rx, ry) in (number(), number(), side(), side()),
         rotation in angle(),
         (width, height) in (1..40_u32, 1..40_u32),
     ) {
-        let runs = ellipse(cx, cy, rx, ry, rotation, width, height).unwrap();
+        let runs = rasterize_ellipse(cx, cy, rx, ry, rotation, width, height).unwrap();
         prop_assert!(!(rx == 0.0 || ry == 0.0) || runs.is_empty());
         every_pixel(&runs, |px, py| {
             let [u, v] = turned_back([px, py], [cx, cy], rotation);
@@ -194,17 +201,17 @@ proptest! {
     }
 
     #[test]
-    fn a_polygon_is_that_of_every_pixels_centre(
+    fn a_polygon_is_that_of_every_pixels_center(
         points in vec((number(), number()), 0..12),
         (width, height) in (1..40_u32, 1..40_u32),
     ) {
         let points: Vec<_> = points.into_iter().map(|(x, y)| [x, y]).collect();
-        let runs = polygon(&points, width, height).unwrap();
+        let runs = rasterize_polygon(&points, width, height).unwrap();
         every_pixel(&runs, |px, py| {
             let mut turns = 0.0;
             for (at, &from) in points.iter().enumerate() {
                 let to = points[(at + 1) % points.len()];
-                // The angle under which the centre sees a side; all together are whole turns.
+                // The angle under which the center sees a side; all together are whole turns.
                 let (a, b) = ([from[0] - px, from[1] - py], [to[0] - px, to[1] - py]);
                 let (cross, dot) = (a[0] * b[1] - a[1] * b[0], a[0] * b[0] + a[1] * b[1]);
                 if cross.abs() < 1e-7 && dot <= 1e-7 {
@@ -226,9 +233,9 @@ proptest! {
         let [a, b, c, d, e] = numbers.map(|number| number * scale);
         let points: Vec<_> = points.iter().map(|&(x, y)| [x * scale, y * scale]).collect();
         for result in [
-            rectangle(a, b, c, d, e, width, height),
-            ellipse(a, b, c, d, e, width, height),
-            polygon(&points, width, height),
+            rasterize_rectangle(a, b, c, d, e, width, height),
+            rasterize_ellipse(a, b, c, d, e, width, height),
+            rasterize_polygon(&points, width, height),
         ] {
             prop_assert!(result.is_err() || result.unwrap().area() <= u64::from(width * height));
         }

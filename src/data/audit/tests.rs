@@ -1,18 +1,18 @@
 use super::*;
-use crate::data::source::pair;
+use crate::data::pairing::pair_images_and_masks;
 use crate::error::Result;
 use crate::imaging::{encode_jpeg, encode_mask};
-use crate::sagemaker::channels::Split;
+use crate::sagemaker::channels::SplitFolders;
 use image::{GrayImage, Luma, RgbImage};
 use std::path::Path;
 
 /// Writes an image and a mask whose pixels run through `values`.
-fn write(folder: &Path, name: &str, size: (u32, u32), values: &[u8]) {
+fn write_pair(folder: &Path, name: &str, size: (u32, u32), values: &[u8]) {
     let image = RgbImage::from_fn(size.0, size.1, |x, y| image::Rgb([x as u8, y as u8, 7]));
-    let mut at = 0;
+    let mut index = 0;
     let mask = GrayImage::from_fn(size.0, size.1, |_, _| {
-        at += 1;
-        Luma([values[at % values.len()]])
+        index += 1;
+        Luma([values[index % values.len()]])
     });
     for (channel, file, bytes) in [
         ("train", format!("{name}.jpg"), encode_jpeg(&image, 90)),
@@ -23,43 +23,44 @@ fn write(folder: &Path, name: &str, size: (u32, u32), values: &[u8]) {
     }
 }
 
-fn run(folder: &Path) -> Result<Audit> {
-    let split = Split {
+fn audit_train(folder: &Path) -> Result<Audit> {
+    let split = SplitFolders {
         name: "train",
         images: folder.join("train"),
         masks: folder.join("train_annotation"),
     };
     let mut problems = Problems::new();
-    let samples = pair(&split, &mut problems);
-    let audit = audit(&Subject::folders("train"), &samples, 4, &mut problems, || true);
-    audit.check_learnable(&Subject::folders("train"), &mut problems);
+    let samples = pair_images_and_masks(&split, &mut problems);
+    let audit =
+        audit_samples(&SplitDescription::for_folders("train"), &samples, 4, &mut problems, || true);
+    audit.check_learnable(&SplitDescription::for_folders("train"), &mut problems);
     problems.into_result().map(|()| audit)
 }
 
-fn problems(folder: &Path) -> Vec<String> {
-    run(folder).unwrap_err().problems().to_vec()
+fn audit_problems(folder: &Path) -> Vec<String> {
+    audit_train(folder).unwrap_err().problems().to_vec()
 }
 
 #[test]
 fn good_data_pass_and_are_counted() {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), "a", (8, 4), &[0, 1, 255, 3]);
-    let audit = run(folder.path()).unwrap();
-    assert_eq!((audit.pixels[1], audit.pixels[2], audit.pixels[255]), (8, 0, 8));
-    assert_eq!(audit.sides, Some(Sides { width: (8, 8), height: (4, 4) }));
-    write(folder.path(), "b", (2, 6), &[0]);
-    write(folder.path(), "c", (5, 5), &[0]);
-    let audit = run(folder.path()).unwrap();
-    assert_eq!(audit.sides, Some(Sides { width: (2, 8), height: (4, 6) }));
+    write_pair(folder.path(), "a", (8, 4), &[0, 1, 255, 3]);
+    let audit = audit_train(folder.path()).unwrap();
+    assert_eq!((audit.histogram[1], audit.histogram[2], audit.histogram[255]), (8, 0, 8));
+    assert_eq!(audit.size_range, Some(SizeRange { width: (8, 8), height: (4, 4) }));
+    write_pair(folder.path(), "b", (2, 6), &[0]);
+    write_pair(folder.path(), "c", (5, 5), &[0]);
+    let audit = audit_train(folder.path()).unwrap();
+    assert_eq!(audit.size_range, Some(SizeRange { width: (2, 8), height: (4, 6) }));
 }
 
 #[test]
 fn ids_beyond_num_classes_come_with_a_histogram() {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), "a", (4, 2), &[0, 1]);
-    write(folder.path(), "b", (4, 2), &[4, 7]);
+    write_pair(folder.path(), "a", (4, 2), &[0, 1]);
+    write_pair(folder.path(), "b", (4, 2), &[4, 7]);
     assert_eq!(
-        problems(folder.path()),
+        audit_problems(folder.path()),
         [
             "channel train_annotation: 1 mask has class ids outside num_classes 4: allowed are 0 to 3 \
          and 255 (ignored); pixels found per value: 0: 4, 1: 4, 4: 4, 7: 4; in b"
@@ -70,23 +71,26 @@ fn ids_beyond_num_classes_come_with_a_histogram() {
 #[test]
 fn messages_name_the_stream_or_the_manifests_attribute() {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), "a", (4, 2), &[4, 7]);
-    let split = Split {
+    write_pair(folder.path(), "a", (4, 2), &[4, 7]);
+    let split = SplitFolders {
         name: "train",
         images: folder.path().join("train"),
         masks: folder.path().join("train_annotation"),
     };
-    let samples = pair(&split, &mut Problems::new());
+    let samples = pair_images_and_masks(&split, &mut Problems::new());
     let path = Path::new("/opt/ml/input/data/train_0");
     for (subject, name) in [
-        (Subject::stream("train", path), "channel train, annotations in train_0: 1 mask has class"),
         (
-            Subject::manifest("train", path, Some("x-ref")),
+            SplitDescription::for_stream("train", path),
+            "channel train, annotations in train_0: 1 mask has class",
+        ),
+        (
+            SplitDescription::for_manifest("train", path, Some("x-ref")),
             "channel train, x-ref in train_0: 1 mask",
         ),
     ] {
         let mut problems = Problems::new();
-        audit(&subject, &samples, 4, &mut problems, || true);
+        audit_samples(&subject, &samples, 4, &mut problems, || true);
         let found = problems.into_result().unwrap_err();
         assert!(found.to_string().starts_with(name), "{found}");
     }
@@ -95,8 +99,8 @@ fn messages_name_the_stream_or_the_manifests_attribute() {
 #[test]
 fn a_binary_mask_of_0_and_255_is_named_as_such() {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), "a", (4, 2), &[0, 255]);
-    let found = problems(folder.path());
+    write_pair(folder.path(), "a", (4, 2), &[0, 255]);
+    let found = audit_problems(folder.path());
     assert!(found[0].contains("only the values 0 and 255 (0: 4, 255: 4)"), "{found:?}");
     assert!(found[0].contains("write the foreground as 1"), "{found:?}");
 }
@@ -107,8 +111,8 @@ fn a_binary_mask_with_smoothed_edges_is_guessed() {
     let mut values = vec![0; 30];
     values.extend([255; 29]);
     values.push(128);
-    write(folder.path(), "a", (60, 4), &values);
-    let found = problems(folder.path());
+    write_pair(folder.path(), "a", (60, 4), &values);
+    let found = audit_problems(folder.path());
     assert!(found[0].contains("128: 4"), "{found:?}");
     assert!(found[0].contains("if these are binary masks"), "{found:?}");
 }
@@ -116,17 +120,17 @@ fn a_binary_mask_with_smoothed_edges_is_guessed() {
 #[test]
 fn masks_without_a_single_counted_pixel_are_refused() {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), "a", (4, 2), &[255]);
-    assert!(problems(folder.path())[0].contains("there is nothing to learn"));
+    write_pair(folder.path(), "a", (4, 2), &[255]);
+    assert!(audit_problems(folder.path())[0].contains("there is nothing to learn"));
 }
 
 #[test]
 fn sizes_that_differ_are_named_and_a_turned_mask_is_explained() {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), "a", (8, 4), &[1]);
+    write_pair(folder.path(), "a", (8, 4), &[1]);
     let turned = encode_mask(&GrayImage::new(4, 8));
     std::fs::write(folder.path().join("train_annotation/a.png"), turned).unwrap();
-    let found = problems(folder.path());
+    let found = audit_problems(folder.path());
     assert!(found[0].contains("a.png is 4x8, the image 8x4"), "{found:?}");
     assert!(found[0].contains("EXIF"), "{found:?}");
 }
@@ -135,14 +139,14 @@ fn sizes_that_differ_are_named_and_a_turned_mask_is_explained() {
 fn truncated_and_foreign_files_are_named_together() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["a", "b", "c"] {
-        write(folder.path(), name, (32, 32), &[0, 1]);
+        write_pair(folder.path(), name, (32, 32), &[0, 1]);
     }
     let jpeg = folder.path().join("train/a.jpg");
     let bytes = std::fs::read(&jpeg).unwrap();
     std::fs::write(&jpeg, &bytes[..bytes.len() / 2]).unwrap();
     std::fs::write(folder.path().join("train/b.jpg"), "hello").unwrap();
     std::fs::write(folder.path().join("train_annotation/c.png"), "").unwrap();
-    let found = problems(folder.path());
+    let found = audit_problems(folder.path());
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].contains("3 files cannot be read"), "{found:?}");
     for name in ["a.jpg", "b.jpg", "c.png"] {
@@ -151,13 +155,13 @@ fn truncated_and_foreign_files_are_named_together() {
 }
 
 #[test]
-fn an_annotation_channel_of_photographs_is_recognised() {
+fn an_annotation_channel_of_photographs_is_recognized() {
     let folder = tempfile::tempdir().unwrap();
-    write(folder.path(), "a", (32, 32), &[0, 1]);
+    write_pair(folder.path(), "a", (32, 32), &[0, 1]);
     std::fs::remove_file(folder.path().join("train_annotation/a.png")).unwrap();
     std::fs::copy(folder.path().join("train/a.jpg"), folder.path().join("train_annotation/a.jpg"))
         .unwrap();
-    let found = problems(folder.path());
+    let found = audit_problems(folder.path());
     assert!(found[0].contains("1 mask is not of class ids"), "{found:?}");
     assert!(found[0].contains("does its S3 URI point at the images of train?"), "{found:?}");
 }

@@ -6,71 +6,73 @@ use rand::seq::SliceRandom;
 
 use super::patch::Patch;
 
-/// Red, green and blue in the grey of `rgb_to_grayscale`: ITU-R 601.
-const GREY: [f32; 3] = [0.2989, 0.587, 0.114];
+/// Red, green and blue in the gray of `rgb_to_grayscale`: ITU-R 601.
+const GRAY_WEIGHTS: [f32; 3] = [0.2989, 0.587, 0.114];
 
-/// One change of the colours, with how much of it: the original's share, or for hue the part of the
+/// One change of the colors, with how much of it: the original's share, or for hue the part of the
 /// circle.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Change {
+pub(super) enum ColorAdjustment {
     /// Away from black.
     Brightness(f32),
-    /// Away from the mean grey of what is inside the picture.
+    /// Away from the mean gray of what is inside the picture.
     Contrast(f32),
-    /// Away from each pixel's own grey.
+    /// Away from each pixel's own gray.
     Saturation(f32),
     /// Around the circle of hues of HSV.
     Hue(f32),
 }
 
 /// All four, in random order, with random factors around the original.
-pub(super) fn draw(strength: f64, random: &mut impl Rng) -> [Change; 4] {
+pub(super) fn draw_adjustments(strength: f64, rng: &mut impl Rng) -> [ColorAdjustment; 4] {
     let strength = strength as f32;
-    let mut around = |middle: f32, by: f32| random.random_range(middle - by..=middle + by);
-    let mut changes = [
-        Change::Brightness(around(1.0, strength)),
-        Change::Contrast(around(1.0, strength)),
-        Change::Saturation(around(1.0, strength)),
-        Change::Hue(around(0.0, strength / 4.0)),
+    let mut draw_around =
+        |middle: f32, spread: f32| rng.random_range(middle - spread..=middle + spread);
+    let mut adjustments = [
+        ColorAdjustment::Brightness(draw_around(1.0, strength)),
+        ColorAdjustment::Contrast(draw_around(1.0, strength)),
+        ColorAdjustment::Saturation(draw_around(1.0, strength)),
+        ColorAdjustment::Hue(draw_around(0.0, strength / 4.0)),
     ];
-    changes.shuffle(random);
-    changes
+    adjustments.shuffle(rng);
+    adjustments
 }
 
-impl Change {
+impl ColorAdjustment {
     pub(super) fn apply(self, patch: &mut Patch) {
         match self {
-            Self::Brightness(share) => blend(patch, share, 0.0),
-            Self::Contrast(share) => {
-                let grey: f32 = patch.mean_inside().iter().zip(GREY).map(|(a, b)| a * b).sum();
-                blend(patch, share, grey);
+            Self::Brightness(factor) => blend(patch, factor, 0.0),
+            Self::Contrast(factor) => {
+                let gray: f32 =
+                    patch.mean_inside().iter().zip(GRAY_WEIGHTS).map(|(a, b)| a * b).sum();
+                blend(patch, factor, gray);
             }
-            Self::Saturation(share) => each(patch, |pixel| {
-                let grey = grey(pixel) * (1.0 - share);
-                pixel.map(|value| to_byte(f32::from(value) * share + grey))
+            Self::Saturation(factor) => map_pixels(patch, |pixel| {
+                let gray = rgb_to_gray(pixel) * (1.0 - factor);
+                pixel.map(|value| to_byte(f32::from(value) * factor + gray))
             }),
-            Self::Hue(turn) => each(patch, |pixel| turned(pixel, turn)),
+            Self::Hue(hue_factor) => map_pixels(patch, |pixel| shift_hue(pixel, hue_factor)),
         }
     }
 }
 
 /// Every channel's way from `other`, times `share`.
-fn blend(patch: &mut Patch, share: f32, other: f32) {
-    let other = other * (1.0 - share);
-    let table: [u8; 256] = std::array::from_fn(|value| to_byte(value as f32 * share + other));
+fn blend(patch: &mut Patch, factor: f32, reference: f32) {
+    let offset = reference * (1.0 - factor);
+    let table: [u8; 256] = std::array::from_fn(|value| to_byte(value as f32 * factor + offset));
     for value in patch.image.iter_mut() {
         *value = table[usize::from(*value)];
     }
 }
 
-fn each(patch: &mut Patch, change: impl Fn([u8; 3]) -> [u8; 3]) {
+fn map_pixels(patch: &mut Patch, change: impl Fn([u8; 3]) -> [u8; 3]) {
     for pixel in patch.image.as_chunks_mut::<3>().0 {
         *pixel = change(*pixel);
     }
 }
 
-fn grey(pixel: [u8; 3]) -> f32 {
-    pixel.iter().zip(GREY).map(|(&value, weight)| f32::from(value) * weight).sum()
+fn rgb_to_gray(pixel: [u8; 3]) -> f32 {
+    pixel.iter().zip(GRAY_WEIGHTS).map(|(&value, weight)| f32::from(value) * weight).sum()
 }
 
 /// Rounds to the nearest of 0 to 255.
@@ -79,29 +81,29 @@ fn to_byte(value: f32) -> u8 {
 }
 
 /// The pixel with its hue turned by a part of the circle; lightest and darkest channel keep their values.
-fn turned(pixel: [u8; 3], turn: f32) -> [u8; 3] {
+fn shift_hue(pixel: [u8; 3], hue_factor: f32) -> [u8; 3] {
     let [red, green, blue] = pixel.map(f32::from);
-    let (most, least) = (red.max(green).max(blue), red.min(green).min(blue));
-    let range = most - least;
+    let (max, min) = (red.max(green).max(blue), red.min(green).min(blue));
+    let range = max - min;
     if range == 0.0 {
         return pixel;
     }
     // In sixths of the circle, from red.
-    let (sixth, side) = if red >= most {
+    let (sixth, difference) = if red >= max {
         (0.0, green - blue)
-    } else if green >= most {
+    } else if green >= max {
         (2.0, blue - red)
     } else {
         (4.0, red - green)
     };
-    let hue = sixth + side / range + 6.0 * turn;
+    let hue = sixth + difference / range + 6.0 * hue_factor;
     // How far each channel is from the lightest: https://en.wikipedia.org/wiki/HSL_and_HSV#HSV_to_RGB_alternative
     [5.0, 3.0, 1.0].map(|offset: f32| {
         // From -3 to 13, as a turn is half a circle at most. Not by floor, which is a call on plain x86-64.
-        let sixth = hue + offset;
-        let sixth = if sixth < 0.0 { sixth + 6.0 } else { sixth };
-        let sixth = if sixth >= 12.0 { sixth - 6.0 } else { sixth };
-        let sixth = if sixth >= 6.0 { sixth - 6.0 } else { sixth };
-        to_byte(most - range * sixth.min(4.0 - sixth).clamp(0.0, 1.0))
+        let sector = hue + offset;
+        let sector = if sector < 0.0 { sector + 6.0 } else { sector };
+        let sector = if sector >= 12.0 { sector - 6.0 } else { sector };
+        let sector = if sector >= 6.0 { sector - 6.0 } else { sector };
+        to_byte(max - range * sector.min(4.0 - sector).clamp(0.0, 1.0))
     })
 }

@@ -3,15 +3,15 @@
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use serde_json::Value;
 
-use super::color_jitter::Change;
+use super::color_jitter::ColorAdjustment;
 use super::homography::Homography;
 use super::patch::Patch;
 use super::{blur, warp};
-use crate::imaging::{Limits, Picture, encode_png};
+use crate::imaging::{DecodeLimits, LazyImage, encode_png};
 
 const SIZE: (u32, u32) = (24, 18);
 
-fn patch() -> Patch {
+fn test_patch() -> Patch {
     let value = |x: u32, y: u32, c: u32| {
         let (across, down) = (f64::from(x * (c + 1)), f64::from(y * (3 - c)));
         (127.5 + 100.0 * (0.31 * across).sin() * (0.23 * down).cos() + 0.5).floor() as u8
@@ -30,7 +30,7 @@ fn golden(name: &str) -> Vec<f64> {
 }
 
 #[test]
-fn colours_and_blur_are_torchvisions_to_the_rounding_of_a_byte() {
+fn colors_and_blur_are_torchvisions_to_the_rounding_of_a_byte() {
     for name in [
         "brightness 0.6",
         "brightness 1.3",
@@ -44,13 +44,13 @@ fn colours_and_blur_are_torchvisions_to_the_rounding_of_a_byte() {
         "blur 2.0",
     ] {
         let (kind, number) = name.split_once(' ').unwrap();
-        let (mut patch, before) = (patch(), patch());
+        let (mut patch, before) = (test_patch(), test_patch());
         match (kind, number.parse::<f32>().unwrap()) {
-            ("brightness", share) => Change::Brightness(share).apply(&mut patch),
-            ("contrast", share) => Change::Contrast(share).apply(&mut patch),
-            ("saturation", share) => Change::Saturation(share).apply(&mut patch),
-            ("hue", turn) => Change::Hue(turn).apply(&mut patch),
-            (_, sigma) => blur::blur(&mut patch, f64::from(sigma)),
+            ("brightness", share) => ColorAdjustment::Brightness(share).apply(&mut patch),
+            ("contrast", share) => ColorAdjustment::Contrast(share).apply(&mut patch),
+            ("saturation", share) => ColorAdjustment::Saturation(share).apply(&mut patch),
+            ("hue", turn) => ColorAdjustment::Hue(turn).apply(&mut patch),
+            (_, sigma) => blur::gaussian_blur(&mut patch, f64::from(sigma)),
         }
         assert!(patch != before, "{name} does something");
         for (got, expected) in patch.image.as_raw().iter().zip(golden(name)) {
@@ -63,13 +63,14 @@ fn colours_and_blur_are_torchvisions_to_the_rounding_of_a_byte() {
 fn perspective_samples_where_torchvision_does() {
     let (width, height) = (f64::from(SIZE.0), f64::from(SIZE.1));
     let end = [[1.5, 0.5], [width - 0.5, 2.0], [width - 2.25, height - 1.0], [0.0, height - 0.75]];
-    let map =
-        Homography::square_to(end).inverse().then(Homography::axes([width, height], [0.0; 2]));
-    let bytes = encode_png(&patch().image);
-    let picture = Picture::open(&bytes, Limits::default()).unwrap();
+    let map = Homography::from_unit_square(end)
+        .inverse()
+        .then(Homography::scale_and_shift([width, height], [0.0; 2]));
+    let bytes = encode_png(&test_patch().image);
+    let picture = LazyImage::open(&bytes, DecodeLimits::default()).unwrap();
     let mask = GrayImage::from_pixel(SIZE.0, SIZE.1, Luma([1]));
-    let map = map.facing(width / 2.0, height / 2.0);
-    let warped = warp::warp(&map, (&picture, &mask), SIZE.0).unwrap();
+    let map = map.oriented_toward(width / 2.0, height / 2.0);
+    let warped = warp::warp_image_and_mask(&map, (&picture, &mask), SIZE.0).unwrap();
     let (mut compared, mut worst) = (0, 0.0_f64);
     for (got, expected) in warped.image.as_raw().iter().zip(golden("perspective")) {
         if expected >= 0.0 {
@@ -84,22 +85,22 @@ fn perspective_samples_where_torchvision_does() {
 
 #[test]
 fn normal_noise_has_the_deviation_asked_for() {
-    use crate::data::random::{Counters, Purpose};
-    let grey = RgbImage::from_pixel(300, 300, Rgb([128; 3]));
+    use crate::data::random::{Purpose, RngKey};
+    let gray = RgbImage::from_pixel(300, 300, Rgb([128; 3]));
     let ids = GrayImage::new(300, 300);
-    let mut patch = Patch { image: grey, ids, outside: Vec::new() };
-    let mut random = Counters { seed: 0, epoch: 0, sample: 0 }.generator(Purpose::Noise);
-    super::noise::noise(&mut patch, 0.05, &mut random);
+    let mut patch = Patch { image: gray, ids, outside: Vec::new() };
+    let mut rng = RngKey { seed: 0, epoch: 0, sample_index: 0 }.generator(Purpose::Noise);
+    super::noise::gaussian_noise(&mut patch, 0.05, &mut rng);
     let values = || patch.image.as_raw().iter().map(|value| f64::from(*value) - 128.0);
     let count = patch.image.as_raw().len() as f64;
     let moment = |power: i32| values().map(|value| value.powi(power)).sum::<f64>() / count;
     assert!(moment(1).abs() < 0.1, "{}", moment(1));
     // The rounding to bytes adds a twelfth.
-    let deviation = (moment(2) - 1.0 / 12.0).sqrt();
-    assert!((deviation / (0.05 * 255.0) - 1.0).abs() < 0.01, "{deviation}");
+    let std = (moment(2) - 1.0 / 12.0).sqrt();
+    assert!((std / (0.05 * 255.0) - 1.0).abs() < 0.01, "{std}");
     let kurtosis = moment(4) / moment(2).powi(2);
     assert!((kurtosis - 3.0).abs() < 0.05, "a normal distribution's is 3: {kurtosis}");
-    // Neighbours know nothing of each other.
+    // Neighbors know nothing of each other.
     let pairs: f64 = values().zip(values().skip(1)).map(|(a, b)| a * b).sum();
     assert!((pairs / count / moment(2)).abs() < 0.01);
 }

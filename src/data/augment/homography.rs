@@ -6,7 +6,7 @@ pub(super) struct Homography([[f64; 3]; 3]);
 
 /// Where a point goes, and how far it moves there per unit of x and of y here.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Spot {
+pub(super) struct MappedPoint {
     pub(super) x: f64,
     pub(super) y: f64,
     pub(super) per_x: [f64; 2],
@@ -15,26 +15,28 @@ pub(super) struct Spot {
 
 impl Homography {
     /// `x * scale[0] + shift[0]`, and the same for y.
-    pub(super) fn axes(scale: [f64; 2], shift: [f64; 2]) -> Self {
+    pub(super) fn scale_and_shift(scale: [f64; 2], shift: [f64; 2]) -> Self {
         Self([[scale[0], 0.0, shift[0]], [0.0, scale[1], shift[1]], [0.0, 0.0, 1.0]])
     }
 
     /// Turned by `degrees` about `middle`; clockwise on a screen, where y points down.
-    pub(super) fn rotation(degrees: f64, middle: [f64; 2]) -> Self {
+    pub(super) fn rotation(degrees: f64, center: [f64; 2]) -> Self {
         let (sin, cos) = degrees.to_radians().sin_cos();
-        let turn = Self([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]);
-        let [x, y] = middle;
-        Self::axes([1.0; 2], [-x, -y]).then(turn).then(Self::axes([1.0; 2], [x, y]))
+        let rotation = Self([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]);
+        let [x, y] = center;
+        Self::scale_and_shift([1.0; 2], [-x, -y])
+            .then(rotation)
+            .then(Self::scale_and_shift([1.0; 2], [x, y]))
     }
 
     /// The unit square's corners (0, 0), (1, 0), (1, 1), (0, 1) to those of a convex quadrilateral:
     /// P. Heckbert, "Fundamentals of Texture Mapping and Image Warping", 1989, section 2.2.3.
-    pub(super) fn square_to(corners: [[f64; 2]; 4]) -> Self {
+    pub(super) fn from_unit_square(corners: [[f64; 2]; 4]) -> Self {
         let [p0, p1, p2, p3] = corners;
-        let minus = |a: [f64; 2], b: [f64; 2]| [a[0] - b[0], a[1] - b[1]];
+        let subtract = |a: [f64; 2], b: [f64; 2]| [a[0] - b[0], a[1] - b[1]];
         let cross = |a: [f64; 2], b: [f64; 2]| a[0] * b[1] - a[1] * b[0];
-        let (d1, d2) = (minus(p1, p2), minus(p3, p2));
-        let sum = minus(minus(p0, p1), minus(p3, p2));
+        let (d1, d2) = (subtract(p1, p2), subtract(p3, p2));
+        let sum = subtract(subtract(p0, p1), subtract(p3, p2));
         let (g, h) = (cross(sum, d2) / cross(d1, d2), cross(d1, sum) / cross(d1, d2));
         let row = |i: usize| [p1[i] - p0[i] + g * p1[i], p3[i] - p0[i] + h * p3[i], p0[i]];
         Self([row(0), row(1), [g, h, 1.0]])
@@ -61,7 +63,7 @@ impl Homography {
 
     /// The same map with a sign such that points on the side of the horizon where (`x`, `y`) is are in
     /// front of it.
-    pub(super) fn facing(self, x: f64, y: f64) -> Self {
+    pub(super) fn oriented_toward(self, x: f64, y: f64) -> Self {
         let [g, h, i] = self.0[2];
         let sign = (g * x + h * y + i).signum();
         Self(self.0.map(|row| row.map(|value| value * sign)))
@@ -69,7 +71,7 @@ impl Homography {
 
     /// Where a point goes; nowhere on the horizon and behind it.
     #[inline]
-    pub(super) fn at(&self, x: f64, y: f64) -> Option<Spot> {
+    pub(super) fn map_point(&self, x: f64, y: f64) -> Option<MappedPoint> {
         let [[a, b, c], [d, e, f], [g, h, i]] = self.0;
         let depth = g * x + h * y + i;
         if depth <= 1e-9 * i.abs() {
@@ -79,7 +81,7 @@ impl Homography {
         let (u, v) = ((a * x + b * y + c) * inverse, (d * x + e * y + f) * inverse);
         let per_x = [(a - g * u) * inverse, (d - g * v) * inverse];
         let per_y = [(b - h * u) * inverse, (e - h * v) * inverse];
-        Some(Spot { x: u, y: v, per_x, per_y })
+        Some(MappedPoint { x: u, y: v, per_x, per_y })
     }
 }
 
@@ -88,29 +90,32 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn near(map: &Homography, from: [f64; 2], to: [f64; 2]) {
-        let spot = map.at(from[0], from[1]).unwrap();
-        assert!((spot.x - to[0]).abs() < 1e-9 && (spot.y - to[1]).abs() < 1e-9, "{spot:?} {to:?}");
+    fn assert_maps(map: &Homography, from: [f64; 2], to: [f64; 2]) {
+        let point = map.map_point(from[0], from[1]).unwrap();
+        assert!(
+            (point.x - to[0]).abs() < 1e-9 && (point.y - to[1]).abs() < 1e-9,
+            "{point:?} {to:?}"
+        );
     }
 
     #[test]
     fn corners_go_to_corners_and_come_back() {
         let corners = [[1.0, 2.0], [9.0, 1.0], [8.0, 7.0], [0.5, 9.0]];
-        let map = Homography::square_to(corners);
-        let back = map.inverse().facing(5.0, 5.0);
+        let map = Homography::from_unit_square(corners);
+        let back = map.inverse().oriented_toward(5.0, 5.0);
         for (from, to) in [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]].into_iter().zip(corners)
         {
-            near(&map, from, to);
-            near(&back, to, from);
+            assert_maps(&map, from, to);
+            assert_maps(&back, to, from);
         }
     }
 
     #[test]
     fn maps_follow_each_other_in_order() {
-        let quarter = Homography::rotation(90.0, [2.0, 1.0]);
-        near(&quarter, [3.0, 1.0], [2.0, 2.0]);
-        let doubled = quarter.then(Homography::axes([2.0, 2.0], [1.0, 0.0]));
-        near(&doubled, [3.0, 1.0], [5.0, 4.0]);
+        let quarter_turn = Homography::rotation(90.0, [2.0, 1.0]);
+        assert_maps(&quarter_turn, [3.0, 1.0], [2.0, 2.0]);
+        let doubled = quarter_turn.then(Homography::scale_and_shift([2.0, 2.0], [1.0, 0.0]));
+        assert_maps(&doubled, [3.0, 1.0], [5.0, 4.0]);
     }
 
     proptest! {
@@ -120,17 +125,17 @@ mod tests {
             (x, y) in (0.0..1.0_f64, 0.0..1.0_f64),
         ) {
             let [a, b, c, d] = inward;
-            let map = Homography::square_to([
+            let map = Homography::from_unit_square([
                 a, [1.0 - b[0], b[1]], [1.0 - c[0], 1.0 - c[1]], [d[0], 1.0 - d[1]],
             ]);
-            let spot = map.at(x, y).unwrap();
+            let point = map.map_point(x, y).unwrap();
             let step = 1e-6;
-            let (right, below) = (map.at(x + step, y).unwrap(), map.at(x, y + step).unwrap());
-            for (slope, moved, here) in [
-                (spot.per_x[0], right.x, spot.x), (spot.per_x[1], right.y, spot.y),
-                (spot.per_y[0], below.x, spot.x), (spot.per_y[1], below.y, spot.y),
+            let (right, below) = (map.map_point(x + step, y).unwrap(), map.map_point(x, y + step).unwrap());
+            for (slope, moved, unmoved) in [
+                (point.per_x[0], right.x, point.x), (point.per_x[1], right.y, point.y),
+                (point.per_y[0], below.x, point.x), (point.per_y[1], below.y, point.y),
             ] {
-                prop_assert!((slope - (moved - here) / step).abs() < 1e-3);
+                prop_assert!((slope - (moved - unmoved) / step).abs() < 1e-3);
             }
         }
     }

@@ -11,7 +11,7 @@ const QUANTILES: usize = 4096;
 
 /// The quantiles (i + 1/2) / 4096 of the normal distribution; the outermost are 3.67 deviations away.
 /// Drawing one of these takes 12 random bits and no logarithm.
-static NORMAL: LazyLock<[f32; QUANTILES]> = LazyLock::new(|| {
+static NORMAL_QUANTILES: LazyLock<[f32; QUANTILES]> = LazyLock::new(|| {
     // The integral of the density, in steps of a ten-thousandth, passes each of them in turn.
     const STEP: f64 = 1e-4;
     let mut quantiles = [0.0; QUANTILES];
@@ -29,15 +29,15 @@ static NORMAL: LazyLock<[f32; QUANTILES]> = LazyLock::new(|| {
 
 /// Adds noise of standard deviation `sigma`, a share of the range from black to white, to each channel of each
 /// pixel by itself.
-pub(super) fn noise(patch: &mut Patch, sigma: f64, random: &mut impl Rng) {
+pub(super) fn gaussian_noise(patch: &mut Patch, sigma: f64, rng: &mut impl Rng) {
     let scale = (sigma * 255.0) as f32;
-    let steps: Vec<f32> = NORMAL.iter().map(|value| value * scale + 0.5).collect();
-    let mut bits = [0; 1024];
-    for values in patch.image.chunks_mut(bits.len() / 2) {
-        random.fill_bytes(&mut bits);
-        for (value, &pair) in values.iter_mut().zip(bits.as_chunks::<2>().0) {
-            let step = steps[usize::from(u16::from_le_bytes(pair)) % QUANTILES];
-            *value = (f32::from(*value) + step) as u8;
+    let offsets: Vec<f32> = NORMAL_QUANTILES.iter().map(|value| value * scale + 0.5).collect();
+    let mut random_bytes = [0; 1024];
+    for values in patch.image.chunks_mut(random_bytes.len() / 2) {
+        rng.fill_bytes(&mut random_bytes);
+        for (value, &two_bytes) in values.iter_mut().zip(random_bytes.as_chunks::<2>().0) {
+            let offset = offsets[usize::from(u16::from_le_bytes(two_bytes)) % QUANTILES];
+            *value = (f32::from(*value) + offset) as u8;
         }
     }
 }

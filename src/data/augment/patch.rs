@@ -2,7 +2,7 @@
 
 use image::{GrayImage, RgbImage};
 
-use crate::metrics::IGNORE;
+use crate::metrics::IGNORE_INDEX;
 
 /// Pixels and class ids of the same size.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,9 +21,9 @@ impl Patch {
     pub(super) fn mean_inside(&self) -> [f32; 3] {
         let pixels = self.image.as_raw().as_chunks::<3>().0;
         let (mut sum, mut count) = ([0_u64; 3], pixels.len() as u64);
-        let mut add = |pixel: &[u8; 3], times: u64| {
+        let mut add = |pixel: &[u8; 3], weight: u64| {
             for (sum, value) in sum.iter_mut().zip(pixel) {
-                *sum += u64::from(*value) * times;
+                *sum += u64::from(*value) * weight;
             }
         };
         if self.outside.is_empty() {
@@ -49,40 +49,40 @@ impl Patch {
     }
 
     /// Lays the patch into the upper left of a square crop; the rest is black and ignored.
-    pub(super) fn lay(
+    pub(super) fn write_crop(
         &self,
         (pixels, ids): (&mut [u8], &mut [u8]),
-        side: u32,
-        (mirrored, upside_down): (bool, bool),
+        crop_size: u32,
+        (hflip, vflip): (bool, bool),
     ) {
-        let (width, side) = (self.image.width() as usize, side as usize);
-        lay::<3>((self.image.as_raw(), width), (pixels, side), 0, (mirrored, upside_down));
-        lay::<1>((self.ids.as_raw(), width), (ids, side), IGNORE, (mirrored, upside_down));
+        let (width, crop_size) = (self.image.width() as usize, crop_size as usize);
+        write_rows::<3>((self.image.as_raw(), width), (pixels, crop_size), 0, (hflip, vflip));
+        write_rows::<1>((self.ids.as_raw(), width), (ids, crop_size), IGNORE_INDEX, (hflip, vflip));
     }
 }
 
 /// Lays rows of `width` pixels of `N` bytes into the upper left of a square filled with `fill`.
-fn lay<const N: usize>(
+fn write_rows<const N: usize>(
     (pixels, width): (&[u8], usize),
     (square, side): (&mut [u8], usize),
     fill: u8,
-    (mirrored, upside_down): (bool, bool),
+    (hflip, vflip): (bool, bool),
 ) {
     let height = pixels.len() / (width * N);
-    let (filled, below) = square.split_at_mut(height * side * N);
-    below.fill(fill);
-    for (row, to) in filled.chunks_exact_mut(side * N).enumerate() {
-        let row = if upside_down { height - 1 - row } else { row };
-        let from = &pixels[row * width * N..][..width * N];
-        let (to, right) = to.split_at_mut(from.len());
-        right.fill(fill);
-        if mirrored {
-            let reversed = from.as_chunks::<N>().0.iter().rev();
-            for (to, from) in to.as_chunks_mut::<N>().0.iter_mut().zip(reversed) {
-                *to = *from;
+    let (filled, rows_below) = square.split_at_mut(height * side * N);
+    rows_below.fill(fill);
+    for (row, target) in filled.chunks_exact_mut(side * N).enumerate() {
+        let row = if vflip { height - 1 - row } else { row };
+        let source = &pixels[row * width * N..][..width * N];
+        let (target, rest) = target.split_at_mut(source.len());
+        rest.fill(fill);
+        if hflip {
+            let reversed = source.as_chunks::<N>().0.iter().rev();
+            for (target, source) in target.as_chunks_mut::<N>().0.iter_mut().zip(reversed) {
+                *target = *source;
             }
         } else {
-            to.copy_from_slice(from);
+            target.copy_from_slice(source);
         }
     }
 }

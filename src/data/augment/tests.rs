@@ -4,11 +4,11 @@ use image::{Luma, Rgb, RgbImage};
 use proptest::prelude::*;
 
 use super::*;
-use crate::imaging::{Limits, encode_jpeg, encode_png};
-use crate::metrics::IGNORE;
+use crate::imaging::{DecodeLimits, encode_jpeg, encode_png};
+use crate::metrics::IGNORE_INDEX;
 
 /// An image whose red channel says its class, and the mask with the same classes.
-fn marked(width: u32, height: u32) -> (RgbImage, GrayImage) {
+fn class_image(width: u32, height: u32) -> (RgbImage, GrayImage) {
     let class = |x: u32, y: u32| u8::from(x > width / 3) + 2 * u8::from(y > height / 2);
     (
         RgbImage::from_fn(width, height, |x, y| Rgb([class(x, y) * 60, 9, 9])),
@@ -27,44 +27,44 @@ fn scene(width: u32, height: u32) -> (RgbImage, GrayImage) {
     });
     let ids = GrayImage::from_fn(width, height, |x, y| {
         let border = x % 40 < 3 || y % 40 < 3;
-        Luma([if border { IGNORE } else { ((x / 40 + y / 40) % 4) as u8 }])
+        Luma([if border { IGNORE_INDEX } else { ((x / 40 + y / 40) % 4) as u8 }])
     });
     (image, ids)
 }
 
-fn recipe(base_size: u32, crop_size: u32, augmentations: &str) -> Recipe {
-    Recipe { base_size, crop_size, augmentations: Augmentations::parse(augmentations).unwrap() }
+fn transforms(base_size: u32, crop_size: u32, augmentations: &str) -> Transforms {
+    Transforms { base_size, crop_size, augmentations: Augmentations::parse(augmentations).unwrap() }
 }
 
-fn sample(sample: u64) -> Counters {
-    Counters { seed: 1, epoch: 0, sample }
+fn rng_key(sample: u64) -> RngKey {
+    RngKey { seed: 1, epoch: 0, sample_index: sample }
 }
 
 /// What the network sees.
-fn crop(
-    recipe: &Recipe,
-    counters: Counters,
+fn crop_image(
+    transforms: &Transforms,
+    rng_key: RngKey,
     (image, mask): (&RgbImage, &GrayImage),
 ) -> (RgbImage, GrayImage) {
-    crop_of(recipe, counters, (encode_png(image), mask))
+    crop_file(transforms, rng_key, (encode_png(image), mask))
 }
 
-fn crop_of(
-    recipe: &Recipe,
-    counters: Counters,
+fn crop_file(
+    transforms: &Transforms,
+    rng_key: RngKey,
     (file, mask): (Vec<u8>, &GrayImage),
 ) -> (RgbImage, GrayImage) {
-    let picture = Picture::open(Cow::Owned(file), Limits::default()).unwrap();
-    let side = recipe.crop_size;
+    let lazy_image = LazyImage::open(Cow::Owned(file), DecodeLimits::default()).unwrap();
+    let side = transforms.crop_size;
     // What an earlier batch left must not show through.
     let mut pixels = RgbImage::from_pixel(side, side, Rgb([77; 3]));
     let mut ids = GrayImage::from_pixel(side, side, Luma([77]));
-    recipe.apply(counters, (&picture, mask), (&mut pixels, &mut ids)).unwrap();
+    transforms.apply(rng_key, (&lazy_image, mask), (&mut pixels, &mut ids)).unwrap();
     (pixels, ids)
 }
 
 /// Every word with the strength that changes the most.
-const STRONG: [&str; 9] = [
+const STRONGEST: [&str; 9] = [
     "hflip=1",
     "vflip=1",
     "rotate=180",
@@ -82,14 +82,14 @@ proptest! {
         width in 1u32..200, height in 1u32..200, base_size in 17u32..300, crop_size in 3u32..12,
         number in 0u64..1000,
     ) {
-        let (image, mask) = marked(width, height);
-        let recipe = recipe(base_size, crop_size * 8, "hflip");
-        let (pixels, ids) = crop(&recipe, sample(number), (&image, &mask));
+        let (image, mask) = class_image(width, height);
+        let recipe = transforms(base_size, crop_size * 8, "hflip");
+        let (pixels, ids) = crop_image(&recipe, rng_key(number), (&image, &mask));
         let mut agree = 0;
         let mut counted = 0;
         for (pixel, id) in pixels.pixels().zip(ids.as_raw()) {
-            prop_assert!(*id < 4 || *id == IGNORE);
-            if *id == IGNORE {
+            prop_assert!(*id < 4 || *id == IGNORE_INDEX);
+            if *id == IGNORE_INDEX {
                 prop_assert_eq!(pixel.0, [0, 0, 0]);
             } else {
                 counted += 1;
@@ -112,25 +112,25 @@ proptest! {
         number in 0u64..1000,
     ) {
         let most = [1.0, 1.0, 180.0, 0.6, 1.0, 10.0, 1.0, 99.0, 1.0];
-        let words = STRONG.map(|word| word.split_once('=').unwrap().0);
+        let words = STRONGEST.map(|word| word.split_once('=').unwrap().0);
         let list: Vec<String> = words.iter().zip(strengths).zip(most)
             .map(|((word, share), most)| format!("{word}={}", share * most)).collect();
-        let recipe = recipe(base_size, crop_size * 8, &list.join(","));
+        let recipe = transforms(base_size, crop_size * 8, &list.join(","));
         let (image, mask) = scene(width, height);
-        let (_, ids) = crop(&recipe, sample(number), (&image, &mask));
-        let known = |id: &u8| *id == IGNORE || mask.as_raw().contains(id);
+        let (_, ids) = crop_image(&recipe, rng_key(number), (&image, &mask));
+        let known = |id: &u8| *id == IGNORE_INDEX || mask.as_raw().contains(id);
         prop_assert!(ids.as_raw().iter().all(known));
     }
 }
 
 /// Draw, cut and layout of the recipe when it knew scale, crop and mirroring only.
-fn first_recipe(
+fn reference_crop(
     (base_size, crop_size): (u32, u32),
-    counters: Counters,
-    (picture, mask): (&Picture<'_>, &GrayImage),
+    rng_key: RngKey,
+    (lazy_image, mask): (&LazyImage<'_>, &GrayImage),
 ) -> (Vec<u8>, Vec<u8>) {
     let ((width, height), random) =
-        (mask.dimensions(), &mut counters.generator(Purpose::Augmentation));
+        (mask.dimensions(), &mut rng_key.generator(Purpose::Augmentation));
     let scale = f64::from(base_size) * random.random_range(0.5..2.0) / f64::from(width.max(height));
     let mut span = |source: u32| {
         let (source, place) = (f64::from(source), random.random::<f64>());
@@ -142,19 +142,19 @@ fn first_recipe(
         }
     };
     let ((left, region_width, columns), (top, region_height, rows)) = (span(width), span(height));
-    let mirrored: bool = random.random();
+    let hflip: bool = random.random();
     let region = crate::imaging::Region { left, top, width: region_width, height: region_height };
-    let mut image = picture.cut(region, columns, rows).unwrap();
+    let mut image = lazy_image.crop_and_resize(region, columns, rows).unwrap();
     let mut ids = resize_mask(mask, region, columns, rows);
-    if mirrored {
+    if hflip {
         image::imageops::flip_horizontal_in_place(&mut image);
         image::imageops::flip_horizontal_in_place(&mut ids);
     }
     let mut pixels = RgbImage::new(crop_size, crop_size);
-    let mut all = GrayImage::from_pixel(crop_size, crop_size, Luma([IGNORE]));
+    let mut padded_ids = GrayImage::from_pixel(crop_size, crop_size, Luma([IGNORE_INDEX]));
     image::imageops::replace(&mut pixels, &image, 0, 0);
-    image::imageops::replace(&mut all, &ids, 0, 0);
-    (pixels.into_raw(), all.into_raw())
+    image::imageops::replace(&mut padded_ids, &ids, 0, 0);
+    (pixels.into_raw(), padded_ids.into_raw())
 }
 
 #[test]
@@ -162,11 +162,12 @@ fn by_default_every_byte_is_that_of_the_built_ins_recipe() {
     for (number, (width, height)) in (0..).zip([(200, 150), (90, 300), (40, 41), (640, 480)]) {
         let (image, mask) = scene(width, height);
         let file = encode_jpeg(&image, 90);
-        let picture = Picture::open(&file, Limits::default()).unwrap();
+        let lazy_image = LazyImage::open(&file, DecodeLimits::default()).unwrap();
         for epoch in 0..8 {
-            let counters = Counters { seed: 3, epoch, sample: number };
-            let (pixels, ids) = crop_of(&recipe(120, 96, "hflip"), counters, (file.clone(), &mask));
-            let expected = first_recipe((120, 96), counters, (&picture, &mask));
+            let rng_key = RngKey { seed: 3, epoch, sample_index: number };
+            let (pixels, ids) =
+                crop_file(&transforms(120, 96, "hflip"), rng_key, (file.clone(), &mask));
+            let expected = reference_crop((120, 96), rng_key, (&lazy_image, &mask));
             assert!((pixels.into_raw(), ids.into_raw()) == expected, "{width}x{height} {epoch}");
         }
     }
@@ -175,11 +176,13 @@ fn by_default_every_byte_is_that_of_the_built_ins_recipe() {
 #[test]
 fn a_strength_of_0_changes_nothing_and_the_largest_changes_something() {
     let (image, mask) = scene(160, 120);
-    for word in STRONG {
+    for word in STRONGEST {
         let name = word.split_once('=').unwrap().0;
         let mut changed = 0;
         for number in 0..20 {
-            let see = |list: &str| crop(&recipe(130, 96, list), sample(number), (&image, &mask));
+            let see = |list: &str| {
+                crop_image(&transforms(130, 96, list), rng_key(number), (&image, &mask))
+            };
             let before = see("none");
             assert!(see(&format!("{name}=0")) == before, "{name}");
             // The least number above 0 is no trap for the arithmetic of ranges.
@@ -194,46 +197,52 @@ fn a_strength_of_0_changes_nothing_and_the_largest_changes_something() {
 fn what_one_word_draws_does_not_depend_on_the_others() {
     let (image, mask) = scene(160, 120);
     for number in 0..20 {
-        let see = |list: &str| crop(&recipe(130, 96, list), sample(number), (&image, &mask));
+        let see =
+            |list: &str| crop_image(&transforms(130, 96, list), rng_key(number), (&image, &mask));
         let holes = |(_, ids): &(RgbImage, GrayImage)| -> Vec<bool> {
-            ids.as_raw().iter().map(|id| *id == IGNORE).collect()
+            ids.as_raw().iter().map(|id| *id == IGNORE_INDEX).collect()
         };
         // Words that leave the mask alone leave the holes where they were.
         let alone = see("cutout=0.4");
         let beside = see("cutout=0.4,noise,blur,jpeg,color_jitter");
         assert_eq!(holes(&beside), holes(&alone));
         let flipped = see("rotate=40,hflip=0.3,vflip=0.7,cutout,noise");
-        let view = |list: &str| recipe(130, 96, list).draw(160, 120, sample(number));
-        assert_eq!(view("rotate=40").warp, view("rotate=40,hflip,noise,jpeg").warp);
-        assert_eq!(view("vflip,rotate").upside_down, view("vflip,perspective").upside_down);
+        let crop_params =
+            |list: &str| transforms(130, 96, list).random_crop(160, 120, rng_key(number));
+        assert_eq!(
+            crop_params("rotate=40").homography,
+            crop_params("rotate=40,hflip,noise,jpeg").homography
+        );
+        assert_eq!(crop_params("vflip,rotate").vflip, crop_params("vflip,perspective").vflip);
         assert_eq!(flipped, see("noise,vflip=0.7,hflip=0.3,cutout,rotate=40"), "nor on the order");
     }
 }
 
-/// Where the marker's colour, and where its class, has its centre of mass; none when too little is seen, or when
+/// Where the marker's color, and where its class, has its center of mass; none when too little is seen, or when
 /// it is cut off.
-fn centres(pixels: &RgbImage, ids: &GrayImage) -> Option<([f64; 2], [f64; 2])> {
-    let centre = |weight: &dyn Fn(u32, u32) -> f64| {
-        let (mut sum, mut at) = (0.0, [0.0; 2]);
+fn centers_of_mass(pixels: &RgbImage, ids: &GrayImage) -> Option<([f64; 2], [f64; 2])> {
+    let center_of = |weight: &dyn Fn(u32, u32) -> f64| {
+        let (mut sum, mut weighted_sum) = (0.0, [0.0; 2]);
         for (x, y, _) in ids.enumerate_pixels() {
             let weight = weight(x, y);
             sum += weight;
-            at = [at[0] + weight * f64::from(x), at[1] + weight * f64::from(y)];
+            weighted_sum =
+                [weighted_sum[0] + weight * f64::from(x), weighted_sum[1] + weight * f64::from(y)];
         }
-        (sum >= 30.0).then(|| at.map(|value| value / sum))
+        (sum >= 30.0).then(|| weighted_sum.map(|value| value / sum))
     };
-    let colour = |x, y| {
+    let color_weight = |x, y| {
         let Rgb([red, green, _]) = *pixels.get_pixel(x, y);
         f64::from(red.saturating_sub(green)) / 255.0
     };
-    let class = |x, y| f64::from(u8::from(ids.get_pixel(x, y).0[0] == 3));
+    let class_weight = |x, y| f64::from(u8::from(ids.get_pixel(x, y).0[0] == 3));
     let side = ids.width();
-    let near_edge = |at: u32| at < 5 || at + 5 >= side;
+    let near_edge = |position: u32| position < 5 || position + 5 >= side;
     let mut marker = ids.enumerate_pixels().filter(|(_, _, id)| id.0[0] == 3);
     if marker.any(|(x, y, _)| near_edge(x) || near_edge(y)) {
         return None;
     }
-    Some((centre(&colour)?, centre(&class)?))
+    Some((center_of(&color_weight)?, center_of(&class_weight)?))
 }
 
 /// Strips along the edge of the mask's marker of which the image says otherwise.
@@ -243,7 +252,7 @@ fn disagreement(pixels: &RgbImage, ids: &GrayImage) -> f64 {
         let Rgb([red, green, _]) = *pixels.get_pixel(x, y);
         let (seen, said) = (red.saturating_sub(green) > 127, id.0[0] == 3);
         total += u32::from(said);
-        wrong += u32::from(seen != said && id.0[0] != IGNORE);
+        wrong += u32::from(seen != said && id.0[0] != IGNORE_INDEX);
     }
     f64::from(wrong) / f64::from(total.max(1))
 }
@@ -278,14 +287,18 @@ fn a_marker_in_image_and_mask_is_at_one_place_after_everything_that_moves_pixels
             });
             // Every other one as a JPEG, which is decoded smaller where it is shrunk.
             let file = if number % 2 == 0 { encode_png(&image) } else { encode_jpeg(&image, 95) };
-            let recipe = recipe(200, 128, list);
-            let (pixels, ids) = crop_of(&recipe, sample(number.into()), (file, &mask));
+            let recipe = transforms(200, 128, list);
+            let (pixels, ids) = crop_file(&recipe, rng_key(number.into()), (file, &mask));
             for (pixel, id) in pixels.pixels().zip(ids.as_raw()) {
-                assert!(*id != IGNORE || pixel.0 == [0; 3], "what is outside is black");
+                assert!(*id != IGNORE_INDEX || pixel.0 == [0; 3], "what is outside is black");
             }
-            if let Some((colour, class)) = centres(&pixels, &ids) {
-                let apart = (colour[0] - class[0]).hypot(colour[1] - class[1]);
-                assert!(apart < 1.0, "{width}x{height} {list} {number}: {colour:?} {class:?}");
+            if let Some((color_center, class_center)) = centers_of_mass(&pixels, &ids) {
+                let apart =
+                    (color_center[0] - class_center[0]).hypot(color_center[1] - class_center[1]);
+                assert!(
+                    apart < 1.0,
+                    "{width}x{height} {list} {number}: {color_center:?} {class_center:?}"
+                );
                 let wrong = disagreement(&pixels, &ids);
                 let thin = f64::from(unit) * 200.0 / f64::from(width.max(height)) < 8.0;
                 assert!(thin || wrong < 0.25, "{width}x{height} {list} {number}: {wrong}");
@@ -308,23 +321,29 @@ fn a_warp_that_moves_nothing_gives_what_resizing_gives() {
         let (image, mask) = scene(width, height);
         let file = if is_jpeg { encode_jpeg(&image, 95) } else { encode_png(&image) };
         for number in 0..12 {
-            let recipe = recipe(base_size, 96, "hflip,vflip");
-            let expected = crop_of(&recipe, sample(number), (file.clone(), &mask));
-            let view = recipe.draw(width, height, sample(number));
-            let nothing = homography::Homography::axes([1.0; 2], [0.0; 2]);
-            let picture = Picture::open(&file, Limits::default()).unwrap();
-            let mut patch = warp::warp(&view.to_source(nothing), (&picture, &mask), 96).unwrap();
+            let recipe = transforms(base_size, 96, "hflip,vflip");
+            let expected = crop_file(&recipe, rng_key(number), (file.clone(), &mask));
+            let crop_params = recipe.random_crop(width, height, rng_key(number));
+            let identity = homography::Homography::scale_and_shift([1.0; 2], [0.0; 2]);
+            let lazy_image = LazyImage::open(&file, DecodeLimits::default()).unwrap();
+            let mut patch = warp::warp_image_and_mask(
+                &crop_params.to_source(identity),
+                (&lazy_image, &mask),
+                96,
+            )
+            .unwrap();
             patch.black_out();
             let differ = |a: &[u8], b: &[u8]| {
                 let sum: u32 = a.iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
                 f64::from(sum) / a.len() as f64
             };
-            let colours = differ(patch.image.as_raw(), expected.0.as_raw());
-            let other = patch.ids.as_raw().iter().zip(expected.1.as_raw()).filter(|(a, b)| a != b);
-            let other = other.count() as f64 / (96.0 * 96.0);
-            assert!(colours < 3.0, "{width}x{height} to {base_size}: {colours}");
+            let color_difference = differ(patch.image.as_raw(), expected.0.as_raw());
+            let differing_ids =
+                patch.ids.as_raw().iter().zip(expected.1.as_raw()).filter(|(a, b)| a != b);
+            let differing_share = differing_ids.count() as f64 / (96.0 * 96.0);
+            assert!(color_difference < 3.0, "{width}x{height} to {base_size}: {color_difference}");
             // The rounded size of what is padded moves an edge by a fraction of a pixel.
-            assert!(other < 0.01, "{width}x{height} to {base_size}: {other}");
+            assert!(differing_share < 0.01, "{width}x{height} to {base_size}: {differing_share}");
         }
     }
 }
@@ -335,8 +354,8 @@ fn what_turns_in_is_the_picture_around_the_crop() {
     // The crop is a small part of the picture: hardly ever at its edge.
     let outside = |list: &str| {
         let count = |number| {
-            let (_, ids) = crop(&recipe(600, 64, list), sample(number), (&image, &mask));
-            ids.pixels().filter(|id| id.0[0] == IGNORE).count() as f64
+            let (_, ids) = crop_image(&transforms(600, 64, list), rng_key(number), (&image, &mask));
+            ids.pixels().filter(|id| id.0[0] == IGNORE_INDEX).count() as f64
         };
         (0..60).map(count).sum::<f64>() / (60.0 * 64.0 * 64.0)
     };
@@ -346,25 +365,33 @@ fn what_turns_in_is_the_picture_around_the_crop() {
 
 #[test]
 fn draws_cover_scales_places_flips_and_angles() {
-    let recipe = recipe(100, 80, "hflip,vflip,rotate,perspective");
-    let views: Vec<View> = (0..200).map(|i| recipe.draw(200, 100, sample(i))).collect();
-    assert!(views.iter().any(|v| v.mirrored) && views.iter().any(|v| !v.mirrored));
-    assert!(views.iter().any(|v| v.upside_down) && views.iter().any(|v| !v.upside_down));
-    assert!(views.iter().any(|v| v.width == 80 && v.height == 80));
-    assert!(views.iter().any(|v| v.height < 30), "small scales are padded");
-    assert!(views.iter().any(|v| v.region.left > 50.0));
-    assert!(views.windows(2).all(|pair| pair[0].warp != pair[1].warp), "each has its angle");
-    assert_eq!(views[0], recipe.draw(200, 100, sample(0)), "a draw depends on its counters alone");
+    let transforms = transforms(100, 80, "hflip,vflip,rotate,perspective");
+    let crops: Vec<CropParams> =
+        (0..200).map(|i| transforms.random_crop(200, 100, rng_key(i))).collect();
+    assert!(crops.iter().any(|v| v.hflip) && crops.iter().any(|v| !v.hflip));
+    assert!(crops.iter().any(|v| v.vflip) && crops.iter().any(|v| !v.vflip));
+    assert!(crops.iter().any(|v| v.width == 80 && v.height == 80));
+    assert!(crops.iter().any(|v| v.height < 30), "small scales are padded");
+    assert!(crops.iter().any(|v| v.region.left > 50.0));
+    assert!(
+        crops.windows(2).all(|pair| pair[0].homography != pair[1].homography),
+        "each has its angle"
+    );
+    assert_eq!(
+        crops[0],
+        transforms.random_crop(200, 100, rng_key(0)),
+        "a draw depends on its counters alone"
+    );
 }
 
 #[test]
-fn colours_of_no_augmentation_reach_what_is_outside_the_picture() {
+fn colors_of_no_augmentation_reach_what_is_outside_the_picture() {
     let (image, mask) = (RgbImage::from_pixel(60, 40, Rgb([200, 180, 40])), GrayImage::new(60, 40));
     for number in 0..60 {
         let list = "rotate=90,perspective,color_jitter=1,blur=5,noise=0.5,jpeg=99";
-        let (pixels, ids) = crop(&recipe(50, 64, list), sample(number), (&image, &mask));
+        let (pixels, ids) = crop_image(&transforms(50, 64, list), rng_key(number), (&image, &mask));
         for (pixel, id) in pixels.pixels().zip(ids.as_raw()) {
-            assert!(*id != IGNORE || pixel.0 == [0; 3]);
+            assert!(*id != IGNORE_INDEX || pixel.0 == [0; 3]);
         }
     }
 }

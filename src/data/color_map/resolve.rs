@@ -1,49 +1,49 @@
-//! From the colours of a mask's pixels to class ids.
+//! From the colors of a mask's pixels to class ids.
 
 use std::collections::HashMap;
 
 use image::GrayImage;
 
-use super::{BACKGROUND, ColorMap, hex};
+use super::{BACKGROUND, ColorMap, format_hex_color};
 use crate::imaging::{ColorMask, ColorPixels};
 
-/// How far a colour may be from that of its class: the length of the difference of red, green and blue, each
+/// How far a color may be from that of its class: the length of the difference of red, green and blue, each
 /// 0 to 255.
 ///
-/// Colours move that far and no farther when a mask is rewritten: rounding to 16 bits per pixel (5, 6, 5)
-/// moves a colour by up to 12, colour profiles and JPEG's quantisation of flat areas by about as much. Those
+/// Colors move that far and no farther when a mask is rewritten: rounding to 16 bits per pixel (5, 6, 5)
+/// moves a color by up to 12, color profiles and JPEG's quantisation of flat areas by about as much. Those
 /// that mixing at smoothed edges makes are farther away, and anywhere: which class they are would be a
-/// guess. To be on the safe side where a map's own colours are near each other, a colour must also be
+/// guess. To be on the safe side where a map's own colors are near each other, a color must also be
 /// at most half as far from its class as from any other.
-pub const NEAR: u32 = 32;
+pub const MAX_COLOR_DISTANCE: u32 = 32;
 
-/// What nobody labelled is white in Ground Truth's masks, also where the map does not say so.
+/// What nobody labeled is white in Ground Truth's masks, also where the map does not say so.
 const WHITE: [u8; 3] = [255; 3];
 
-/// How many colours a message lists.
-const SHOWN: usize = 4;
+/// How many colors a message lists.
+const MAX_SHOWN_COLORS: usize = 4;
 
-/// Colours without a class that are counted one by one; pictures have millions.
-const COUNTED: usize = 4096;
+/// Colors without a class that are counted one by one; pictures have millions.
+const MAX_COUNTED_COLORS: usize = 4096;
 
-/// Colours whose class is remembered, at most; a power of two.
-const SLOTS: usize = 4096;
+/// Colors whose class is remembered, at most; a power of two.
+const MAX_CACHE_SLOTS: usize = 4096;
 
 /// The class ids of a mask.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolved {
+pub struct ResolvedMask {
     /// One per pixel.
     pub ids: GrayImage,
-    /// Pixels whose colour is near that of their class and not the same.
-    pub snapped: u64,
+    /// Pixels whose color is near that of their class and not the same.
+    pub snapped_pixels: u64,
 }
 
-/// What a colour stands for.
+/// What a color stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Meaning {
-    Exactly(u8),
-    Nearly(u8),
-    Nothing,
+enum ColorMatch {
+    Exact(u8),
+    Near(u8),
+    Unknown,
 }
 
 impl ColorMap {
@@ -51,171 +51,180 @@ impl ColorMap {
     /// class 0.
     ///
     /// # Errors
-    /// Colours without a class, with their pixels; grays that only resemble the map's, which are values and
-    /// no colours as far as anyone can know.
-    pub fn resolve(&self, mask: &ColorMask) -> Result<Resolved, String> {
-        let mut tally = Tally::new(self, mask.width as usize * mask.height as usize);
+    /// Colors without a class, with their pixels; grays that only resemble the map's, which are values and
+    /// no colors as far as anyone can know.
+    pub fn resolve(&self, mask: &ColorMask) -> Result<ResolvedMask, String> {
+        let mut resolver = MaskResolver::new(self, mask.width as usize * mask.height as usize);
         let ids = match &mask.pixels {
-            ColorPixels::Palette { colors, indices } => tally.palette(colors, indices),
-            ColorPixels::Rgb(samples) => {
-                tally.pixels(samples.chunks_exact(3).map(|p| [p[0], p[1], p[2], u8::MAX]))
-            }
+            ColorPixels::Palette { colors, indices } => resolver.resolve_palette(colors, indices),
+            ColorPixels::Rgb(samples) => resolver
+                .resolve_pixels(samples.chunks_exact(3).map(|p| [p[0], p[1], p[2], u8::MAX])),
             ColorPixels::Rgba(samples) => {
-                tally.pixels(samples.chunks_exact(4).map(|p| [p[0], p[1], p[2], p[3]]))
+                resolver.resolve_pixels(samples.chunks_exact(4).map(|p| [p[0], p[1], p[2], p[3]]))
             }
         };
-        let snapped = tally.finish()?;
+        let snapped_pixels = resolver.finish()?;
         let ids = GrayImage::from_raw(mask.width, mask.height, ids);
-        Ok(Resolved { ids: ids.ok_or("has too few pixels")?, snapped })
+        Ok(ResolvedMask { ids: ids.ok_or("has too few pixels")?, snapped_pixels })
     }
 
-    /// The colours with a class.
-    fn colors(&self) -> impl Iterator<Item = ([u8; 3], u8, &str)> {
-        let named = self.entries.iter();
-        let white = !self.entries.iter().any(|entry| entry.color == WHITE);
-        named
+    /// The colors with a class.
+    fn class_colors(&self) -> impl Iterator<Item = ([u8; 3], u8, &str)> {
+        let entries = self.entries.iter();
+        let needs_white = !self.entries.iter().any(|entry| entry.color == WHITE);
+        entries
             .filter_map(|entry| Some((entry.color, entry.class?, entry.name.as_str())))
-            .chain(white.then_some((WHITE, 0, BACKGROUND)))
+            .chain(needs_white.then_some((WHITE, 0, BACKGROUND)))
     }
 
-    fn meaning(&self, color: [u8; 3]) -> Meaning {
+    fn match_color(&self, color: [u8; 3]) -> ColorMatch {
         // The nearest class, and how near another one is.
-        let (mut nearest, mut other) = ((u32::MAX, 0), u32::MAX);
-        for (known, class, _) in self.colors() {
-            let distance = square(known, color);
+        let (mut nearest, mut other_distance) = ((u32::MAX, 0), u32::MAX);
+        for (class_color, class, _) in self.class_colors() {
+            let distance = squared_distance(class_color, color);
             if distance < nearest.0 {
                 if class != nearest.1 {
-                    other = nearest.0;
+                    other_distance = nearest.0;
                 }
                 nearest = (distance, class);
             } else if class != nearest.1 {
-                other = other.min(distance);
+                other_distance = other_distance.min(distance);
             }
         }
         match nearest {
-            (0, class) => Meaning::Exactly(class),
-            (distance, class) if distance <= NEAR * NEAR && 4 * distance <= other => {
-                Meaning::Nearly(class)
+            (0, class) => ColorMatch::Exact(class),
+            (distance, class)
+                if distance <= MAX_COLOR_DISTANCE * MAX_COLOR_DISTANCE
+                    && 4 * distance <= other_distance =>
+            {
+                ColorMatch::Near(class)
             }
-            _ => Meaning::Nothing,
+            _ => ColorMatch::Unknown,
         }
     }
 
-    fn nearest(&self, color: [u8; 3]) -> String {
-        let nearest = self.colors().min_by_key(|(known, ..)| square(*known, color));
-        nearest
-            .map_or(String::new(), |(known, _, name)| format!(" (nearest: {name} {})", hex(known)))
+    fn nearest_hint(&self, color: [u8; 3]) -> String {
+        let nearest = self
+            .class_colors()
+            .min_by_key(|(class_color, ..)| squared_distance(*class_color, color));
+        nearest.map_or(String::new(), |(class_color, _, name)| {
+            format!(" (nearest: {name} {})", format_hex_color(class_color))
+        })
     }
 }
 
-/// The square of the distance of two colours.
-pub(super) fn square(a: [u8; 3], b: [u8; 3]) -> u32 {
+/// The square of the distance of two colors.
+pub(super) fn squared_distance(a: [u8; 3], b: [u8; 3]) -> u32 {
     a.iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(b)).pow(2)).sum()
 }
 
 /// What was found in a mask.
-struct Tally<'a> {
-    map: &'a ColorMap,
-    /// Colours that were looked up, each in the one place where it may be.
-    slots: Vec<Option<([u8; 3], Meaning)>>,
-    snapped: u64,
+struct MaskResolver<'a> {
+    color_map: &'a ColorMap,
+    /// Colors that were looked up, each in the one place where it may be.
+    cache: Vec<Option<([u8; 3], ColorMatch)>>,
+    snapped_pixels: u64,
     /// Whether red, green and blue are the same in every pixel.
-    gray: bool,
-    nothing: HashMap<[u8; 3], u64>,
-    /// Pixels of further colours without a class.
-    further: u64,
+    is_gray: bool,
+    unknown_colors: HashMap<[u8; 3], u64>,
+    /// Pixels of further colors without a class.
+    uncounted_pixels: u64,
     /// Pixels by indices that the palette lacks.
-    lacking: Vec<(usize, u64)>,
+    missing_indices: Vec<(usize, u64)>,
 }
 
-impl<'a> Tally<'a> {
+impl<'a> MaskResolver<'a> {
     fn new(map: &'a ColorMap, pixels: usize) -> Self {
         Self {
-            map,
-            slots: vec![None; pixels.clamp(1, SLOTS).next_power_of_two()],
-            snapped: 0,
-            gray: true,
-            nothing: HashMap::new(),
-            further: 0,
-            lacking: Vec::new(),
+            color_map: map,
+            cache: vec![None; pixels.clamp(1, MAX_CACHE_SLOTS).next_power_of_two()],
+            snapped_pixels: 0,
+            is_gray: true,
+            unknown_colors: HashMap::new(),
+            uncounted_pixels: 0,
+            missing_indices: Vec::new(),
         }
     }
 
-    /// Looks up each colour of a palette once.
-    fn palette(&mut self, colors: &[[u8; 4]], indices: &[u8]) -> Vec<u8> {
-        let mut pixels = [0_u64; 256];
+    /// Looks up each color of a palette once.
+    fn resolve_palette(&mut self, colors: &[[u8; 4]], indices: &[u8]) -> Vec<u8> {
+        let mut pixels_per_index = [0_u64; 256];
         for &index in indices {
-            pixels[usize::from(index)] += 1;
+            pixels_per_index[usize::from(index)] += 1;
         }
-        let mut table = [0; 256];
-        for (index, &pixels) in pixels.iter().enumerate().filter(|(_, pixels)| **pixels > 0) {
+        let mut class_of_index = [0; 256];
+        for (index, &pixels) in
+            pixels_per_index.iter().enumerate().filter(|(_, pixels)| **pixels > 0)
+        {
             match colors.get(index) {
-                Some(&color) => table[index] = self.count(color, pixels),
-                None => self.lacking.push((index, pixels)),
+                Some(&color) => class_of_index[index] = self.resolve_color(color, pixels),
+                None => self.missing_indices.push((index, pixels)),
             }
         }
-        indices.iter().map(|&index| table[usize::from(index)]).collect()
+        indices.iter().map(|&index| class_of_index[usize::from(index)]).collect()
     }
 
-    /// Neighbours are mostly of one colour, so pixels are counted in runs.
-    fn pixels(&mut self, pixels: impl ExactSizeIterator<Item = [u8; 4]>) -> Vec<u8> {
+    /// Neighbors are mostly of one color, so pixels are counted in runs.
+    fn resolve_pixels(&mut self, pixels: impl ExactSizeIterator<Item = [u8; 4]>) -> Vec<u8> {
         let mut ids = Vec::with_capacity(pixels.len());
         let mut run: Option<([u8; 4], usize)> = None;
         for pixel in pixels {
             match &mut run {
                 Some((color, length)) if *color == pixel => *length += 1,
                 _ => {
-                    let ended = run.replace((pixel, 1));
-                    self.end(ended, &mut ids);
+                    let finished_run = run.replace((pixel, 1));
+                    self.append_run(finished_run, &mut ids);
                 }
             }
         }
-        self.end(run, &mut ids);
+        self.append_run(run, &mut ids);
         ids
     }
 
-    fn end(&mut self, run: Option<([u8; 4], usize)>, ids: &mut Vec<u8>) {
+    fn append_run(&mut self, run: Option<([u8; 4], usize)>, ids: &mut Vec<u8>) {
         if let Some((color, length)) = run {
-            let id = self.count(color, length as u64);
+            let id = self.resolve_color(color, length as u64);
             ids.resize(ids.len() + length, id);
         }
     }
 
-    /// The class of some pixels of one colour.
-    fn count(&mut self, [red, green, blue, alpha]: [u8; 4], pixels: u64) -> u8 {
-        // The colour of what cannot be seen means nothing.
+    /// The class of some pixels of one color.
+    fn resolve_color(&mut self, [red, green, blue, alpha]: [u8; 4], pixels: u64) -> u8 {
+        // The color of what cannot be seen means nothing.
         if alpha == 0 {
             return 0;
         }
         let color = [red, green, blue];
         match self.look_up(color) {
-            Meaning::Exactly(class) => class,
-            Meaning::Nearly(class) => {
-                self.snapped += pixels;
+            ColorMatch::Exact(class) => class,
+            ColorMatch::Near(class) => {
+                self.snapped_pixels += pixels;
                 class
             }
-            Meaning::Nothing => {
-                if self.nothing.len() < COUNTED || self.nothing.contains_key(&color) {
-                    *self.nothing.entry(color).or_default() += pixels;
+            ColorMatch::Unknown => {
+                if self.unknown_colors.len() < MAX_COUNTED_COLORS
+                    || self.unknown_colors.contains_key(&color)
+                {
+                    *self.unknown_colors.entry(color).or_default() += pixels;
                 } else {
-                    self.further += pixels;
+                    self.uncounted_pixels += pixels;
                 }
                 0
             }
         }
     }
 
-    fn look_up(&mut self, color: [u8; 3]) -> Meaning {
+    fn look_up(&mut self, color: [u8; 3]) -> ColorMatch {
         let [red, green, blue] = color.map(u32::from);
         // Knuth's multiplicative hash; its upper bits are the good ones.
         let hash = (red << 16 | green << 8 | blue).wrapping_mul(0x9e37_79b1) >> 20;
-        let slots = self.slots.len();
-        let slot = &mut self.slots[hash as usize % slots];
+        let cache_slots = self.cache.len();
+        let slot = &mut self.cache[hash as usize % cache_slots];
         match slot {
-            Some((known, meaning)) if *known == color => *meaning,
+            Some((cached_color, meaning)) if *cached_color == color => *meaning,
             _ => {
-                self.gray &= red == green && green == blue;
-                let meaning = self.map.meaning(color);
+                self.is_gray &= red == green && green == blue;
+                let meaning = self.color_map.match_color(color);
                 *slot = Some((color, meaning));
                 meaning
             }
@@ -224,31 +233,41 @@ impl<'a> Tally<'a> {
 
     /// The number of snapped pixels, or what is wrong.
     fn finish(self) -> Result<u64, String> {
-        let unmapped = self.further + self.nothing.values().sum::<u64>();
-        if self.gray && self.snapped + unmapped > 0 {
+        let unknown_pixels = self.uncounted_pixels + self.unknown_colors.values().sum::<u64>();
+        if self.is_gray && self.snapped_pixels + unknown_pixels > 0 {
             return Err(format!(
-                "has only grays, {} pixels of which are no colour of its map: if they are class ids, leave \
+                "has only grays, {} pixels of which are no color of its map: if they are class ids, leave \
                  out internal-color-map; if they are smoothed edges, resize the mask without (nearest \
-                 neighbour)",
-                self.snapped + unmapped
+                 neighbor)",
+                self.snapped_pixels + unknown_pixels
             ));
         }
-        let mut found: Vec<([u8; 3], u64)> = self.nothing.into_iter().collect();
+        let mut by_frequency: Vec<([u8; 3], u64)> = self.unknown_colors.into_iter().collect();
         // Most frequent first, and the same on every run.
-        found.sort_by_key(|&(color, pixels)| (std::cmp::Reverse(pixels), color));
-        let mut texts: Vec<String> = found
+        by_frequency.sort_by_key(|&(color, pixels)| (std::cmp::Reverse(pixels), color));
+        let mut texts: Vec<String> = by_frequency
             .iter()
-            .take(SHOWN)
-            .map(|&(color, n)| format!("{} in {n} pixels{}", hex(color), self.map.nearest(color)))
+            .take(MAX_SHOWN_COLORS)
+            .map(|&(color, n)| {
+                format!(
+                    "{} in {n} pixels{}",
+                    format_hex_color(color),
+                    self.color_map.nearest_hint(color)
+                )
+            })
             .collect();
-        let more: u64 =
-            self.further + found.iter().skip(SHOWN).map(|(_, pixels)| pixels).sum::<u64>();
-        if more > 0 {
-            texts.push(format!("other colours in {more}"));
+        let further_pixels: u64 = self.uncounted_pixels
+            + by_frequency.iter().skip(MAX_SHOWN_COLORS).map(|(_, pixels)| pixels).sum::<u64>();
+        if further_pixels > 0 {
+            texts.push(format!("other colors in {further_pixels}"));
         }
-        for (index, pixels) in self.lacking.into_iter().take(SHOWN) {
+        for (index, pixels) in self.missing_indices.into_iter().take(MAX_SHOWN_COLORS) {
             texts.push(format!("index {index}, which its palette lacks, in {pixels}"));
         }
-        if texts.is_empty() { Ok(self.snapped) } else { Err(format!("has {}", texts.join(", "))) }
+        if texts.is_empty() {
+            Ok(self.snapped_pixels)
+        } else {
+            Err(format!("has {}", texts.join(", ")))
+        }
     }
 }

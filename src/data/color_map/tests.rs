@@ -5,13 +5,13 @@ use serde_json::json;
 
 use super::*;
 use crate::data::Sample;
-use crate::imaging::{ColorMask, ColorPixels, Limits, decode_color_mask, encode_jpeg};
+use crate::imaging::{ColorMask, ColorPixels, DecodeLimits, decode_color_mask, encode_jpeg};
 
 const WHITE: [u8; 3] = [255; 3];
 const ROAD: [u8; 3] = [0x2a, 0xcf, 0x59];
 const SKY: [u8; 3] = [0x1f, 0x77, 0xb4];
 
-/// Ground Truth's metadata for names and colours.
+/// Ground Truth's metadata for names and colors.
 fn metadata(classes: &[(&str, &str)]) -> Value {
     let entries = classes.iter().enumerate().map(|(key, (name, hex))| {
         (key.to_string(), json!({"class-name": name, "hex-color": hex, "confidence": 0.9}))
@@ -19,7 +19,7 @@ fn metadata(classes: &[(&str, &str)]) -> Value {
     json!({"internal-color-map": entries.collect::<Map<_, _>>(), "type": "groundtruth/semantic-segmentation"})
 }
 
-fn said(metadata: &Value) -> String {
+fn parse_error(metadata: &Value) -> String {
     ColorMap::parse(metadata).unwrap_err()
 }
 
@@ -37,32 +37,34 @@ fn sample(number: usize, classes: Option<&[(&str, &str)]>) -> Sample {
 }
 
 /// What becomes of the samples of one split, which are those of the other one too.
-fn assigned(
+fn assign_one_split(
     samples: &mut [Sample],
-    known: Option<&[&str]>,
+    required: Option<&[&str]>,
     num_classes: usize,
 ) -> Result<Option<Vec<String>>, Vec<String>> {
-    let names = known.map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
-    let known = names.as_deref().map(|names| Known { names, source: "class_names" });
-    assign([("train", samples), ("validation", &mut [])], known, num_classes)
+    let names =
+        required.map(|names| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    let required =
+        names.as_deref().map(|names| RequiredClassNames { names, source: "class_names" });
+    assign_class_ids([("train", samples), ("validation", &mut [])], required, num_classes)
         .map_err(|error| error.problems().to_vec())
 }
 
 /// The map of white background, road and sky, as classes 0, 1, 2.
-fn map() -> Arc<ColorMap> {
+fn road_and_sky_map() -> Arc<ColorMap> {
     let classes = [("BACKGROUND", "#ffffff"), ("road", "#2acf59"), ("sky", "#1F77B4")];
     let mut samples = [sample(1, Some(&classes))];
-    assigned(&mut samples, None, 3).unwrap();
+    assign_one_split(&mut samples, None, 3).unwrap();
     samples[0].color_map.clone().unwrap()
 }
 
-fn rgb(colors: &[[u8; 3]]) -> ColorMask {
+fn rgb_mask(colors: &[[u8; 3]]) -> ColorMask {
     ColorMask { width: colors.len() as u32, height: 1, pixels: ColorPixels::Rgb(colors.concat()) }
 }
 
-fn ids(map: &ColorMap, mask: &ColorMask) -> (Vec<u8>, u64) {
+fn resolve_ids(map: &ColorMap, mask: &ColorMask) -> (Vec<u8>, u64) {
     let resolved = map.resolve(mask).unwrap();
-    (resolved.ids.into_raw(), resolved.snapped)
+    (resolved.ids.into_raw(), resolved.snapped_pixels)
 }
 
 #[test]
@@ -70,13 +72,15 @@ fn metadata_without_a_map_mean_nothing_and_maps_that_differ_in_their_keys_are_on
     assert_eq!(ColorMap::parse(&json!({"type": "x"})), Ok(None));
     assert_eq!(ColorMap::parse(&json!("text")), Ok(None));
     let mut maps = ColorMaps::default();
-    let one = maps.of_metadata(&metadata(&[("a", "#010203"), ("b", "#040506")])).unwrap().unwrap();
-    let two = maps.of_metadata(&metadata(&[("b", "040506"), (" a ", "#010203")])).unwrap().unwrap();
+    let one =
+        maps.parse_metadata(&metadata(&[("a", "#010203"), ("b", "#040506")])).unwrap().unwrap();
+    let two =
+        maps.parse_metadata(&metadata(&[("b", "040506"), (" a ", "#010203")])).unwrap().unwrap();
     assert!(Arc::ptr_eq(&one, &two));
     let line = json!({"x-ref-metadata": metadata(&[]), "y-ref": ""});
     let line = line.as_object().unwrap();
-    assert!(maps.of_line(line, "x-ref").unwrap().is_some());
-    assert_eq!(maps.of_line(line, "y-ref"), Ok(None));
+    assert!(maps.parse_line(line, "x-ref").unwrap().is_some());
+    assert_eq!(maps.parse_line(line, "y-ref"), Ok(None));
 }
 
 #[test]
@@ -89,7 +93,7 @@ fn everything_that_is_wrong_with_a_map_is_told_at_once() {
         "4": {"class-name": " ", "hex-color": "#000000"},
         "5": {"class-name": "car", "hex-color": "#+12345"},
     }});
-    let text = said(&wrong);
+    let text = parse_error(&wrong);
     for part in [
         "has an internal-color-map in which \"0\" (BACKGROUND) has hex-color \"#fff\"; allowed: # and six",
         "\"1\" has no hex-color; expected {\"class-name\": \"road\"",
@@ -101,38 +105,45 @@ fn everything_that_is_wrong_with_a_map_is_told_at_once() {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert_eq!(
-        said(&metadata(&[("a", "#000001"), ("a", "#000002"), ("b", "#000002"), ("c", "#000003")])),
+        parse_error(&metadata(&[
+            ("a", "#000001"),
+            ("a", "#000002"),
+            ("b", "#000002"),
+            ("c", "#000003")
+        ])),
         "has an internal-color-map in which the class-name a comes 2 times (#000001, #000002) and \
-         #000002 is the colour of several classes (a, b)"
+         #000002 is the color of several classes (a, b)"
     );
     assert!(
-        said(&metadata(&[("BACKGROUND", "#000001"), ("Background", "#000002")]))
+        parse_error(&metadata(&[("BACKGROUND", "#000001"), ("Background", "#000002")]))
             .contains("the class-name background comes 2 times")
     );
-    assert!(said(&json!({"internal-color-map": []})).contains("is no object; expected {\"1\""));
+    assert!(
+        parse_error(&json!({"internal-color-map": []})).contains("is no object; expected {\"1\"")
+    );
 }
 
 #[test]
-fn classes_are_the_same_across_lines_by_name_whatever_their_key_and_colour() {
+fn classes_are_the_same_across_lines_by_name_whatever_their_key_and_color() {
     let mut samples = [
         sample(1, Some(&[("BACKGROUND", "#ffffff"), ("sky", "#000001"), ("road", "#000002")])),
         sample(2, Some(&[("road", "#000001"), ("background", "#000000"), ("car", "#ff0000")])),
     ];
-    let names = assigned(&mut samples, None, 4).unwrap().unwrap();
+    let names = assign_one_split(&mut samples, None, 4).unwrap().unwrap();
     assert_eq!(names, ["background", "car", "road", "sky"]);
-    assert_eq!(order(&names), "0 background, 1 car, 2 road, 3 sky");
+    assert_eq!(format_class_order(&names), "0 background, 1 car, 2 road, 3 sky");
     let maps: Vec<_> = samples.iter().map(|sample| sample.color_map.clone().unwrap()).collect();
-    assert_eq!(ids(&maps[0], &rgb(&[[0, 0, 1], [0, 0, 2], WHITE])).0, [3, 2, 0]);
-    assert_eq!(ids(&maps[1], &rgb(&[[0, 0, 1], [0, 0, 0], [255, 0, 0]])).0, [2, 0, 1]);
+    assert_eq!(resolve_ids(&maps[0], &rgb_mask(&[[0, 0, 1], [0, 0, 2], WHITE])).0, [3, 2, 0]);
+    assert_eq!(resolve_ids(&maps[1], &rgb_mask(&[[0, 0, 1], [0, 0, 0], [255, 0, 0]])).0, [2, 0, 1]);
 }
 
 #[test]
 fn names_that_are_given_decide_the_ids() {
     let known = ["Background", "sky", "car", "road"];
     let mut samples = [sample(1, Some(&[("road", "#2acf59"), ("sky", "#1f77b4")]))];
-    assert_eq!(assigned(&mut samples, Some(&known), 4).unwrap().unwrap(), known);
+    assert_eq!(assign_one_split(&mut samples, Some(&known), 4).unwrap().unwrap(), known);
     let map = samples[0].color_map.clone().unwrap();
-    assert_eq!(ids(&map, &rgb(&[ROAD, SKY, WHITE])).0, [3, 1, 0]);
+    assert_eq!(resolve_ids(&map, &rgb_mask(&[ROAD, SKY, WHITE])).0, [3, 1, 0]);
 }
 
 #[test]
@@ -140,23 +151,24 @@ fn names_that_do_not_fit_are_all_told() {
     let classes = [("raod", "#000001"), ("sky", "#000002"), ("zebra", "#000003")];
     let mut samples = [sample(1, Some(&classes[1..2])), sample(2, Some(&classes))];
     let before = samples.clone();
-    let found = assigned(&mut samples, Some(&["sky", "road", "background"]), 3).unwrap_err();
+    let found =
+        assign_one_split(&mut samples, Some(&["sky", "road", "background"]), 3).unwrap_err();
     assert_eq!(
         found,
         [
             "class_names has background as class 2; the background of an internal-color-map, and what \
-             nobody labelled, is class 0: put it first",
+             nobody labeled, is class 0: put it first",
             "class_names has sky as class 0, which an internal-color-map names too (train, line 1 (a.jpg)); \
-             class 0 is what nobody labelled: put background first",
+             class 0 is what nobody labeled: put background first",
             "internal-color-map: 2 classes are not among the names of class_names (sky, road, background): \
              \"raod\" (did you mean \"road\"?) (first in train, line 2 (a.jpg)), \"zebra\" (first in train, \
              line 2 (a.jpg))",
         ]
     );
     assert_eq!(samples, before, "nothing is half done");
-    let found = assigned(&mut samples[..1], Some(&["other", "sky", "sky"]), 3).unwrap_err();
+    let found = assign_one_split(&mut samples[..1], Some(&["other", "sky", "sky"]), 3).unwrap_err();
     assert_eq!(found, ["class_names has the name sky twice; which id is meant?"]);
-    let found = assigned(&mut samples, None, 3).unwrap_err();
+    let found = assign_one_split(&mut samples, None, 3).unwrap_err();
     assert_eq!(
         found,
         [
@@ -173,45 +185,52 @@ fn a_split_has_maps_on_every_line_or_on_none_and_no_label_map_beside_them() {
     let mut samples = [sample(1, None), sample(2, Some(classes)), sample(3, None)];
     samples[1].label_map =
         crate::data::label_map::LabelMap::parse(b"{\"scale\": 3}", 2).unwrap().map(Arc::new);
-    let found = assigned(&mut samples, None, 2).unwrap_err();
+    let found = assign_one_split(&mut samples, None, 2).unwrap_err();
     assert!(found[0].contains("train: 2 lines without an internal-color-map, while 1 has one"));
     assert!(found[0].ends_with("line 1 (a.jpg), line 3 (a.jpg)"), "{found:?}");
     assert!(found[1].contains("remove the file train_label_map.json"), "{found:?}");
-    assert_eq!(assigned(&mut [sample(1, None)], None, 2), Ok(None));
+    assert_eq!(assign_one_split(&mut [sample(1, None)], None, 2), Ok(None));
 }
 
 #[test]
-fn splits_of_colours_and_of_class_ids_need_names() {
-    let both = |known: Option<&[String]>| {
-        let known = known.map(|names| Known { names, source: "class_names" });
+fn splits_of_colors_and_of_class_ids_need_names() {
+    let assign_both = |required: Option<&[String]>| {
+        let required = required.map(|names| RequiredClassNames { names, source: "class_names" });
         let mut colors = [sample(1, Some(&[("road", "#2acf59")]))];
-        assign([("train", &mut [sample(1, None)]), ("validation", &mut colors)], known, 2)
+        assign_class_ids(
+            [("train", &mut [sample(1, None)]), ("validation", &mut colors)],
+            required,
+            2,
+        )
     };
-    let said = both(None).unwrap_err().to_string();
+    let said = assign_both(None).unwrap_err().to_string();
     assert!(
         said.starts_with("channel validation names its classes by internal-color-map"),
         "{said}"
     );
     let names = ["background".to_owned(), "road".to_owned()];
-    assert_eq!(both(Some(&names)).unwrap().unwrap(), names);
+    assert_eq!(assign_both(Some(&names)).unwrap().unwrap(), names);
 }
 
 #[test]
 fn white_and_transparent_pixels_are_background_unless_the_map_says_otherwise() {
     let no_background = |hex: &str| {
         let mut samples = [sample(1, Some(&[("snow", hex), ("road", "#2acf59")]))];
-        assigned(&mut samples, None, 3).unwrap();
+        assign_one_split(&mut samples, None, 3).unwrap();
         samples[0].color_map.clone().unwrap()
     };
-    assert_eq!(ids(&no_background("#000000"), &rgb(&[WHITE, ROAD, [0; 3]])).0, [0, 1, 2]);
-    assert_eq!(ids(&no_background("#ffffff"), &rgb(&[WHITE, ROAD])).0, [2, 1]);
+    assert_eq!(
+        resolve_ids(&no_background("#000000"), &rgb_mask(&[WHITE, ROAD, [0; 3]])).0,
+        [0, 1, 2]
+    );
+    assert_eq!(resolve_ids(&no_background("#ffffff"), &rgb_mask(&[WHITE, ROAD])).0, [2, 1]);
     let pixels = ColorPixels::Rgba(vec![0x2a, 0xcf, 0x59, 0, 0x2a, 0xcf, 0x59, 1, 9, 9, 9, 0]);
     let mask = ColorMask { width: 3, height: 1, pixels };
-    assert_eq!(ids(&map(), &mask), (vec![0, 1, 0], 0));
+    assert_eq!(resolve_ids(&road_and_sky_map(), &mask), (vec![0, 1, 0], 0));
 }
 
 #[test]
-fn palettes_are_resolved_by_their_colours_and_only_where_they_are_used() {
+fn palettes_are_resolved_by_their_colors_and_only_where_they_are_used() {
     let colors =
         vec![[0x1f, 0x77, 0xb4, 255], [1, 2, 3, 255], [0x2a, 0xcf, 0x59, 255], [7, 7, 7, 0]];
     let palette = |indices: &[u8]| ColorMask {
@@ -219,52 +238,56 @@ fn palettes_are_resolved_by_their_colours_and_only_where_they_are_used() {
         height: 1,
         pixels: ColorPixels::Palette { colors: colors.clone(), indices: indices.to_vec() },
     };
-    assert_eq!(ids(&map(), &palette(&[0, 2, 3, 2])), (vec![2, 1, 0, 1], 0));
+    assert_eq!(resolve_ids(&road_and_sky_map(), &palette(&[0, 2, 3, 2])), (vec![2, 1, 0, 1], 0));
     assert_eq!(
-        map().resolve(&palette(&[0, 1, 1, 9])).unwrap_err(),
+        road_and_sky_map().resolve(&palette(&[0, 1, 1, 9])).unwrap_err(),
         "has #010203 in 2 pixels (nearest: sky #1f77b4), index 9, which its palette lacks, in 1"
     );
 }
 
 #[test]
-fn near_colours_are_snapped_and_counted_and_others_are_told_with_their_pixels() {
+fn near_colors_are_snapped_and_counted_and_others_are_told_with_their_pixels() {
     let near = [0x2a + 9, 0xcf - 9, 0x59 + 3];
-    assert_eq!(ids(&map(), &rgb(&[ROAD, near, SKY, near])), (vec![1, 1, 2, 1], 2));
+    assert_eq!(
+        resolve_ids(&road_and_sky_map(), &rgb_mask(&[ROAD, near, SKY, near])),
+        (vec![1, 1, 2, 1], 2)
+    );
     let half: [u8; 3] = std::array::from_fn(|i| ROAD[i].midpoint(SKY[i]));
-    let found = map().resolve(&rgb(&[ROAD, half, half, [255, 0, 0]])).unwrap_err();
+    let found =
+        road_and_sky_map().resolve(&rgb_mask(&[ROAD, half, half, [255, 0, 0]])).unwrap_err();
     assert_eq!(
         found,
         "has #24a386 in 2 pixels (nearest: road #2acf59), #ff0000 in 1 pixels (nearest: road #2acf59)"
     );
     let many: Vec<[u8; 3]> = (0..10_000_u32).map(|i| [255, (i >> 8) as u8, i as u8]).collect();
-    let found = map().resolve(&rgb(&many)).unwrap_err();
-    assert!(found.contains(", other colours in "), "{found}");
+    let found = road_and_sky_map().resolve(&rgb_mask(&many)).unwrap_err();
+    assert!(found.contains(", other colors in "), "{found}");
 }
 
 #[test]
-fn colours_that_two_classes_are_near_are_not_guessed() {
+fn colors_that_two_classes_are_near_are_not_guessed() {
     let mut samples = [sample(1, Some(&[("a", "#640000"), ("b", "#780000")]))];
-    assigned(&mut samples, None, 3).unwrap();
+    assign_one_split(&mut samples, None, 3).unwrap();
     let map = samples[0].color_map.clone().unwrap();
     // The two are 20 apart.
     assert_eq!(
-        ids(&map, &rgb(&[[100, 0, 0], [106, 0, 0], [114, 0, 0], [130, 0, 0]])).0,
+        resolve_ids(&map, &rgb_mask(&[[100, 0, 0], [106, 0, 0], [114, 0, 0], [130, 0, 0]])).0,
         [1, 1, 2, 2]
     );
-    assert!(map.resolve(&rgb(&[[107, 0, 0]])).unwrap_err().contains("#6b0000 in 1 pixels"));
+    assert!(map.resolve(&rgb_mask(&[[107, 0, 0]])).unwrap_err().contains("#6b0000 in 1 pixels"));
 }
 
 #[test]
 fn masks_of_class_ids_are_not_taken_for_nearly_black() {
     let mut samples = [sample(1, Some(&[("BACKGROUND", "#000000"), ("road", "#2acf59")]))];
-    assigned(&mut samples, None, 2).unwrap();
+    assign_one_split(&mut samples, None, 2).unwrap();
     let map = samples[0].color_map.clone().unwrap();
-    let found = map.resolve(&rgb(&[[0; 3], [1; 3], [2; 3]])).unwrap_err();
+    let found = map.resolve(&rgb_mask(&[[0; 3], [1; 3], [2; 3]])).unwrap_err();
     assert!(
-        found.starts_with("has only grays, 2 pixels of which are no colour of its map"),
+        found.starts_with("has only grays, 2 pixels of which are no color of its map"),
         "{found}"
     );
-    assert_eq!(ids(&map, &rgb(&[[0; 3], [1; 3], ROAD])), (vec![0, 0, 1], 1));
+    assert_eq!(resolve_ids(&map, &rgb_mask(&[[0; 3], [1; 3], ROAD])), (vec![0, 0, 1], 1));
 }
 
 #[test]
@@ -274,50 +297,50 @@ fn rounding_to_16_bits_and_jpeg_of_flat_areas_stay_near() {
             for blue in (0..=255).step_by(7) {
                 let rounded =
                     [red & 0xf8 | red >> 5, green & 0xfc | green >> 6, blue & 0xf8 | blue >> 5];
-                let distance = resolve::square(rounded, [red, green, blue]);
+                let distance = resolve::squared_distance(rounded, [red, green, blue]);
                 assert!(distance <= 12 * 12, "{distance}");
             }
         }
     }
-    let map = map();
+    let map = road_and_sky_map();
     for color in [ROAD, SKY, WHITE] {
         let image = image::RgbImage::from_pixel(32, 32, image::Rgb(color));
         let lossy = image::load_from_memory(&encode_jpeg(&image, 75)).unwrap().into_rgb8();
-        let exact = ids(&map, &rgb(&[color])).0[0];
+        let exact = resolve_ids(&map, &rgb_mask(&[color])).0[0];
         let mask = ColorMask { width: 32, height: 32, pixels: ColorPixels::Rgb(lossy.into_raw()) };
-        assert_eq!(ids(&map, &mask).0, vec![exact; 32 * 32]);
+        assert_eq!(resolve_ids(&map, &mask).0, vec![exact; 32 * 32]);
     }
 }
 
 #[test]
-fn checkpoints_know_which_colours_stand_for_which_classes() {
+fn checkpoints_know_which_colors_stand_for_which_classes() {
     let described = |hex: &str, known: &[&str]| {
         let mut samples = [sample(1, Some(&[("a", "#000001"), ("b", hex)]))];
-        assigned(&mut samples, Some(known), 3).unwrap();
-        describe(&samples).unwrap()
+        assign_one_split(&mut samples, Some(known), 3).unwrap();
+        describe_color_maps(&samples).unwrap()
     };
     let usual = described("#ff0000", &["background", "a", "b"]);
     assert!(usual.starts_with("of 1 line (checksum "), "{usual}");
     assert_eq!(usual, described("#ff0000", &["background", "a", "b"]));
     assert_ne!(usual, described("#00ff00", &["background", "a", "b"]));
     assert_ne!(usual, described("#ff0000", &["background", "b", "a"]));
-    assert_eq!(describe(&[sample(1, None)]), None);
+    assert_eq!(describe_color_maps(&[sample(1, None)]), None);
 }
 
-/// Some classes with different colours, which are none of white.
+/// Some classes with different colors, which are none of white.
 fn classes() -> impl Strategy<Value = Vec<[u8; 3]>> {
     let color = any::<[u8; 3]>().prop_filter("white is the background's", |c| *c != WHITE);
     proptest::collection::hash_set(color, 1..20).prop_map(|colors| colors.into_iter().collect())
 }
 
-/// The map that paints class i + 1 in the colour i.
-fn painted(colors: &[[u8; 3]]) -> Arc<ColorMap> {
+/// The map that paints class i + 1 in the color i.
+fn map_of_colors(colors: &[[u8; 3]]) -> Arc<ColorMap> {
     let names: Vec<String> = (0..colors.len()).map(|i| format!("c{i:02}")).collect();
-    let hexes: Vec<String> = colors.iter().map(|color| hex(*color)).collect();
+    let hexes: Vec<String> = colors.iter().map(|color| format_hex_color(*color)).collect();
     let named: Vec<(&str, &str)> =
         names.iter().zip(&hexes).map(|(n, h)| (n.as_str(), h.as_str())).collect();
     let mut samples = [sample(1, Some(&named))];
-    assigned(&mut samples, None, colors.len() + 1).unwrap();
+    assign_one_split(&mut samples, None, colors.len() + 1).unwrap();
     samples[0].color_map.clone().unwrap()
 }
 
@@ -326,21 +349,21 @@ proptest! {
     fn a_mask_that_is_rendered_exactly_is_resolved_to_what_was_rendered(
         colors in classes(), picks in proptest::collection::vec(any::<proptest::sample::Index>(), 1..200)
     ) {
-        let map = painted(&colors);
+        let map = map_of_colors(&colors);
         let rendered: Vec<u8> = picks.iter().map(|pick| pick.index(colors.len() + 1) as u8).collect();
         let color = |id: &u8| if *id == 0 { WHITE } else { colors[usize::from(*id) - 1] };
         let pixels: Vec<[u8; 3]> = rendered.iter().map(color).collect();
-        prop_assert_eq!(ids(&map, &rgb(&pixels)), (rendered.clone(), 0));
+        prop_assert_eq!(resolve_ids(&map, &rgb_mask(&pixels)), (rendered.clone(), 0));
         let rgba = pixels.iter().flat_map(|[r, g, b]| [*r, *g, *b, 255]).collect();
-        let mask = ColorMask { pixels: ColorPixels::Rgba(rgba), ..rgb(&pixels) };
-        prop_assert_eq!(ids(&map, &mask), (rendered.clone(), 0));
+        let mask = ColorMask { pixels: ColorPixels::Rgba(rgba), ..rgb_mask(&pixels) };
+        prop_assert_eq!(resolve_ids(&map, &mask), (rendered.clone(), 0));
         // A palette in another order than the classes.
         let palette: Vec<[u8; 3]> = colors.iter().rev().copied().chain([WHITE]).collect();
         let index = |color: &[u8; 3]| palette.iter().position(|known| known == color).unwrap() as u8;
         let indices: Vec<u8> = pixels.iter().map(index).collect();
         let colors = palette.iter().map(|&[r, g, b]| [r, g, b, 255]).collect();
-        let mask = ColorMask { pixels: ColorPixels::Palette { colors, indices }, ..rgb(&pixels) };
-        prop_assert_eq!(ids(&map, &mask), (rendered, 0));
+        let mask = ColorMask { pixels: ColorPixels::Palette { colors, indices }, ..rgb_mask(&pixels) };
+        prop_assert_eq!(resolve_ids(&map, &mask), (rendered, 0));
     }
 
     #[test]
@@ -354,20 +377,20 @@ proptest! {
             _ => ColorPixels::Palette { colors: palette, indices: samples },
         };
         let mask = ColorMask { width, height: 3, pixels };
-        if let Ok(resolved) = painted(&colors).resolve(&mask) {
+        if let Ok(resolved) = map_of_colors(&colors).resolve(&mask) {
             prop_assert!(resolved.ids.iter().all(|&id| usize::from(id) <= colors.len()));
         }
     }
 
     #[test]
     fn what_is_snapped_is_nearest(colors in classes(), color: [u8; 3]) {
-        let map = painted(&colors);
-        if let Ok(resolved) = map.resolve(&rgb(&[color])) {
+        let map = map_of_colors(&colors);
+        if let Ok(resolved) = map.resolve(&rgb_mask(&[color])) {
             let id = resolved.ids.into_raw()[0];
-            let distances = std::iter::once(&WHITE).chain(&colors).map(|c| resolve::square(*c, color));
+            let distances = std::iter::once(&WHITE).chain(&colors).map(|c| resolve::squared_distance(*c, color));
             let distances: Vec<u32> = distances.collect();
             prop_assert_eq!(distances.iter().min(), Some(&distances[usize::from(id)]));
-            prop_assert!(distances[usize::from(id)] <= NEAR * NEAR);
+            prop_assert!(distances[usize::from(id)] <= MAX_COLOR_DISTANCE * MAX_COLOR_DISTANCE);
         }
     }
 
@@ -395,7 +418,10 @@ fn masks_of_any_kind_of_png_are_resolved_by_what_they_show() {
     writer.write_image_data(&indices).unwrap();
     writer.finish().unwrap();
     for bytes in [crate::imaging::encode_png(&shown), palette] {
-        let mask = decode_color_mask(&bytes, Limits::default()).unwrap();
-        assert_eq!(map().resolve(&mask).unwrap(), Resolved { ids: ids.clone(), snapped: 0 });
+        let mask = decode_color_mask(&bytes, DecodeLimits::default()).unwrap();
+        assert_eq!(
+            road_and_sky_map().resolve(&mask).unwrap(),
+            ResolvedMask { ids: ids.clone(), snapped_pixels: 0 }
+        );
     }
 }

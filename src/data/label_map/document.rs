@@ -7,23 +7,23 @@ use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::out_of_range;
+use super::out_of_range_error;
 use crate::error::{Error, Problems, Result, did_you_mean};
 
-const FORMS: &str = "{\"scale\": \"3\"} or {\"map\": {\"0\": 5, \"1\": 0}}";
+const EXPECTED_FORMATS: &str = "{\"scale\": \"3\"} or {\"map\": {\"0\": 5, \"1\": 0}}";
 
 /// What a file says.
 #[derive(Debug)]
-pub(super) enum Document {
+pub(super) enum LabelMapDocument {
     /// Class = pixel value / scale.
     Scale(u8),
     /// Pixel values by class.
-    Map(Vec<Entry>),
+    Map(Vec<LabelMapEntry>),
 }
 
 /// One class of a map and its pixel values.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct LabelMapEntry {
     pub(super) class: u8,
     pub(super) values: Vec<u8>,
     /// Whether they came as a list.
@@ -31,81 +31,84 @@ pub(super) struct Entry {
 }
 
 /// The keys of an object and their values, in the order of the file.
-struct Pairs<V>(Vec<(String, V)>);
+struct KeyValuePairs<V>(Vec<(String, V)>);
 
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for KeyValuePairs<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder<V>(std::marker::PhantomData<V>);
-        impl<'de, V: Deserialize<'de>> Visitor<'de> for InOrder<V> {
-            type Value = Pairs<V>;
+        struct PairsVisitor<V>(std::marker::PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for PairsVisitor<V> {
+            type Value = KeyValuePairs<V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<V>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<KeyValuePairs<V>, A::Error> {
                 let mut pairs = Vec::new();
                 while let Some(pair) = map.next_entry()? {
                     pairs.push(pair);
                 }
-                Ok(Pairs(pairs))
+                Ok(KeyValuePairs(pairs))
             }
         }
-        deserializer.deserialize_map(InOrder(std::marker::PhantomData))
+        deserializer.deserialize_map(PairsVisitor(std::marker::PhantomData))
     }
 }
 
 /// The object itself.
 #[derive(Default)]
-struct Raw {
+struct RawLabelMap {
     scales: Vec<Value>,
-    maps: Vec<Pairs<Value>>,
-    others: Vec<String>,
+    maps: Vec<KeyValuePairs<Value>>,
+    unknown_keys: Vec<String>,
 }
 
-impl<'de> Deserialize<'de> for Raw {
+impl<'de> Deserialize<'de> for RawLabelMap {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ByKey;
-        impl<'de> Visitor<'de> for ByKey {
-            type Value = Raw;
+        struct RawLabelMapVisitor;
+        impl<'de> Visitor<'de> for RawLabelMapVisitor {
+            type Value = RawLabelMap;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw, A::Error> {
-                let mut raw = Raw::default();
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawLabelMap, A::Error> {
+                let mut raw = RawLabelMap::default();
                 while let Some(key) = map.next_key::<String>()? {
                     match key.as_str() {
                         "scale" => raw.scales.push(map.next_value()?),
                         "map" => raw.maps.push(map.next_value()?),
                         _ => {
                             map.next_value::<IgnoredAny>()?;
-                            raw.others.push(key);
+                            raw.unknown_keys.push(key);
                         }
                     }
                 }
                 Ok(raw)
             }
         }
-        deserializer.deserialize_map(ByKey)
+        deserializer.deserialize_map(RawLabelMapVisitor)
     }
 }
 
 /// Reads a file's bytes.
-pub(super) fn parse(bytes: &[u8]) -> Result<Document> {
+pub(super) fn parse_document(bytes: &[u8]) -> Result<LabelMapDocument> {
     // Some editors begin a file with a byte order mark.
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    let raw: Raw = serde_json::from_slice(bytes)
-        .map_err(|cause| Error::input(format!("{cause}; expected {FORMS}")))?;
+    let raw: RawLabelMap = serde_json::from_slice(bytes)
+        .map_err(|cause| Error::input(format!("{cause}; expected {EXPECTED_FORMATS}")))?;
     let mut problems = Problems::new();
-    for key in &raw.others {
+    for key in &raw.unknown_keys {
         let hint = did_you_mean(key, ["scale", "map"]);
         problems.push(format!("{key:?} is no key of a label map{hint}; allowed: scale, map"));
     }
-    for (key, number) in [("scale", raw.scales.len()), ("map", raw.maps.len())] {
-        if number > 1 {
-            problems.push(format!("the key {key} comes {number} times; keep one"));
+    for (key, count) in [("scale", raw.scales.len()), ("map", raw.maps.len())] {
+        if count > 1 {
+            problems.push(format!("the key {key} comes {count} times; keep one"));
         }
     }
     let document = match (raw.scales.first(), raw.maps.first()) {
@@ -116,10 +119,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Document> {
             );
             None
         }
-        (Some(scale), None) => problems.check(number(scale, "scale", 1)).map(Document::Scale),
-        (None, Some(Pairs(pairs))) => Some(Document::Map(entries(pairs, &mut problems))),
+        (Some(scale), None) => {
+            problems.record_err(parse_byte(scale, "scale", 1)).map(LabelMapDocument::Scale)
+        }
+        (None, Some(KeyValuePairs(pairs))) => {
+            Some(LabelMapDocument::Map(parse_entries(pairs, &mut problems)))
+        }
         (None, None) => {
-            problems.push(format!("neither scale nor map is there; expected {FORMS}"));
+            problems.push(format!("neither scale nor map is there; expected {EXPECTED_FORMATS}"));
             None
         }
     };
@@ -127,30 +134,32 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Document> {
     document.ok_or_else(|| Error::internal("a label map failed without a problem"))
 }
 
-fn entries(pairs: &[(String, Value)], problems: &mut Problems) -> Vec<Entry> {
+fn parse_entries(pairs: &[(String, Value)], problems: &mut Problems) -> Vec<LabelMapEntry> {
     if pairs.is_empty() {
         problems.push("map is empty; name the pixel value of every class");
     }
     let mut entries = Vec::new();
     for (key, value) in pairs {
-        let class = problems.check(number(&Value::from(key.as_str()), "a key of map", 0));
-        let what = format!("the pixel value of {key:?} in map");
-        let (list, is_list) = match value {
+        let class = problems.record_err(parse_byte(&Value::from(key.as_str()), "a key of map", 0));
+        let value_name = format!("the pixel value of {key:?} in map");
+        let (pixel_values, is_list) = match value {
             Value::Array(list) => (list.as_slice(), true),
             single => (std::slice::from_ref(single), false),
         };
-        let values = list.iter().filter_map(|value| problems.check(number(value, &what, 0)));
+        let values = pixel_values
+            .iter()
+            .filter_map(|value| problems.record_err(parse_byte(value, &value_name, 0)));
         let values = values.collect();
-        entries.extend(class.map(|class| Entry { class, values, is_list }));
+        entries.extend(class.map(|class| LabelMapEntry { class, values, is_list }));
     }
     entries
 }
 
 /// A whole number from `first` to 255, as a number or as a string.
-fn number(value: &Value, what: &str, first: u8) -> Result<u8> {
-    let number = match value {
+fn parse_byte(value: &Value, name: &str, min: u8) -> Result<u8> {
+    let parsed = match value {
         Value::String(text) => text.trim().parse().ok(),
         other => other.as_u64().and_then(|number| u8::try_from(number).ok()),
     };
-    number.filter(|&number| number >= first).ok_or_else(|| out_of_range(what, value, first))
+    parsed.filter(|&number| number >= min).ok_or_else(|| out_of_range_error(name, value, min))
 }

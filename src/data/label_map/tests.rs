@@ -1,21 +1,21 @@
 use super::*;
 
 /// The classes of some pixel values under a map for 3 classes.
-fn classes(text: &str, values: &[u8]) -> Vec<u8> {
+fn apply_map(text: &str, values: &[u8]) -> Vec<u8> {
     let map = LabelMap::parse(text.as_bytes(), 3).unwrap().unwrap();
     let mut mask = values.to_vec();
     map.apply(&mut mask).unwrap();
     mask
 }
 
-fn said(text: &str) -> Vec<String> {
+fn parse_problems(text: &str) -> Vec<String> {
     LabelMap::parse(text.as_bytes(), 3).unwrap_err().problems().to_vec()
 }
 
 #[test]
 fn a_scale_divides_and_rounds_down_and_255_stays_ignored() {
     for text in [r#"{"scale": "3"}"#, r#"{"scale": 3}"#, "\u{feff}{\"scale\": \" 3 \"}"] {
-        assert_eq!(classes(text, &[0, 2, 3, 8, 100, 254, 255]), [0, 0, 1, 2, 33, 84, 255]);
+        assert_eq!(apply_map(text, &[0, 2, 3, 8, 100, 254, 255]), [0, 0, 1, 2, 33, 84, 255]);
     }
     assert_eq!(LabelMap::parse(br#"{"scale": "1"}"#, 3).unwrap(), None);
 }
@@ -25,10 +25,14 @@ fn a_scale_that_makes_255_a_class_leaves_open_what_it_is() {
     let map = LabelMap::parse(br#"{"scale": 255}"#, 3).unwrap().unwrap();
     assert_eq!(map.apply(&mut [0, 254]), Ok(()), "masks without it are fine");
     assert_eq!(map.apply(&mut [255, 0, 255]), Err(BTreeMap::from([(255, 2)])));
-    assert!(map.advice().contains("scale 255 makes 255 class 1, while"), "{}", map.advice());
+    assert!(
+        map.missing_value_advice().contains("scale 255 makes 255 class 1, while"),
+        "{}",
+        map.missing_value_advice()
+    );
     // With a map, either can be said.
-    assert_eq!(classes(r#"{"map": {"0": 0, "1": 255}}"#, &[0, 255]), [0, 1]);
-    assert_eq!(classes(r#"{"map": {"0": 0, "1": 85}}"#, &[85, 255]), [1, 255]);
+    assert_eq!(apply_map(r#"{"map": {"0": 0, "1": 255}}"#, &[0, 255]), [0, 1]);
+    assert_eq!(apply_map(r#"{"map": {"0": 0, "1": 85}}"#, &[85, 255]), [1, 255]);
 }
 
 #[test]
@@ -36,26 +40,30 @@ fn keys_of_a_map_are_classes_as_in_the_example_of_the_built_ins_documentation() 
     for text in
         [r#"{"map": {"0": 5, "1": 0, "2": 2}}"#, r#"{"map": {"0": "5", "1": [0], "2": ["2"]}}"#]
     {
-        assert_eq!(classes(text, &[0, 5, 2, 255]), [1, 0, 2, 255]);
+        assert_eq!(apply_map(text, &[0, 5, 2, 255]), [1, 0, 2, 255]);
     }
 }
 
 #[test]
 fn a_class_may_have_several_pixel_values_and_255_takes_what_is_to_be_ignored() {
     let map = r#"{"map": {"0": 0, "1": [10, 11], "255": [7]}}"#;
-    assert_eq!(classes(map, &[0, 10, 11, 7, 255]), [0, 1, 1, 255, 255]);
+    assert_eq!(apply_map(map, &[0, 10, 11, 7, 255]), [0, 1, 1, 255, 255]);
 }
 
 #[test]
 fn values_without_an_entry_come_back_with_their_pixels() {
     let map = LabelMap::parse(br#"{"map": {"0": 5, "1": 0}}"#, 3).unwrap().unwrap();
     assert_eq!(map.apply(&mut [5, 9, 7, 9, 255]), Err(BTreeMap::from([(7, 1), (9, 2)])));
-    assert!(map.advice().contains("list it under 255"), "{}", map.advice());
+    assert!(
+        map.missing_value_advice().contains("list it under 255"),
+        "{}",
+        map.missing_value_advice()
+    );
 }
 
 #[test]
 fn a_map_that_can_be_read_in_two_ways_is_refused_with_both() {
-    let found = said(r#"{"map": {"0": 1, "1": 2, "2": 0}}"#);
+    let found = parse_problems(r#"{"map": {"0": 1, "1": 2, "2": 0}}"#);
     assert_eq!(
         found,
         [
@@ -65,15 +73,15 @@ fn a_map_that_can_be_read_in_two_ways_is_refused_with_both() {
           if they are pixel values"
         ]
     );
-    assert_eq!(classes(r#"{"map": {"0": [1], "1": [2], "2": [0]}}"#, &[0, 1, 2]), [2, 0, 1]);
-    assert_eq!(classes(r#"{"map": {"0": [2], "1": [0], "2": [1]}}"#, &[0, 1, 2]), [1, 2, 0]);
+    assert_eq!(apply_map(r#"{"map": {"0": [1], "1": [2], "2": [0]}}"#, &[0, 1, 2]), [2, 0, 1]);
+    assert_eq!(apply_map(r#"{"map": {"0": [2], "1": [0], "2": [1]}}"#, &[0, 1, 2]), [1, 2, 0]);
     // The same either way.
-    assert_eq!(classes(r#"{"map": {"0": 1, "1": 0, "2": 2}}"#, &[0, 1, 2]), [1, 0, 2]);
+    assert_eq!(apply_map(r#"{"map": {"0": 1, "1": 0, "2": 2}}"#, &[0, 1, 2]), [1, 0, 2]);
 }
 
 #[test]
 fn a_map_the_wrong_way_round_is_told_how_to_write_it() {
-    let found = said(r#"{"map": {"0": 0, "85": 1, "170": 2, "171": 2}}"#);
+    let found = parse_problems(r#"{"map": {"0": 0, "85": 1, "170": 2, "171": 2}}"#);
     assert!(found[0].starts_with("map has the key 85, which is no class of num_classes 3"));
     assert!(
         found
@@ -87,7 +95,7 @@ fn a_map_the_wrong_way_round_is_told_how_to_write_it() {
 #[test]
 fn everything_that_is_wrong_is_told_at_once() {
     assert_eq!(
-        said(r#"{"map": {"0": 5, "00": 6, "1": [5], "3": 9}}"#),
+        parse_problems(r#"{"map": {"0": 5, "00": 6, "1": [5], "3": 9}}"#),
         [
             "map names class 0 twice; list its pixel values in one entry, as in {\"map\": {\"0\": [5, 6]}}",
             "map gives the pixel value 5 to class 0 and to class 1; keep one",
@@ -95,7 +103,7 @@ fn everything_that_is_wrong_is_told_at_once() {
         ]
     );
     assert_eq!(
-        said(r#"{"map": {"road": 5, "1": 256, "2": -1}, "scal": 1}"#),
+        parse_problems(r#"{"map": {"road": 5, "1": 256, "2": -1}, "scal": 1}"#),
         [
             "\"scal\" is no key of a label map (did you mean \"scale\"?); allowed: scale, map",
             "a key of map is \"road\"; allowed: a whole number from 0 to 255",
@@ -104,7 +112,7 @@ fn everything_that_is_wrong_is_told_at_once() {
         ]
     );
     for scale in ["0", "\"x\"", "2.5", "null", "256", "[3]"] {
-        let found = said(&format!("{{\"scale\": {scale}}}"));
+        let found = parse_problems(&format!("{{\"scale\": {scale}}}"));
         assert_eq!(found, [format!("scale is {scale}; allowed: a whole number from 1 to 255")]);
     }
     for (text, problem) in [
@@ -117,7 +125,7 @@ fn everything_that_is_wrong_is_told_at_once() {
         ("[]", "expected an object"),
         ("{", "EOF"),
     ] {
-        assert!(said(text)[0].contains(problem), "{text}: {:?}", said(text));
+        assert!(parse_problems(text)[0].contains(problem), "{text}: {:?}", parse_problems(text));
     }
 }
 
@@ -157,7 +165,7 @@ proptest::proptest! {
             for value in 0..=255 {
                 let mut mask = [value];
                 if map.apply(&mut mask).is_ok() {
-                    proptest::prop_assert!(usize::from(mask[0]) < classes || mask[0] == IGNORE);
+                    proptest::prop_assert!(usize::from(mask[0]) < classes || mask[0] == IGNORE_INDEX);
                 }
             }
         }

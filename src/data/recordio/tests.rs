@@ -30,16 +30,16 @@ fn encode(payload: &[u8]) -> Vec<u8> {
 }
 
 fn decode(bytes: &[u8], max_record: usize) -> Result<Vec<Vec<u8>>, String> {
-    let mut records = Records::new(bytes, max_record);
+    let mut records = RecordIoReader::new(bytes, max_record);
     let mut all = Vec::new();
     loop {
         match records.read() {
             Ok(Some(record)) => all.push(record),
             Ok(None) => return Ok(all),
-            Err(RecordError::Broken(what)) => return Err(what),
-            Err(RecordError::Io(cause)) => panic!("{cause}"),
+            Err(RecordIoError::Malformed(what)) => return Err(what),
+            Err(RecordIoError::Io(cause)) => panic!("{cause}"),
         }
-        assert_eq!(records.count(), all.len() as u64);
+        assert_eq!(records.record_count(), all.len() as u64);
     }
 }
 
@@ -111,11 +111,11 @@ fn a_record_over_the_limit_is_refused_before_its_bytes_are_read() {
 
 #[test]
 fn memory_grows_with_the_bytes_that_come_and_not_with_the_length_that_is_claimed() {
-    let mut records = Records::new(&b""[..], MAX_RECORD);
+    let mut records = RecordIoReader::new(&b""[..], MAX_RECORD_BYTES);
     let mut buffer = Vec::new();
-    assert_eq!(records.fill(&mut buffer, MAX_RECORD).unwrap(), 0);
-    let mut records = Records::new(&[1; 5000][..], MAX_RECORD);
-    assert_eq!(records.fill(&mut buffer, MAX_RECORD).unwrap(), 5000);
+    assert_eq!(records.read_up_to(&mut buffer, MAX_RECORD_BYTES).unwrap(), 0);
+    let mut records = RecordIoReader::new(&[1; 5000][..], MAX_RECORD_BYTES);
+    assert_eq!(records.read_up_to(&mut buffer, MAX_RECORD_BYTES).unwrap(), 5000);
     assert!(buffer.capacity() < 1 << 16, "{}", buffer.capacity());
 }
 
@@ -158,7 +158,7 @@ proptest::proptest! {
     fn arbitrary_bytes_never_panic(bytes: Vec<u8>, kind in 0..8_u32, length in 0..1_u32 << 29) {
         let _ = decode(&bytes, 64);
         // Neither a length that is claimed nor parts that are put together make more of the bytes.
-        let mut all = Records::new(&bytes[..], MAX_RECORD);
+        let mut all = RecordIoReader::new(&bytes[..], MAX_RECORD_BYTES);
         while let Ok(Some(record)) = all.read() {
             proptest::prop_assert!(record.capacity() <= 2 * bytes.len() + (1 << 14));
         }

@@ -7,13 +7,13 @@ use image::RgbImage;
 use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
 
-use super::textures::Colour;
+use super::textures::RgbColor;
 
 /// A picture in floating point, values from 0 to 255.
 pub(super) struct Canvas {
     pub(super) width: u32,
     pub(super) height: u32,
-    pixels: Vec<Colour>,
+    pixels: Vec<RgbColor>,
 }
 
 /// Columns and rows.
@@ -25,21 +25,25 @@ impl Canvas {
         Self { width, height, pixels: vec![[0.0; 3]; count] }
     }
 
-    pub(super) fn everywhere(&self) -> Area {
+    pub(super) fn full_area(&self) -> Area {
         (0..self.width, 0..self.height)
     }
 
     /// The square of half side `reach` around (`x`, `y`), as far as it is on the canvas.
-    pub(super) fn around(&self, x: f32, y: f32, reach: f32) -> Area {
-        let span = |at: f32, size: u32| {
+    pub(super) fn square_around(&self, x: f32, y: f32, radius: f32) -> Area {
+        let span = |center: f32, size: u32| {
             let limit = |value: f32| (value.max(0.0) as u32).min(size);
-            limit((at - reach).floor())..limit((at + reach).ceil())
+            limit((center - radius).floor())..limit((center + radius).ceil())
         };
         (span(x, self.width), span(y, self.height))
     }
 
-    /// Calls `paint` for every pixel of `area` with the coordinates of its centre.
-    pub(super) fn change(&mut self, area: Area, mut paint: impl FnMut(f32, f32, &mut Colour)) {
+    /// Calls `paint` for every pixel of `area` with the coordinates of its center.
+    pub(super) fn paint_area(
+        &mut self,
+        area: Area,
+        mut paint: impl FnMut(f32, f32, &mut RgbColor),
+    ) {
         for y in area.1 {
             let row = y as usize * self.width as usize;
             for x in area.0.clone() {
@@ -50,57 +54,59 @@ impl Canvas {
 }
 
 /// What a camera makes of the scene; `unit` is a 256th of the longer side.
-pub(super) fn expose(mut canvas: Canvas, unit: f32, rng: &mut ChaCha8Rng) -> RgbImage {
-    light(&mut canvas, rng);
-    blur(&mut canvas, unit * rng.random_range(0.35..0.9));
+pub(super) fn simulate_camera(mut canvas: Canvas, unit: f32, rng: &mut ChaCha8Rng) -> RgbImage {
+    apply_uneven_light(&mut canvas, rng);
+    blur_canvas(&mut canvas, unit * rng.random_range(0.35..0.9));
     let gray_noise = rng.random_range(2.0..8.0);
-    let colour_noise = rng.random_range(0.5..3.0);
+    let color_noise = rng.random_range(0.5..3.0);
     let mut bytes = Vec::with_capacity(canvas.pixels.len() * 3);
     for pixel in &canvas.pixels {
-        let common = gray_noise * normal(rng);
-        bytes.extend(pixel.map(|value| (value + common + colour_noise * normal(rng)) as u8));
+        let gray_offset = gray_noise * draw_normal(rng);
+        bytes.extend(
+            pixel.map(|value| (value + gray_offset + color_noise * draw_normal(rng)) as u8),
+        );
     }
     RgbImage::from_raw(canvas.width, canvas.height, bytes).unwrap_or_default()
 }
 
 /// Brighter on one side, darker towards the corners.
-fn light(canvas: &mut Canvas, rng: &mut ChaCha8Rng) {
+fn apply_uneven_light(canvas: &mut Canvas, rng: &mut ChaCha8Rng) {
     let (sin, cos) = rng.random_range(0.0..TAU).sin_cos();
     let slope: f32 = rng.random_range(0.0..0.4);
-    let corners: f32 = rng.random_range(0.0..0.15);
+    let vignetting: f32 = rng.random_range(0.0..0.15);
     let (half_width, half_height) = (canvas.width as f32 / 2.0, canvas.height as f32 / 2.0);
-    canvas.change(canvas.everywhere(), |x, y, pixel| {
+    canvas.paint_area(canvas.full_area(), |x, y, pixel| {
         let (u, v) = (x / half_width - 1.0, y / half_height - 1.0);
-        let gain = 1.0 + slope * (u * cos + v * sin) - corners * (u * u + v * v);
+        let gain = 1.0 + slope * (u * cos + v * sin) - vignetting * (u * u + v * v);
         *pixel = pixel.map(|value| value * gain);
     });
 }
 
 /// A Gaussian of standard deviation `sigma`, in pixels, along rows and then along columns.
-fn blur(canvas: &mut Canvas, sigma: f32) {
-    let reach = (3.0 * sigma).ceil() as usize;
-    let weights: Vec<f32> = (0..=2 * reach)
+fn blur_canvas(canvas: &mut Canvas, sigma: f32) {
+    let radius = (3.0 * sigma).ceil() as usize;
+    let weights: Vec<f32> = (0..=2 * radius)
         .map(|k| {
-            let away = k as f32 - reach as f32;
-            (-away * away / (2.0 * sigma * sigma)).exp()
+            let distance = k as f32 - radius as f32;
+            (-distance * distance / (2.0 * sigma * sigma)).exp()
         })
         .collect();
     let total: f32 = weights.iter().sum();
     let (width, height) = (canvas.width as usize, canvas.height as usize);
     // Line k starts at k * `next` and takes steps of `step`; beyond its ends its last pixel counts.
-    let mut pass = |lines: usize, next: usize, count: usize, step: usize| {
-        let mut line = vec![[0.0; 3]; count];
-        for first in (0..lines).map(|k| k * next) {
+    let mut pass = |line_count: usize, line_stride: usize, length: usize, pixel_stride: usize| {
+        let mut line = vec![[0.0; 3]; length];
+        for start in (0..line_count).map(|k| k * line_stride) {
             for (i, pixel) in line.iter_mut().enumerate() {
-                *pixel = canvas.pixels[first + i * step];
+                *pixel = canvas.pixels[start + i * pixel_stride];
             }
-            for i in 0..count {
+            for i in 0..length {
                 let mut sum = [0.0; 3];
                 for (k, weight) in weights.iter().enumerate() {
-                    let from = line[(i + k).saturating_sub(reach).min(count - 1)];
-                    sum = std::array::from_fn(|c| sum[c] + weight / total * from[c]);
+                    let source = line[(i + k).saturating_sub(radius).min(length - 1)];
+                    sum = std::array::from_fn(|c| sum[c] + weight / total * source[c]);
                 }
-                canvas.pixels[first + i * step] = sum;
+                canvas.pixels[start + i * pixel_stride] = sum;
             }
         }
     };
@@ -109,7 +115,7 @@ fn blur(canvas: &mut Canvas, sigma: f32) {
 }
 
 /// A random number, nearly normal with deviation 1: four uniform ones from one draw, added.
-fn normal(rng: &mut ChaCha8Rng) -> f32 {
+fn draw_normal(rng: &mut ChaCha8Rng) -> f32 {
     let draw = rng.next_u64();
     let sum: u64 = (0..4).map(|k| (draw >> (16 * k)) & 0xffff).sum();
     (sum as f32 / 65_535.0 - 2.0) * 3.0_f32.sqrt()

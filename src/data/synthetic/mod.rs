@@ -1,9 +1,9 @@
 //! The deterministic data set behind `maskmaker sample-data`: scenes that look like photographs,
 //! with masks in PASCAL VOC's style, for trying everything without data of one's own.
 //!
-//! A class cannot be told from a pixel's colour: objects and backgrounds draw their colours from
+//! A class cannot be told from a pixel's color: objects and backgrounds draw their colors from
 //! one distribution. It can be told from outline and surface, which a small network learns in
-//! minutes (`benches/colour_classifier.py` measures how far colour alone gets).
+//! minutes (`benches/color_classifier.py` measures how far color alone gets).
 
 mod camera;
 mod noise;
@@ -22,7 +22,7 @@ use rayon::prelude::*;
 use crate::error::{Error, Problems, Result};
 use crate::files::write_atomically;
 use crate::imaging::{encode_jpeg, encode_mask};
-use crate::metrics::IGNORE;
+use crate::metrics::IGNORE_INDEX;
 
 /// What the ids of the masks mean; 255 marks the outlines, which are ignored.
 pub const CLASS_NAMES: [&str; 4] = ["background", "disc", "box", "triangle"];
@@ -46,7 +46,7 @@ impl Default for SampleData {
 
 /// What was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Summary {
+pub struct SampleDataSummary {
     /// Images in `train`.
     pub train: u32,
     /// Images in `validation`.
@@ -66,23 +66,23 @@ impl SampleData {
     /// # Errors
     /// Options out of range; a folder that already holds other files (they would become part of
     /// the data set); a file that cannot be written.
-    pub fn write(&self, folder: &Path) -> Result<Summary> {
-        self.check()?;
-        self.refuse_strangers(folder)?;
+    pub fn write(&self, folder: &Path) -> Result<SampleDataSummary> {
+        self.check_options()?;
+        self.check_no_other_files(folder)?;
         let counts: Vec<[u64; 256]> = (0..self.images)
             .into_par_iter()
             .map(|index| self.write_scene(folder, index))
             .collect::<Result<_>>()?;
         let pixels_of = |id: usize| counts.iter().map(|count| count[id]).sum();
-        Ok(Summary {
+        Ok(SampleDataSummary {
             train: self.images - self.validation_images(),
             validation: self.validation_images(),
             pixels: std::array::from_fn(pixels_of),
-            ignored: pixels_of(usize::from(IGNORE)),
+            ignored: pixels_of(usize::from(IGNORE_INDEX)),
         })
     }
 
-    fn check(&self) -> Result<()> {
+    fn check_options(&self) -> Result<()> {
         let mut problems = Problems::new();
         if !(2..=100_000).contains(&self.images) {
             problems.push(format!(
@@ -113,33 +113,34 @@ impl SampleData {
     }
 
     /// Files from elsewhere, or from a run with other options, must not slip into the channels.
-    fn refuse_strangers(&self, folder: &Path) -> Result<()> {
-        let ours: HashSet<PathBuf> = (0..self.images).flat_map(|index| self.paths(index)).collect();
-        let channels: HashSet<&Path> = ours.iter().filter_map(|path| path.parent()).collect();
+    fn check_no_other_files(&self, folder: &Path) -> Result<()> {
+        let own_paths: HashSet<PathBuf> =
+            (0..self.images).flat_map(|index| self.paths(index)).collect();
+        let channels: HashSet<&Path> = own_paths.iter().filter_map(|path| path.parent()).collect();
         let entries = channels
             .iter()
             .filter_map(|channel| Some((channel, fs::read_dir(folder.join(channel)).ok()?)));
-        let mut strangers: Vec<PathBuf> = entries
+        let mut other_files: Vec<PathBuf> = entries
             .flat_map(|(channel, entries)| {
                 entries.flatten().map(move |entry| channel.join(entry.file_name()))
             })
-            .filter(|path| !ours.contains(path))
+            .filter(|path| !own_paths.contains(path))
             .collect();
-        strangers.sort();
-        let Some(first) = strangers.first() else { return Ok(()) };
+        other_files.sort();
+        let Some(first) = other_files.first() else { return Ok(()) };
         Err(Error::input(format!(
             "{} holds {} file{} that this data set would not write, such as {}; choose an empty \
              folder",
             folder.display(),
-            strangers.len(),
-            if strangers.len() == 1 { "" } else { "s" },
+            other_files.len(),
+            if other_files.len() == 1 { "" } else { "s" },
             first.display()
         )))
     }
 
     /// Draws and writes one scene; the count of each mask value.
     fn write_scene(&self, folder: &Path, index: u32) -> Result<[u64; 256]> {
-        let (image, mask, quality) = scene::draw(self.size, &mut self.generator(index));
+        let (image, mask, quality) = scene::draw_scene(self.size, &mut self.scene_rng(index));
         let [image_path, mask_path] = self.paths(index);
         write_atomically(&folder.join(image_path), &encode_jpeg(&image, quality))?;
         write_atomically(&folder.join(mask_path), &encode_mask(&mask))?;
@@ -152,7 +153,7 @@ impl SampleData {
 
     /// Randomness is counted: it follows from the seed and the image's number alone
     /// (`docs/architecture.md#counted-randomness`).
-    fn generator(&self, index: u32) -> ChaCha8Rng {
+    fn scene_rng(&self, index: u32) -> ChaCha8Rng {
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&self.seed.to_le_bytes());
         seed[8..12].copy_from_slice(&index.to_le_bytes());
@@ -163,7 +164,7 @@ impl SampleData {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::imaging::{Limits, decode_mask, decode_upright};
+    use crate::imaging::{DecodeLimits, decode_mask, decode_upright};
 
     /// Every file under `folder`, by its path.
     fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
@@ -179,7 +180,10 @@ mod tests {
         all
     }
 
-    fn on_threads(count: usize, options: SampleData) -> (Summary, Vec<(PathBuf, Vec<u8>)>) {
+    fn write_on_threads(
+        count: usize,
+        options: SampleData,
+    ) -> (SampleDataSummary, Vec<(PathBuf, Vec<u8>)>) {
         let folder = tempfile::tempdir().unwrap();
         let pool = rayon::ThreadPoolBuilder::new().num_threads(count).build().unwrap();
         let summary = pool.install(|| options.write(folder.path())).unwrap();
@@ -189,19 +193,20 @@ mod tests {
     #[test]
     fn the_same_options_give_the_same_bytes_on_any_number_of_threads() {
         let options = SampleData { images: 6, size: 96, seed: 7 };
-        let once = on_threads(1, options);
-        assert_eq!(once, on_threads(3, options));
-        assert_ne!(once, on_threads(3, SampleData { seed: 8, ..options }));
+        let once = write_on_threads(1, options);
+        assert_eq!(once, write_on_threads(3, options));
+        assert_ne!(once, write_on_threads(3, SampleData { seed: 8, ..options }));
     }
 
     #[test]
     fn masks_fit_their_images_and_hold_every_class_in_fair_shares() {
         let options = SampleData { images: 60, size: 96, seed: 0 };
-        let (summary, files) = on_threads(2, options);
+        let (summary, files) = write_on_threads(2, options);
         assert_eq!((summary.train, summary.validation), (45, 15));
         let find = |path: &str| &files.iter().find(|(p, _)| p == Path::new(path)).unwrap().1;
-        let image = decode_upright(find("train/scene_0001.jpg"), Limits::default()).unwrap();
-        let mask = decode_mask(find("train_annotation/scene_0001.png"), Limits::default()).unwrap();
+        let image = decode_upright(find("train/scene_0001.jpg"), DecodeLimits::default()).unwrap();
+        let mask =
+            decode_mask(find("train_annotation/scene_0001.png"), DecodeLimits::default()).unwrap();
         assert_eq!(image.dimensions(), mask.dimensions());
         assert_eq!(image.width().max(image.height()), 96);
         assert!(mask.as_raw().iter().all(|id| matches!(id, 0..=3 | 255)));

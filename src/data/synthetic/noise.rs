@@ -1,7 +1,7 @@
 //! Smooth random fields of the plane.
 
 /// A value for every lattice point, from 0 to 1, that looks random.
-fn lattice(x: i32, y: i32, seed: u32) -> f32 {
+fn lattice_noise(x: i32, y: i32, seed: u32) -> f32 {
     let mut hash = (x as u32).wrapping_mul(0x9e37_79b1) ^ (y as u32).wrapping_mul(0x85eb_ca77);
     hash ^= seed.wrapping_mul(0xc2b2_ae3d);
     hash = (hash ^ (hash >> 15)).wrapping_mul(0x2c1b_3c6d);
@@ -10,29 +10,29 @@ fn lattice(x: i32, y: i32, seed: u32) -> f32 {
 }
 
 /// Noise between 0 and 1 that changes over distances of about 1.
-pub(super) fn smooth(x: f32, y: f32, seed: u32) -> f32 {
+pub(super) fn smooth_noise(x: f32, y: f32, seed: u32) -> f32 {
     let (left, top) = (x.floor(), y.floor());
     let ease = |t: f32| t * t * (3.0 - 2.0 * t);
     let (s, t) = (ease(x - left), ease(y - top));
     let (i, j) = (left as i32, top as i32);
-    let upper = mix(lattice(i, j, seed), lattice(i + 1, j, seed), s);
-    let lower = mix(lattice(i, j + 1, seed), lattice(i + 1, j + 1, seed), s);
-    mix(upper, lower, t)
+    let upper = lerp(lattice_noise(i, j, seed), lattice_noise(i + 1, j, seed), s);
+    let lower = lerp(lattice_noise(i, j + 1, seed), lattice_noise(i + 1, j + 1, seed), s);
+    lerp(upper, lower, t)
 }
 
 /// Three octaves of [`smooth`], between 0 and 1.
-pub(super) fn fractal(x: f32, y: f32, seed: u32) -> f32 {
-    let octave = |k: u32| smooth(x * (1 << k) as f32, y * (1 << k) as f32, seed ^ (k << 20));
+pub(super) fn fractal_noise(x: f32, y: f32, seed: u32) -> f32 {
+    let octave = |k: u32| smooth_noise(x * (1 << k) as f32, y * (1 << k) as f32, seed ^ (k << 20));
     (4.0 * octave(0) + 2.0 * octave(1) + octave(2)) / 7.0
 }
 
 /// From `a` at 0 to `b` at 1.
-pub(super) fn mix(a: f32, b: f32, share: f32) -> f32 {
-    a + (b - a) * share
+pub(super) fn lerp(a: f32, b: f32, t: f32) -> f32 {
+    a + (b - a) * t
 }
 
 /// 0 below `from`, 1 above `to`, and smooth between.
-pub(super) fn step(from: f32, to: f32, value: f32) -> f32 {
-    let t = ((value - from) / (to - from)).clamp(0.0, 1.0);
+pub(super) fn smoothstep(edge0: f32, edge1: f32, value: f32) -> f32 {
+    let t = ((value - edge0) / (edge1 - edge0)).clamp(0.0, 1.0);
     t * t * (3.0 - 2.0 * t)
 }

@@ -24,18 +24,18 @@ pub(super) enum Shape {
 
 impl Shape {
     /// An outline of class 1 (disc), 2 (box) or 3 (triangle) with an area of `side` squared.
-    pub(super) fn draw(class: u8, side: f32, rng: &mut ChaCha8Rng) -> Self {
+    pub(super) fn random(class: u8, side: f32, rng: &mut ChaCha8Rng) -> Self {
         match class {
             1 => Self::Disc { radius: side / (TAU / 2.0).sqrt() },
             2 => {
-                let stretch: f32 = rng.random_range(0.75..1.35);
-                Self::Box { half_width: side * stretch / 2.0, half_height: side / stretch / 2.0 }
+                let aspect: f32 = rng.random_range(0.75..1.35);
+                Self::Box { half_width: side * aspect / 2.0, half_height: side / aspect / 2.0 }
             }
-            _ => Self::triangle(side, rng),
+            _ => Self::random_triangle(side, rng),
         }
     }
 
-    fn triangle(side: f32, rng: &mut ChaCha8Rng) -> Self {
+    fn random_triangle(side: f32, rng: &mut ChaCha8Rng) -> Self {
         let corners: [(f32, f32); 3] = std::array::from_fn(|k| {
             let angle = (k as f32 + rng.random_range(-0.13..0.13)) / 3.0 * TAU;
             (angle.cos(), angle.sin())
@@ -69,7 +69,7 @@ impl Shape {
     }
 
     /// No point of the outline is farther from the origin.
-    pub(super) fn reach(&self) -> f32 {
+    pub(super) fn outer_radius(&self) -> f32 {
         match self {
             Self::Disc { radius } => *radius,
             Self::Box { half_width, half_height } => half_width.hypot(*half_height),

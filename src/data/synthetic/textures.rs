@@ -1,6 +1,6 @@
 //! Surfaces: what tells the classes apart, and what lies behind them.
 //!
-//! A surface mixes two colours. Objects and backgrounds draw theirs alike, so that only the
+//! A surface mixes two colors. Objects and backgrounds draw theirs alike, so that only the
 //! pattern is a cue: rings for discs, checks and bricks for boxes, stripes for triangles; smooth
 //! and irregular ones behind.
 
@@ -9,22 +9,22 @@ use std::f32::consts::TAU;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::noise::{fractal, mix, smooth, step};
+use super::noise::{fractal_noise, lerp, smooth_noise, smoothstep};
 use super::shapes::Shape;
 
 /// Red, green and blue from 0 to 255.
-pub(super) type Colour = [f32; 3];
+pub(super) type RgbColor = [f32; 3];
 
-/// Two colours and how they alternate; lengths in pixels.
+/// Two colors and how they alternate; lengths in pixels.
 #[derive(Debug, Clone)]
 pub(super) struct Surface {
-    colours: [Colour; 2],
+    colors: [RgbColor; 2],
     pattern: Pattern,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Pattern {
-    /// Rings around the centre, on a ball lit from (`light_x`, `light_y`).
+    /// Rings around the center, on a ball lit from (`light_x`, `light_y`).
     Rings {
         period: f32,
         phase: f32,
@@ -68,7 +68,7 @@ enum Pattern {
 
 impl Surface {
     /// The surface of an object with the outline `shape`; `unit` is a 256th of the longer side.
-    pub(super) fn of(shape: &Shape, unit: f32, rng: &mut ChaCha8Rng) -> Self {
+    pub(super) fn random_for_shape(shape: &Shape, unit: f32, rng: &mut ChaCha8Rng) -> Self {
         let pattern = match *shape {
             Shape::Disc { radius } => {
                 let (sin, cos) = rng.random_range(0.0..TAU).sin_cos();
@@ -92,11 +92,11 @@ impl Surface {
                 Pattern::Stripes { period: unit * rng.random_range(9.0..13.0), phase, nx, ny }
             }
         };
-        Self { colours: two_colours(rng), pattern }
+        Self { colors: draw_color_pair(rng), pattern }
     }
 
     /// A background for a scene of which `unit` is a 256th of the longer side.
-    pub(super) fn behind(unit: f32, rng: &mut ChaCha8Rng) -> Self {
+    pub(super) fn random_background(unit: f32, rng: &mut ChaCha8Rng) -> Self {
         let (dy, dx) = rng.random_range(0.0..TAU).sin_cos();
         let seed = rng.random();
         let pattern = match rng.random_range(0..4) {
@@ -105,73 +105,74 @@ impl Surface {
             2 => Pattern::Speckle { scale: unit * rng.random_range(2.0..4.0), seed },
             _ => Pattern::Grain { scale: unit * rng.random_range(4.0..9.0), dx, dy, seed },
         };
-        Self { colours: two_colours(rng), pattern }
+        Self { colors: draw_color_pair(rng), pattern }
     }
 
-    /// The colour at (`x`, `y`), in the object's own axes around its centre.
-    pub(super) fn colour(&self, x: f32, y: f32) -> Colour {
-        let (share, shade) = self.pattern.at(x, y);
-        let [a, b] = self.colours;
-        std::array::from_fn(|c| mix(a[c], b[c], share) * shade)
+    /// The color at (`x`, `y`), in the object's own axes around its center.
+    pub(super) fn color_at(&self, x: f32, y: f32) -> RgbColor {
+        let (weight, shade) = self.pattern.sample(x, y);
+        let [a, b] = self.colors;
+        std::array::from_fn(|c| lerp(a[c], b[c], weight) * shade)
     }
 }
 
 impl Pattern {
-    /// The share of the second colour from 0 to 1, and how bright it is.
-    fn at(&self, x: f32, y: f32) -> (f32, f32) {
+    /// The share of the second color from 0 to 1, and how bright it is.
+    fn sample(&self, x: f32, y: f32) -> (f32, f32) {
         match *self {
             Self::Rings { period, phase, radius, light } => {
-                let rings = alternate(x.hypot(y) / period * TAU + phase);
+                let rings = square_wave(x.hypot(y) / period * TAU + phase);
                 let lit = (x * light.0 + y * light.1) / radius;
                 (rings, 1.1 + 0.7 * lit - 0.5 * (x * x + y * y) / (radius * radius))
             }
             Self::Checks { cell } => {
                 let wave = |v: f32| (v / cell * TAU / 2.0).sin();
-                (step(-0.15, 0.15, wave(x) * wave(y)), 1.0)
+                (smoothstep(-0.15, 0.15, wave(x) * wave(y)), 1.0)
             }
             Self::Bricks { length, height } => {
                 let row = (y / height).floor();
                 let shift = if row.rem_euclid(2.0) < 1.0 { 0.0 } else { length / 2.0 };
                 let edge = |v: f32, size: f32| v.rem_euclid(size).min(size - v.rem_euclid(size));
                 let joint = edge(y, height).min(edge(x + shift, length));
-                (step(height * 0.08, height * 0.24, joint), 1.0)
+                (smoothstep(height * 0.08, height * 0.24, joint), 1.0)
             }
             Self::Stripes { period, phase, nx, ny } => {
-                (alternate((x * nx + y * ny) / period * TAU + phase), 1.0)
+                (square_wave((x * nx + y * ny) / period * TAU + phase), 1.0)
             }
             Self::Gradient { length, dx, dy } => {
-                (step(0.0, 1.0, 0.5 + (x * dx + y * dy) / length), 1.0)
+                (smoothstep(0.0, 1.0, 0.5 + (x * dx + y * dy) / length), 1.0)
             }
             Self::Blobs { scale, seed } => {
-                (step(0.25, 0.75, fractal(x / scale, y / scale, seed)), 1.0)
+                (smoothstep(0.25, 0.75, fractal_noise(x / scale, y / scale, seed)), 1.0)
             }
             Self::Speckle { scale, seed } => {
-                let coarse = fractal(x / scale / 20.0, y / scale / 20.0, seed ^ 1);
-                (0.4 * smooth(x / scale, y / scale, seed) + 0.6 * coarse, 1.0)
+                let coarse = fractal_noise(x / scale / 20.0, y / scale / 20.0, seed ^ 1);
+                (0.4 * smooth_noise(x / scale, y / scale, seed) + 0.6 * coarse, 1.0)
             }
             Self::Grain { scale, dx, dy, seed } => {
                 let (along, across) = (x * dx + y * dy, y * dx - x * dy);
-                let bend = 3.0 * smooth(along / scale / 12.0, across / scale / 12.0, seed ^ 1);
-                (fractal(along / scale / 14.0, across / scale + bend, seed), 1.0)
+                let bend =
+                    3.0 * smooth_noise(along / scale / 12.0, across / scale / 12.0, seed ^ 1);
+                (fractal_noise(along / scale / 14.0, across / scale + bend, seed), 1.0)
             }
         }
     }
 }
 
 /// A wave with flat tops: 0 and 1 in turn, with edges a few pixels soft.
-fn alternate(angle: f32) -> f32 {
-    step(-0.4, 0.4, angle.sin())
+fn square_wave(angle: f32) -> f32 {
+    smoothstep(-0.4, 0.4, angle.sin())
 }
 
-/// Two colours of any hue that differ in brightness enough for their pattern to be seen.
-fn two_colours(rng: &mut ChaCha8Rng) -> [Colour; 2] {
-    let brightness = |c: Colour| 0.3 * c[0] + 0.59 * c[1] + 0.11 * c[2];
+/// Two colors of any hue that differ in brightness enough for their pattern to be seen.
+fn draw_color_pair(rng: &mut ChaCha8Rng) -> [RgbColor; 2] {
+    let brightness = |c: RgbColor| 0.3 * c[0] + 0.59 * c[1] + 0.11 * c[2];
     loop {
-        let pair: [Colour; 2] = std::array::from_fn(|_| {
-            let vivid = std::array::from_fn(|_| rng.random_range(10.0..245.0));
-            // Things are rarely as colourful as a random number.
+        let pair: [RgbColor; 2] = std::array::from_fn(|_| {
+            let saturated = std::array::from_fn(|_| rng.random_range(10.0..245.0));
+            // Things are rarely as colorful as a random number.
             let saturation = rng.random_range(0.25..0.9);
-            vivid.map(|value| mix(brightness(vivid), value, saturation))
+            saturated.map(|value| lerp(brightness(saturated), value, saturation))
         });
         if (brightness(pair[0]) - brightness(pair[1])).abs() > 55.0 {
             return pair;

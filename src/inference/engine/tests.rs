@@ -1,15 +1,19 @@
 use image::{Rgb, RgbImage};
 use tch::Device;
 
-use super::super::segment::View;
-use super::super::settings::Precision;
+use super::super::segment::TestTimeAugmentation;
+use super::super::settings::InferencePrecision;
 use super::*;
 use crate::model::{Network, artifact};
 use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
 
 const KIND: (Algorithm, Backbone) = (Algorithm::Fcn, Backbone::Resnet18);
-const OPTIONS: Options =
-    Options { precision: Precision::Fp32, max_side: 256, tile_side: 128, threads: Some(1) };
+const OPTIONS: EngineOptions = EngineOptions {
+    precision: InferencePrecision::Fp32,
+    max_side: 256,
+    tile_side: 128,
+    threads: Some(1),
+};
 
 fn picture(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
@@ -23,17 +27,22 @@ fn picture(width: u32, height: u32) -> RgbImage {
 fn model() -> (tempfile::TempDir, Network) {
     let folder = tempfile::tempdir().unwrap();
     let names = ["nothing", "road", "car"].map(str::to_owned).to_vec();
-    let config = Config::new(KIND, 3, Some(names));
+    let config = ModelConfig::new(KIND, 3, Some(names));
     let network = Network::random(KIND, 3, 11, Device::Cpu).unwrap();
-    artifact::write(folder.path(), &config, &network).unwrap();
+    artifact::write_model(folder.path(), &config, &network).unwrap();
     (folder, network)
 }
 
-fn ask(engine: &mut Engine, image: &RgbImage, view: View, detail: Detail) -> Segmentation {
-    engine.segment(&[image], &Ask { view, detail }).unwrap().pop().unwrap()
+fn segment_image(
+    engine: &mut Engine,
+    image: &RgbImage,
+    tta: TestTimeAugmentation,
+    detail: OutputDetail,
+) -> Segmentation {
+    engine.segment(&[image], &SegmentOptions { tta, detail }).unwrap().pop().unwrap()
 }
 
-fn differing(a: &Segmentation, b: &Segmentation) -> f64 {
+fn differing_share(a: &Segmentation, b: &Segmentation) -> f64 {
     assert_eq!(a.ids.dimensions(), b.ids.dimensions());
     let pairs = a.ids.as_raw().iter().zip(b.ids.as_raw());
     pairs.filter(|(a, b)| a != b).count() as f64 / a.ids.len() as f64
@@ -43,22 +52,22 @@ fn differing(a: &Segmentation, b: &Segmentation) -> f64 {
 fn masks_are_those_of_the_network_that_was_trained() {
     let (folder, network) = model();
     let mut engine = Engine::load(folder.path(), OPTIONS).unwrap();
-    assert_eq!(engine.about().class_names, ["nothing", "road", "car"]);
-    assert_eq!(engine.about().colours[1], class_colour(1));
-    assert_eq!((engine.about().precision, engine.about().device.as_str()), ("fp32", "cpu"));
+    assert_eq!(engine.info().class_names, ["nothing", "road", "car"]);
+    assert_eq!(engine.info().colors[1], class_color(1));
+    assert_eq!((engine.info().precision, engine.info().device.as_str()), ("fp32", "cpu"));
     let images = [picture(97, 64), picture(97, 64)];
     let images: Vec<&RgbImage> = images.iter().collect();
-    let answers = engine.segment(&images, &Ask::default()).unwrap();
-    let expected = network.classes(&images).unwrap();
-    for (answer, expected) in answers.iter().zip(&expected) {
+    let segmentations = engine.segment(&images, &SegmentOptions::default()).unwrap();
+    let expected = network.predict_classes(&images).unwrap();
+    for (answer, expected) in segmentations.iter().zip(&expected) {
         let expected = Segmentation {
             ids: expected.clone(),
             confidence: Vec::new(),
             probabilities: Vec::new(),
         };
-        assert!(differing(answer, &expected) < 0.001);
+        assert!(differing_share(answer, &expected) < 0.001);
     }
-    assert!(answers[0].ids.pixels().any(|id| id.0 != answers[0].ids.get_pixel(0, 0).0));
+    assert!(segmentations[0].ids.pixels().any(|id| id.0 != segmentations[0].ids.get_pixel(0, 0).0));
 }
 
 #[test]
@@ -66,26 +75,32 @@ fn a_folder_with_nothing_but_torchscript_is_served_with_the_same_masks() {
     let (folder, _) = model();
     let mut engine = Engine::load(folder.path(), OPTIONS).unwrap();
     artifact::add_torchscript(folder.path()).unwrap();
-    std::fs::remove_file(folder.path().join(CONFIG)).unwrap();
-    std::fs::remove_file(folder.path().join(WEIGHTS)).unwrap();
+    std::fs::remove_file(folder.path().join(CONFIG_FILE)).unwrap();
+    std::fs::remove_file(folder.path().join(WEIGHTS_FILE)).unwrap();
     let mut scripted = Engine::load(folder.path(), OPTIONS).unwrap();
-    assert_eq!(scripted.about().class_names, ["nothing", "road", "car"], "labels.json");
-    std::fs::remove_file(folder.path().join(LABELS)).unwrap();
+    assert_eq!(scripted.info().class_names, ["nothing", "road", "car"], "labels.json");
+    std::fs::remove_file(folder.path().join(LABELS_FILE)).unwrap();
     assert_eq!(
-        Engine::load(folder.path(), OPTIONS).unwrap().about().class_names,
+        Engine::load(folder.path(), OPTIONS).unwrap().info().class_names,
         ["class 0", "class 1", "class 2"]
     );
     for size in [(97, 64), (33, 50)] {
         let image = picture(size.0, size.1);
-        let [one, other] = [&mut engine, &mut scripted]
-            .map(|engine| ask(engine, &image, View::default(), Detail::Probabilities));
-        assert!(differing(&one, &other) < 0.005);
+        let [one, other] = [&mut engine, &mut scripted].map(|engine| {
+            segment_image(
+                engine,
+                &image,
+                TestTimeAugmentation::default(),
+                OutputDetail::Probabilities,
+            )
+        });
+        assert!(differing_share(&one, &other) < 0.005);
         let largest = (one.probabilities.iter().zip(&other.probabilities))
             .map(|(a, b)| (a - b).abs())
             .fold(0.0, f32::max);
         assert!(largest < 0.01, "{largest}");
     }
-    std::fs::write(folder.path().join(TORCHSCRIPT), "no script").unwrap();
+    std::fs::write(folder.path().join(TORCHSCRIPT_FILE), "no script").unwrap();
     let error = Engine::load(folder.path(), OPTIONS).unwrap_err();
     assert!(error.to_string().contains("cannot be loaded as TorchScript"), "{error}");
     assert_eq!(error.exit_code(), 3);
@@ -97,7 +112,12 @@ fn every_way_of_looking_gives_a_mask_of_the_images_size_and_probabilities_that_s
     let mut engine = Engine::load(folder.path(), OPTIONS).unwrap();
     for size in [(97, 64), (300, 141), (1, 1), (3, 290)] {
         let image = picture(size.0, size.1);
-        let plain = ask(&mut engine, &image, View::default(), Detail::Classes);
+        let plain = segment_image(
+            &mut engine,
+            &image,
+            TestTimeAugmentation::default(),
+            OutputDetail::Classes,
+        );
         for (tile, flip, scales) in [
             (false, false, vec![]),
             (true, false, vec![]),
@@ -105,18 +125,19 @@ fn every_way_of_looking_gives_a_mask_of_the_images_size_and_probabilities_that_s
             (true, true, vec![0.5, 1.0, 1.5]),
             (false, false, vec![0.75]),
         ] {
-            let view = View { tile, flip, scales };
-            let answer = ask(&mut engine, &image, view.clone(), Detail::Probabilities);
-            assert_eq!(answer.ids.dimensions(), size, "{view:?}");
+            let tta = TestTimeAugmentation { tile, flip, scales };
+            let answer =
+                segment_image(&mut engine, &image, tta.clone(), OutputDetail::Probabilities);
+            assert_eq!(answer.ids.dimensions(), size, "{tta:?}");
             let pixels = (size.0 * size.1) as usize;
             assert_eq!(answer.probabilities.len(), 3 * pixels);
             for pixel in (0..pixels).step_by(7) {
                 let sum: f32 =
                     (0..3).map(|class| answer.probabilities[class * pixels + pixel]).sum();
-                assert!((sum - 1.0).abs() < 1e-3, "{view:?}: {sum}");
+                assert!((sum - 1.0).abs() < 1e-3, "{tta:?}: {sum}");
             }
             assert!(answer.confidence.iter().all(|c| (0.0..=1.0).contains(c)));
-            assert!(differing(&plain, &answer) < 0.6, "{view:?} {size:?}");
+            assert!(differing_share(&plain, &answer) < 0.6, "{tta:?} {size:?}");
         }
     }
 }
@@ -127,32 +148,34 @@ fn a_mirrored_image_gives_the_mirrored_mask_when_both_are_looked_at() {
     let mut engine = Engine::load(folder.path(), OPTIONS).unwrap();
     let image = picture(96, 64);
     let mirrored = image::imageops::flip_horizontal(&image);
-    let view = View { flip: true, ..View::default() };
-    let one = ask(&mut engine, &image, view.clone(), Detail::Classes);
-    let mut other = ask(&mut engine, &mirrored, view, Detail::Classes);
+    let tta = TestTimeAugmentation { flip: true, ..TestTimeAugmentation::default() };
+    let one = segment_image(&mut engine, &image, tta.clone(), OutputDetail::Classes);
+    let mut other = segment_image(&mut engine, &mirrored, tta, OutputDetail::Classes);
     other.ids = image::imageops::flip_horizontal(&other.ids);
-    assert!(differing(&one, &other) < 0.002);
+    assert!(differing_share(&one, &other) < 0.002);
 }
 
 #[test]
 fn tiles_are_near_to_the_whole_where_the_whole_may_be_computed() {
     let (folder, _) = model();
-    let whole = Options { max_side: 512, ..OPTIONS };
+    let whole = EngineOptions { max_side: 512, ..OPTIONS };
     let image = picture(384, 200);
     let mut engine = Engine::load(folder.path(), whole).unwrap();
-    let expected = ask(&mut engine, &image, View::default(), Detail::Classes);
+    let expected =
+        segment_image(&mut engine, &image, TestTimeAugmentation::default(), OutputDetail::Classes);
     let mut engine = Engine::load(folder.path(), OPTIONS).unwrap();
-    let view = View { tile: true, ..View::default() };
-    let tiled = ask(&mut engine, &image, view, Detail::Classes);
-    let scaled = ask(&mut engine, &image, View::default(), Detail::Classes);
-    assert!(differing(&expected, &tiled) < 0.15, "{}", differing(&expected, &tiled));
-    assert!(differing(&expected, &tiled) < differing(&expected, &scaled));
+    let tta = TestTimeAugmentation { tile: true, ..TestTimeAugmentation::default() };
+    let tiled = segment_image(&mut engine, &image, tta, OutputDetail::Classes);
+    let scaled =
+        segment_image(&mut engine, &image, TestTimeAugmentation::default(), OutputDetail::Classes);
+    assert!(differing_share(&expected, &tiled) < 0.15, "{}", differing_share(&expected, &tiled));
+    assert!(differing_share(&expected, &tiled) < differing_share(&expected, &scaled));
 }
 
 #[test]
 fn the_memory_to_load_a_model_follows_its_file() {
     let (folder, _) = model();
-    let file = std::fs::metadata(folder.path().join(WEIGHTS)).unwrap().len();
+    let file = std::fs::metadata(folder.path().join(WEIGHTS_FILE)).unwrap().len();
     assert!(Engine::memory_to_load(folder.path()).unwrap() >= file);
     let error = Engine::memory_to_load(&folder.path().join("absent")).unwrap_err();
     assert!(error.to_string().contains("absent"), "{error}");

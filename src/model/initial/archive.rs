@@ -7,48 +7,49 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use super::model_channel::{Found, WANTED};
+use super::model_channel::{FoundFiles, MODEL_FILES};
 use crate::error::{Error, Result};
 
 /// Entries of an archive; ours have three.
 const MAX_ENTRIES: usize = 10_000;
 
 /// Bytes behind the compression, skipped files included.
-const MAX_BYTES: u64 = 8 << 30;
+const MAX_UNPACKED_BYTES: u64 = 8 << 30;
 
 /// Names that are kept for messages.
-const MAX_NAMES: usize = 1000;
+const MAX_LISTED_NAMES: usize = 1000;
 
 /// Reads the wanted files and the names of all.
-pub(super) fn read(path: &Path) -> Result<Found> {
+pub(super) fn read_archive(path: &Path) -> Result<FoundFiles> {
     let file = File::open(path).map_err(|cause| Error::io("read", path, &cause))?;
-    read_stream(BufReader::new(file), MAX_BYTES)
+    read_tar_gz(BufReader::new(file), MAX_UNPACKED_BYTES)
 }
 
-fn read_stream(compressed: impl Read, limit: u64) -> Result<Found> {
-    let mut stream = Limited { inner: MultiGzDecoder::new(compressed), left: limit, over: false };
-    let found = entries(&mut stream);
+fn read_tar_gz(compressed: impl Read, limit: u64) -> Result<FoundFiles> {
+    let mut stream =
+        LimitedReader { inner: MultiGzDecoder::new(compressed), remaining: limit, exceeded: false };
+    let found = read_entries(&mut stream);
     // Up to the end, where the checksum is: it tells a damaged file.
-    let rest = io::copy(&mut stream, &mut io::sink());
-    if stream.over {
+    let drain_result = io::copy(&mut stream, &mut io::sink());
+    if stream.exceeded {
         return Err(Error::input(format!(
             "the archive unpacks to more than {limit} bytes, more than a model needs; pack \
              config.json and model.safetensors alone"
         )));
     }
     let found = found?;
-    rest.map_err(|cause| damaged(&cause))?;
+    drain_result.map_err(|cause| archive_error(&cause))?;
     Ok(found)
 }
 
-fn entries(stream: impl Read) -> Result<Found> {
+fn read_entries(stream: impl Read) -> Result<FoundFiles> {
     let mut archive = tar::Archive::new(stream);
-    let mut found = Found::default();
+    let mut found = FoundFiles::default();
     // Raw: long names and other extensions are entries of their own, which are skipped; the names
     // that are wanted are short.
-    let entries = archive.entries().map_err(|cause| damaged(&cause))?.raw(true);
+    let entries = archive.entries().map_err(|cause| archive_error(&cause))?.raw(true);
     for (count, entry) in entries.enumerate() {
-        let mut entry = entry.map_err(|cause| damaged(&cause))?;
+        let mut entry = entry.map_err(|cause| archive_error(&cause))?;
         if count >= MAX_ENTRIES {
             return Err(Error::input(format!(
                 "the archive has more than {MAX_ENTRIES} entries; pack config.json and \
@@ -58,8 +59,8 @@ fn entries(stream: impl Read) -> Result<Found> {
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let name = name.trim_start_matches("./").to_owned();
         let kind = entry.header().entry_type();
-        if let Some(index) = WANTED.iter().position(|(wanted, _)| *wanted == name) {
-            let limit = WANTED[index].1;
+        if let Some(index) = MODEL_FILES.iter().position(|(file_name, _)| *file_name == name) {
+            let limit = MODEL_FILES[index].1;
             if !kind.is_file() {
                 return Err(Error::input(format!(
                     "{name} in the archive is not a file but a link or the like; pack the file itself"
@@ -72,47 +73,47 @@ fn entries(stream: impl Read) -> Result<Found> {
                 )));
             }
             let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).map_err(|cause| damaged(&cause))?;
+            entry.read_to_end(&mut bytes).map_err(|cause| archive_error(&cause))?;
             if bytes.len() as u64 != entry.size() {
                 return Err(Error::input(format!("{name} in the archive is cut short")));
             }
-            if found.wanted[index].replace(bytes).is_some() {
+            if found.contents[index].replace(bytes).is_some() {
                 return Err(Error::input(format!("the archive holds {name} twice; pack it once")));
             }
         }
-        if found.names.len() < MAX_NAMES && kind.is_file() {
+        if found.names.len() < MAX_LISTED_NAMES && kind.is_file() {
             found.names.push(name);
         }
     }
     Ok(found)
 }
 
-fn damaged(cause: &io::Error) -> Error {
-    let what = match cause.kind() {
+fn archive_error(cause: &io::Error) -> Error {
+    let problem = match cause.kind() {
         io::ErrorKind::UnexpectedEof => "it is cut short; copy it again".to_owned(),
         io::ErrorKind::InvalidInput if cause.to_string().contains("gzip") => {
             "it is not compressed by gzip; pack it with tar -czf".to_owned()
         }
         _ => format!("{cause}; copy it again"),
     };
-    Error::input(format!("not a whole .tar.gz: {what}"))
+    Error::input(format!("not a whole .tar.gz: {problem}"))
 }
 
 /// A stream that ends with an error after so many bytes.
-struct Limited<R> {
+struct LimitedReader<R> {
     inner: R,
-    left: u64,
-    over: bool,
+    remaining: u64,
+    exceeded: bool,
 }
 
-impl<R: Read> Read for Limited<R> {
+impl<R: Read> Read for LimitedReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
-        let Some(left) = self.left.checked_sub(count as u64) else {
-            self.over = true;
+        let Some(remaining) = self.remaining.checked_sub(count as u64) else {
+            self.exceeded = true;
             return Err(io::Error::other("too long"));
         };
-        self.left = left;
+        self.remaining = remaining;
         Ok(count)
     }
 }
@@ -150,8 +151,8 @@ mod tests {
         entry(name, EntryType::Regular, bytes)
     }
 
-    fn unpacked(bytes: &[u8]) -> Result<Found> {
-        read_stream(bytes, 1 << 20)
+    fn unpacked(bytes: &[u8]) -> Result<FoundFiles> {
+        read_tar_gz(bytes, 1 << 20)
     }
 
     fn failure(entries: &[Vec<u8>]) -> String {
@@ -169,7 +170,7 @@ mod tests {
                 file(&format!("{before}config.json"), b"config"),
             ]))
             .unwrap();
-            let [config, weights] = found.wanted;
+            let [config, weights] = found.contents;
             assert_eq!(config.unwrap(), b"config");
             assert_eq!(weights.unwrap(), b"weights");
             assert!(found.names.contains(&"metrics.json".to_owned()), "{:?}", found.names);
@@ -184,7 +185,7 @@ mod tests {
             file("a/../config.json", b"x"),
         ]))
         .unwrap();
-        assert!(found.wanted.iter().all(Option::is_none));
+        assert!(found.contents.iter().all(Option::is_none));
         assert_eq!(found.names.len(), 3);
     }
 
@@ -208,10 +209,10 @@ mod tests {
             assert!(said.contains("unpacks to more than 1048576 bytes"), "{said}");
         }
         let large = packed(&[file("config.json", &zeros)]);
-        let said = read_stream(&large[..], 8 << 20).unwrap_err().to_string();
+        let said = read_tar_gz(&large[..], 8 << 20).unwrap_err().to_string();
         assert!(said.contains("config.json in the archive has 2097152 bytes"), "{said}");
         let many: Vec<_> = (0..=MAX_ENTRIES).map(|_| file("x", b"")).collect();
-        let said = read_stream(&packed(&many)[..], MAX_BYTES).unwrap_err().to_string();
+        let said = read_tar_gz(&packed(&many)[..], MAX_UNPACKED_BYTES).unwrap_err().to_string();
         assert!(said.contains("more than 10000 entries"), "{said}");
     }
 

@@ -8,12 +8,12 @@ use tch::{Kind, Tensor};
 
 use super::*;
 use crate::model::artifact;
-use crate::model::weights::bytes_of;
+use crate::model::weights::tensor_bytes;
 
 const FCN18: (Algorithm, Backbone) = (Algorithm::Fcn, Backbone::Resnet18);
 const DEEPLAB18: (Algorithm, Backbone) = (Algorithm::Deeplab, Backbone::Resnet18);
 
-type Named = Vec<(String, Tensor)>;
+type NamedTensors = Vec<(String, Tensor)>;
 
 fn network(kind: (Algorithm, Backbone), classes: usize) -> Network {
     Network::random(kind, classes, 7, Device::Cpu).unwrap()
@@ -24,19 +24,19 @@ fn tensors(
     kind: (Algorithm, Backbone),
     classes: usize,
     rename: impl Fn(&str) -> Option<String>,
-) -> Named {
-    let named = network(kind, classes).weights.named().unwrap();
+) -> NamedTensors {
+    let named = network(kind, classes).weights.named_tensors().unwrap();
     named.into_iter().filter_map(|(name, tensor)| Some((rename(&name)?, tensor))).collect()
 }
 
 /// As torchvision names a ResNet, ImageNet's classes included.
-fn resnet18() -> Named {
+fn resnet18() -> NamedTensors {
     let mut named = tensors(FCN18, 2, |name| name.strip_prefix("backbone.").map(str::to_owned));
     named.push(("fc.weight".to_owned(), Tensor::zeros([1000, 512], (Kind::Float, Device::Cpu))));
     named
 }
 
-fn file(named: &Named) -> Vec<u8> {
+fn serialize_tensors(named: &NamedTensors) -> Vec<u8> {
     let dtype = |tensor: &Tensor| match tensor.kind() {
         Kind::Int64 => Dtype::I64,
         Kind::Int => Dtype::I32,
@@ -46,7 +46,7 @@ fn file(named: &Named) -> Vec<u8> {
     };
     let pieces: Vec<_> = named
         .iter()
-        .map(|(name, tensor)| (name, dtype(tensor), tensor.size(), bytes_of(tensor).unwrap()))
+        .map(|(name, tensor)| (name, dtype(tensor), tensor.size(), tensor_bytes(tensor).unwrap()))
         .collect();
     let views = pieces.iter().map(|(name, dtype, shape, bytes)| {
         let shape = shape.iter().map(|&side| side as usize).collect();
@@ -55,47 +55,57 @@ fn file(named: &Named) -> Vec<u8> {
     safetensors::serialize(views, None).unwrap()
 }
 
-fn change(named: &mut Named, name: &str, change: impl Fn(&Tensor) -> Tensor) {
+fn change_tensor(named: &mut NamedTensors, name: &str, change: impl Fn(&Tensor) -> Tensor) {
     let (_, tensor) = named.iter_mut().find(|(own, _)| own == name).unwrap();
     *tensor = change(tensor);
 }
 
 /// A file in a folder of its own, and what a job starts from when it is given.
-fn start(kind: (Algorithm, Backbone), classes: usize, bytes: &[u8]) -> Result<(Network, String)> {
+fn start_from_bytes(
+    kind: (Algorithm, Backbone),
+    classes: usize,
+    bytes: &[u8],
+) -> Result<(Network, String)> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.pth");
     std::fs::write(&path, bytes).unwrap();
-    let places = Places { given: Some(path), ..Places::default() };
-    let wanted = Wanted { kind, classes, pretrained: true, model_channel: None, places: &places };
-    Initial::find(&wanted)?.network(1, Device::Cpu)
+    let places = PretrainedLocations { explicit: Some(path), ..PretrainedLocations::default() };
+    let wanted = InitialWeightsRequest {
+        kind,
+        classes,
+        pretrained: true,
+        model_channel: None,
+        locations: &places,
+    };
+    InitialWeights::find(&wanted)?.into_network(1, Device::Cpu)
 }
 
 fn failure(kind: (Algorithm, Backbone), bytes: &[u8]) -> String {
-    start(kind, 4, bytes).unwrap_err().to_string()
+    start_from_bytes(kind, 4, bytes).unwrap_err().to_string()
 }
 
 /// Whether a tensor of the network is that of the network with `classes` that files are made from.
-fn taken(network: &Network, like: &Network, name: &str) -> bool {
+fn is_copied(network: &Network, like: &Network, name: &str) -> bool {
     let (module, leaf) = name.rsplit_once('.').unwrap();
     network.weights.get(module, leaf).unwrap().equal(like.weights.get(module, leaf).unwrap())
 }
 
 #[test]
 fn a_resnet_of_torchvision_becomes_the_backbone_and_the_heads_stay_random() {
-    let (started, said) = start(FCN18, 4, &file(&resnet18())).unwrap();
+    let (started, said) = start_from_bytes(FCN18, 4, &serialize_tensors(&resnet18())).unwrap();
     assert!(
         said.ends_with(
-            "weights.pth: 100 tensors of resnet-18; initialised at random: classifier (not in the \
+            "weights.pth: 100 tensors of resnet-18; initialized at random: classifier (not in the \
              file), aux_classifier (not in the file)"
         ),
         "{said}"
     );
     let like = network(FCN18, 4);
-    assert!(taken(&started, &like, "backbone.layer4.1.bn2.weight"));
-    assert!(taken(&started, &like, "backbone.conv1.weight"));
-    assert!(!taken(&started, &like, "classifier.0.weight"));
+    assert!(is_copied(&started, &like, "backbone.layer4.1.bn2.weight"));
+    assert!(is_copied(&started, &like, "backbone.conv1.weight"));
+    assert!(!is_copied(&started, &like, "classifier.0.weight"));
     let random = Network::random(FCN18, 4, 1, Device::Cpu).unwrap();
-    assert!(taken(&started, &random, "classifier.0.weight"), "as the seed has it");
+    assert!(is_copied(&started, &random, "classifier.0.weight"), "as the seed has it");
 }
 
 #[test]
@@ -105,50 +115,54 @@ fn names_of_parallel_training_other_float_types_and_old_files_are_fine() {
     for (name, _) in &mut named {
         name.insert_str(0, "module.");
     }
-    change(&mut named, "module.conv1.weight", |tensor| tensor.to_kind(Kind::Half));
-    change(&mut named, "module.bn1.weight", |tensor| tensor.to_kind(Kind::Double));
-    let (started, _) = start(FCN18, 4, &file(&named)).unwrap();
+    change_tensor(&mut named, "module.conv1.weight", |tensor| tensor.to_kind(Kind::Half));
+    change_tensor(&mut named, "module.bn1.weight", |tensor| tensor.to_kind(Kind::Double));
+    let (started, _) = start_from_bytes(FCN18, 4, &serialize_tensors(&named)).unwrap();
     let conv = started.weights.get("backbone.conv1", "weight").unwrap();
     let like = network(FCN18, 4);
     let exact = like.weights.get("backbone.conv1", "weight").unwrap();
     assert_eq!(conv.kind(), Kind::Float);
     assert!(conv.equal(&exact.to_kind(Kind::Half).to_kind(Kind::Float)));
-    assert!(taken(&started, &like, "backbone.bn1.weight"));
+    assert!(is_copied(&started, &like, "backbone.bn1.weight"));
 }
 
 #[test]
 fn of_a_whole_network_all_is_taken_but_a_layer_for_other_classes() {
     let all = |name: &str| Some(name.to_owned());
-    let (started, said) = start(FCN18, 4, &file(&tensors(FCN18, 21, all))).unwrap();
+    let (started, said) =
+        start_from_bytes(FCN18, 4, &serialize_tensors(&tensors(FCN18, 21, all))).unwrap();
     assert!(
         said.contains(
-            "100 tensors of resnet-18 and 10 of the heads; initialised at random: the last layer of \
+            "100 tensors of resnet-18 and 10 of the heads; initialized at random: the last layer of \
              classifier (of 21 classes), the last layer of aux_classifier (of 21 classes)"
         ),
         "{said}"
     );
-    assert!(taken(&started, &network(FCN18, 21), "classifier.0.weight"));
+    assert!(is_copied(&started, &network(FCN18, 21), "classifier.0.weight"));
 
-    let (started, said) = start(DEEPLAB18, 4, &file(&tensors(DEEPLAB18, 4, all))).unwrap();
+    let (started, said) =
+        start_from_bytes(DEEPLAB18, 4, &serialize_tensors(&tensors(DEEPLAB18, 4, all))).unwrap();
     assert!(!said.contains("at random"), "{said}");
-    assert!(taken(&started, &network(DEEPLAB18, 4), "classifier.4.bias"));
+    assert!(is_copied(&started, &network(DEEPLAB18, 4), "classifier.4.bias"));
 
     // Without an auxiliary head, as torchvision leaves it out unless asked.
     let main = |name: &str| (!name.starts_with("aux_")).then(|| name.to_owned());
-    let (_, said) = start(FCN18, 4, &file(&tensors(FCN18, 4, main))).unwrap();
-    assert!(said.ends_with("initialised at random: aux_classifier (not in the file)"), "{said}");
+    let (_, said) =
+        start_from_bytes(FCN18, 4, &serialize_tensors(&tensors(FCN18, 4, main))).unwrap();
+    assert!(said.ends_with("initialized at random: aux_classifier (not in the file)"), "{said}");
 }
 
 #[test]
 fn a_head_of_another_algorithm_starts_at_random_and_says_so() {
     let all = |name: &str| Some(name.to_owned());
-    let (started, said) = start(FCN18, 4, &file(&tensors(DEEPLAB18, 4, all))).unwrap();
+    let (started, said) =
+        start_from_bytes(FCN18, 4, &serialize_tensors(&tensors(DEEPLAB18, 4, all))).unwrap();
     assert!(
         said.contains("classifier (of another algorithm: tensor classifier.0.weight is"),
         "{said}"
     );
     assert!(said.contains(" more do not fit)"), "{said}");
-    assert!(taken(&started, &network(DEEPLAB18, 4), "aux_classifier.4.bias"), "FCN's in both");
+    assert!(is_copied(&started, &network(DEEPLAB18, 4), "aux_classifier.4.bias"), "FCN's in both");
 }
 
 #[test]
@@ -160,7 +174,7 @@ fn weights_of_another_backbone_name_both() {
     ] {
         let kind = (Algorithm::Fcn, held);
         let named = tensors(kind, 2, |name| name.strip_prefix("backbone.").map(str::to_owned));
-        let said = failure((Algorithm::Fcn, asked), &file(&named));
+        let said = failure((Algorithm::Fcn, asked), &serialize_tensors(&named));
         let (held, asked) = (held.name(), asked.name());
         let expected =
             format!("are for backbone {held}, the job's backbone is {asked}; set backbone");
@@ -171,13 +185,13 @@ fn weights_of_another_backbone_name_both() {
 #[test]
 fn every_tensor_that_does_not_fit_is_named() {
     let mut named = resnet18();
-    change(&mut named, "conv1.weight", |_| {
+    change_tensor(&mut named, "conv1.weight", |_| {
         Tensor::zeros([64, 1, 7, 7], (Kind::Float, Device::Cpu))
     });
-    change(&mut named, "bn1.weight", |_| Tensor::zeros([64], (Kind::Int, Device::Cpu)));
+    change_tensor(&mut named, "bn1.weight", |_| Tensor::zeros([64], (Kind::Int, Device::Cpu)));
     named.retain(|(name, _)| name != "bn1.bias");
     named.push(("layer9.weight".to_owned(), Tensor::from(1_f32)));
-    let said = failure(FCN18, &file(&named));
+    let said = failure(FCN18, &serialize_tensors(&named));
     for part in [
         "weights.pth: tensor conv1.weight has shape [64, 1, 7, 7]; the network needs [64, 3, 7, 7]",
         "tensor bn1.weight holds I32; weights are F32, F64, F16 or BF16",
@@ -190,9 +204,9 @@ fn every_tensor_that_does_not_fit_is_named() {
 
     let mut named = resnet18();
     for name in ["conv1.weight", "layer4.1.bn2.running_var"] {
-        change(&mut named, name, |tensor| tensor / 0.0);
+        change_tensor(&mut named, name, |tensor| tensor / 0.0);
     }
-    let said = failure(FCN18, &file(&named));
+    let said = failure(FCN18, &serialize_tensors(&named));
     assert!(said.contains("tensor conv1.weight holds values that are infinite"), "{said}");
     assert!(said.contains("tensor layer4.1.bn2.running_var holds values"), "{said}");
 }
@@ -212,33 +226,44 @@ fn other_files_are_told_what_they_are() {
 fn model_folder(kind: (Algorithm, Backbone), classes: usize) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let names = (0..classes).map(|id| format!("name {id}")).collect();
-    let config = Config::new(kind, classes, Some(names));
-    artifact::write(folder.path(), &config, &network(kind, classes)).unwrap();
+    let config = ModelConfig::new(kind, classes, Some(names));
+    artifact::write_model(folder.path(), &config, &network(kind, classes)).unwrap();
     folder
 }
 
-fn go_on(folder: &Path, kind: (Algorithm, Backbone), classes: usize) -> Result<Initial> {
-    let places = Places::default();
+fn start_from_model_channel(
+    folder: &Path,
+    kind: (Algorithm, Backbone),
+    classes: usize,
+) -> Result<InitialWeights> {
+    let places = PretrainedLocations::default();
     let model_channel = Some(folder);
-    Initial::find(&Wanted { kind, classes, pretrained: true, model_channel, places: &places })
+    InitialWeights::find(&InitialWeightsRequest {
+        kind,
+        classes,
+        pretrained: true,
+        model_channel,
+        locations: &places,
+    })
 }
 
 #[test]
 fn a_model_that_was_trained_before_is_taken_whole() {
     let folder = model_folder(FCN18, 3);
-    let initial = go_on(folder.path(), FCN18, 3).unwrap();
+    let initial = start_from_model_channel(folder.path(), FCN18, 3).unwrap();
     assert_eq!(initial.class_names().unwrap()[2], "name 2");
     assert!(initial.checksum().unwrap().starts_with("model channel (checksum "));
-    let (started, said) = initial.network(1, Device::Cpu).unwrap();
+    let (started, said) = initial.into_network(1, Device::Cpu).unwrap();
     assert!(said.starts_with("starting from ") && said.contains(": all "), "{said}");
-    assert!(taken(&started, &network(FCN18, 3), "aux_classifier.4.weight"));
+    assert!(is_copied(&started, &network(FCN18, 3), "aux_classifier.4.weight"));
 }
 
 #[test]
 fn a_model_of_another_network_names_both_sides_of_every_difference() {
     let folder = model_folder(DEEPLAB18, 3);
-    let said =
-        go_on(folder.path(), (Algorithm::Fcn, Backbone::Resnet50), 4).unwrap_err().to_string();
+    let said = start_from_model_channel(folder.path(), (Algorithm::Fcn, Backbone::Resnet50), 4)
+        .unwrap_err()
+        .to_string();
     for part in [
         "the model has algorithm deeplab, the job's algorithm is fcn; set algorithm to deeplab",
         "the model has backbone resnet-18, the job's backbone is resnet-50",
@@ -261,11 +286,11 @@ fn a_channel_without_our_model_says_what_it_holds() {
         for name in names {
             std::fs::write(folder.path().join(name), "x").unwrap();
         }
-        let said = go_on(folder.path(), FCN18, 3).unwrap_err().to_string();
+        let said = start_from_model_channel(folder.path(), FCN18, 3).unwrap_err().to_string();
         assert!(said.contains(what), "{said}");
     }
     let pipe = PathBuf::from("/dev/zero");
-    assert!(read(&pipe).unwrap_err().to_string().contains("is not a regular file"));
+    assert!(read_weights_file(&pipe).unwrap_err().to_string().contains("is not a regular file"));
 }
 
 proptest! {
@@ -277,7 +302,7 @@ proptest! {
         }).collect();
         let bytes = safetensors::serialize(whole, None).unwrap();
         if let Ok(file) = StateDict::open(&bytes) {
-            prop_assert!(Plan::new(FCN18, 3, &file).is_err());
+            prop_assert!(WeightMapping::new(FCN18, 3, &file).is_err());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The ONNX interpreter of a [`Graph`]: a file for ONNX Runtime and whatever else reads ONNX.
 //!
-//! One input, `input`: normalised images `[batch, 3, height, width]` of any size; one output, `out`:
+//! One input, `input`: normalized images `[batch, 3, height, width]` of any size; one output, `out`:
 //! logits `[batch, classes, height, width]`. Operator set 17.
 
 mod pool;
@@ -12,30 +12,30 @@ use std::path::Path;
 use prost::Message;
 
 use self::proto::{
-    AttributeProto, FLOAT, GraphProto, INT64, ModelProto, NodeProto, OperatorSetIdProto,
-    StringStringEntryProto, TensorProto, ValueInfoProto,
+    AttributeProto, DATA_TYPE_FLOAT, DATA_TYPE_INT64, GraphProto, ModelProto, NodeProto,
+    OperatorSetIdProto, StringStringEntryProto, TensorProto, ValueInfoProto,
 };
-use super::graph::{Conv, Graph, Op, Value};
-use super::weights::{Weights, bytes_of};
+use super::graph::{Conv, Graph, Op, ValueId};
+use super::weights::{Weights, tensor_bytes};
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
 
 /// The newest version that onnxruntime 1.12 and later read.
 const IR_VERSION: i64 = 8;
 /// The operators' meaning; `Resize` and `Shape` with a range are in it.
-const OPSET: i64 = 17;
+const OPSET_VERSION: i64 = 17;
 
 /// Writes the network in evaluation mode, without its auxiliary head; the file is whole or absent.
 /// `metadata` are names and texts for whoever uses it.
-pub fn write(
+pub fn write_onnx(
     path: &Path,
     graph: &Graph,
     weights: &Weights,
     metadata: &[(&str, String)],
 ) -> Result<()> {
-    let classes = graph.classifier().map(|conv| conv.output);
+    let classes = graph.classifier().map(|conv| conv.out_channels);
     let classes = classes.ok_or_else(|| Error::internal("the graph has no classifier"))?;
-    let graph = Writer::new(weights).graph(graph, classes)?;
+    let graph = GraphWriter::new(weights).into_graph_proto(graph, classes)?;
     let entry = |(key, value): &(&str, String)| StringStringEntryProto {
         key: (*key).to_owned(),
         value: value.clone(),
@@ -45,7 +45,10 @@ pub fn write(
         producer_name: "maskmaker".to_owned(),
         producer_version: env!("CARGO_PKG_VERSION").to_owned(),
         graph: Some(graph),
-        opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: OPSET }],
+        opset_import: vec![OperatorSetIdProto {
+            domain: Some(String::new()),
+            version: OPSET_VERSION,
+        }],
         metadata_props: metadata.iter().map(entry).collect(),
     };
     write_atomically(path, &model.encode_to_vec())
@@ -53,117 +56,124 @@ pub fn write(
 
 /// Nodes and tensors as they come.
 #[derive(Debug)]
-struct Writer<'a> {
+struct GraphWriter<'a> {
     weights: &'a Weights,
     nodes: Vec<NodeProto>,
     tensors: Vec<TensorProto>,
     /// Names of the tensors that are there.
-    written: HashSet<String>,
+    written_names: HashSet<String>,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> GraphWriter<'a> {
     fn new(weights: &'a Weights) -> Self {
-        Self { weights, nodes: Vec::new(), tensors: Vec::new(), written: HashSet::new() }
+        Self { weights, nodes: Vec::new(), tensors: Vec::new(), written_names: HashSet::new() }
     }
 
-    fn graph(mut self, graph: &Graph, classes: i64) -> Result<GraphProto> {
-        let needed = graph.last_uses(&[graph.out]);
+    fn into_graph_proto(mut self, graph: &Graph, classes: i64) -> Result<GraphProto> {
+        let last_uses = graph.last_uses(&[graph.out]);
         // The name of each node's value.
         let mut names: Vec<String> = Vec::with_capacity(graph.nodes.len());
         for (index, node) in graph.nodes.iter().enumerate() {
             let name = match &node.op {
                 Op::Input => "input".to_owned(),
-                _ if needed[index].is_none() => String::new(),
+                _ if last_uses[index].is_none() => String::new(),
                 // Nothing is dropped in evaluation.
-                Op::Dropout { .. } => value(&names, &node.inputs, 0)?.to_owned(),
+                Op::Dropout { .. } => input_name(&names, &node.inputs, 0)?.to_owned(),
                 op => {
-                    let inputs: Result<Vec<&str>> =
-                        (0..node.inputs.len()).map(|at| value(&names, &node.inputs, at)).collect();
+                    let inputs: Result<Vec<&str>> = (0..node.inputs.len())
+                        .map(|at| input_name(&names, &node.inputs, at))
+                        .collect();
                     let name =
                         if index == graph.out { "out".to_owned() } else { format!("v{index}") };
-                    self.operation(op, &inputs?, &name)?;
+                    self.add_operation(op, &inputs?, &name)?;
                     name
                 }
             };
             names.push(name);
         }
-        let sides = |channels| [Err("batch"), Ok(channels), Err("height"), Err("width")];
+        let make_shape = |channels| [Err("batch"), Ok(channels), Err("height"), Err("width")];
         Ok(GraphProto {
             node: self.nodes,
             name: "segmentation".to_owned(),
             initializer: self.tensors,
-            input: vec![ValueInfoProto::floats("input", &sides(3))],
-            output: vec![ValueInfoProto::floats("out", &sides(classes))],
+            input: vec![ValueInfoProto::float_tensor("input", &make_shape(3))],
+            output: vec![ValueInfoProto::float_tensor("out", &make_shape(classes))],
         })
     }
 
-    fn operation(&mut self, op: &Op, inputs: &[&str], name: &str) -> Result<()> {
+    fn add_operation(&mut self, op: &Op, inputs: &[&str], name: &str) -> Result<()> {
         let x = inputs.first().copied().unwrap_or_default();
         match op {
-            Op::Conv(conv) => self.convolution(conv, x, name)?,
+            Op::Conv(conv) => self.add_convolution(conv, x, name)?,
             Op::BatchNorm { name: module, .. } => {
                 let mut inputs = vec![x.to_owned()];
                 for leaf in ["weight", "bias", "running_mean", "running_var"] {
-                    inputs.push(self.weight(module, leaf)?);
+                    inputs.push(self.add_weight(module, leaf)?);
                 }
                 let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-                self.node(
+                self.add_node(
                     "BatchNormalization",
                     &inputs,
                     name,
                     &[AttributeProto::float("epsilon", 1e-5)],
                 );
             }
-            Op::Relu => self.node("Relu", &[x], name, &[]),
+            Op::Relu => self.add_node("Relu", &[x], name, &[]),
             &Op::MaxPool { kernel, stride, padding } => {
-                let settings = [
+                let attributes = [
                     AttributeProto::ints("kernel_shape", &[kernel; 2]),
                     AttributeProto::ints("strides", &[stride; 2]),
                     AttributeProto::ints("pads", &[padding; 4]),
                 ];
-                self.node("MaxPool", &[x], name, &settings);
+                self.add_node("MaxPool", &[x], name, &attributes);
             }
-            Op::Add => self.node("Add", inputs, name, &[]),
-            Op::AdaptiveAvgPool { side: 1 } => self.node("GlobalAveragePool", &[x], name, &[]),
-            &Op::AdaptiveAvgPool { side } => self.adaptive_average_pool(side, x, name),
-            Op::Concat => self.node("Concat", inputs, name, &[AttributeProto::int("axis", 1)]),
-            Op::ResizeLike => self.resize(x, inputs.get(1).copied().unwrap_or_default(), name),
+            Op::Add => self.add_node("Add", inputs, name, &[]),
+            Op::AdaptiveAvgPool { side: 1 } => self.add_node("GlobalAveragePool", &[x], name, &[]),
+            &Op::AdaptiveAvgPool { side } => self.add_adaptive_average_pool(side, x, name),
+            Op::Concat => self.add_node("Concat", inputs, name, &[AttributeProto::int("axis", 1)]),
+            Op::ResizeLike => self.add_resize(x, inputs.get(1).copied().unwrap_or_default(), name),
             Op::Input | Op::Dropout { .. } => {}
         }
         Ok(())
     }
 
-    fn convolution(&mut self, conv: &Conv, x: &str, name: &str) -> Result<()> {
-        let mut inputs = vec![x.to_owned(), self.weight(&conv.name, "weight")?];
+    fn add_convolution(&mut self, conv: &Conv, x: &str, name: &str) -> Result<()> {
+        let mut inputs = vec![x.to_owned(), self.add_weight(&conv.name, "weight")?];
         if conv.bias {
-            inputs.push(self.weight(&conv.name, "bias")?);
+            inputs.push(self.add_weight(&conv.name, "bias")?);
         }
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        let settings = [
+        let attributes = [
             AttributeProto::ints("kernel_shape", &[conv.kernel; 2]),
             AttributeProto::ints("strides", &[conv.stride; 2]),
             AttributeProto::ints("pads", &[conv.padding(); 4]),
             AttributeProto::ints("dilations", &[conv.dilation; 2]),
         ];
-        self.node("Conv", &inputs, name, &settings);
+        self.add_node("Conv", &inputs, name, &attributes);
         Ok(())
     }
 
     /// Bilinear to the height and width of another value; batch and channels stay.
-    fn resize(&mut self, x: &str, like: &str, name: &str) {
-        let [own, wanted, sizes] = ["own", "wanted", "sizes"].map(|part| format!("{name}.{part}"));
-        self.node("Shape", &[x], &own, &[AttributeProto::int("end", 2)]);
-        self.node("Shape", &[like], &wanted, &[AttributeProto::int("start", 2)]);
-        self.node("Concat", &[&own, &wanted], &sizes, &[AttributeProto::int("axis", 0)]);
-        let settings = [
+    fn add_resize(&mut self, x: &str, like: &str, name: &str) {
+        let [batch_and_channels, height_and_width, sizes] =
+            ["own", "wanted", "sizes"].map(|part| format!("{name}.{part}"));
+        self.add_node("Shape", &[x], &batch_and_channels, &[AttributeProto::int("end", 2)]);
+        self.add_node("Shape", &[like], &height_and_width, &[AttributeProto::int("start", 2)]);
+        self.add_node(
+            "Concat",
+            &[&batch_and_channels, &height_and_width],
+            &sizes,
+            &[AttributeProto::int("axis", 0)],
+        );
+        let attributes = [
             AttributeProto::string("mode", "linear"),
             AttributeProto::string("coordinate_transformation_mode", "half_pixel"),
         ];
         // The empty names stand for inputs that are not given: a region, and factors.
-        self.node("Resize", &[x, "", "", &sizes], name, &settings);
+        self.add_node("Resize", &[x, "", "", &sizes], name, &attributes);
     }
 
-    fn node(&mut self, op: &str, inputs: &[&str], output: &str, attributes: &[AttributeProto]) {
+    fn add_node(&mut self, op: &str, inputs: &[&str], output: &str, attributes: &[AttributeProto]) {
         self.nodes.push(NodeProto {
             input: inputs.iter().map(|&name| name.to_owned()).collect(),
             output: vec![output.to_owned()],
@@ -174,22 +184,27 @@ impl<'a> Writer<'a> {
     }
 
     /// A tensor of the network, under its own name.
-    fn weight(&mut self, module: &str, leaf: &str) -> Result<String> {
+    fn add_weight(&mut self, module: &str, leaf: &str) -> Result<String> {
         let name = format!("{module}.{leaf}");
         let tensor = self.weights.get(module, leaf)?;
-        if self.written.insert(name.clone()) {
-            let (dims, raw_data) = (tensor.size(), Some(bytes_of(tensor)?));
-            self.tensors.push(TensorProto { dims, data_type: FLOAT, name: name.clone(), raw_data });
+        if self.written_names.insert(name.clone()) {
+            let (dims, raw_data) = (tensor.size(), Some(tensor_bytes(tensor)?));
+            self.tensors.push(TensorProto {
+                dims,
+                data_type: DATA_TYPE_FLOAT,
+                name: name.clone(),
+                raw_data,
+            });
         }
         Ok(name)
     }
 
     /// A constant of integers.
-    fn integers(&mut self, name: &str, dims: &[i64], values: &[i64]) {
-        if self.written.insert(name.to_owned()) {
+    fn add_integers(&mut self, name: &str, dims: &[i64], values: &[i64]) {
+        if self.written_names.insert(name.to_owned()) {
             self.tensors.push(TensorProto {
                 dims: dims.to_vec(),
-                data_type: INT64,
+                data_type: DATA_TYPE_INT64,
                 name: name.to_owned(),
                 raw_data: Some(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
             });
@@ -198,8 +213,8 @@ impl<'a> Writer<'a> {
 }
 
 /// The name of the value that a node reads at a place.
-fn value<'n>(names: &'n [String], inputs: &[Value], at: usize) -> Result<&'n str> {
-    let name = inputs.get(at).and_then(|&input| names.get(input));
+fn input_name<'n>(names: &'n [String], inputs: &[ValueId], position: usize) -> Result<&'n str> {
+    let name = inputs.get(position).and_then(|&input| names.get(input));
     let name = name.filter(|name| !name.is_empty());
     name.map(String::as_str)
         .ok_or_else(|| Error::internal("a node reads a value that is not there"))

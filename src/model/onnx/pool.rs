@@ -5,59 +5,61 @@
 //! (PyTorch's `AdaptiveAvgPool2d`). Row `i` of the matrix holds one over the window's length inside it
 //! and zero elsewhere.
 
-use super::Writer;
-use super::proto::{AttributeProto, FLOAT};
+use super::GraphWriter;
+use super::proto::{AttributeProto, DATA_TYPE_FLOAT};
 
-impl Writer<'_> {
-    pub(super) fn adaptive_average_pool(&mut self, side: i64, x: &str, name: &str) {
-        let rows = self.windows(side, x, 2, &format!("{name}.rows"));
-        let columns = self.windows(side, x, 3, &format!("{name}.columns"));
-        let [turned, pooled] = ["turned", "pooled"].map(|part| format!("{name}.{part}"));
-        self.node("Transpose", &[&columns], &turned, &[]);
+impl GraphWriter<'_> {
+    pub(super) fn add_adaptive_average_pool(&mut self, side: i64, x: &str, name: &str) {
+        let rows = self.add_window_matrix(side, x, 2, &format!("{name}.rows"));
+        let columns = self.add_window_matrix(side, x, 3, &format!("{name}.columns"));
+        let [transposed_columns, pooled] =
+            ["turned", "pooled"].map(|part| format!("{name}.{part}"));
+        self.add_node("Transpose", &[&columns], &transposed_columns, &[]);
         // [n, height] x [batch, channels, height, width] x [width, n].
-        self.node("MatMul", &[&rows, x], &pooled, &[]);
-        self.node("MatMul", &[&pooled, &turned], name, &[]);
+        self.add_node("MatMul", &[&rows, x], &pooled, &[]);
+        self.add_node("MatMul", &[&pooled, &transposed_columns], name, &[]);
     }
 
     /// The matrix `[n, s]` for one axis of `x`; its name.
-    fn windows(&mut self, side: i64, x: &str, axis: i64, name: &str) -> String {
+    fn add_window_matrix(&mut self, side: i64, x: &str, axis: i64, name: &str) -> String {
         let first: Vec<i64> = (0..side).collect();
         let next: Vec<i64> = (1..=side).collect();
         let constants = ["first", "next", "side", "round_up"].map(|part| format!("{part}_{side}"));
-        let [first_name, next_name, side_name, up] = constants.each_ref().map(String::as_str);
-        self.integers(first_name, &[side, 1], &first);
-        self.integers(next_name, &[side, 1], &next);
-        self.integers(side_name, &[1], &[side]);
-        self.integers(up, &[1], &[side - 1]);
-        self.integers("zero", &[], &[0]);
-        self.integers("one", &[], &[1]);
-        let part = |part: &str| format!("{name}.{part}");
-        let length = part("length");
+        let [first_name, next_name, side_name, round_up_name] =
+            constants.each_ref().map(String::as_str);
+        self.add_integers(first_name, &[side, 1], &first);
+        self.add_integers(next_name, &[side, 1], &next);
+        self.add_integers(side_name, &[1], &[side]);
+        self.add_integers(round_up_name, &[1], &[side - 1]);
+        self.add_integers("zero", &[], &[0]);
+        self.add_integers("one", &[], &[1]);
+        let value_name = |part: &str| format!("{name}.{part}");
+        let length = value_name("length");
         let range = [AttributeProto::int("start", axis), AttributeProto::int("end", axis + 1)];
-        self.node("Shape", &[x], &length, &range);
-        let mut step = |op: &str, inputs: &[&str], output: &str| {
-            let output = part(output);
-            self.node(op, inputs, &output, &[]);
+        self.add_node("Shape", &[x], &length, &range);
+        let mut add_step = |op: &str, inputs: &[&str], output: &str| {
+            let output = value_name(output);
+            self.add_node(op, inputs, &output, &[]);
             output
         };
 
-        let scalar = step("Squeeze", &[&length], "scalar");
-        let positions = step("Range", &["zero", &scalar, "one"], "positions");
-        let scaled = step("Mul", &[first_name, &length], "scaled");
-        let starts = step("Div", &[&scaled, side_name], "starts");
-        let scaled = step("Mul", &[next_name, &length], "scaled_next");
-        let raised = step("Add", &[&scaled, up], "raised");
-        let ends = step("Div", &[&raised, side_name], "ends");
-        let behind = step("GreaterOrEqual", &[&positions, &starts], "behind");
-        let before = step("Less", &[&positions, &ends], "before");
-        let inside = step("And", &[&behind, &before], "inside");
-        let count = step("Sub", &[&ends, &starts], "count");
+        let scalar = add_step("Squeeze", &[&length], "scalar");
+        let positions = add_step("Range", &["zero", &scalar, "one"], "positions");
+        let scaled = add_step("Mul", &[first_name, &length], "scaled");
+        let starts = add_step("Div", &[&scaled, side_name], "starts");
+        let scaled = add_step("Mul", &[next_name, &length], "scaled_next");
+        let raised = add_step("Add", &[&scaled, round_up_name], "raised");
+        let ends = add_step("Div", &[&raised, side_name], "ends");
+        let behind = add_step("GreaterOrEqual", &[&positions, &starts], "behind");
+        let before = add_step("Less", &[&positions, &ends], "before");
+        let inside = add_step("And", &[&behind, &before], "inside");
+        let count = add_step("Sub", &[&ends, &starts], "count");
 
-        let float = [AttributeProto::int("to", i64::from(FLOAT))];
-        let [ones, counts] = ["ones", "counts"].map(part);
-        self.node("Cast", &[&inside], &ones, &float);
-        self.node("Cast", &[&count], &counts, &float);
-        self.node("Div", &[&ones, &counts], name, &[]);
+        let float = [AttributeProto::int("to", i64::from(DATA_TYPE_FLOAT))];
+        let [ones, counts] = ["ones", "counts"].map(value_name);
+        self.add_node("Cast", &[&inside], &ones, &float);
+        self.add_node("Cast", &[&count], &counts, &float);
+        self.add_node("Div", &[&ones, &counts], name, &[]);
         name.to_owned()
     }
 }

@@ -6,14 +6,14 @@
 use prost::Message;
 
 /// `TensorProto.DataType`.
-pub(super) const FLOAT: i32 = 1;
-pub(super) const INT64: i32 = 7;
+pub(super) const DATA_TYPE_FLOAT: i32 = 1;
+pub(super) const DATA_TYPE_INT64: i32 = 7;
 
 /// `AttributeProto.AttributeType`.
-const KIND_FLOAT: i32 = 1;
-const KIND_INT: i32 = 2;
-const KIND_STRING: i32 = 3;
-const KIND_INTS: i32 = 7;
+const ATTRIBUTE_TYPE_FLOAT: i32 = 1;
+const ATTRIBUTE_TYPE_INT: i32 = 2;
+const ATTRIBUTE_TYPE_STRING: i32 = 3;
+const ATTRIBUTE_TYPE_INTS: i32 = 7;
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ModelProto {
@@ -145,33 +145,43 @@ pub(super) struct DimensionProto {
 
 impl AttributeProto {
     pub(super) fn float(name: &str, value: f32) -> Self {
-        Self { name: name.to_owned(), f: Some(value), r#type: KIND_FLOAT, ..Self::default() }
+        Self {
+            name: name.to_owned(),
+            f: Some(value),
+            r#type: ATTRIBUTE_TYPE_FLOAT,
+            ..Self::default()
+        }
     }
 
     pub(super) fn int(name: &str, value: i64) -> Self {
-        Self { name: name.to_owned(), i: Some(value), r#type: KIND_INT, ..Self::default() }
+        Self {
+            name: name.to_owned(),
+            i: Some(value),
+            r#type: ATTRIBUTE_TYPE_INT,
+            ..Self::default()
+        }
     }
 
     pub(super) fn string(name: &str, value: &str) -> Self {
         let s = Some(value.as_bytes().to_vec());
-        Self { name: name.to_owned(), s, r#type: KIND_STRING, ..Self::default() }
+        Self { name: name.to_owned(), s, r#type: ATTRIBUTE_TYPE_STRING, ..Self::default() }
     }
 
     pub(super) fn ints(name: &str, values: &[i64]) -> Self {
         let ints = values.to_vec();
-        Self { name: name.to_owned(), ints, r#type: KIND_INTS, ..Self::default() }
+        Self { name: name.to_owned(), ints, r#type: ATTRIBUTE_TYPE_INTS, ..Self::default() }
     }
 }
 
 impl ValueInfoProto {
     /// A tensor of floats; sides are numbers or names.
-    pub(super) fn floats(name: &str, sides: &[Result<i64, &str>]) -> Self {
-        let dim = sides.iter().map(|side| DimensionProto {
+    pub(super) fn float_tensor(name: &str, dimensions: &[Result<i64, &str>]) -> Self {
+        let dim = dimensions.iter().map(|side| DimensionProto {
             dim_value: side.ok(),
             dim_param: side.err().map(str::to_owned),
         });
         let shape = Some(TensorShapeProto { dim: dim.collect() });
-        let tensor_type = Some(TensorTypeProto { elem_type: FLOAT, shape });
+        let tensor_type = Some(TensorTypeProto { elem_type: DATA_TYPE_FLOAT, shape });
         Self { name: name.to_owned(), r#type: Some(TypeProto { tensor_type }) }
     }
 }

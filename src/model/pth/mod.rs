@@ -8,9 +8,9 @@
 
 mod global;
 mod legacy;
-mod machine;
 mod opcode;
 mod state_dict;
+mod unpickler;
 mod value;
 mod view;
 mod zip;
@@ -21,36 +21,37 @@ use std::collections::HashMap;
 use safetensors::Dtype;
 
 use crate::error::{Error, Result};
-use value::Tensor;
+use value::StridedTensor;
 
 /// What helps when a file holds more than weights.
-pub(super) const ADVICE: &str = "in Python, torch.save(model.state_dict(), PATH) or safetensors.torch.save_file writes a file that \
+pub(super) const SAVE_WEIGHTS_ADVICE: &str = "in Python, torch.save(model.state_dict(), PATH) or safetensors.torch.save_file writes a file that \
      holds weights alone";
 
 /// The state dict of a file: names, types and shapes are read, the elements stay where they are.
 #[derive(Debug)]
-pub struct Pth<'a> {
-    tensors: Vec<(&'a str, Tensor<'a>)>,
+pub struct PthFile<'a> {
+    tensors: Vec<(&'a str, StridedTensor<'a>)>,
     storages: HashMap<String, &'a [u8]>,
     /// Bytes of the file; no tensor has more elements.
-    length: usize,
+    file_bytes: usize,
 }
 
-impl<'a> Pth<'a> {
+impl<'a> PthFile<'a> {
     /// Reads the names, types and shapes in the bytes of a file.
     pub fn open(bytes: &'a [u8]) -> Result<Self> {
         let (tensors, storages) = if bytes.starts_with(b"PK\x03\x04") {
-            zip::read(bytes)?
+            zip::read_zip_file(bytes)?
         } else if bytes.first() == Some(&opcode::PROTO) {
-            legacy::read(bytes)?
+            legacy::read_legacy_file(bytes)?
         } else {
             return Err(Error::input(
                 "not a file of torch.save: it starts neither as a zip archive nor as a pickle",
             ));
         };
-        let pth = Self { tensors, storages, length: bytes.len() };
+        let pth = Self { tensors, storages, file_bytes: bytes.len() };
         for (name, tensor) in &pth.tensors {
-            pth.check(tensor).map_err(|error| error.within(format!("tensor {name}")))?;
+            pth.check_tensor(tensor)
+                .map_err(|error| error.with_context(format!("tensor {name}")))?;
         }
         Ok(pth)
     }
@@ -61,24 +62,24 @@ impl<'a> Pth<'a> {
     }
 
     /// The elements of a tensor in row-major order, little-endian; none when there is no such tensor.
-    pub fn bytes(&self, name: &str) -> Option<Result<Cow<'a, [u8]>>> {
+    pub fn tensor_bytes(&self, name: &str) -> Option<Result<Cow<'a, [u8]>>> {
         let (_, tensor) = self.tensors.iter().find(|(own, _)| *own == name)?;
-        Some(self.check(tensor).and_then(|data| view::contiguous(tensor, data)))
+        Some(self.check_tensor(tensor).and_then(|data| view::contiguous_bytes(tensor, data)))
     }
 
     /// The bytes of a tensor's storage, after checking that the tensor lies within.
-    fn check(&self, tensor: &Tensor<'a>) -> Result<&'a [u8]> {
+    fn check_tensor(&self, tensor: &StridedTensor<'a>) -> Result<&'a [u8]> {
         let key = tensor.storage.key;
         let data = self.storages.get(key).copied().ok_or_else(|| {
             Error::input(format!("its storage {key:?} is not in the file; is the file whole?"))
         })?;
-        view::check(tensor, data, self.length)?;
+        view::check_bounds(tensor, data, self.file_bytes)?;
         Ok(data)
     }
 }
 
 /// Tensors by name, and the bytes of storages by key.
-type Contents<'a> = (Vec<(&'a str, Tensor<'a>)>, HashMap<String, &'a [u8]>);
+type TensorsAndStorages<'a> = (Vec<(&'a str, StridedTensor<'a>)>, HashMap<String, &'a [u8]>);
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 
-use super::Pth;
+use super::PthFile;
 
 /// Files of `tests/golden/make_weights.py`.
 fn fixture(name: &str) -> Vec<u8> {
@@ -12,19 +12,19 @@ fn fixture(name: &str) -> Vec<u8> {
 }
 
 /// Everything in a file: type, shape and checksum by name.
-fn contents(bytes: &[u8]) -> BTreeMap<String, (String, Vec<usize>, u32)> {
-    let pth = Pth::open(bytes).unwrap();
+fn read_contents(bytes: &[u8]) -> BTreeMap<String, (String, Vec<usize>, u32)> {
+    let pth = PthFile::open(bytes).unwrap();
     pth.tensors()
         .map(|(name, dtype, shape)| {
-            let elements = pth.bytes(name).unwrap().unwrap();
-            let about = (format!("{dtype:?}"), shape.to_vec(), crc32fast::hash(&elements));
-            (name.to_owned(), about)
+            let elements = pth.tensor_bytes(name).unwrap().unwrap();
+            let description = (format!("{dtype:?}"), shape.to_vec(), crc32fast::hash(&elements));
+            (name.to_owned(), description)
         })
         .collect()
 }
 
 fn failure(bytes: &[u8]) -> String {
-    Pth::open(bytes).unwrap_err().to_string()
+    PthFile::open(bytes).unwrap_err().to_string()
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn every_tensor_of_every_form_is_what_pytorch_says() {
         "protocol_4.pth",
         "without_checksums.pth",
     ] {
-        assert_eq!(contents(&fixture(name)), expected, "{name}");
+        assert_eq!(read_contents(&fixture(name)), expected, "{name}");
     }
 }
 
@@ -81,31 +81,31 @@ fn a_cut_file_is_an_error_wherever_it_is_cut() {
     for name in ["zip.pth", "legacy.pth", "wrapped_legacy.pth"] {
         let bytes = fixture(name);
         for length in 0..bytes.len() {
-            assert!(Pth::open(&bytes[..length]).is_err(), "{name} cut at {length}");
+            assert!(PthFile::open(&bytes[..length]).is_err(), "{name} cut at {length}");
         }
     }
 }
 
 /// The start of a legacy file, then one pickle.
-fn legacy(pickle: &[u8]) -> Vec<u8> {
+fn legacy_file(pickle: &[u8]) -> Vec<u8> {
     let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
     let protocol = b"\x80\x02M\xe9\x03.";
     [magic, &protocol[..], b"\x80\x02}.", pickle].concat()
 }
 
 /// A pickle of `{"x": tensor}` with a float storage, the rest as given.
-fn tensor(offset: &[u8], shape: &[u8], strides: &[u8]) -> Vec<u8> {
+fn tensor_file(offset: &[u8], shape: &[u8], strides: &[u8]) -> Vec<u8> {
     let storage = b"((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0aX\x03\0\0\0cpuK\x02tQ";
     let start = b"\x80\x02}X\x01\0\0\0xctorch._utils\n_rebuild_tensor_v2\n";
     let end = b"\x89}tRs.";
-    let file = legacy(&[start, &storage[..], offset, shape, strides, end].concat());
+    let file = legacy_file(&[start, &storage[..], offset, shape, strides, end].concat());
     // The keys of the storages, and the one storage: 2 elements.
     [&file[..], b"\x80\x02]X\x01\0\0\0aa.", &2_u64.to_le_bytes(), &[0; 8]].concat()
 }
 
 #[test]
 fn tensors_outside_their_storage_are_refused() {
-    assert_eq!(contents(&tensor(b"K\0", b"K\x02\x85", b"K\x01\x85")).len(), 1);
+    assert_eq!(read_contents(&tensor_file(b"K\0", b"K\x02\x85", b"K\x01\x85")).len(), 1);
     let huge = b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85";
     for (offset, shape, strides, what) in [
         (&b"K\x01"[..], &b"K\x02\x85"[..], &b"K\x01\x85"[..], "reaches past its storage"),
@@ -115,7 +115,7 @@ fn tensors_outside_their_storage_are_refused() {
         (b"J\xff\xff\xff\xff", b"K\x01\x85", b"K\x01\x85", "not numbers from 0"),
         (b"K\0", b"K\x01\x85", b")", "not numbers from 0"),
     ] {
-        let said = failure(&tensor(offset, shape, strides));
+        let said = failure(&tensor_file(offset, shape, strides));
         assert!(said.contains(what), "{said}");
     }
 }
@@ -124,15 +124,15 @@ fn tensors_outside_their_storage_are_refused() {
 fn a_short_pickle_cannot_make_the_machine_hold_much_or_go_deep() {
     // A list in a list in a list ..., and a dict that holds itself.
     let deep = [&b"]"[..].repeat(200_000), &b"a".repeat(199_999)[..], b"."].concat();
-    assert!(failure(&legacy(&deep)).contains("no dict of tensors"));
-    assert!(failure(&legacy(b"}q\0X\x05\0\0\0modelh\0s.")).contains("a dict without tensors"));
-    assert!(failure(&legacy(&b"N".repeat(600_000))).contains("more than 500000 opcodes"));
+    assert!(failure(&legacy_file(&deep)).contains("no dict of tensors"));
+    assert!(failure(&legacy_file(b"}q\0X\x05\0\0\0modelh\0s.")).contains("a dict without tensors"));
+    assert!(failure(&legacy_file(&b"N".repeat(600_000))).contains("more than 500000 opcodes"));
 }
 
 #[test]
 fn lengths_that_a_pickle_only_claims_are_not_believed() {
     for claim in [&b"X\xff\xff\xff\x7f"[..], b"X\xff\xff\xff\xff", b"\x8c\xff", b"\x8a\xff"] {
-        let said = failure(&legacy(&[b"\x80\x04}", claim, b"abc"].concat()));
+        let said = failure(&legacy_file(&[b"\x80\x04}", claim, b"abc"].concat()));
         assert!(said.contains("bytes") && said.len() < 300, "{claim:x?}: {said}");
     }
 }
@@ -140,9 +140,9 @@ fn lengths_that_a_pickle_only_claims_are_not_believed() {
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes: Vec<u8>) {
-        let _ = Pth::open(&bytes);
-        let _ = Pth::open(&legacy(&bytes));
-        let _ = Pth::open(&[&b"PK\x03\x04"[..], &bytes].concat());
+        let _ = PthFile::open(&bytes);
+        let _ = PthFile::open(&legacy_file(&bytes));
+        let _ = PthFile::open(&[&b"PK\x03\x04"[..], &bytes].concat());
     }
 
     #[test]
@@ -156,10 +156,10 @@ proptest! {
             let place = place.index(bytes.len());
             bytes[place] = *byte;
         }
-        if let Ok(pth) = Pth::open(&bytes) {
+        if let Ok(pth) = PthFile::open(&bytes) {
             let names: Vec<_> = pth.tensors().map(|(name, ..)| name.to_owned()).collect();
             for name in names {
-                if let Some(Ok(elements)) = pth.bytes(&name) {
+                if let Some(Ok(elements)) = pth.tensor_bytes(&name) {
                     prop_assert!(elements.len() <= 8 * bytes.len());
                 }
             }

@@ -3,31 +3,31 @@
 
 use safetensors::Dtype;
 
-use super::global::Global;
+use super::global::PickleGlobal;
 
 /// A value on the machine's stack.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Value<'a> {
+pub(super) enum PickleValue<'a> {
     /// Where a sequence begins.
     Mark,
     /// Something whose content does not matter to weights: None, a boolean, a float, settings.
-    Inert,
+    Ignored,
     /// The number that the legacy format starts with.
-    Magic,
+    MagicNumber,
     Int(i64),
     Text(&'a str),
     /// Something that the file calls.
-    Global(Global),
+    Global(PickleGlobal),
     /// A tuple or a list.
     Sequence(usize),
     Dict(usize),
-    Storage(Storage<'a>),
+    Storage(StorageRef<'a>),
     Tensor(usize),
 }
 
 /// A run of elements that tensors are views of.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Storage<'a> {
+pub(super) struct StorageRef<'a> {
     /// Its name in the file.
     pub(super) key: &'a str,
     /// The type of its elements.
@@ -36,8 +36,8 @@ pub(super) struct Storage<'a> {
 
 /// A view of a storage. Nothing is known of it but that its numbers are not negative.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Tensor<'a> {
-    pub(super) storage: Storage<'a>,
+pub(super) struct StridedTensor<'a> {
+    pub(super) storage: StorageRef<'a>,
     /// Where it begins, in elements.
     pub(super) offset: usize,
     pub(super) shape: Vec<usize>,
@@ -48,41 +48,47 @@ pub(super) struct Tensor<'a> {
 /// What values with an index stand for.
 #[derive(Debug, Default)]
 pub(super) struct Arena<'a> {
-    pub(super) sequences: Vec<Vec<Value<'a>>>,
-    pub(super) dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
-    pub(super) tensors: Vec<Tensor<'a>>,
+    pub(super) sequences: Vec<Vec<PickleValue<'a>>>,
+    pub(super) dicts: Vec<Vec<(PickleValue<'a>, PickleValue<'a>)>>,
+    pub(super) tensors: Vec<StridedTensor<'a>>,
     /// Every storage that was named.
-    pub(super) storages: Vec<Storage<'a>>,
+    pub(super) storages: Vec<StorageRef<'a>>,
 }
 
 impl<'a> Arena<'a> {
-    pub(super) fn sequence(&mut self, items: Vec<Value<'a>>) -> Value<'a> {
+    pub(super) fn add_sequence(&mut self, items: Vec<PickleValue<'a>>) -> PickleValue<'a> {
         self.sequences.push(items);
-        Value::Sequence(self.sequences.len() - 1)
+        PickleValue::Sequence(self.sequences.len() - 1)
     }
 
-    pub(super) fn dict(&mut self, pairs: Vec<(Value<'a>, Value<'a>)>) -> Value<'a> {
+    pub(super) fn add_dict(
+        &mut self,
+        pairs: Vec<(PickleValue<'a>, PickleValue<'a>)>,
+    ) -> PickleValue<'a> {
         self.dicts.push(pairs);
-        Value::Dict(self.dicts.len() - 1)
+        PickleValue::Dict(self.dicts.len() - 1)
     }
 
-    pub(super) fn tensor(&mut self, tensor: Tensor<'a>) -> Value<'a> {
+    pub(super) fn add_tensor(&mut self, tensor: StridedTensor<'a>) -> PickleValue<'a> {
         self.tensors.push(tensor);
-        Value::Tensor(self.tensors.len() - 1)
+        PickleValue::Tensor(self.tensors.len() - 1)
     }
 
     /// The items of a tuple or list.
-    pub(super) fn items(&self, value: Value<'a>) -> Option<&[Value<'a>]> {
+    pub(super) fn items(&self, value: PickleValue<'a>) -> Option<&[PickleValue<'a>]> {
         match value {
-            Value::Sequence(index) => self.sequences.get(index).map(Vec::as_slice),
+            PickleValue::Sequence(index) => self.sequences.get(index).map(Vec::as_slice),
             _ => None,
         }
     }
 
     /// The pairs of a dict, in the order in which they were set.
-    pub(super) fn pairs(&self, value: Value<'a>) -> Option<&[(Value<'a>, Value<'a>)]> {
+    pub(super) fn pairs(
+        &self,
+        value: PickleValue<'a>,
+    ) -> Option<&[(PickleValue<'a>, PickleValue<'a>)]> {
         match value {
-            Value::Dict(index) => self.dicts.get(index).map(Vec::as_slice),
+            PickleValue::Dict(index) => self.dicts.get(index).map(Vec::as_slice),
             _ => None,
         }
     }

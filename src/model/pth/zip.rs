@@ -5,59 +5,60 @@ use std::collections::HashMap;
 
 use rawzip::{CompressionMethod, ZipArchive};
 
-use super::machine::Machine;
-use super::{ADVICE, Contents, state_dict};
+use super::unpickler::Unpickler;
+use super::{SAVE_WEIGHTS_ADVICE, TensorsAndStorages, state_dict};
 use crate::error::{Error, Result};
 
-const PICKLE: &str = "data.pkl";
+const PICKLE_FILE: &str = "data.pkl";
 
 /// Reads names and finds storages. Checksums are not looked at: PyTorch can be told to leave them
 /// out (`torch.serialization.set_crc32_options`) and does not look at them itself.
-pub(super) fn read(bytes: &[u8]) -> Result<Contents<'_>> {
-    let entries = entries(bytes)?;
-    let mut pickles = entries.keys().filter_map(|name| name.strip_suffix(PICKLE));
+pub(super) fn read_zip_file(bytes: &[u8]) -> Result<TensorsAndStorages<'_>> {
+    let entries = read_zip_entries(bytes)?;
+    let mut pickles = entries.keys().filter_map(|name| name.strip_suffix(PICKLE_FILE));
     let (Some(root), None) = (pickles.next(), pickles.next()) else {
         return Err(Error::input(format!(
-            "the archive is not one of torch.save: it must hold one {PICKLE}; {ADVICE}"
+            "the archive is not one of torch.save: it must hold one {PICKLE_FILE}; {SAVE_WEIGHTS_ADVICE}"
         )));
     };
-    let entry = |name: &str| entries.get(&format!("{root}{name}")).copied();
-    if entry("byteorder").is_some_and(|order| order != b"little") {
+    let find_entry = |name: &str| entries.get(&format!("{root}{name}")).copied();
+    if find_entry("byteorder").is_some_and(|order| order != b"little") {
         return Err(Error::input(
             "the file was written on a big-endian machine; load it in Python on another one and \
              save it again",
         ));
     }
-    let mut machine = Machine::new(entry(PICKLE).unwrap_or_default());
-    let top = machine.load()?;
-    let tensors = state_dict::tensors(&machine.arena, top)?;
+    let mut unpickler = Unpickler::new(find_entry(PICKLE_FILE).unwrap_or_default());
+    let unpickled = unpickler.load()?;
+    let tensors = state_dict::find_tensors(&unpickler.arena, unpickled)?;
     let folder = format!("{root}data/");
-    let key = |name: &str| name.strip_prefix(&*folder).map(str::to_owned);
-    let storages = entries.iter().filter_map(|(name, data)| Some((key(name)?, *data))).collect();
+    let storage_key = |name: &str| name.strip_prefix(&*folder).map(str::to_owned);
+    let storages =
+        entries.iter().filter_map(|(name, data)| Some((storage_key(name)?, *data))).collect();
     Ok((tensors, storages))
 }
 
 /// The contents of the archive's files by name.
-fn entries(bytes: &[u8]) -> Result<HashMap<String, &[u8]>> {
-    let damaged = |cause: rawzip::Error| {
+fn read_zip_entries(bytes: &[u8]) -> Result<HashMap<String, &[u8]>> {
+    let zip_error = |cause: rawzip::Error| {
         Error::input(format!("not a whole zip archive ({cause}); copy the file again"))
     };
-    let archive = ZipArchive::from_slice(bytes).map_err(damaged)?;
+    let archive = ZipArchive::from_slice(bytes).map_err(zip_error)?;
     let mut records = archive.entries();
     let mut entries = HashMap::new();
-    while let Some(record) = records.next_entry().map_err(damaged)? {
+    while let Some(record) = records.next_entry().map_err(zip_error)? {
         let name = String::from_utf8_lossy(record.file_path().as_bytes()).into_owned();
         if name.contains("/code/__torch__") {
             return Err(Error::input(format!(
-                "the file is a TorchScript program, not weights; {ADVICE}"
+                "the file is a TorchScript program, not weights; {SAVE_WEIGHTS_ADVICE}"
             )));
         }
         if record.compression_method() != CompressionMethod::STORE {
             return Err(Error::input(format!(
-                "{name} in the archive is compressed, which torch.save never does; {ADVICE}"
+                "{name} in the archive is compressed, which torch.save never does; {SAVE_WEIGHTS_ADVICE}"
             )));
         }
-        let entry = archive.get_entry(record.wayfinder()).map_err(damaged)?;
+        let entry = archive.get_entry(record.wayfinder()).map_err(zip_error)?;
         let (start, end) = entry.compressed_data_range();
         let data = bytes.get(start as usize..end as usize);
         let data =

@@ -7,116 +7,119 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{Found, ImageName, Skipped, Sources};
+use super::{AnnotationSources, FoundAnnotation, ImageName, SkippedEntry};
 use crate::data::color_map::ColorMaps;
 use crate::error::{Error, Problems};
 use crate::preprocess::classes::is_background;
-use crate::preprocess::drawing::Drawing;
-use crate::preprocess::folder::{Folder, NotFound};
-use crate::preprocess::reference::Reference;
+use crate::preprocess::file_index::{FileIndex, NotFound};
+use crate::preprocess::rasterize::MaskSource;
+use crate::preprocess::reference::FileReference;
 use crate::preprocess::select::Annotation;
 
 /// The attribute of the image.
-const IMAGE: &str = "source-ref";
+const IMAGE_KEY: &str = "source-ref";
 
 /// Bytes that a line may have: Ground Truth's metadata are a few thousand.
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_LINE_BYTES: u64 = 1 << 20;
 
-pub(super) fn read(
+pub(super) fn read_ground_truth(
     paths: &[PathBuf],
-    masks: &Folder,
+    masks: &FileIndex,
     attribute: Option<&str>,
-    sources: &mut Sources,
+    sources: &mut AnnotationSources,
     problems: &mut Problems,
 ) {
-    let mut maps = ColorMaps::default();
+    let mut color_maps = ColorMaps::default();
     for path in paths {
-        let lines = lines(path, |number, line| {
-            let place = format!("line {number} of {}", path.display());
-            match annotation(line, (masks, attribute), &mut maps, sources) {
-                Ok(Some((image, drawing))) => sources.found.push(Found {
-                    image: ImageName::Reference(image),
+        let visited = visit_lines(path, |number, line| {
+            let location = format!("line {number} of {}", path.display());
+            match parse_manifest_line(line, (masks, attribute), &mut color_maps, sources) {
+                Ok(Some((image, mask_source))) => sources.annotations.push(FoundAnnotation {
+                    image_name: ImageName::Reference(image),
                     annotation: Annotation {
                         id: None,
-                        task: None,
+                        task_id: None,
                         created_at: String::new(),
                         updated_at: String::new(),
                         was_cancelled: false,
                         ground_truth: false,
-                        regions: 1,
-                        counted: None,
-                        is_listed: false,
+                        region_count: 1,
+                        task_annotation_count: None,
+                        is_in_task_list: false,
                         file: Arc::from(path.as_path()),
-                        place,
-                        drawing,
+                        location,
+                        mask_source,
                     },
                 }),
-                Ok(None) => sources.unlabelled += 1,
-                Err(what) => sources.skipped.push(Skipped::fault(place, what)),
+                Ok(None) => sources.unlabeled_tasks += 1,
+                Err(message) => sources.skipped.push(SkippedEntry::fault(location, message)),
             }
         });
-        problems.check(lines);
+        problems.record_err(visited);
     }
 }
 
-fn lines(path: &Path, mut visit: impl FnMut(usize, &[u8])) -> Result<(), Error> {
-    let failed = |cause: std::io::Error| Error::io("read", path, &cause);
-    let mut input = BufReader::new(File::open(path).map_err(failed)?);
+fn visit_lines(path: &Path, mut visit: impl FnMut(usize, &[u8])) -> Result<(), Error> {
+    let read_error = |cause: std::io::Error| Error::io("read", path, &cause);
+    let mut input = BufReader::new(File::open(path).map_err(read_error)?);
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
-        if input.by_ref().take(MOST_BYTES).read_until(b'\n', &mut line).map_err(failed)? == 0 {
+        if input.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).map_err(read_error)?
+            == 0
+        {
             break;
         }
-        if line.len() as u64 == MOST_BYTES {
+        if line.len() as u64 == MAX_LINE_BYTES {
             // What follows is the middle of a line.
             return Err(Error::input(format!(
-                "{}: line {number} has {MOST_BYTES} bytes or more",
+                "{}: line {number} has {MAX_LINE_BYTES} bytes or more",
                 path.display()
             )));
         }
-        let text = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&line).trim_ascii();
-        if !text.is_empty() {
-            visit(number, text);
+        let trimmed = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&line).trim_ascii();
+        if !trimmed.is_empty() {
+            visit(number, trimmed);
         }
     }
     Ok(())
 }
 
-/// The image of a line and its mask; none if nobody labelled it yet.
-fn annotation(
+/// The image of a line and its mask; none if nobody labeled it yet.
+fn parse_manifest_line(
     line: &[u8],
-    (masks, wanted): (&Folder, Option<&str>),
-    maps: &mut ColorMaps,
-    sources: &mut Sources,
-) -> Result<Option<(String, Drawing)>, String> {
+    (masks, requested): (&FileIndex, Option<&str>),
+    color_maps: &mut ColorMaps,
+    sources: &mut AnnotationSources,
+) -> Result<Option<(String, MaskSource)>, String> {
     let object: Map<String, Value> =
         serde_json::from_slice(line).map_err(|cause| format!("is no JSON object: {cause}"))?;
-    let text = |key: &str| match object.get(key) {
+    let string_value = |key: &str| match object.get(key) {
         Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
         Some(other) => Err(format!("has {key} {other}; expected is a path or an S3 URI")),
         None => Err(format!("has no {key}")),
     };
-    let image = text(IMAGE)?;
-    let others: Vec<&String> =
-        object.keys().filter(|key| key.ends_with("-ref") && *key != IMAGE).collect();
-    let attribute = match (wanted, &others[..]) {
-        (Some(wanted), _) if object.contains_key(wanted) => wanted,
+    let image = string_value(IMAGE_KEY)?;
+    let mask_keys: Vec<&String> =
+        object.keys().filter(|key| key.ends_with("-ref") && *key != IMAGE_KEY).collect();
+    let attribute = match (requested, &mask_keys[..]) {
+        (Some(name), _) if object.contains_key(name) => name,
         (Some(_), _) | (None, []) => return Ok(None),
-        (None, [one]) => one.as_str(),
-        (None, several) => {
+        (None, [only_key]) => only_key.as_str(),
+        (None, keys) => {
             return Err(format!(
                 "has several annotations, {}; say which is meant with --attribute",
-                several.iter().map(|key| key.as_str()).collect::<Vec<_>>().join(" and ")
+                keys.iter().map(|key| key.as_str()).collect::<Vec<_>>().join(" and ")
             ));
         }
     };
-    let reference = text(attribute)?;
-    let found =
-        Reference::parse(&reference).ok_or(NotFound::Missing).and_then(|r| masks.find(&r, false));
-    let mask = match found {
-        Ok(mask) => masks.path(mask.file),
-        Err(NotFound::Missing | NotFound::Elsewhere(_)) => {
+    let reference = string_value(attribute)?;
+    let mask_match = FileReference::parse(&reference)
+        .ok_or(NotFound::Missing)
+        .and_then(|parsed| masks.find(&parsed, false));
+    let mask = match mask_match {
+        Ok(file_match) => masks.path(file_match.file_index),
+        Err(NotFound::Missing | NotFound::OtherFolder(_)) => {
             return Err(format!(
                 "has the mask {reference}, which is not in the folder of annotations"
             ));
@@ -125,13 +128,13 @@ fn annotation(
             return Err(format!("has the mask {reference}, which may be {}", paths.join(" or ")));
         }
     };
-    let drawing = match maps.of_line(&object, attribute)? {
-        Some(map) => {
-            let names = map.names().filter(|name| !is_background(name)).map(str::to_owned);
+    let mask_source = match color_maps.parse_line(&object, attribute)? {
+        Some(color_map) => {
+            let names = color_map.names().filter(|name| !is_background(name)).map(str::to_owned);
             sources.labels.extend(names);
-            Drawing::Colours { mask, map }
+            MaskSource::ColorMask { mask, color_map }
         }
-        None => Drawing::Mask(mask),
+        None => MaskSource::Mask(mask),
     };
-    Ok(Some((image, drawing)))
+    Ok(Some((image, mask_source)))
 }

@@ -2,8 +2,8 @@
 //! image is kept; what was drawn is read again, image by image.
 
 mod coco;
+mod format;
 mod ground_truth;
-mod kind;
 mod label_studio;
 mod masks;
 
@@ -12,22 +12,22 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-pub use self::kind::Format;
-use super::folder::Folder;
-use super::reference::Reference;
+pub use self::format::AnnotationFormat;
+use super::file_index::FileIndex;
+use super::reference::FileReference;
 use super::select::Annotation;
 use crate::annotations::label_config::ImageTag;
 use crate::error::{Error, Problems};
 use crate::files;
 
 /// How many files a message names.
-const EXAMPLES: usize = 5;
+const MAX_EXAMPLES: usize = 5;
 
 /// An annotation and the image that it is of.
 #[derive(Debug)]
-pub struct Found {
+pub struct FoundAnnotation {
     /// The image as the annotation calls it.
-    pub image: ImageName,
+    pub image_name: ImageName,
     /// What is known of the annotation.
     pub annotation: Annotation,
 }
@@ -43,77 +43,80 @@ pub enum ImageName {
 
 /// Something that was not used, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Skipped {
+pub struct SkippedEntry {
     /// An image, a file, or a place in one.
-    pub what: String,
+    pub subject: String,
     /// Why.
     pub reason: String,
-    /// Whether somebody should mend it; what was not labelled yet, or was skipped by its annotator, is as it should be.
+    /// Whether somebody should mend it; what was not labeled yet, or was skipped by its annotator, is as it should be.
     pub is_fault: bool,
 }
 
-impl Skipped {
+impl SkippedEntry {
     /// Something that somebody should mend.
-    pub fn fault(what: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { what: what.into(), reason: reason.into(), is_fault: true }
+    pub fn fault(subject: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { subject: subject.into(), reason: reason.into(), is_fault: true }
     }
 
     /// Something that is as it should be.
-    pub fn proper(what: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { is_fault: false, ..Self::fault(what, reason) }
+    pub fn expected(subject: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { is_fault: false, ..Self::fault(subject, reason) }
     }
 }
 
 /// How annotations are looked for.
 #[derive(Debug, Clone, Copy)]
-pub struct Search<'a> {
+pub struct SearchOptions<'a> {
     /// The folder of annotations.
     pub folder: &'a Path,
     /// Only this format.
-    pub format: Option<Format>,
-    /// The images of a labelling configuration, if there is one.
-    pub images: &'a [ImageTag],
+    pub format: Option<AnnotationFormat>,
+    /// The images of a labeling configuration, if there is one.
+    pub image_tags: &'a [ImageTag],
     /// The attribute of Ground Truth's manifests, where a line has several.
     pub attribute: Option<&'a str>,
 }
 
 /// All that the annotations say.
 #[derive(Debug, Default)]
-pub struct Sources {
+pub struct AnnotationSources {
     /// What there is.
-    pub formats: BTreeSet<Format>,
+    pub formats: BTreeSet<AnnotationFormat>,
     /// Annotations and their images, in the order of files and in them.
-    pub found: Vec<Found>,
+    pub annotations: Vec<FoundAnnotation>,
     /// The names of labels.
     pub labels: BTreeSet<String>,
     /// What was not used.
-    pub skipped: Vec<Skipped>,
-    /// Tasks that nobody labelled yet.
-    pub unlabelled: usize,
+    pub skipped: Vec<SkippedEntry>,
+    /// Tasks that nobody labeled yet.
+    pub unlabeled_tasks: usize,
     /// What somebody should know.
     pub warnings: Vec<String>,
 }
 
 /// Reads all annotations. What makes a whole file unusable is a problem; a single bad object among many is skipped.
-pub fn read(search: &Search<'_>, problems: &mut Problems) -> Sources {
-    let mut listed = Vec::new();
-    files::below(search.folder, problems, &mut |path, bytes| listed.push((path, bytes)));
-    listed.sort();
-    let mut sources = Sources::default();
-    let mut by_format: BTreeMap<Format, Vec<PathBuf>> = BTreeMap::new();
-    for (path, bytes) in listed {
+pub fn read_annotations(search: &SearchOptions<'_>, problems: &mut Problems) -> AnnotationSources {
+    let mut listed_files = Vec::new();
+    files::visit_files(search.folder, problems, &mut |path, bytes| {
+        listed_files.push((path, bytes));
+    });
+    listed_files.sort();
+    let mut sources = AnnotationSources::default();
+    let mut by_format: BTreeMap<AnnotationFormat, Vec<PathBuf>> = BTreeMap::new();
+    for (path, bytes) in listed_files {
         // Objects without bytes stand for folders in S3.
         if bytes == 0 {
             continue;
         }
-        let head = head(&path);
-        match problems.check(head).map(|head| kind::format_of(&head)) {
+        let head = read_head(&path);
+        match problems.record_err(head).map(|head| format::detect_format(&head)) {
             Some(Ok(format)) => {
-                let format = if is_coco(format, &path) { Format::Coco } else { format };
+                let format =
+                    if is_coco_file(format, &path) { AnnotationFormat::Coco } else { format };
                 by_format.entry(format).or_default().push(path);
             }
             Some(Err(reason)) => {
-                sources.skipped.push(Skipped::fault(path.display().to_string(), reason));
+                sources.skipped.push(SkippedEntry::fault(path.display().to_string(), reason));
             }
             None => {}
         }
@@ -122,14 +125,22 @@ pub fn read(search: &Search<'_>, problems: &mut Problems) -> Sources {
     sources.formats = by_format.keys().copied().collect();
     for (format, paths) in &by_format {
         match format {
-            Format::LabelStudio => label_studio::read(paths, search, &mut sources, problems),
-            Format::Coco => coco::read(paths, &mut sources, problems),
-            Format::GroundTruth => {
-                // Masks lie anywhere below; their references end as their paths do.
-                let masks = Folder::list(search.folder, problems);
-                ground_truth::read(paths, &masks, search.attribute, &mut sources, problems);
+            AnnotationFormat::LabelStudio => {
+                label_studio::read_label_studio(paths, search, &mut sources, problems);
             }
-            Format::Masks => masks::read(paths, search.folder, &mut sources),
+            AnnotationFormat::Coco => coco::read_coco(paths, &mut sources, problems),
+            AnnotationFormat::GroundTruth => {
+                // Masks lie anywhere below; their references end as their paths do.
+                let masks = FileIndex::from_folder(search.folder, problems);
+                ground_truth::read_ground_truth(
+                    paths,
+                    &masks,
+                    search.attribute,
+                    &mut sources,
+                    problems,
+                );
+            }
+            AnnotationFormat::Masks => masks::read_masks(paths, search.folder, &mut sources),
         }
     }
     sources
@@ -137,21 +148,21 @@ pub fn read(search: &Search<'_>, problems: &mut Problems) -> Sources {
 
 /// Whether what looks like a task of Label Studio is COCO: with its keys sorted the `annotations` come first, and
 /// what tells them apart far behind.
-fn is_coco(format: Format, path: &Path) -> bool {
-    format == Format::LabelStudio
-        && head(path).is_ok_and(|head| !kind::is_list(&head))
+fn is_coco_file(format: AnnotationFormat, path: &Path) -> bool {
+    format == AnnotationFormat::LabelStudio
+        && read_head(path).is_ok_and(|head| !format::is_json_array(&head))
         && File::open(path).is_ok_and(crate::annotations::coco::is_coco)
 }
 
 /// Leaves one format: the one asked for, or the only one. Masks beside documents belong to those.
 fn choose_format(
-    by_format: &mut BTreeMap<Format, Vec<PathBuf>>,
-    search: &Search<'_>,
-    sources: &mut Sources,
+    by_format: &mut BTreeMap<AnnotationFormat, Vec<PathBuf>>,
+    search: &SearchOptions<'_>,
+    sources: &mut AnnotationSources,
     problems: &mut Problems,
 ) {
     if let Some(format) = search.format {
-        by_format.retain(|found, _| *found == format);
+        by_format.retain(|other_format, _| *other_format == format);
         if by_format.is_empty() {
             problems.push(format!(
                 "{} holds no annotations of the format {}",
@@ -161,9 +172,10 @@ fn choose_format(
         }
         return;
     }
-    let documents = by_format.keys().filter(|format| **format != Format::Masks).count();
-    if documents > 1 {
-        let kinds: Vec<String> = by_format
+    let document_formats =
+        by_format.keys().filter(|format| **format != AnnotationFormat::Masks).count();
+    if document_formats > 1 {
+        let format_texts: Vec<String> = by_format
             .iter()
             .map(|(format, paths)| {
                 let first = paths.first().map_or(String::new(), |path| path.display().to_string());
@@ -173,20 +185,20 @@ fn choose_format(
         problems.push(format!(
             "{} holds annotations of several formats: {}; say which is meant with --format",
             search.folder.display(),
-            kinds.join(", ")
+            format_texts.join(", ")
         ));
     }
-    if documents > 0
-        && let Some(masks) = by_format.remove(&Format::Masks)
-        && !by_format.contains_key(&Format::GroundTruth)
+    if document_formats > 0
+        && let Some(masks) = by_format.remove(&AnnotationFormat::Masks)
+        && !by_format.contains_key(&AnnotationFormat::GroundTruth)
     {
         sources.warnings.push(format!(
             "{} PNG files beside the annotations are not looked at ({}); --format masks takes them instead",
             masks.len(),
-            examples(masks.iter().map(|path| path.display().to_string()))
+            join_examples(masks.iter().map(|path| path.display().to_string()))
         ));
     }
-    if documents == 0 && !by_format.contains_key(&Format::Masks) {
+    if document_formats == 0 && !by_format.contains_key(&AnnotationFormat::Masks) {
         problems.push(format!(
             "{} holds no annotations; expected are objects or exports of Label Studio (JSON), COCO JSON, manifests \
              of Ground Truth with their masks, or PNG masks",
@@ -195,19 +207,19 @@ fn choose_format(
     }
 }
 
-fn head(path: &Path) -> Result<Vec<u8>, Error> {
+fn read_head(path: &Path) -> Result<Vec<u8>, Error> {
     let mut head = Vec::new();
     File::open(path)
-        .and_then(|file| file.take(kind::HEAD as u64).read_to_end(&mut head))
+        .and_then(|file| file.take(format::HEAD_BYTES as u64).read_to_end(&mut head))
         .map_err(|cause| Error::io("read", path, &cause))?;
     Ok(head)
 }
 
 /// The first few, and how many more there are.
-pub(super) fn examples(names: impl IntoIterator<Item = String>) -> String {
+pub(super) fn join_examples(names: impl IntoIterator<Item = String>) -> String {
     let names: Vec<String> = names.into_iter().collect();
-    let shown = names.iter().take(EXAMPLES).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(EXAMPLES) {
+    let shown = names.iter().take(MAX_EXAMPLES).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MAX_EXAMPLES) {
         0 => shown,
         more => format!("{shown} and {more} more"),
     }
@@ -215,14 +227,14 @@ pub(super) fn examples(names: impl IntoIterator<Item = String>) -> String {
 
 impl ImageName {
     /// As a reference, to be compared with the names of images.
-    pub fn reference(&self) -> Option<Reference> {
+    pub fn parse_reference(&self) -> Option<FileReference> {
         match self {
-            Self::Reference(text) | Self::SamePath(text) => Reference::parse(text),
+            Self::Reference(text) | Self::SamePath(text) => FileReference::parse(text),
         }
     }
 
     /// For messages.
-    pub fn text(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         match self {
             Self::Reference(text) | Self::SamePath(text) => text,
         }

@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Problems, Result, did_you_mean};
 
 /// The channel's name.
-pub(super) const LABEL_MAP: &str = "label_map";
+pub(super) const LABEL_MAP_CHANNEL: &str = "label_map";
 
 /// The classes' names.
-const LABELS: &str = "labels.json";
+const LABELS_FILE: &str = "labels.json";
 
 /// The label map of the training masks, in the built-in's name.
-const TRAIN: &str = "train_label_map.json";
+const TRAIN_MAP_FILE: &str = "train_label_map.json";
 
 /// That of the validation masks.
-const VALIDATION: &str = "validation_label_map.json";
+const VALIDATION_MAP_FILE: &str = "validation_label_map.json";
 
 /// One for both.
-const BOTH: &str = "label_map.json";
+const SHARED_MAP_FILE: &str = "label_map.json";
 
 /// The files of the channel; each may be missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -33,49 +33,50 @@ pub struct LabelMapChannel {
 impl LabelMapChannel {
     /// Finds the files in the channel's folder.
     pub(super) fn read(folder: &Path) -> Result<Self> {
-        let failed = |cause: &std::io::Error| Error::io("list", folder, cause);
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(folder).map_err(|e| failed(&e))? {
-            let name = entry.map_err(|e| failed(&e))?.file_name().to_string_lossy().into_owned();
+        let list_error = |cause: &std::io::Error| Error::io("list", folder, cause);
+        let mut file_names = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(|e| list_error(&e))? {
+            let name =
+                entry.map_err(|e| list_error(&e))?.file_name().to_string_lossy().into_owned();
             // Hidden files are what storage and file managers leave.
             if !name.starts_with('.') {
-                found.push(name);
+                file_names.push(name);
             }
         }
-        found.sort();
+        file_names.sort();
         let mut problems = Problems::new();
-        let known = [LABELS, TRAIN, VALIDATION, BOTH];
-        let allowed = known.join(", ");
-        for name in found.iter().filter(|name| !known.contains(&name.as_str())) {
-            let hint = did_you_mean(name, known);
+        let known_files = [LABELS_FILE, TRAIN_MAP_FILE, VALIDATION_MAP_FILE, SHARED_MAP_FILE];
+        let allowed = known_files.join(", ");
+        for name in file_names.iter().filter(|name| !known_files.contains(&name.as_str())) {
+            let hint = did_you_mean(name, known_files);
             problems.push(format!(
                 "channel label_map holds {name}{hint}; allowed: {allowed}; rename or remove it"
             ));
         }
-        if found.is_empty() {
+        if file_names.is_empty() {
             problems.push(format!(
                 "channel label_map is empty; put {allowed} there, as needed, or remove the channel"
             ));
         }
-        let path = |name: &str| {
+        let existing_path = |name: &str| {
             let path = folder.join(name);
-            found.iter().any(|found| found == name).then_some(path)
+            file_names.iter().any(|found| found == name).then_some(path)
         };
-        let both = path(BOTH);
-        for one in [TRAIN, VALIDATION] {
-            if both.is_some() && path(one).is_some() {
+        let shared_map = existing_path(SHARED_MAP_FILE);
+        for split_map in [TRAIN_MAP_FILE, VALIDATION_MAP_FILE] {
+            if shared_map.is_some() && existing_path(split_map).is_some() {
                 problems.push(format!(
-                    "channel label_map holds {BOTH}, which is for training and validation, and \
-                     {one}; remove {one} if one map is meant for all, or write {TRAIN} and \
-                     {VALIDATION}"
+                    "channel label_map holds {SHARED_MAP_FILE}, which is for training and validation, and \
+                     {split_map}; remove {split_map} if one map is meant for all, or write {TRAIN_MAP_FILE} and \
+                     {VALIDATION_MAP_FILE}"
                 ));
             }
         }
         problems.into_result()?;
         Ok(Self {
-            labels: path(LABELS),
-            train: path(TRAIN).or_else(|| both.clone()),
-            validation: path(VALIDATION).or(both),
+            labels: existing_path(LABELS_FILE),
+            train: existing_path(TRAIN_MAP_FILE).or_else(|| shared_map.clone()),
+            validation: existing_path(VALIDATION_MAP_FILE).or(shared_map),
         })
     }
 }
@@ -98,12 +99,12 @@ mod tests {
         let name = |path: Option<PathBuf>| path.map(|p| p.file_name().unwrap().to_owned());
         for (files, expected) in [
             (
-                &[TRAIN, VALIDATION, LABELS, ".DS_Store"][..],
-                [Some(LABELS), Some(TRAIN), Some(VALIDATION)],
+                &[TRAIN_MAP_FILE, VALIDATION_MAP_FILE, LABELS_FILE, ".DS_Store"][..],
+                [Some(LABELS_FILE), Some(TRAIN_MAP_FILE), Some(VALIDATION_MAP_FILE)],
             ),
-            (&[TRAIN], [None, Some(TRAIN), None]),
-            (&[BOTH], [None, Some(BOTH), Some(BOTH)]),
-            (&[LABELS], [Some(LABELS), None, None]),
+            (&[TRAIN_MAP_FILE], [None, Some(TRAIN_MAP_FILE), None]),
+            (&[SHARED_MAP_FILE], [None, Some(SHARED_MAP_FILE), Some(SHARED_MAP_FILE)]),
+            (&[LABELS_FILE], [Some(LABELS_FILE), None, None]),
         ] {
             let LabelMapChannel { labels, train, validation } = channel(files).1.unwrap();
             let found = [labels, train, validation].map(name);
@@ -117,7 +118,7 @@ mod tests {
         assert!(said(&[]).contains("channel label_map is empty; put labels.json, train_label_map"));
         let hint = "train_labelmap.json (did you mean \"train_label_map.json\"?)";
         assert!(said(&["train_labelmap.json"]).contains(hint));
-        let two = said(&[BOTH, TRAIN]);
+        let two = said(&[SHARED_MAP_FILE, TRAIN_MAP_FILE]);
         assert!(two.contains("and train_label_map.json; remove train_label_map.json if"), "{two}");
         let gone = LabelMapChannel::read(Path::new("/nonexistent/label_map")).unwrap_err();
         assert!(gone.to_string().contains("/nonexistent/label_map"), "{gone}");

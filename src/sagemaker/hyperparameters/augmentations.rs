@@ -26,123 +26,123 @@ pub enum Augmentation {
 }
 
 /// A word of the list.
-struct Word {
+struct AugmentationSpec {
     augmentation: Augmentation,
     name: &'static str,
     /// What its strength is, with the unit.
-    strength: &'static str,
+    strength_unit: &'static str,
     /// The largest strength; the least is 0.
-    most: f64,
+    max_strength: f64,
     /// The strength when none is given.
-    default: f64,
+    default_strength: f64,
     /// How often it happens; none where the strength is the probability itself.
     probability: Option<f64>,
     /// What it does.
-    about: &'static str,
+    description: &'static str,
 }
 
 /// Every word, in the order in which they are applied.
-const WORDS: [Word; 9] = [
-    Word {
+const AUGMENTATION_SPECS: [AugmentationSpec; 9] = [
+    AugmentationSpec {
         augmentation: Augmentation::Hflip,
         name: "hflip",
-        strength: "probability",
-        most: 1.0,
-        default: 0.5,
+        strength_unit: "probability",
+        max_strength: 1.0,
+        default_strength: 0.5,
         probability: None,
-        about: "left and right are exchanged",
+        description: "left and right are exchanged",
     },
-    Word {
+    AugmentationSpec {
         augmentation: Augmentation::Vflip,
         name: "vflip",
-        strength: "probability",
-        most: 1.0,
-        default: 0.5,
+        strength_unit: "probability",
+        max_strength: 1.0,
+        default_strength: 0.5,
         probability: None,
-        about: "top and bottom are exchanged; for pictures without an up, as from above",
+        description: "top and bottom are exchanged; for pictures without an up, as from above",
     },
-    Word {
+    AugmentationSpec {
         augmentation: Augmentation::Rotate,
         name: "rotate",
-        strength: "degrees to either side",
-        most: 180.0,
-        default: 10.0,
+        strength_unit: "degrees to either side",
+        max_strength: 180.0,
+        default_strength: 10.0,
         probability: Some(1.0),
-        about: "turned about the crop's middle by up to the strength; what turns in is the picture around the crop",
+        description: "turned about the crop's middle by up to the strength; what turns in is the picture around the crop",
     },
-    Word {
+    AugmentationSpec {
         augmentation: Augmentation::Perspective,
         name: "perspective",
-        strength: "share of half the crop's side (torchvision's distortion_scale)",
-        most: 0.6,
-        default: 0.3,
+        strength_unit: "share of half the crop's side (torchvision's distortion_scale)",
+        max_strength: 0.6,
+        default_strength: 0.3,
         probability: Some(0.5),
-        about: "each corner of the crop moves inward by up to the strength in either direction; beyond 0.6 the picture could fold over",
+        description: "each corner of the crop moves inward by up to the strength in either direction; beyond 0.6 the picture could fold over",
     },
-    Word {
+    AugmentationSpec {
         augmentation: Augmentation::ColorJitter,
         name: "color_jitter",
-        strength: "share",
-        most: 1.0,
-        default: 0.3,
+        strength_unit: "share",
+        max_strength: 1.0,
+        default_strength: 0.3,
         probability: Some(1.0),
-        about: "brightness, contrast and saturation times 1 - strength to 1 + strength, hue turned by up to strength/4 of the circle to either side, in random order; torchvision's ColorJitter(s, s, s, s/4)",
+        description: "brightness, contrast and saturation times 1 - strength to 1 + strength, hue turned by up to strength/4 of the circle to either side, in random order; torchvision's ColorJitter(s, s, s, s/4)",
     },
-    Word {
+    AugmentationSpec {
         augmentation: Augmentation::Blur,
         name: "blur",
-        strength: "standard deviation in pixels of the crop",
-        most: 10.0,
-        default: 2.0,
+        strength_unit: "standard deviation in pixels of the crop",
+        max_strength: 10.0,
+        default_strength: 2.0,
         probability: Some(0.5),
-        about: "Gaussian blur with a deviation from 0 to the strength",
+        description: "Gaussian blur with a deviation from 0 to the strength",
     },
-    Word {
+    AugmentationSpec {
         augmentation: Augmentation::Noise,
         name: "noise",
-        strength: "standard deviation as a share of the range from black to white",
-        most: 1.0,
-        default: 0.05,
+        strength_unit: "standard deviation as a share of the range from black to white",
+        max_strength: 1.0,
+        default_strength: 0.05,
         probability: Some(0.5),
-        about: "Gaussian noise, each pixel and channel by itself, with a deviation from 0 to the strength",
+        description: "Gaussian noise, each pixel and channel by itself, with a deviation from 0 to the strength",
     },
-    Word {
+    AugmentationSpec {
         augmentation: Augmentation::Jpeg,
         name: "jpeg",
-        strength: "how far the quality may fall below 100 (imgaug's compression)",
-        most: 99.0,
-        default: 70.0,
+        strength_unit: "how far the quality may fall below 100 (imgaug's compression)",
+        max_strength: 99.0,
+        default_strength: 70.0,
         probability: Some(0.5),
-        about: "compressed as JPEG (4:2:0) with a quality from 100 - strength to 100",
+        description: "compressed as JPEG (4:2:0) with a quality from 100 - strength to 100",
     },
-    Word {
+    AugmentationSpec {
         augmentation: Augmentation::Cutout,
         name: "cutout",
-        strength: "share of crop_size",
-        most: 1.0,
-        default: 0.2,
+        strength_unit: "share of crop_size",
+        max_strength: 1.0,
+        default_strength: 0.2,
         probability: Some(0.5),
-        about: "one or two rectangles, each side half the strength to the strength, become black in the image and ignored (255) in the mask: what cannot be seen is not asked for (albumentations' CoarseDropout leaves the mask unless fill_mask is set)",
+        description: "one or two rectangles, each side half the strength to the strength, become black in the image and ignored (255) in the mask: what cannot be seen is not asked for (albumentations' CoarseDropout leaves the mask unless fill_mask is set)",
     },
 ];
 
 /// The word that stands for none of them.
-const NONE: &str = "none";
+const NONE_WORD: &str = "none";
 
 /// The strength of each augmentation; 0 for those that are not done.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Augmentations([f64; WORDS.len()]);
+pub struct Augmentations([f64; AUGMENTATION_SPECS.len()]);
 
 /// The built-in's: mirrored every other time.
 impl Default for Augmentations {
     fn default() -> Self {
-        Self::NONE.with(Augmentation::Hflip, 0.5)
+        Self::NONE.with_strength(Augmentation::Hflip, 0.5)
     }
 }
 
 impl Augmentations {
     /// Scale and crop only.
-    pub const NONE: Self = Self([0.0; WORDS.len()]);
+    pub const NONE: Self = Self([0.0; AUGMENTATION_SPECS.len()]);
 
     /// The value of the hyperparameter when it is not given.
     pub(super) const DEFAULT: &'static str = "hflip";
@@ -150,10 +150,11 @@ impl Augmentations {
     /// Reads the list; everything that is wrong with it comes at once.
     pub fn parse(text: &str) -> Result<Self> {
         let mut problems = Problems::new();
-        let mut given: [Option<f64>; WORDS.len()] = [None; WORDS.len()];
+        let mut strengths: [Option<f64>; AUGMENTATION_SPECS.len()] =
+            [None; AUGMENTATION_SPECS.len()];
         let items: Vec<&str> = text.split(',').map(str::trim).collect();
-        if let [only] = items[..]
-            && (only.is_empty() || only.eq_ignore_ascii_case(NONE))
+        if let [single] = items[..]
+            && (single.is_empty() || single.eq_ignore_ascii_case(NONE_WORD))
         {
             return Ok(Self::NONE);
         }
@@ -162,38 +163,44 @@ impl Augmentations {
                 Some((name, strength)) => (name.trim_end(), Some(strength.trim_start())),
                 None => (item, None),
             };
-            let found = WORDS.iter().position(|word| word.name.eq_ignore_ascii_case(name));
-            let Some(index) = found else {
-                problems.push(unknown(item, name));
+            let position =
+                AUGMENTATION_SPECS.iter().position(|word| word.name.eq_ignore_ascii_case(name));
+            let Some(index) = position else {
+                problems.push(unknown_augmentation_problem(item, name));
                 continue;
             };
-            let word = &WORDS[index];
-            let value = strength.map_or(Some(word.default), |text| word.in_range(text));
-            if value.is_none() {
-                let Word { name, most, strength, .. } = word;
+            let spec = &AUGMENTATION_SPECS[index];
+            let parsed_strength =
+                strength.map_or(Some(spec.default_strength), |text| spec.parse_strength(text));
+            if parsed_strength.is_none() {
+                let AugmentationSpec { name, max_strength, strength_unit, .. } = spec;
                 problems.push(format!(
-                    "augmentations has {item:?}; allowed for {name}: a number from 0 to {most} \
-                     ({strength})"
+                    "augmentations has {item:?}; allowed for {name}: a number from 0 to {max_strength} \
+                     ({strength_unit})"
                 ));
             }
             // A strength that is wrong was given all the same.
-            if given[index].replace(value.unwrap_or_default()).is_some() {
-                problems.push(format!("augmentations has {} twice; give it once", word.name));
+            if strengths[index].replace(parsed_strength.unwrap_or_default()).is_some() {
+                problems.push(format!("augmentations has {} twice; give it once", spec.name));
             }
         }
-        problems.into_result().map(|()| Self(given.map(Option::unwrap_or_default)))
+        problems.into_result().map(|()| Self(strengths.map(Option::unwrap_or_default)))
     }
 
     /// The strength of one of them.
-    pub fn strength(&self, of: Augmentation) -> f64 {
-        WORDS.iter().zip(self.0).find(|(word, _)| word.augmentation == of).map_or(0.0, |(_, s)| s)
+    pub fn strength(&self, augmentation: Augmentation) -> f64 {
+        AUGMENTATION_SPECS
+            .iter()
+            .zip(self.0)
+            .find(|(word, _)| word.augmentation == augmentation)
+            .map_or(0.0, |(_, s)| s)
     }
 
     /// How often one of them is done to a crop.
-    pub fn probability(&self, of: Augmentation) -> f64 {
-        let strength = self.strength(of);
-        let word = WORDS.iter().find(|word| word.augmentation == of);
-        match word.and_then(|word| word.probability) {
+    pub fn probability(&self, augmentation: Augmentation) -> f64 {
+        let strength = self.strength(augmentation);
+        let spec = AUGMENTATION_SPECS.iter().find(|word| word.augmentation == augmentation);
+        match spec.and_then(|word| word.probability) {
             Some(probability) if strength > 0.0 => probability,
             Some(_) => 0.0,
             None => strength,
@@ -202,55 +209,57 @@ impl Augmentations {
 
     /// The same but for the strength of one of them, cut to its range.
     #[must_use]
-    pub fn with(mut self, of: Augmentation, strength: f64) -> Self {
-        for (word, slot) in WORDS.iter().zip(&mut self.0) {
-            if word.augmentation == of {
-                *slot = strength.clamp(0.0, word.most);
+    pub fn with_strength(mut self, augmentation: Augmentation, strength: f64) -> Self {
+        for (word, current_strength) in AUGMENTATION_SPECS.iter().zip(&mut self.0) {
+            if word.augmentation == augmentation {
+                *current_strength = strength.clamp(0.0, word.max_strength);
             }
         }
         self
     }
 
     /// Every augmentation at its default strength.
-    pub fn all() -> Self {
-        Self(std::array::from_fn(|index| WORDS[index].default))
+    pub fn all_at_default() -> Self {
+        Self(std::array::from_fn(|index| AUGMENTATION_SPECS[index].default_strength))
     }
 }
 
-impl Word {
-    fn in_range(&self, text: &str) -> Option<f64> {
+impl AugmentationSpec {
+    fn parse_strength(&self, text: &str) -> Option<f64> {
         // -0 would be spelled another way than the 0 that it is.
         let value = text.parse::<f64>().ok()?.abs();
-        (!text.starts_with('-') && value <= self.most).then_some(value)
+        (!text.starts_with('-') && value <= self.max_strength).then_some(value)
     }
 }
 
-fn unknown(item: &str, name: &str) -> String {
-    if name.eq_ignore_ascii_case(NONE) {
+fn unknown_augmentation_problem(item: &str, name: &str) -> String {
+    if name.eq_ignore_ascii_case(NONE_WORD) {
         return "augmentations has \"none\" beside others; give none alone, or leave it out"
             .to_owned();
     }
-    let known = WORDS.map(|word| word.name);
+    let known_names = AUGMENTATION_SPECS.map(|word| word.name);
     if item.is_empty() {
         return format!(
             "augmentations has an empty place; separate by single commas; allowed: {}",
-            known.join(", ")
+            known_names.join(", ")
         );
     }
-    let hint = did_you_mean(name, known);
-    format!("augmentations has {item:?}; allowed: {}{hint}", known.join(", "))
+    let hint = did_you_mean(name, known_names);
+    format!("augmentations has {item:?}; allowed: {}{hint}", known_names.join(", "))
 }
 
 /// One spelling for all that mean the same: in the table's order, each with its strength, without
 /// those that change nothing.
 impl fmt::Display for Augmentations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut before = "";
-        for (word, strength) in WORDS.iter().zip(self.0).filter(|(_, strength)| *strength > 0.0) {
-            write!(f, "{before}{}={strength}", word.name)?;
-            before = ",";
+        let mut separator = "";
+        for (word, strength) in
+            AUGMENTATION_SPECS.iter().zip(self.0).filter(|(_, strength)| *strength > 0.0)
+        {
+            write!(f, "{separator}{}={strength}", word.name)?;
+            separator = ",";
         }
-        if before.is_empty() { f.write_str(NONE) } else { Ok(()) }
+        if separator.is_empty() { f.write_str(NONE_WORD) } else { Ok(()) }
     }
 }
 
@@ -261,14 +270,14 @@ impl Serialize for Augmentations {
 }
 
 /// What the value may be, as a regular expression of a JSON schema.
-pub(super) fn pattern() -> String {
-    let words = WORDS.map(|word| word.name).join("|");
+pub(super) fn augmentations_pattern() -> String {
+    let words = AUGMENTATION_SPECS.map(|word| word.name).join("|");
     let item = format!("({words})( *= *[0-9.]+([eE][-+]?[0-9]+)?)?");
-    format!("^ *({NONE}|{item}( *, *{item})*)? *$")
+    format!("^ *({NONE_WORD}|{item}( *, *{item})*)? *$")
 }
 
 /// The section of the page for people.
-pub(super) fn markdown() -> String {
+pub(super) fn augmentations_markdown() -> String {
     let mut page = "
 ## Augmentations
 
@@ -282,18 +291,27 @@ A strength of 0 changes nothing at all.
 |---|---|---|---|---|---|
 "
     .to_owned();
-    for Word { name, strength, most, default, probability, about, .. } in &WORDS {
+    for AugmentationSpec {
+        name,
+        strength_unit,
+        max_strength,
+        default_strength,
+        probability,
+        description,
+        ..
+    } in &AUGMENTATION_SPECS
+    {
         let probability = probability.map_or("the strength".to_owned(), |p| p.to_string());
         let _ = writeln!(
             page,
-            "| `{name}` | {strength} | {most} | {default} | {probability} | {about} |"
+            "| `{name}` | {strength_unit} | {max_strength} | {default_strength} | {probability} | {description} |"
         );
     }
     page + "
 They are applied in this order; where a range is given, the value is drawn evenly from it. Flips,
 `rotate` and `perspective` move image and mask alike, in one resampling together with scale and crop:
 bilinear for the image, nearest for the mask. What comes from outside the picture is black in the image
-and ignored (255) in the mask, and the colours of no augmentation reach it. Every draw follows from `seed`,
+and ignored (255) in the mask, and the colors of no augmentation reach it. Every draw follows from `seed`,
 epoch, sample and the word alone, so adding a word changes nothing about the others.
 
 `maskmaker augment-preview` draws what the network will see.
@@ -317,9 +335,9 @@ mod tests {
         assert_eq!(
             parsed,
             Augmentations::NONE
-                .with(Augmentation::Hflip, 0.5)
-                .with(Augmentation::Rotate, 15.0)
-                .with(Augmentation::Noise, 0.01)
+                .with_strength(Augmentation::Hflip, 0.5)
+                .with_strength(Augmentation::Rotate, 15.0)
+                .with_strength(Augmentation::Noise, 0.01)
         );
         assert_eq!(Augmentations::parse("hflip").unwrap(), Augmentations::default());
         for none in ["", " ", "none", "NONE", "rotate=0", "hflip=0,blur=0.0"] {
@@ -330,29 +348,36 @@ mod tests {
 
     #[test]
     fn every_word_takes_its_whole_range_and_nothing_beyond() {
-        for (word, index) in WORDS.iter().zip(0..) {
-            let Word { name, most, .. } = word;
+        for (word, index) in AUGMENTATION_SPECS.iter().zip(0..) {
+            let AugmentationSpec { name, max_strength, .. } = word;
             assert_eq!(word.augmentation as usize, index, "the order of enum and table is one");
-            assert!(word.default > 0.0 && word.default <= *most, "{name}");
+            assert!(
+                word.default_strength > 0.0 && word.default_strength <= *max_strength,
+                "{name}"
+            );
             for (text, strength) in [
-                (name.to_string(), word.default),
+                (name.to_string(), word.default_strength),
                 (format!("{name}=0"), 0.0),
-                (format!("{name}={most}"), *most),
+                (format!("{name}={max_strength}"), *max_strength),
             ] {
                 let parsed = Augmentations::parse(&text).unwrap();
-                assert_eq!(parsed, Augmentations::NONE.with(word.augmentation, strength), "{text}");
+                assert_eq!(
+                    parsed,
+                    Augmentations::NONE.with_strength(word.augmentation, strength),
+                    "{text}"
+                );
                 let often = word.probability.unwrap_or(strength);
                 let expected = if strength > 0.0 { often } else { 0.0 };
                 let often = parsed.probability(word.augmentation);
                 assert!((often - expected).abs() < 1e-12, "{text}: {often}");
             }
-            let above = format!("{}", most + 0.001);
+            let above = format!("{}", max_strength + 0.001);
             for wrong in [above.as_str(), "-0.1", "-0", "-1e-300", "NaN", "inf", "much", "", "0x1"]
             {
                 let item = format!("{name}={wrong}");
                 let said = format!(
-                    "augmentations has {item:?}; allowed for {name}: a number from 0 to {most} ({})",
-                    word.strength
+                    "augmentations has {item:?}; allowed for {name}: a number from 0 to {max_strength} ({})",
+                    word.strength_unit
                 );
                 assert_eq!(problems(&item), [said]);
             }
@@ -403,10 +428,10 @@ mod tests {
 
         #[test]
         fn what_the_schema_matches_is_refused_for_its_numbers_or_repetition_only(
-            names in prop::collection::vec((0..WORDS.len(), 0.0..200.0_f64), 1..5),
+            names in prop::collection::vec((0..AUGMENTATION_SPECS.len(), 0.0..200.0_f64), 1..5),
         ) {
             let text: Vec<String> =
-                names.iter().map(|(word, s)| format!("{}={s}", WORDS[*word].name)).collect();
+                names.iter().map(|(word, s)| format!("{}={s}", AUGMENTATION_SPECS[*word].name)).collect();
             if let Err(error) = Augmentations::parse(&text.join(", ")) {
                 for problem in error.problems() {
                     prop_assert!(

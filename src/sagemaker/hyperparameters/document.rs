@@ -6,8 +6,8 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 use super::augmentations;
-use super::known::TABLE;
-use crate::sagemaker::table::{Allowed, Default, Setting};
+use super::specs::HYPERPARAMETER_SPECS;
+use crate::sagemaker::hyperparameter_spec::{AllowedValues, DefaultValue, HyperparameterSpec};
 
 const INTRODUCTION: &str = "# Hyperparameters
 
@@ -22,7 +22,7 @@ here) are generated from the program's own table: `make hyperparameters`. Ready 
 tuning job.
 ";
 
-const TOGETHER: &str = "
+const COMBINATION_CHECKS: &str = "
 ## Checked together
 
 - `lr_scheduler` step needs `lr_scheduler_step`.
@@ -34,40 +34,44 @@ const TOGETHER: &str = "
 ";
 
 /// The page for people.
-pub fn markdown() -> String {
+pub fn hyperparameters_markdown() -> String {
     let mut page = INTRODUCTION.to_owned();
-    for (title, ours) in [("Those of the built-in algorithm", false), ("Our own", true)] {
+    for (title, is_extension) in [("Those of the built-in algorithm", false), ("Our own", true)] {
         let _ = write!(page, "\n## {title}\n\n| name | allowed | default | meaning |\n");
         page.push_str("|---|---|---|---|\n");
-        for setting in TABLE.iter().filter(|setting| setting.ours == ours) {
-            let Setting { name, allowed, default, about, .. } = setting;
+        for setting in
+            HYPERPARAMETER_SPECS.iter().filter(|setting| setting.is_extension == is_extension)
+        {
+            let HyperparameterSpec { name, allowed, default, description, .. } = setting;
             let default = match default {
-                Default::Value(text) => format!("`{text}`"),
-                Default::None => "none".to_owned(),
-                Default::Required => "required".to_owned(),
+                DefaultValue::Value(text) => format!("`{text}`"),
+                DefaultValue::None => "none".to_owned(),
+                DefaultValue::Required => "required".to_owned(),
             };
             let allowed = match allowed {
-                Allowed::OneOf(words) => format!("`{}`", words.join("`, `")),
-                Allowed::Boolean => "`True`, `False`".to_owned(),
+                AllowedValues::OneOf(words) => format!("`{}`", words.join("`, `")),
+                AllowedValues::Boolean => "`True`, `False`".to_owned(),
                 other => other.to_string(),
             };
-            let _ = writeln!(page, "| `{name}` | {allowed} | {default} | {about} |");
+            let _ = writeln!(page, "| `{name}` | {allowed} | {default} | {description} |");
         }
     }
-    page + &augmentations::markdown() + TOGETHER
+    page + &augmentations::augmentations_markdown() + COMBINATION_CHECKS
 }
 
 /// The JSON schema of `hyperparameters.json`, with a final newline.
-pub fn schema() -> String {
-    let properties: Map<String, Value> =
-        TABLE.iter().map(|setting| (setting.name.to_owned(), property(setting))).collect();
-    let required: Vec<&str> = TABLE
+pub fn hyperparameters_schema() -> String {
+    let properties: Map<String, Value> = HYPERPARAMETER_SPECS
         .iter()
-        .filter(|setting| setting.default == Default::Required)
+        .map(|setting| (setting.name.to_owned(), property_schema(setting)))
+        .collect();
+    let required: Vec<&str> = HYPERPARAMETER_SPECS
+        .iter()
+        .filter(|setting| setting.default == DefaultValue::Required)
         .map(|setting| setting.name)
         .collect();
-    let step = json!({"properties": {"lr_scheduler": {"const": "step"}}});
-    let step = with(step, "required", json!(["lr_scheduler"]));
+    let step_condition = json!({"properties": {"lr_scheduler": {"const": "step"}}});
+    let step_condition = with_key(step_condition, "required", json!(["lr_scheduler"]));
     let schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "maskmaker hyperparameters",
@@ -76,42 +80,45 @@ pub fn schema() -> String {
         "patternProperties": {"^(sagemaker_.*|_tuning_objective_metric)$": {}},
         "additionalProperties": false,
         "required": required,
-        "if": step,
+        "if": step_condition,
         "then": {"required": ["lr_scheduler_step"]},
     });
     format!("{schema:#}\n")
 }
 
-fn property(setting: &Setting) -> Value {
-    let Setting { allowed, default, about, .. } = setting;
-    let text = |pattern: &str| json!({"type": "string", "pattern": pattern});
-    let rule = match allowed {
-        Allowed::OneOf(words) => json!({"enum": words}),
-        Allowed::Boolean => json!({"enum": ["True", "False", true, false]}),
-        Allowed::Integer(low, high) => json!({"anyOf": [
+fn property_schema(setting: &HyperparameterSpec) -> Value {
+    let HyperparameterSpec { allowed, default, description, .. } = setting;
+    let text_pattern = |pattern: &str| json!({"type": "string", "pattern": pattern});
+    let value_schema = match allowed {
+        AllowedValues::OneOf(words) => json!({"enum": words}),
+        AllowedValues::Boolean => json!({"enum": ["True", "False", true, false]}),
+        AllowedValues::Integer(low, high) => json!({"anyOf": [
             {"type": "integer", "minimum": low, "maximum": high},
-            text("^[0-9]+(\\.0)?$"),
+            text_pattern("^[0-9]+(\\.0)?$"),
         ]}),
-        Allowed::Integers(..) => text("^ *([0-9]+( *, *[0-9]+)*)? *$"),
-        Allowed::Number { low, high, above } => {
-            let least = if *above { "exclusiveMinimum" } else { "minimum" };
+        AllowedValues::Integers(..) => text_pattern("^ *([0-9]+( *, *[0-9]+)*)? *$"),
+        AllowedValues::Number { low, high, exclusive_low } => {
+            let minimum_key = if *exclusive_low { "exclusiveMinimum" } else { "minimum" };
             let number = json!({"type": "number", "maximum": high});
             json!({"anyOf": [
-                with(number, least, json!(low)),
-                text("^[0-9.]+([eE][-+]?[0-9]+)?$"),
+                with_key(number, minimum_key, json!(low)),
+                text_pattern("^[0-9.]+([eE][-+]?[0-9]+)?$"),
             ]})
         }
-        Allowed::Text if setting.name == "augmentations" => text(&augmentations::pattern()),
-        Allowed::Text => json!({"type": "string"}),
+        AllowedValues::Text if setting.name == "augmentations" => {
+            text_pattern(&augmentations::augmentations_pattern())
+        }
+        AllowedValues::Text => json!({"type": "string"}),
     };
-    let rule = with(rule, "description", format!("{about}; allowed: {allowed}").into());
+    let value_schema =
+        with_key(value_schema, "description", format!("{description}; allowed: {allowed}").into());
     match default {
-        Default::Value(text) => with(rule, "default", (*text).into()),
-        Default::None | Default::Required => rule,
+        DefaultValue::Value(text) => with_key(value_schema, "default", (*text).into()),
+        DefaultValue::None | DefaultValue::Required => value_schema,
     }
 }
 
-fn with(mut object: Value, key: &str, value: Value) -> Value {
+fn with_key(mut object: Value, key: &str, value: Value) -> Value {
     object[key] = value;
     object
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::words::LossTerm;
+use super::choices::LossTerm;
 use crate::error::{Problems, Result, did_you_mean};
 
 /// The largest weight of a part of the loss, and of a class.
@@ -19,7 +19,7 @@ impl Loss {
     pub fn parse(text: &str) -> Result<Self> {
         let mut terms: Vec<(LossTerm, f64)> = Vec::new();
         let mut problems = Problems::new();
-        let known = || LossTerm::ALL.iter().map(|term| term.name());
+        let known_names = || LossTerm::ALL.iter().map(|term| term.name());
         for part in text.split(',').map(str::trim) {
             let (word, weight) = match part.split_once('=') {
                 Some((word, weight)) => (word.trim(), weight.trim()),
@@ -31,8 +31,8 @@ impl Loss {
             match (term, weight) {
                 (None, _) => problems.push(format!(
                     "loss has {word:?}; allowed: {}{}",
-                    known().collect::<Vec<_>>().join(", "),
-                    did_you_mean(&lower, known())
+                    known_names().collect::<Vec<_>>().join(", "),
+                    did_you_mean(&lower, known_names())
                 )),
                 (Some(term), None) => problems.push(format!(
                     "loss has {part:?}; allowed: {}= and a number above 0 and up to {MAX_WEIGHT}",
@@ -54,7 +54,7 @@ impl Loss {
     }
 
     /// Whether it has this part.
-    pub fn holds(&self, term: LossTerm) -> bool {
+    pub fn has_term(&self, term: LossTerm) -> bool {
         self.0.iter().any(|(other, _)| *other == term)
     }
 }
@@ -94,7 +94,7 @@ pub enum ClassWeights {
 
 impl ClassWeights {
     /// Reads `auto` or one number per class.
-    pub fn parse(text: &str, classes: usize) -> Result<Self> {
+    pub fn parse(text: &str, num_classes: usize) -> Result<Self> {
         if text.trim().eq_ignore_ascii_case("auto") {
             return Ok(Self::Auto);
         }
@@ -109,9 +109,9 @@ impl ClassWeights {
                 )),
             }
         }
-        if problems.is_empty() && weights.len() != classes {
+        if problems.is_empty() && weights.len() != num_classes {
             problems.push(format!(
-                "class_weights has {} numbers for num_classes {classes}; give one per class, class 0 \
+                "class_weights has {} numbers for num_classes {num_classes}; give one per class, class 0 \
                  (background) first",
                 weights.len()
             ));
@@ -125,12 +125,12 @@ impl ClassWeights {
 
     /// The weights for classes that have so many training pixels. `auto` is `1 / ln(1.02 + share)`, from
     /// 50 for the rarest to 1.4 (`ENet`, Paszke et al. 2016, section 5.2).
-    pub fn resolve(&self, pixels: &[u64]) -> Vec<f64> {
+    pub fn resolve(&self, class_pixels: &[u64]) -> Vec<f64> {
         match self {
             Self::List(weights) => weights.clone(),
             Self::Auto => {
-                let all = pixels.iter().sum::<u64>().max(1) as f64;
-                pixels.iter().map(|&n| 1.0 / (1.02 + n as f64 / all).ln()).collect()
+                let total_pixels = class_pixels.iter().sum::<u64>().max(1) as f64;
+                class_pixels.iter().map(|&n| 1.0 / (1.02 + n as f64 / total_pixels).ln()).collect()
             }
         }
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::sagemaker::table::Allowed;
+use crate::sagemaker::hyperparameter_spec::AllowedValues;
 
 fn raw(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     let base = [("num_classes", "4"), ("use_pretrained_model", "False")];
@@ -27,8 +27,8 @@ fn defaults_are_the_built_ins() {
 
 #[test]
 fn every_word_of_the_table_is_known_to_the_code() {
-    for setting in TABLE {
-        if let Allowed::OneOf(words) = setting.allowed {
+    for setting in HYPERPARAMETER_SPECS {
+        if let AllowedValues::OneOf(words) = setting.allowed {
             for word in words {
                 let pairs = [(setting.name, *word), ("lr_scheduler_step", "3")];
                 let h = Hyperparameters::parse(&raw(&pairs)).unwrap();
@@ -107,7 +107,9 @@ fn every_out_of_range_value_is_refused_with_key_value_and_range() {
 /// A setting that is added to the table is held to its range too.
 #[test]
 fn no_setting_takes_just_any_value() {
-    for setting in TABLE.iter().filter(|setting| setting.allowed != Allowed::Text) {
+    for setting in
+        HYPERPARAMETER_SPECS.iter().filter(|setting| setting.allowed != AllowedValues::Text)
+    {
         let said = &problems(&[(setting.name, "no such value")])[0];
         assert!(said.starts_with(&format!("{} is \"no such value\"; allowed: ", setting.name)));
     }
@@ -231,7 +233,7 @@ fn words_and_booleans_come_in_any_case_and_crop_size_is_rounded_up() {
 
 proptest::proptest! {
     #[test]
-    fn arbitrary_values_never_panic(key in 0..TABLE.len(), value in ".*") {
-        let _ = Hyperparameters::parse(&raw(&[(TABLE[key].name, &value)]));
+    fn arbitrary_values_never_panic(key in 0..HYPERPARAMETER_SPECS.len(), value in ".*") {
+        let _ = Hyperparameters::parse(&raw(&[(HYPERPARAMETER_SPECS[key].name, &value)]));
     }
 }

@@ -5,104 +5,113 @@ use std::time::{Duration, Instant};
 
 use image::RgbImage;
 
-use super::{Computed, Failure, Job, Message, Thread, contained};
+use super::{CompletedJob, ComputeWorker, Job, JobError, Message, catch_panic};
 use crate::error::{Error, Result};
-use crate::inference::{Ask, Segment, Segmentation};
+use crate::inference::{Segment, SegmentOptions, Segmentation};
 
 /// A batch waits for others for a part of the time that it takes itself: what saves a quarter at best is not worth more.
-const WAIT_SHARE: u32 = 4;
+const WAIT_DIVISOR: u32 = 4;
 
-impl Thread {
+impl ComputeWorker {
     /// The jobs to be computed now, if there are any.
     ///
     /// Waits for more of their kind only while some are on their way; so a client that is alone never waits, and
     /// neither do jobs of another kind.
     pub(super) fn next_batch(&mut self) -> Option<Vec<Job>> {
-        let mut batch = self.pending.take(self.max_batch, self.batch_time);
-        let lead = batch.first()?;
-        let wait = self.batch_wait.min(lead.time_of(1) / WAIT_SHARE);
-        let until = Instant::now() + wait;
-        while self.pending.is_empty() && self.errands.is_empty() && self.has_room(&batch) {
-            if !batch[0].model.expects_more() {
+        let mut batch = self.pending.take_batch(self.max_batch, self.batch_time);
+        let first = batch.first()?;
+        let max_wait = self.batch_wait.min(first.predict_time(1) / WAIT_DIVISOR);
+        let deadline = Instant::now() + max_wait;
+        while self.pending.is_empty() && self.commands.is_empty() && self.has_room(&batch) {
+            if !batch[0].model.expects_images() {
                 break;
             }
-            let left = until.saturating_duration_since(Instant::now());
-            match self.messages.recv_timeout(left) {
-                Ok(Message::Job(job)) if job.is_like(&batch[0]) => batch.push(job),
-                Ok(other) => self.take(other),
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            match self.messages.recv_timeout(remaining) {
+                Ok(Message::Job(job)) if job.can_batch_with(&batch[0]) => batch.push(job),
+                Ok(message) => self.handle_message(message),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }
         }
-        batch.retain(|job| !job.client.has_left());
+        batch.retain(|job| !job.responder.is_disconnected());
         Some(batch)
     }
 
     fn has_room(&self, batch: &[Job]) -> bool {
-        batch.len() < self.max_batch && batch[0].time_of(batch.len() + 1) <= self.batch_time
+        batch.len() < self.max_batch && batch[0].predict_time(batch.len() + 1) <= self.batch_time
     }
 
     /// Computes jobs of one kind together. When that fails, each is computed alone, so that one image does not spoil
     /// the answers of others.
-    pub(super) fn compute(&mut self, batch: Vec<Job>) {
+    pub(super) fn compute_batch(&mut self, batch: Vec<Job>) {
         let Some(first) = batch.first() else { return };
         let Some(engine) = self.engines.get_mut(&first.model.id) else {
             for job in batch {
-                finish(job, Err(Failure::Unloaded), Instant::now(), Duration::ZERO, 1);
+                finish_job(job, Err(JobError::Unloaded), Instant::now(), Duration::ZERO, 1);
             }
             return;
         };
-        let begun = Instant::now();
+        let started = Instant::now();
         let images: Vec<&RgbImage> = batch.iter().map(|job| &job.image).collect();
-        let outcome = segment(engine.as_mut(), &images, &first.ask);
-        let (took, count) = (begun.elapsed(), batch.len());
+        let outcome = segment_images(engine.as_mut(), &images, &first.options);
+        let (batch_time, batch_size) = (started.elapsed(), batch.len());
         match outcome {
-            Ok(answers) => {
-                first.model.estimate.learn(first.work, count, took);
-                for (job, answer) in batch.into_iter().zip(answers) {
-                    finish(job, Ok(answer), begun, took, count);
+            Ok(segmentations) => {
+                first.model.time_estimate.update(first.work_pixels, batch_size, batch_time);
+                for (job, segmentation) in batch.into_iter().zip(segmentations) {
+                    finish_job(job, Ok(segmentation), started, batch_time, batch_size);
                 }
             }
-            Err(error) if count == 1 => {
+            Err(error) if batch_size == 1 => {
                 for job in batch {
-                    finish(job, Err(Failure::Failed(error.clone())), begun, took, 1);
+                    finish_job(
+                        job,
+                        Err(JobError::Inference(error.clone())),
+                        started,
+                        batch_time,
+                        1,
+                    );
                 }
             }
-            Err(_) => batch.into_iter().for_each(|job| self.compute(vec![job])),
+            Err(_) => batch.into_iter().for_each(|job| self.compute_batch(vec![job])),
         }
     }
 }
 
 /// Asks a network about images; a panic is an error, and so is an answer that does not fit the question.
-pub(super) fn segment(
+pub(super) fn segment_images(
     engine: &mut dyn Segment,
     images: &[&RgbImage],
-    ask: &Ask,
+    options: &SegmentOptions,
 ) -> Result<Vec<Segmentation>> {
     // An engine keeps no half-done work between images, so that one after a panic is safe.
-    let answers = contained("the model", || engine.segment(images, ask))?;
-    let fits = answers.len() == images.len()
-        && answers.iter().zip(images).all(|(a, image)| a.ids.dimensions() == image.dimensions());
-    if fits {
-        Ok(answers)
+    let segmentations = catch_panic("the model", || engine.segment(images, options))?;
+    let matches_images = segmentations.len() == images.len()
+        && segmentations
+            .iter()
+            .zip(images)
+            .all(|(a, image)| a.ids.dimensions() == image.dimensions());
+    if matches_images {
+        Ok(segmentations)
     } else {
         Err(Error::internal("the model answers other images than asked"))
     }
 }
 
-fn finish(
+fn finish_job(
     job: Job,
-    outcome: Result<Segmentation, Failure>,
-    begun: Instant,
-    took: Duration,
-    batch: usize,
+    outcome: Result<Segmentation, JobError>,
+    started: Instant,
+    batch_time: Duration,
+    batch_size: usize,
 ) {
-    let Job { image, mut ticket, sent, client, .. } = job;
-    ticket.computed();
-    let queued = begun.saturating_duration_since(sent);
-    let computed = Computed { image, ticket, outcome, queued, took, batch };
+    let Job { image, mut permit, sent_at, responder, .. } = job;
+    permit.release_compute_time();
+    let queue_time = started.saturating_duration_since(sent_at);
+    let completed = CompletedJob { image, permit, outcome, queue_time, batch_time, batch_size };
     // Whatever happens to one answer, the thread goes on to the next.
-    let _ = contained("answering", || {
-        client.answer(computed);
+    let _ = catch_panic("answering", || {
+        responder.respond(completed);
         Ok(())
     });
 }

@@ -4,23 +4,23 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use image::GrayImage;
 
-use super::super::model::{Arriving, Loaded};
-use super::super::queue::Queue;
+use super::super::model::{ExpectedImage, LoadedModel};
+use super::super::queue::Limiter;
 use super::*;
-use crate::inference::{About, Detail};
+use crate::inference::{ModelInfo, OutputDetail};
 
 const FOR_EVER: Duration = Duration::from_secs(20);
 
 /// Tells the widths of each batch and then waits to be let on; images of height 13 panic together.
-struct Engine {
-    about: About,
+struct StubEngine {
+    info: ModelInfo,
     begun: Sender<Vec<u32>>,
     go: Receiver<()>,
     alive: Arc<AtomicBool>,
 }
 
-impl Segment for Engine {
-    fn segment(&mut self, images: &[&RgbImage], _: &Ask) -> Result<Vec<Segmentation>> {
+impl Segment for StubEngine {
+    fn segment(&mut self, images: &[&RgbImage], _: &SegmentOptions) -> Result<Vec<Segmentation>> {
         self.begun.send(images.iter().map(|image| image.width()).collect()).unwrap();
         let _ = self.go.recv_timeout(FOR_EVER);
         let not_together = images.iter().any(|image| image.height() == 13);
@@ -37,69 +37,74 @@ impl Segment for Engine {
         Ok(images.iter().map(answer).collect())
     }
 
-    fn about(&self) -> &About {
-        &self.about
+    fn info(&self) -> &ModelInfo {
+        &self.info
     }
 }
 
-impl Drop for Engine {
+impl Drop for StubEngine {
     fn drop(&mut self) {
         self.alive.store(false, Ordering::SeqCst);
     }
 }
 
 /// What became of a job: the class of its first pixel and the size of its batch, or why not.
-type Told = (u32, Result<(u8, usize), String>);
+type JobReport = (u32, Result<(u8, usize), String>);
 
-struct Waiting {
+struct StubResponder {
     number: u32,
     left: Arc<AtomicBool>,
-    tell: Sender<Told>,
+    tell: Sender<JobReport>,
 }
 
-impl Client for Waiting {
-    fn has_left(&self) -> bool {
+impl Responder for StubResponder {
+    fn is_disconnected(&self) -> bool {
         self.left.load(Ordering::SeqCst)
     }
 
-    fn answer(self: Box<Self>, computed: Computed) {
+    fn respond(self: Box<Self>, computed: CompletedJob) {
         assert_ne!(self.number, 99, "a client may panic");
         let outcome =
-            computed.outcome.map(|answer| (answer.ids.get_pixel(0, 0)[0], computed.batch));
+            computed.outcome.map(|answer| (answer.ids.get_pixel(0, 0)[0], computed.batch_size));
         self.tell.send((self.number, outcome.map_err(|failure| format!("{failure:?}")))).unwrap();
     }
 }
 
-struct Bench {
-    compute: Compute,
-    queue: Arc<Queue>,
-    tell: Sender<Told>,
-    told: Receiver<Told>,
+struct TestBench {
+    compute_thread: ComputeThread,
+    limiter: Arc<Limiter>,
+    tell: Sender<JobReport>,
+    told: Receiver<JobReport>,
 }
 
-struct Loading {
+struct StubModel {
     model: Arc<Model>,
     begun: Receiver<Vec<u32>>,
     go: Sender<()>,
     alive: Arc<AtomicBool>,
 }
 
-fn settings() -> Settings {
-    Settings { warm_up_side: 0, max_batch: 4, ..Settings::default() }
+fn settings() -> ServeSettings {
+    ServeSettings { warm_up_side: 0, max_batch: 4, ..ServeSettings::default() }
 }
 
-fn bench(settings: &Settings) -> Bench {
+fn bench(settings: &ServeSettings) -> TestBench {
     let (tell, told) = channel();
-    Bench { compute: Compute::start(settings).unwrap(), queue: Queue::new(settings), tell, told }
+    TestBench {
+        compute_thread: ComputeThread::start(settings).unwrap(),
+        limiter: Limiter::new(settings),
+        tell,
+        told,
+    }
 }
 
-impl Bench {
-    fn model(&self) -> Loading {
+impl TestBench {
+    fn model(&self) -> StubModel {
         let (begin, begun) = channel();
         let (go, wait) = channel();
-        let about = About {
+        let info = ModelInfo {
             class_names: Vec::new(),
-            colours: Vec::new(),
+            colors: Vec::new(),
             precision: "fp32",
             device: "cpu".into(),
             max_side: 2048,
@@ -107,47 +112,47 @@ impl Bench {
             tile_overlap: 128,
         };
         let alive = Arc::new(AtomicBool::new(true));
-        let engine = Engine { about, begun: begin, go: wait, alive: Arc::clone(&alive) };
-        let loaded = Loaded { engine: Box::new(engine), bytes: 1 };
+        let engine = StubEngine { info, begun: begin, go: wait, alive: Arc::clone(&alive) };
+        let loaded = LoadedModel { engine: Box::new(engine), memory_bytes: 1 };
         let model = Model::new("m", "/m", &loaded);
-        self.compute.adopt(&model, loaded.engine).unwrap();
-        Loading { model, begun, go, alive }
+        self.compute_thread.add_model(&model, loaded.engine).unwrap();
+        StubModel { model, begun, go, alive }
     }
 
-    /// Sends a job for an image of one colour, and gives what its client leaves by.
+    /// Sends a job for an image of one color, and gives what its client leaves by.
     fn send(
         &self,
-        model: &Loading,
+        model: &StubModel,
         number: u32,
         size: (u32, u32),
-        detail: Detail,
+        detail: OutputDetail,
     ) -> Arc<AtomicBool> {
         let left = Arc::new(AtomicBool::new(false));
-        let client = Waiting { number, left: Arc::clone(&left), tell: self.tell.clone() };
-        self.compute.send(Job {
+        let client = StubResponder { number, left: Arc::clone(&left), tell: self.tell.clone() };
+        self.compute_thread.send(Job {
             model: Arc::clone(&model.model),
             image: RgbImage::from_pixel(size.0, size.1, image::Rgb([number as u8; 3])),
-            ask: Ask { detail, ..Ask::default() },
-            work: 100,
-            ticket: self.queue.enter(Duration::ZERO).unwrap(),
-            sent: Instant::now(),
-            client: Box::new(client),
+            options: SegmentOptions { detail, ..SegmentOptions::default() },
+            work_pixels: 100,
+            permit: self.limiter.acquire(Duration::ZERO).unwrap(),
+            sent_at: Instant::now(),
+            responder: Box::new(client),
         });
         left
     }
 
-    fn next(&self) -> Told {
+    fn next(&self) -> JobReport {
         self.told.recv_timeout(FOR_EVER).unwrap()
     }
 }
 
-impl Loading {
+impl StubModel {
     fn next_batch(&self) -> Vec<u32> {
         self.begun.recv_timeout(FOR_EVER).unwrap()
     }
 }
 
-const PLAIN: Detail = Detail::Classes;
+const PLAIN: OutputDetail = OutputDetail::Classes;
 
 #[test]
 fn jobs_of_one_kind_are_computed_together_up_to_the_limit() {
@@ -159,13 +164,13 @@ fn jobs_of_one_kind_are_computed_together_up_to_the_limit() {
         bench.send(&model, number, (10, 5), PLAIN);
         bench.send(&model, 10 + number, (10, 6), PLAIN);
     }
-    bench.send(&model, 20, (10, 5), Detail::Confidence);
+    bench.send(&model, 20, (10, 5), OutputDetail::Confidence);
     drop(model.go);
-    let mut told: Vec<Told> = (0..12).map(|_| bench.next()).collect();
-    told.sort_by_key(|told| told.0);
+    let mut reports: Vec<JobReport> = (0..12).map(|_| bench.next()).collect();
+    reports.sort_by_key(|told| told.0);
     // Each answer went to its own client, and the times of all show that they came in these batches.
-    assert!(told.iter().all(|(number, outcome)| outcome.as_ref().unwrap().0 == *number as u8));
-    let batches: Vec<usize> = told.iter().map(|told| told.1.as_ref().unwrap().1).collect();
+    assert!(reports.iter().all(|(number, outcome)| outcome.as_ref().unwrap().0 == *number as u8));
+    let batches: Vec<usize> = reports.iter().map(|told| told.1.as_ref().unwrap().1).collect();
     assert_eq!(batches, [1, 4, 4, 4, 4, 1, 4, 4, 4, 4, 1, 1]);
     assert_eq!(
         model.begun.iter().take(5).map(|batch| batch.len()).collect::<Vec<_>>(),
@@ -175,11 +180,11 @@ fn jobs_of_one_kind_are_computed_together_up_to_the_limit() {
 
 #[test]
 fn a_batch_stays_within_its_time_but_one_job_always_goes() {
-    let bench = bench(&Settings { batch_time: Duration::from_secs(3), ..settings() });
+    let bench = bench(&ServeSettings { batch_time: Duration::from_secs(3), ..settings() });
     let model = bench.model();
-    model.model.estimate.try_out(100, Duration::from_secs(1));
+    model.model.time_estimate.record_warm_up(100, Duration::from_secs(1));
     let slow = bench.model();
-    slow.model.estimate.try_out(100, Duration::from_secs(10));
+    slow.model.time_estimate.record_warm_up(100, Duration::from_secs(10));
     bench.send(&model, 0, (9, 9), PLAIN);
     model.next_batch();
     // Requests have taught it otherwise after this; until then, three fit.
@@ -226,18 +231,18 @@ fn a_client_that_panics_takes_nobody_along() {
     let bench = bench(&settings());
     let model = bench.model();
     drop(model.go.clone());
-    let Loading { go, .. } = &model;
+    let StubModel { go, .. } = &model;
     bench.send(&model, 99, (9, 9), PLAIN);
     go.send(()).unwrap();
     bench.send(&model, 1, (9, 9), PLAIN);
     go.send(()).unwrap();
     assert_eq!(bench.next().0, 1);
-    assert!(bench.compute.is_alive());
+    assert!(bench.compute_thread.is_alive());
 }
 
 #[test]
 fn models_take_turns() {
-    let bench = bench(&Settings { max_batch: 1, ..settings() });
+    let bench = bench(&ServeSettings { max_batch: 1, ..settings() });
     let (one, two) = (bench.model(), bench.model());
     bench.send(&one, 0, (9, 9), PLAIN);
     one.next_batch();
@@ -254,10 +259,10 @@ fn models_take_turns() {
 #[test]
 fn the_model_waits_for_images_that_are_on_their_way_and_not_for_ever() {
     let wait = Duration::from_secs(10);
-    let bench = bench(&Settings { batch_wait: wait, batch_time: 10 * wait, ..settings() });
+    let bench = bench(&ServeSettings { batch_wait: wait, batch_time: 10 * wait, ..settings() });
     let model = bench.model();
-    model.model.estimate.try_out(100, wait);
-    let on_their_way: Vec<Arriving> = (0..3).map(|_| model.model.expect_one()).collect();
+    model.model.time_estimate.record_warm_up(100, wait);
+    let on_their_way: Vec<ExpectedImage> = (0..3).map(|_| model.model.expect_image()).collect();
     for (number, arriving) in on_their_way.into_iter().enumerate() {
         drop(arriving);
         bench.send(&model, number as u32, (9, 9), PLAIN);
@@ -266,8 +271,8 @@ fn the_model_waits_for_images_that_are_on_their_way_and_not_for_ever() {
     let begun = model.next_batch();
     assert!(begun.len() <= 3, "{begun:?}");
     drop(model.go);
-    let told: Vec<Told> = (0..3).map(|_| bench.next()).collect();
-    assert!(told.iter().all(|told| told.1.is_ok()));
+    let reports: Vec<JobReport> = (0..3).map(|_| bench.next()).collect();
+    assert!(reports.iter().all(|told| told.1.is_ok()));
 }
 
 #[test]
@@ -278,17 +283,17 @@ fn letting_go_of_a_model_comes_after_its_jobs_and_later_ones_are_told() {
     bench.send(&model, 0, (9, 9), PLAIN);
     model.next_batch();
     bench.send(&model, 1, (9, 9), PLAIN);
-    let mut retiring = std::pin::pin!(bench.compute.retire(model.model.id));
+    let mut retiring = std::pin::pin!(bench.compute_thread.remove_model(model.model.id));
     let once = std::future::poll_fn(|cx| std::task::Poll::Ready(retiring.as_mut().poll(cx)));
     assert!(runtime.block_on(once).is_pending());
     bench.send(&other, 2, (9, 9), PLAIN);
     drop((model.go, other.go));
     runtime.block_on(retiring);
     assert!(!model.alive.load(Ordering::SeqCst) && other.alive.load(Ordering::SeqCst));
-    let told: Vec<Told> = (0..3).map(|_| bench.next()).collect();
-    assert!(told.iter().all(|told| told.1.is_ok()), "{told:?}");
+    let reports: Vec<JobReport> = (0..3).map(|_| bench.next()).collect();
+    assert!(reports.iter().all(|told| told.1.is_ok()), "{reports:?}");
     let late =
-        Loading { go: channel().0, begun: channel().1, alive: model.alive, model: model.model };
+        StubModel { go: channel().0, begun: channel().1, alive: model.alive, model: model.model };
     bench.send(&late, 3, (9, 9), PLAIN);
     assert_eq!(bench.next(), (3, Err("Unloaded".into())));
 }
@@ -299,8 +304,8 @@ fn the_thread_ends_with_its_last_handle_after_what_was_sent() {
     let model = bench.model();
     bench.send(&model, 0, (9, 9), PLAIN);
     drop(model.go);
-    let Bench { compute, told, .. } = bench;
-    let mut end = compute.end();
+    let TestBench { compute_thread: compute, told, .. } = bench;
+    let mut end = compute.ended_receiver();
     drop(compute);
     assert_eq!(told.recv_timeout(FOR_EVER).unwrap().0, 0);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
@@ -314,6 +319,6 @@ fn the_thread_ends_with_its_last_handle_after_what_was_sent() {
 #[test]
 fn what_requests_share_can_be_shared() {
     fn shared<T: Send + Sync>() {}
-    shared::<Compute>();
+    shared::<ComputeThread>();
     shared::<Mutex<Model>>();
 }

@@ -8,61 +8,64 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use image::RgbImage;
 use percent_encoding::percent_decode_str;
 
-use super::super::options::short;
-use super::super::reply::{ErrorType, Refusal};
+use super::super::options::quote_truncated;
+use super::super::reply::{ApiError, ErrorType};
 use super::npy;
-use crate::imaging::{DecodeError, Limits, decode_upright};
+use crate::imaging::{DecodeError, DecodeLimits, decode_upright};
 
 /// Decodes an image file, or an array that came as if it were one.
-pub(super) fn decode(bytes: Vec<u8>, limits: Limits) -> Result<RgbImage, Refusal> {
+pub(super) fn decode_image_file(
+    bytes: Vec<u8>,
+    limits: DecodeLimits,
+) -> Result<RgbImage, ApiError> {
     if bytes.starts_with(npy::MAGIC) {
-        return npy::decode(bytes, limits);
+        return npy::decode_npy(bytes, limits);
     }
-    decode_upright(&bytes, limits).map_err(|error| refused(&error))
+    decode_upright(&bytes, limits).map_err(|error| image_decode_error(&error))
 }
 
 /// The refusal for what cannot be decoded.
-pub(super) fn refused(error: &DecodeError) -> Refusal {
+pub(super) fn image_decode_error(error: &DecodeError) -> ApiError {
     let error_type = match error {
         DecodeError::Empty => ErrorType::EmptyBody,
-        DecodeError::TooLarge { .. } | DecodeError::TooLong { .. } => ErrorType::ImageTooLarge,
+        DecodeError::TooLarge { .. } | DecodeError::SideTooLong { .. } => ErrorType::ImageTooLarge,
         DecodeError::NotAnImage { .. } | DecodeError::Broken(_) => ErrorType::UndecodableImage,
     };
-    let error = match error_type {
+    let message = match error_type {
         ErrorType::UndecodableImage => {
             format!("the image cannot be decoded: {error}; send one whole image file")
         }
         _ => error.to_string(),
     };
-    Refusal::new(error_type, error)
+    ApiError::new(error_type, message)
 }
 
 /// As decoders of data URLs do it: padding may be missing, the last character may have bits to spare.
-const fn engine(alphabet: &Alphabet) -> GeneralPurpose {
+const fn base64_engine(alphabet: &Alphabet) -> GeneralPurpose {
     let config = GeneralPurposeConfig::new()
         .with_decode_allow_trailing_bits(true)
         .with_decode_padding_mode(DecodePaddingMode::Indifferent);
     GeneralPurpose::new(alphabet, config)
 }
 
-const BASE64: GeneralPurpose = engine(&STANDARD);
+const BASE64: GeneralPurpose = base64_engine(&STANDARD);
 /// With `-` and `_`, as Python's `urlsafe_b64encode` has it.
-const URL_SAFE_BASE64: GeneralPurpose = engine(&URL_SAFE);
+const URL_SAFE_BASE64: GeneralPurpose = base64_engine(&URL_SAFE);
 
 /// The bytes behind a text of JSON, quotation marks included: base64, or a data URL (RFC 2397) of it.
-pub(super) fn unpacked(json: &[u8]) -> Result<Vec<u8>, Refusal> {
-    let wrong = |what: String| Refusal::new(ErrorType::UndecodableImage, what);
-    let text: Text<'_> = serde_json::from_slice(json)
-        .map_err(|error| wrong(format!("the image is no text of JSON: {error}")))?;
+pub(super) fn decode_base64_text(json: &[u8]) -> Result<Vec<u8>, ApiError> {
+    let undecodable = |what: String| ApiError::new(ErrorType::UndecodableImage, what);
+    let text: JsonString<'_> = serde_json::from_slice(json)
+        .map_err(|error| undecodable(format!("the image is no text of JSON: {error}")))?;
     let text = text.0.trim();
     let payload: Cow<'_, [u8]> = match text.get(..5) {
         Some(scheme) if scheme.eq_ignore_ascii_case("data:") => {
-            let (head, data) = text.split_once(',').unwrap_or((text, ""));
-            let last = head.rsplit_once(';').map(|(_, last)| last.trim());
-            if !last.is_some_and(|last| last.eq_ignore_ascii_case("base64")) {
-                return Err(wrong(format!(
+            let (data_url_header, data) = text.split_once(',').unwrap_or((text, ""));
+            let encoding = data_url_header.rsplit_once(';').map(|(_, last)| last.trim());
+            if !encoding.is_some_and(|last| last.eq_ignore_ascii_case("base64")) {
+                return Err(undecodable(format!(
                     "the image is a data URL that starts with {}; expected data:image/...;base64,...",
-                    short(head)
+                    quote_truncated(data_url_header)
                 )));
             }
             percent_decode_str(data).into()
@@ -77,14 +80,16 @@ pub(super) fn unpacked(json: &[u8]) -> Result<Vec<u8>, Refusal> {
     let is_url_safe = payload.iter().any(|byte| matches!(byte, b'-' | b'_'));
     let engine = if is_url_safe { &URL_SAFE_BASE64 } else { &BASE64 };
     let bytes = engine.decode(&payload).map_err(|error| {
-        wrong(format!(
+        undecodable(format!(
             "the image starts with {} and is no base64: {error}; send an image file in base64, a data URL or \
              s3://bucket/key",
-            short(text)
+            quote_truncated(text)
         ))
     })?;
     if bytes.is_empty() {
-        return Err(wrong("the image is an empty text; send an image file in base64".to_owned()));
+        return Err(undecodable(
+            "the image is an empty text; send an image file in base64".to_owned(),
+        ));
     }
     Ok(bytes)
 }
@@ -92,4 +97,4 @@ pub(super) fn unpacked(json: &[u8]) -> Result<Vec<u8>, Refusal> {
 /// Borrowed where nothing is escaped, which `Cow` itself never is.
 #[derive(serde::Deserialize)]
 #[serde(transparent)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+struct JsonString<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -15,36 +15,36 @@ use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::super::reply::{ErrorType, Refusal};
-use super::{Record, RecordsStyle, Source, reference};
+use super::super::reply::{ApiError, ErrorType};
+use super::{ImageSource, InputRecord, RecordsStyle, reference};
 
 /// Records of one body; each costs memory of its own, however short it is.
-pub(super) const MOST_RECORDS: usize = 10_000;
+pub(super) const MAX_RECORDS: usize = 10_000;
 /// Bytes of an id, as it stands in the body.
-const LONGEST_ID: usize = 1024;
+const MAX_ID_BYTES: usize = 1024;
 
-const FORMS: &str =
+const RECORD_FORMS: &str =
     r#"{"image": BASE64}, {"image": "s3://bucket/key"} or {"source-ref": "s3://bucket/key"}"#;
 
-fn invalid(what: impl AsRef<str>) -> Refusal {
-    let what = what.as_ref();
-    Refusal::new(ErrorType::InvalidJson, format!("{what}; a record is {FORMS}"))
+fn invalid_json_error(message: impl AsRef<str>) -> ApiError {
+    let message = message.as_ref();
+    ApiError::new(ErrorType::InvalidJson, format!("{message}; a record is {RECORD_FORMS}"))
 }
 
 /// The parser's words, which may quote what it found at full length.
-fn reason(error: &serde_json::Error) -> String {
-    const MOST: usize = 160;
+fn shorten_json_error(error: &serde_json::Error) -> String {
+    const MAX_CHARS: usize = 160;
     let text = error.to_string();
-    if text.chars().count() <= MOST {
+    if text.chars().count() <= MAX_CHARS {
         return text;
     }
-    let start: String = text.chars().take(MOST).collect();
+    let start: String = text.chars().take(MAX_CHARS).collect();
     format!("{start}... at line {} column {}", error.line(), error.column())
 }
 
 /// The keys that mean something, each as it stands in the body.
 #[derive(Deserialize)]
-struct Keys<'a> {
+struct RecordKeys<'a> {
     #[serde(borrow)]
     image: Option<&'a RawValue>,
     #[serde(borrow, rename = "source-ref")]
@@ -58,102 +58,117 @@ struct Keys<'a> {
 }
 
 /// The records of a whole body.
-pub(super) fn document(body: &Bytes) -> Result<(Vec<Record>, RecordsStyle), Refusal> {
-    let text = text(body).map_err(|why| invalid(format!("the body {why}")))?;
-    let raw: &RawValue = serde_json::from_str(text)
-        .map_err(|error| invalid(format!("the body is no JSON: {}", reason(&error))))?;
+pub(super) fn parse_document(body: &Bytes) -> Result<(Vec<InputRecord>, RecordsStyle), ApiError> {
+    let text = decode_utf8(body).map_err(|why| invalid_json_error(format!("the body {why}")))?;
+    let raw: &RawValue = serde_json::from_str(text).map_err(|error| {
+        invalid_json_error(format!("the body is no JSON: {}", shorten_json_error(&error)))
+    })?;
     if raw.get().starts_with('{') {
-        let keys: Keys<'_> = serde_json::from_str(raw.get())
-            .map_err(|error| invalid(format!("the body cannot be used: {}", reason(&error))))?;
+        let keys: RecordKeys<'_> = serde_json::from_str(raw.get()).map_err(|error| {
+            invalid_json_error(format!("the body cannot be used: {}", shorten_json_error(&error)))
+        })?;
         if let Some(list) = keys.instances {
-            let Instances(list) = serde_json::from_str(list.get()).map_err(|error| {
-                invalid(format!("\"instances\" cannot be used: {}", reason(&error)))
+            let InstanceList(instances) = serde_json::from_str(list.get()).map_err(|error| {
+                invalid_json_error(format!(
+                    "\"instances\" cannot be used: {}",
+                    shorten_json_error(&error)
+                ))
             })?;
-            if list.is_empty() {
-                return Err(invalid("\"instances\" has no records"));
+            if instances.is_empty() {
+                return Err(invalid_json_error("\"instances\" has no records"));
             }
-            let records = list.into_iter().map(|raw| record(body, raw)).collect();
+            let records = instances.into_iter().map(|raw| parse_record(body, raw)).collect();
             return Ok((records, RecordsStyle::Instances));
         }
     }
-    Ok((vec![record(body, raw)], RecordsStyle::Lone))
+    Ok((vec![parse_record(body, raw)], RecordsStyle::Single))
 }
 
 /// The records of the lines; empty ones are passed over.
-pub(super) fn lines(body: &Bytes) -> Result<Vec<Record>, Refusal> {
+pub(super) fn parse_lines(body: &Bytes) -> Result<Vec<InputRecord>, ApiError> {
     let mut records = Vec::new();
-    let without_mark = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-    for line in without_mark.split(|&byte| byte == b'\n') {
+    let without_bom = body.strip_prefix(UTF8_BOM).unwrap_or(body);
+    for line in without_bom.split(|&byte| byte == b'\n') {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        if records.len() == MOST_RECORDS {
-            return Err(invalid(format!("the body has more than {MOST_RECORDS} lines; split it")));
+        if records.len() == MAX_RECORDS {
+            return Err(invalid_json_error(format!(
+                "the body has more than {MAX_RECORDS} lines; split it"
+            )));
         }
-        let number = records.len() + 1;
-        let parsed = text(line).and_then(|line| {
+        let record_number = records.len() + 1;
+        let parsed = decode_utf8(line).and_then(|line| {
             serde_json::from_str::<&RawValue>(line)
-                .map_err(|error| format!("is no JSON: {}", reason(&error)))
+                .map_err(|error| format!("is no JSON: {}", shorten_json_error(&error)))
         });
         records.push(match parsed {
-            Ok(raw) => record(body, raw),
-            Err(why) => Record { source: Err(invalid(format!("record {number} {why}"))), id: None },
+            Ok(raw) => parse_record(body, raw),
+            Err(problem) => InputRecord {
+                source: Err(invalid_json_error(format!("record {record_number} {problem}"))),
+                id: None,
+            },
         });
     }
     if records.is_empty() {
-        return Err(Refusal::new(
+        return Err(ApiError::new(
             ErrorType::EmptyBody,
-            format!("the body has no line that is not empty; send a record per line: {FORMS}"),
+            format!(
+                "the body has no line that is not empty; send a record per line: {RECORD_FORMS}"
+            ),
         ));
     }
     Ok(records)
 }
 
 /// What some editors put before UTF-8.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
 
-fn text(bytes: &[u8]) -> Result<&str, String> {
-    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+fn decode_utf8(bytes: &[u8]) -> Result<&str, String> {
+    let bytes = bytes.strip_prefix(UTF8_BOM).unwrap_or(bytes);
     std::str::from_utf8(bytes).map_err(|error| format!("is no UTF-8: {error}"))
 }
 
 /// One record, which may be a text alone.
-fn record(body: &Bytes, raw: &RawValue) -> Record {
+fn parse_record(body: &Bytes, raw: &RawValue) -> InputRecord {
     if !raw.get().starts_with('{') {
-        return Record { source: image(body, raw).map_err(invalid), id: None };
+        return InputRecord {
+            source: parse_image_value(body, raw).map_err(invalid_json_error),
+            id: None,
+        };
     }
-    let keys: Keys<'_> = match serde_json::from_str(raw.get()) {
+    let keys: RecordKeys<'_> = match serde_json::from_str(raw.get()) {
         Ok(keys) => keys,
         Err(error) => {
-            let why = format!("the record cannot be used: {}", reason(&error));
-            return Record { source: Err(invalid(why)), id: None };
+            let problem = format!("the record cannot be used: {}", shorten_json_error(&error));
+            return InputRecord { source: Err(invalid_json_error(problem)), id: None };
         }
     };
-    let id = match keys.id.map(id).transpose() {
+    let id = match keys.id.map(parse_id).transpose() {
         Ok(id) => id.flatten(),
-        Err(why) => return Record { source: Err(invalid(why)), id: None },
+        Err(why) => return InputRecord { source: Err(invalid_json_error(why)), id: None },
     };
     let source = match (keys.image.or(keys.b64), keys.source_ref) {
         (Some(_), Some(_)) => Err("the record has both \"image\" and \"source-ref\"".to_owned()),
-        (Some(raw), None) => image(body, raw),
-        (None, Some(raw)) => uri(raw).and_then(|uri| referenced(&uri)),
+        (Some(raw), None) => parse_image_value(body, raw),
+        (None, Some(raw)) => parse_uri_string(raw).and_then(|uri| parse_reference(&uri)),
         (None, None) => Err("the record has neither \"image\" nor \"source-ref\"".to_owned()),
     };
-    Record { source: source.map_err(invalid), id }
+    InputRecord { source: source.map_err(invalid_json_error), id }
 }
 
 /// Where the image is that a value of JSON stands for.
-fn image(body: &Bytes, raw: &RawValue) -> Result<Source, String> {
+fn parse_image_value(body: &Bytes, raw: &RawValue) -> Result<ImageSource, String> {
     let text = raw.get();
     match text.as_bytes().first() {
         Some(b'"') => {}
         Some(b'{') => {
-            let keys: Keys<'_> = serde_json::from_str(text).map_err(|error| {
-                format!("the record's image cannot be used: {}", reason(&error))
+            let keys: RecordKeys<'_> = serde_json::from_str(text).map_err(|error| {
+                format!("the record's image cannot be used: {}", shorten_json_error(&error))
             })?;
             let inner = keys.b64.filter(|inner| inner.get().starts_with('"'));
             return match inner {
-                Some(inner) => image(body, inner),
+                Some(inner) => parse_image_value(body, inner),
                 None => Err("the record's image is an object without a text \"b64\"".to_owned()),
             };
         }
@@ -171,47 +186,48 @@ fn image(body: &Bytes, raw: &RawValue) -> Result<Source, String> {
     let start: String = text.chars().skip(1).take(40).filter(|&c| c != '\\').collect();
     let scheme = start.trim_start().split_once("://").map(|(scheme, _)| scheme);
     if scheme.is_some_and(|scheme| scheme.chars().all(|c| c.is_ascii_alphanumeric())) {
-        return referenced(&uri(raw)?);
+        return parse_reference(&parse_uri_string(raw)?);
     }
     // All of `text` lies in the body, so that nothing is copied.
-    Ok(Source::Text(body.slice_ref(text.as_bytes())))
+    Ok(ImageSource::JsonText(body.slice_ref(text.as_bytes())))
 }
 
-fn referenced(uri: &str) -> Result<Source, String> {
+fn parse_reference(uri: &str) -> Result<ImageSource, String> {
     let uri = uri.trim();
-    reference::check(uri).map_err(|why| format!("the record {why}"))?;
-    Ok(Source::Reference(uri.to_owned()))
+    reference::check_s3_uri(uri).map_err(|why| format!("the record {why}"))?;
+    Ok(ImageSource::S3Uri(uri.to_owned()))
 }
 
-fn uri(raw: &RawValue) -> Result<String, String> {
-    serde_json::from_str(raw.get())
-        .map_err(|error| format!("the record's reference is no text: {}", reason(&error)))
+fn parse_uri_string(raw: &RawValue) -> Result<String, String> {
+    serde_json::from_str(raw.get()).map_err(|error| {
+        format!("the record's reference is no text: {}", shorten_json_error(&error))
+    })
 }
 
 /// An id: a text or a number; null is none.
-fn id(raw: &RawValue) -> Result<Option<Value>, String> {
+fn parse_id(raw: &RawValue) -> Result<Option<Value>, String> {
     const ALLOWED: &str = "allowed: a text or a number";
     let length = raw.get().len();
-    if length > LONGEST_ID {
+    if length > MAX_ID_BYTES {
         return Err(format!(
-            "the record's id has {length} bytes; {ALLOWED}, up to {LONGEST_ID} bytes"
+            "the record's id has {length} bytes; {ALLOWED}, up to {MAX_ID_BYTES} bytes"
         ));
     }
     match serde_json::from_str(raw.get()) {
         Ok(Value::Null) => Ok(None),
         Ok(value @ (Value::String(_) | Value::Number(_))) => Ok(Some(value)),
-        _ => Err(format!("the record's id is {}; {ALLOWED}", super::short(raw.get()))),
+        _ => Err(format!("the record's id is {}; {ALLOWED}", super::quote_truncated(raw.get()))),
     }
 }
 
 /// A list that ends with an error before it takes more memory than records may.
-struct Instances<'a>(Vec<&'a RawValue>);
+struct InstanceList<'a>(Vec<&'a RawValue>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Instances<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for InstanceList<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visit;
+        struct InstanceListVisitor;
 
-        impl<'de> Visitor<'de> for Visit {
+        impl<'de> Visitor<'de> for InstanceListVisitor {
             type Value = Vec<&'de RawValue>;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -221,9 +237,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Instances<'a> {
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
                 let mut records = Vec::new();
                 while let Some(record) = list.next_element()? {
-                    if records.len() == MOST_RECORDS {
-                        let why = format!("it has more than {MOST_RECORDS} records; split it");
-                        return Err(A::Error::custom(why));
+                    if records.len() == MAX_RECORDS {
+                        let problem = format!("it has more than {MAX_RECORDS} records; split it");
+                        return Err(A::Error::custom(problem));
                     }
                     records.push(record);
                 }
@@ -231,6 +247,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Instances<'a> {
             }
         }
 
-        deserializer.deserialize_seq(Visit).map(Self)
+        deserializer.deserialize_seq(InstanceListVisitor).map(Self)
     }
 }

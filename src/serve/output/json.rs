@@ -6,9 +6,9 @@
 //!   "width": 6,
 //!   "height": 4,
 //!   "classes": [
-//!     {"id": 0, "name": "background", "colour": "#000000", "pixels": 16, "share": 0.6666666666666666,
+//!     {"id": 0, "name": "background", "color": "#000000", "pixels": 16, "share": 0.6666666666666666,
 //!      "confidence": 0.25},
-//!     {"id": 2, "name": "road", "colour": "#ffff00", "pixels": 8, "share": 0.3333333333333333,
+//!     {"id": 2, "name": "road", "color": "#ffff00", "pixels": 8, "share": 0.3333333333333333,
 //!      "confidence": 0.25,
 //!      "polygons": [{"outer": [[1, 1], [4, 1], [4, 4], [1, 4]], "holes": [[[2, 2], [2, 3], [3, 3], [3, 2]]]}],
 //!      "rle": {"size": [4, 6], "counts": "531N00027"},
@@ -30,96 +30,98 @@
 //! - `brush_rle` is Label Studio's: the `rle` of a `brushlabels` region with `"format": "rle"`, whose `original_width`
 //!   and `original_height` are `width` and `height`.
 //!
-//! Class 0 is the background (or what nobody labelled), and its outlines and run lengths are only told where the option
+//! Class 0 is the background (or what nobody labeled), and its outlines and run lengths are only told where the option
 //! `background` asks for them. What an option leaves out has no key.
 
 use serde::Serialize;
 
 use super::super::options::JsonOptions;
-use super::super::reply::{ErrorType, Refusal};
-use super::colour;
-use crate::annotations::contours::{Outline, outlines};
+use super::super::reply::{ApiError, ErrorType};
+use super::model_class_color;
+use crate::annotations::contours::{Outline, trace_outlines};
 use crate::annotations::{Runs, brush_rle, coco_rle};
-use crate::inference::{About, Segmentation};
+use crate::inference::{ModelInfo, Segmentation};
 
 /// Stretches of equal ids in a row, of all classes whose geometry is told. Noise has one for every pixel, and an answer
 /// of gigabytes would help nobody; masks of photographs at 64 megapixels stay far below.
-const MOST_RUNS: u64 = 1 << 20;
+const MAX_RUNS: u64 = 1 << 20;
 
 #[derive(Serialize)]
-struct Answer<'a> {
+struct JsonAnswer<'a> {
     width: u32,
     height: u32,
-    classes: Vec<Class<'a>>,
+    classes: Vec<JsonClass<'a>>,
 }
 
 #[derive(Serialize)]
-struct Class<'a> {
+struct JsonClass<'a> {
     id: u8,
     name: std::borrow::Cow<'a, str>,
-    colour: String,
+    color: String,
     pixels: u64,
     share: f64,
     confidence: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    polygons: Option<Vec<Polygon>>,
+    polygons: Option<Vec<JsonPolygon>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    rle: Option<Rle>,
+    rle: Option<JsonRle>,
     #[serde(skip_serializing_if = "Option::is_none")]
     brush_rle: Option<Vec<u8>>,
 }
 
 #[derive(Serialize)]
-struct Polygon {
+struct JsonPolygon {
     outer: Vec<[u32; 2]>,
     holes: Vec<Vec<[u32; 2]>>,
 }
 
 #[derive(Serialize)]
-struct Rle {
+struct JsonRle {
     /// Rows and columns, as pycocotools has them.
     size: [u32; 2],
     counts: String,
 }
 
 /// The answer as one object.
-pub(in super::super) fn encode(
-    answer: &Segmentation,
-    about: &About,
+pub(in super::super) fn encode_json(
+    segmentation: &Segmentation,
+    info: &ModelInfo,
     options: &JsonOptions,
-) -> Result<Vec<u8>, Refusal> {
-    let (width, height) = answer.ids.dimensions();
-    let counts = count(&answer.ids);
-    let wanted = |id: u8| id > 0 || options.background;
+) -> Result<Vec<u8>, ApiError> {
+    let (width, height) = segmentation.ids.dimensions();
+    let counts = count_classes(&segmentation.ids);
+    let includes_geometry = |id: u8| id > 0 || options.background;
     if options.polygons || options.coco_rle || options.brush_rle {
-        check(&counts, wanted)?;
+        check_run_count(&counts, includes_geometry)?;
     }
-    let total = u64::from(width) * u64::from(height);
-    let present = (0..=u8::MAX).zip(&counts).filter(|(_, count)| count.pixels > 0);
-    let classes = present.map(|(id, &Count { pixels, .. })| {
-        let is_told = wanted(id) && (options.polygons || options.coco_rle || options.brush_rle);
-        let runs = is_told.then(|| Runs::of_class(&answer.ids, id));
+    let total_pixels = u64::from(width) * u64::from(height);
+    let present_classes = (0..=u8::MAX).zip(&counts).filter(|(_, count)| count.pixels > 0);
+    let classes = present_classes.map(|(id, &ClassCounts { pixels, .. })| {
+        let has_geometry =
+            includes_geometry(id) && (options.polygons || options.coco_rle || options.brush_rle);
+        let runs = has_geometry.then(|| Runs::from_class(&segmentation.ids, id));
         let runs = runs.as_ref();
-        let [red, green, blue] = colour(about, id);
-        let name = about.class_names.get(usize::from(id)).map(String::as_str);
-        let confidence = answer.confidence.get(usize::from(id)).copied();
-        Class {
+        let [red, green, blue] = model_class_color(info, id);
+        let name = info.class_names.get(usize::from(id)).map(String::as_str);
+        let confidence = segmentation.confidence.get(usize::from(id)).copied();
+        JsonClass {
             id,
             name: name.map_or_else(|| format!("class {id}").into(), Into::into),
-            colour: format!("#{red:02x}{green:02x}{blue:02x}"),
+            color: format!("#{red:02x}{green:02x}{blue:02x}"),
             pixels,
-            share: pixels as f64 / total as f64,
+            share: pixels as f64 / total_pixels as f64,
             confidence: confidence.filter(|confidence| confidence.is_finite()),
-            polygons: runs.filter(|_| options.polygons).map(|runs| polygons(runs, options)),
-            rle: runs
-                .filter(|_| options.coco_rle)
-                .map(|runs| Rle { size: [height, width], counts: coco_rle::encode_text(runs) }),
-            brush_rle: runs.filter(|_| options.brush_rle).map(brush_rle::encode),
+            polygons: runs.filter(|_| options.polygons).map(|runs| build_polygons(runs, options)),
+            rle: runs.filter(|_| options.coco_rle).map(|runs| JsonRle {
+                size: [height, width],
+                counts: coco_rle::encode_compressed(runs),
+            }),
+            brush_rle: runs.filter(|_| options.brush_rle).map(brush_rle::encode_brush_rle),
         }
     });
-    let answer = Answer { width, height, classes: classes.collect() };
+    let answer = JsonAnswer { width, height, classes: classes.collect() };
     serde_json::to_vec(&answer).map_err(|error| {
-        Refusal::new(
+        ApiError::new(
             ErrorType::InferenceFailed,
             format!("the answer could not be written: {error}"),
         )
@@ -128,14 +130,14 @@ pub(in super::super) fn encode(
 
 /// How much there is of a class.
 #[derive(Clone, Copy, Default)]
-struct Count {
+struct ClassCounts {
     pixels: u64,
     /// Stretches of its id.
     runs: u64,
 }
 
-fn count(ids: &image::GrayImage) -> Vec<Count> {
-    let mut counts = vec![Count::default(); 256];
+fn count_classes(ids: &image::GrayImage) -> Vec<ClassCounts> {
+    let mut counts = vec![ClassCounts::default(); 256];
     for run in ids.as_raw().chunk_by(|a, b| a == b) {
         let count = &mut counts[usize::from(run[0])];
         count.pixels += run.len() as u64;
@@ -144,45 +146,53 @@ fn count(ids: &image::GrayImage) -> Vec<Count> {
     counts
 }
 
-fn check(counts: &[Count], wanted: impl Fn(u8) -> bool) -> Result<(), Refusal> {
-    let told = (0..=u8::MAX).zip(counts).filter(|(id, _)| wanted(*id));
-    let runs: u64 = told.map(|(_, count)| count.runs).sum();
-    if runs <= MOST_RUNS {
+fn check_run_count(
+    counts: &[ClassCounts],
+    includes_geometry: impl Fn(u8) -> bool,
+) -> Result<(), ApiError> {
+    let included = (0..=u8::MAX).zip(counts).filter(|(id, _)| includes_geometry(*id));
+    let runs: u64 = included.map(|(_, count)| count.runs).sum();
+    if runs <= MAX_RUNS {
         return Ok(());
     }
-    Err(Refusal::new(
+    Err(ApiError::new(
         ErrorType::ReplyTooLarge,
         format!(
-            "the mask is torn into {runs} stretches, and outlines and run lengths are told of up to {MOST_RUNS}; ask \
+            "the mask is torn into {runs} stretches, and outlines and run lengths are told of up to {MAX_RUNS}; ask \
              for image/png, or set polygons=false,rle=none in X-Amzn-SageMaker-Custom-Attributes"
         ),
     ))
 }
 
-fn polygons(runs: &Runs, options: &JsonOptions) -> Vec<Polygon> {
-    let mut parts = outlines(runs, options.tolerance);
-    if options.min_area > 1 {
+fn build_polygons(runs: &Runs, options: &JsonOptions) -> Vec<JsonPolygon> {
+    let mut parts = trace_outlines(runs, options.tolerance_px);
+    if options.min_area_px > 1 {
         // Simplified outlines have other areas; the exact ones are in the same order.
-        let exact = if options.tolerance > 0.0 { outlines(runs, 0.0) } else { parts.clone() };
-        let mut areas = exact.iter().map(area);
-        parts.retain(|_| areas.next().is_none_or(|area| area >= options.min_area as f64));
+        let exact =
+            if options.tolerance_px > 0.0 { trace_outlines(runs, 0.0) } else { parts.clone() };
+        let mut areas = exact.iter().map(outline_area);
+        parts.retain(|_| areas.next().is_none_or(|area| area >= options.min_area_px as f64));
     }
-    parts.into_iter().map(polygon).collect()
+    parts.into_iter().map(to_json_polygon).collect()
 }
 
 /// What an outline with corners of pixels covers, in pixels.
-fn area(outline: &Outline) -> f64 {
-    let ring = |ring: &Vec<[f64; 2]>| {
+fn outline_area(outline: &Outline) -> f64 {
+    let ring_area = |ring: &Vec<[f64; 2]>| {
         let next = ring.iter().cycle().skip(1);
-        let twice: f64 = ring.iter().zip(next).map(|(a, b)| a[0] * b[1] - b[0] * a[1]).sum();
-        twice.abs() / 2.0
+        let doubled_area: f64 = ring.iter().zip(next).map(|(a, b)| a[0] * b[1] - b[0] * a[1]).sum();
+        doubled_area.abs() / 2.0
     };
-    ring(&outline.outer) - outline.holes.iter().map(ring).sum::<f64>()
+    ring_area(&outline.outer) - outline.holes.iter().map(ring_area).sum::<f64>()
 }
 
 /// Corners are whole numbers, and are written as such.
-fn polygon(outline: Outline) -> Polygon {
-    let whole =
-        |ring: Vec<[f64; 2]>| ring.into_iter().map(|point| point.map(|at| at as u32)).collect();
-    Polygon { outer: whole(outline.outer), holes: outline.holes.into_iter().map(whole).collect() }
+fn to_json_polygon(outline: Outline) -> JsonPolygon {
+    let to_integers = |ring: Vec<[f64; 2]>| {
+        ring.into_iter().map(|point| point.map(|coordinate| coordinate as u32)).collect()
+    };
+    JsonPolygon {
+        outer: to_integers(outline.outer),
+        holes: outline.holes.into_iter().map(to_integers).collect(),
+    }
 }

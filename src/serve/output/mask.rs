@@ -1,11 +1,11 @@
-//! Class ids as a PNG: one channel, and the colours of the classes as its palette.
+//! Class ids as a PNG: one channel, and the colors of the classes as its palette.
 
 use image::GrayImage;
 
-use super::colour;
-use crate::imaging::encode_mask_in;
-use crate::inference::About;
+use super::model_class_color;
+use crate::imaging::encode_mask_with_colors;
+use crate::inference::ModelInfo;
 
-pub(in super::super) fn encode(ids: &GrayImage, about: &About) -> Vec<u8> {
-    encode_mask_in(ids, |id| colour(about, id))
+pub(in super::super) fn encode_mask_png(ids: &GrayImage, info: &ModelInfo) -> Vec<u8> {
+    encode_mask_with_colors(ids, |id| model_class_color(info, id))
 }

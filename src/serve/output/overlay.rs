@@ -2,12 +2,18 @@
 
 use image::{GrayImage, RgbImage};
 
-use super::colour;
+use super::model_class_color;
 use crate::imaging::encode_png;
-use crate::inference::About;
-use crate::render::overlay_in;
+use crate::inference::ModelInfo;
+use crate::render::draw_overlay_with_colors;
 
 /// Larger images are drawn smaller, as [`overlay_in`] has it.
-pub(in super::super) fn encode(image: &RgbImage, ids: &GrayImage, about: &About) -> Vec<u8> {
-    encode_png(&overlay_in(image, ids, &about.class_names, |id| colour(about, id)))
+pub(in super::super) fn encode_overlay(
+    image: &RgbImage,
+    ids: &GrayImage,
+    info: &ModelInfo,
+) -> Vec<u8> {
+    encode_png(&draw_overlay_with_colors(image, ids, &info.class_names, |id| {
+        model_class_color(info, id)
+    }))
 }

@@ -4,28 +4,34 @@ use tch::{Reduction, Tensor};
 
 use super::Target;
 use crate::error::Result;
-use crate::metrics::IGNORE;
+use crate::metrics::IGNORE_INDEX;
 
 /// The sum over pixels of `weight[class] * -log p(class)`, divided by the sum of the counted pixels'
 /// weights in the whole batch.
-pub(super) fn loss(
+pub(super) fn cross_entropy_loss(
     logits: &Tensor,
     target: &Target<'_>,
     weights: Option<&[f64]>,
 ) -> Result<Tensor> {
-    let counted = match weights {
-        None => target.whole.counted(),
+    let total_weight = match weights {
+        None => target.batch_counts.counted_pixels(),
         Some(weights) => {
-            let pixels = weights.iter().zip(target.whole.pixels.iter());
-            let sum: f64 = pixels.map(|(weight, &n)| weight * n as f64).sum();
+            let pixels = weights.iter().zip(target.batch_counts.pixels.iter());
+            let weighted_pixels: f64 = pixels.map(|(weight, &n)| weight * n as f64).sum();
             // Nothing but classes of weight 0: their losses are 0 too.
-            if sum > 0.0 { sum } else { 1.0 }
+            if weighted_pixels > 0.0 { weighted_pixels } else { 1.0 }
         }
     };
     let weights = weights.map(|weights| -> Result<Tensor> {
         Ok(Tensor::f_from_slice(weights)?.f_to_kind(logits.kind())?.f_to_device(logits.device())?)
     });
-    let (sum, ignored) = (Reduction::Sum, i64::from(IGNORE));
-    let loss = logits.f_cross_entropy_loss(target.ids, weights.transpose()?, sum, ignored, 0.0)?;
-    Ok(loss.f_div_scalar(counted)?)
+    let (reduction, ignore_index) = (Reduction::Sum, i64::from(IGNORE_INDEX));
+    let loss = logits.f_cross_entropy_loss(
+        target.ids,
+        weights.transpose()?,
+        reduction,
+        ignore_index,
+        0.0,
+    )?;
+    Ok(loss.f_div_scalar(total_weight)?)
 }

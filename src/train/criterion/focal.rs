@@ -8,18 +8,18 @@ use crate::error::Result;
 
 /// The mean over classes and the batch's counted pixels of `-(1 - p)^gamma log p`, where `p` is the
 /// probability by the logistic function that the class is rightly there or rightly not there.
-pub(super) fn loss(logits: &Tensor, target: &Target<'_>, gamma: f64) -> Result<Tensor> {
-    let truth = target.one_hot(logits)?;
-    let none = None::<Tensor>;
-    let entropy = logits.f_binary_cross_entropy_with_logits(
-        &truth,
-        none.as_ref(),
-        none.as_ref(),
+pub(super) fn focal_loss(logits: &Tensor, target: &Target<'_>, gamma: f64) -> Result<Tensor> {
+    let one_hot = target.one_hot(logits)?;
+    let no_weight = None::<Tensor>;
+    let bce = logits.f_binary_cross_entropy_with_logits(
+        &one_hot,
+        no_weight.as_ref(),
+        no_weight.as_ref(),
         Reduction::None,
     )?;
     // 1 - p, which is -expm1(-entropy). PyTorch's power has no derivative at 0 for gamma below 1.
-    let wrong = entropy.f_neg()?.f_expm1()?.f_neg()?.f_clamp_min(f64::EPSILON)?;
-    let loss = wrong.f_pow_tensor_scalar(gamma)?.f_mul(&entropy)?;
-    let loss = loss.f_mul(&target.mask(logits.kind())?)?.f_sum(None::<Kind>)?;
-    Ok(loss.f_div_scalar(target.whole.counted() * logits.size()[1] as f64)?)
+    let one_minus_p = bce.f_neg()?.f_expm1()?.f_neg()?.f_clamp_min(f64::EPSILON)?;
+    let loss = one_minus_p.f_pow_tensor_scalar(gamma)?.f_mul(&bce)?;
+    let loss = loss.f_mul(&target.valid_mask(logits.kind())?)?.f_sum(None::<Kind>)?;
+    Ok(loss.f_div_scalar(target.batch_counts.counted_pixels() * logits.size()[1] as f64)?)
 }

@@ -13,14 +13,14 @@ mod lovasz;
 use tch::{Kind, Tensor};
 
 use crate::error::Result;
-use crate::metrics::IGNORE;
+use crate::metrics::IGNORE_INDEX;
 use crate::model::forward::Logits;
 use crate::sagemaker::hyperparameters::{Loss, LossTerm};
 
 /// Weight of the auxiliary head's loss.
 const AUX_WEIGHT: f64 = 0.5;
 
-/// What is minimised.
+/// What is minimized.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Criterion {
     /// The parts and their weights.
@@ -41,14 +41,14 @@ impl Default for Criterion {
 /// How many images and pixels of each class some class ids hold. Counted on the bytes, so that no
 /// device has to be waited for.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Counts {
+pub struct BatchCounts {
     images: usize,
     pixels: Box<[u64; 256]>,
 }
 
-impl Counts {
+impl BatchCounts {
     /// Counts the class ids of so many images.
-    pub fn of(images: usize, ids: &[u8]) -> Self {
+    pub fn from_ids(images: usize, ids: &[u8]) -> Self {
         let mut pixels = Box::new([0; 256]);
         for &id in ids {
             pixels[usize::from(id)] += 1;
@@ -58,11 +58,11 @@ impl Counts {
 
     /// Pixels that are not ignored, at least 1: a batch without any has loss 0 (PyTorch's mean would be
     /// NaN).
-    fn counted(&self) -> f64 {
-        self.pixels[..usize::from(IGNORE)].iter().sum::<u64>().max(1) as f64
+    fn counted_pixels(&self) -> f64 {
+        self.pixels[..usize::from(IGNORE_INDEX)].iter().sum::<u64>().max(1) as f64
     }
 
-    fn holds(&self, class: usize) -> bool {
+    fn has_class(&self, class: usize) -> bool {
         self.pixels[class] > 0
     }
 }
@@ -72,29 +72,29 @@ struct Target<'a> {
     /// i64 `[images, height, width]`.
     ids: &'a Tensor,
     /// Of the part.
-    counts: &'a Counts,
+    part_counts: &'a BatchCounts,
     /// Of the whole batch.
-    whole: &'a Counts,
+    batch_counts: &'a BatchCounts,
 }
 
 impl Target<'_> {
     /// 1 where a pixel is counted, else 0: `[images, 1, height, width]`.
-    fn mask(&self, kind: Kind) -> Result<Tensor> {
-        Ok(self.ids.f_ne(i64::from(IGNORE))?.f_unsqueeze(1)?.f_to_kind(kind)?)
+    fn valid_mask(&self, kind: Kind) -> Result<Tensor> {
+        Ok(self.ids.f_ne(i64::from(IGNORE_INDEX))?.f_unsqueeze(1)?.f_to_kind(kind)?)
     }
 
     /// 1 in the plane of a counted pixel's class, else 0: `[images, classes, height, width]`.
     fn one_hot(&self, logits: &Tensor) -> Result<Tensor> {
-        let mask = self.mask(logits.kind())?;
+        let valid_mask = self.valid_mask(logits.kind())?;
         // An ignored pixel's id is no plane's number; the mask takes out what this one gets.
-        let planes = self.ids.f_unsqueeze(1)?.f_masked_fill(&mask.f_eq(0.0)?, 0)?;
+        let plane_ids = self.ids.f_unsqueeze(1)?.f_masked_fill(&valid_mask.f_eq(0.0)?, 0)?;
         let zeros = logits.f_detach()?.f_zeros_like()?;
-        Ok(zeros.f_scatter(1, &planes, &mask)?)
+        Ok(zeros.f_scatter(1, &plane_ids, &valid_mask)?)
     }
 
     /// The share of the batch's images that are in this part.
-    fn share(&self) -> f64 {
-        self.counts.images as f64 / self.whole.images.max(1) as f64
+    fn image_fraction(&self) -> f64 {
+        self.part_counts.images as f64 / self.batch_counts.images.max(1) as f64
     }
 }
 
@@ -106,36 +106,38 @@ impl Criterion {
         &self,
         logits: &Logits,
         ids: &Tensor,
-        counts: &Counts,
-        whole: &Counts,
+        part_counts: &BatchCounts,
+        batch_counts: &BatchCounts,
     ) -> Result<Tensor> {
         let ids = ids.f_to_device(logits.out.device())?.f_to_kind(Kind::Int64)?;
-        let target = Target { ids: &ids, counts, whole };
-        let mut total = self.head(&logits.out, &target)?;
+        let target = Target { ids: &ids, part_counts, batch_counts };
+        let mut total = self.head_loss(&logits.out, &target)?;
         if let Some(aux) = &logits.aux {
-            total = total.f_add(&self.head(aux, &target)?.f_mul_scalar(AUX_WEIGHT)?)?;
+            total = total.f_add(&self.head_loss(aux, &target)?.f_mul_scalar(AUX_WEIGHT)?)?;
         }
         Ok(total)
     }
 
     /// The loss of a whole batch.
-    pub fn whole(&self, logits: &Logits, ids: &Tensor) -> Result<Tensor> {
+    pub fn batch_loss(&self, logits: &Logits, ids: &Tensor) -> Result<Tensor> {
         let bytes = Vec::<u8>::try_from(ids.f_flatten(0, -1)?)?;
-        let counts = Counts::of(ids.size()[0] as usize, &bytes);
+        let counts = BatchCounts::from_ids(ids.size()[0] as usize, &bytes);
         self.loss(logits, ids, &counts, &counts)
     }
 
     /// The sum of the parts for one head.
-    fn head(&self, logits: &Tensor, target: &Target<'_>) -> Result<Tensor> {
+    fn head_loss(&self, logits: &Tensor, target: &Target<'_>) -> Result<Tensor> {
         let mut sum: Option<Tensor> = None;
         for &(term, weight) in self.loss.terms() {
             let loss = match term {
-                LossTerm::CrossEntropy => {
-                    cross_entropy::loss(logits, target, self.class_weights.as_deref())?
-                }
-                LossTerm::Dice => dice::loss(logits, target)?,
-                LossTerm::Focal => focal::loss(logits, target, self.focal_gamma)?,
-                LossTerm::Lovasz => lovasz::loss(logits, target)?,
+                LossTerm::CrossEntropy => cross_entropy::cross_entropy_loss(
+                    logits,
+                    target,
+                    self.class_weights.as_deref(),
+                )?,
+                LossTerm::Dice => dice::dice_loss(logits, target)?,
+                LossTerm::Focal => focal::focal_loss(logits, target, self.focal_gamma)?,
+                LossTerm::Lovasz => lovasz::lovasz_loss(logits, target)?,
             };
             let loss = loss.f_mul_scalar(weight)?;
             sum = Some(match sum {

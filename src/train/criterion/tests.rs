@@ -14,23 +14,23 @@ fn example() -> (Tensor, Tensor) {
 }
 
 fn criteria() -> Vec<Criterion> {
-    let of = |loss: &str, gamma, weights: Option<&[f64]>| Criterion {
+    let criterion = |loss: &str, gamma, weights: Option<&[f64]>| Criterion {
         loss: Loss::parse(loss).unwrap(),
         class_weights: weights.map(<[f64]>::to_vec),
         focal_gamma: gamma,
     };
     vec![
-        of("cross_entropy", 2.0, None),
-        of("cross_entropy", 2.0, Some(&[0.5, 2.0, 0.0])),
-        of("dice", 2.0, None),
-        of("focal", 2.0, None),
-        of("focal", 0.5, None),
-        of("lovasz", 2.0, None),
-        of("cross_entropy=0.3,dice=2,focal=1.5,lovasz=0.1", 1.0, Some(&[1.0, 2.0, 3.0])),
+        criterion("cross_entropy", 2.0, None),
+        criterion("cross_entropy", 2.0, Some(&[0.5, 2.0, 0.0])),
+        criterion("dice", 2.0, None),
+        criterion("focal", 2.0, None),
+        criterion("focal", 0.5, None),
+        criterion("lovasz", 2.0, None),
+        criterion("cross_entropy=0.3,dice=2,focal=1.5,lovasz=0.1", 1.0, Some(&[1.0, 2.0, 3.0])),
     ]
 }
 
-fn only(out: &Tensor) -> Logits {
+fn main_head_only(out: &Tensor) -> Logits {
     Logits { out: out.shallow_clone(), aux: None }
 }
 
@@ -39,19 +39,20 @@ fn gradients_are_those_of_finite_differences() {
     let (values, ids) = example();
     for criterion in criteria() {
         let logits = values.copy().set_requires_grad(true);
-        let loss = criterion.whole(&only(&logits), &ids).unwrap();
+        let loss = criterion.batch_loss(&main_head_only(&logits), &ids).unwrap();
         let gradient = Tensor::run_backward(&[&loss], &[&logits], false, false).remove(0);
         let gradient = Vec::<f64>::try_from(gradient.flatten(0, -1)).unwrap();
-        let at = |index: i64, step: f64| {
+        let loss_at = |index: i64, step: f64| {
             let moved = values.copy();
             let mut element = moved.view(-1).get(index);
             let _ = element.g_add_scalar_(step);
-            criterion.whole(&only(&moved), &ids).unwrap().double_value(&[])
+            criterion.batch_loss(&main_head_only(&moved), &ids).unwrap().double_value(&[])
         };
         let mut largest = 0.0f64;
         for (index, exact) in gradient.iter().enumerate() {
             let step = 1e-5;
-            let difference = (at(index as i64, step) - at(index as i64, -step)) / (2.0 * step);
+            let difference =
+                (loss_at(index as i64, step) - loss_at(index as i64, -step)) / (2.0 * step);
             assert!(
                 (difference - exact).abs() < 1e-7,
                 "{criterion:?} {index}: {difference} {exact}"
@@ -66,7 +67,7 @@ fn gradients_are_those_of_finite_differences() {
 fn means_over_pixels_do_not_depend_on_how_a_batch_is_split() {
     let (logits, ids) = example();
     let bytes = |ids: &Tensor| Vec::<u8>::try_from(ids.flatten(0, -1)).unwrap();
-    let whole = Counts::of(2, &bytes(&ids));
+    let batch_counts = BatchCounts::from_ids(2, &bytes(&ids));
     for criterion in criteria() {
         let terms = criterion.loss.terms();
         let mean =
@@ -74,15 +75,22 @@ fn means_over_pixels_do_not_depend_on_how_a_batch_is_split() {
         if !terms.iter().all(mean) {
             continue;
         }
-        let all = criterion.whole(&only(&logits), &ids).unwrap().double_value(&[]);
-        let parts: f64 = (0..2)
+        let batch_loss =
+            criterion.batch_loss(&main_head_only(&logits), &ids).unwrap().double_value(&[]);
+        let parts_loss: f64 = (0..2)
             .map(|image| {
                 let (out, ids) = (logits.narrow(0, image, 1), ids.narrow(0, image, 1));
-                let counts = Counts::of(1, &bytes(&ids));
-                criterion.loss(&only(&out), &ids, &counts, &whole).unwrap().double_value(&[])
+                let part_counts = BatchCounts::from_ids(1, &bytes(&ids));
+                criterion
+                    .loss(&main_head_only(&out), &ids, &part_counts, &batch_counts)
+                    .unwrap()
+                    .double_value(&[])
             })
             .sum();
-        assert!((all - parts).abs() < 1e-12, "{criterion:?}: {all} {parts}");
+        assert!(
+            (batch_loss - parts_loss).abs() < 1e-12,
+            "{criterion:?}: {batch_loss} {parts_loss}"
+        );
     }
 }
 
@@ -90,9 +98,9 @@ fn means_over_pixels_do_not_depend_on_how_a_batch_is_split() {
 fn the_auxiliary_head_counts_half() {
     let (logits, ids) = example();
     for criterion in criteria() {
-        let alone = criterion.whole(&only(&logits), &ids).unwrap().double_value(&[]);
+        let alone = criterion.batch_loss(&main_head_only(&logits), &ids).unwrap().double_value(&[]);
         let both = Logits { out: logits.shallow_clone(), aux: Some(logits.shallow_clone()) };
-        let both = criterion.whole(&both, &ids).unwrap().double_value(&[]);
+        let both = criterion.batch_loss(&both, &ids).unwrap().double_value(&[]);
         assert!((both - 1.5 * alone).abs() < 1e-12, "{criterion:?}");
     }
 }
@@ -103,7 +111,7 @@ fn a_batch_without_a_counted_pixel_has_loss_and_gradients_0() {
     let ids = ids.full_like(255);
     for criterion in criteria() {
         let logits = values.copy().set_requires_grad(true);
-        let loss = criterion.whole(&only(&logits), &ids).unwrap();
+        let loss = criterion.batch_loss(&main_head_only(&logits), &ids).unwrap();
         assert!(loss.double_value(&[]).abs() < f64::MIN_POSITIVE, "{criterion:?}");
         let gradient = Tensor::run_backward(&[&loss], &[&logits], false, false).remove(0);
         let largest = gradient.abs().max().double_value(&[]);

@@ -1,50 +1,50 @@
 //! Update rules, equal to PyTorch's `torch.optim` in f32. They are ours because their state must
 //! go into checkpoints, which tch's own does not allow (`docs/architecture.md#our-own-optimizers`).
 
-mod rule;
-mod slot;
+mod config;
+mod optimized_param;
 
-pub use rule::Rule;
+pub use config::OptimizerConfig;
 
 use std::collections::BTreeMap;
 
 use tch::Tensor;
 
 use crate::error::{Error, Problems, Result};
-use slot::{Numbers, Slot};
+use optimized_param::{OptimizedParam, StepFactors};
 
 /// The name under which the number of steps taken stands in the state.
-const STEP: &str = "step";
+const STEP_KEY: &str = "step";
 
 /// An update rule with its state for a list of parameters.
 #[derive(Debug)]
 pub struct Optimizer {
-    rule: Rule,
-    slots: Vec<Slot>,
+    config: OptimizerConfig,
+    params: Vec<OptimizedParam>,
     /// Steps taken.
     steps: i64,
 }
 
 impl Optimizer {
     /// A fresh optimizer of these parameters, which are named as in the state dict.
-    pub fn new(rule: Rule, parameters: Vec<(String, Tensor)>) -> Result<Self> {
-        let slots: Result<Vec<Slot>> = parameters
+    pub fn new(config: OptimizerConfig, parameters: Vec<(String, Tensor)>) -> Result<Self> {
+        let params: Result<Vec<OptimizedParam>> = parameters
             .into_iter()
-            .map(|(name, parameter)| Slot::new(rule, name, parameter))
+            .map(|(param_name, parameter)| OptimizedParam::new(config, param_name, parameter))
             .collect();
-        Ok(Self { rule, slots: slots?, steps: 0 })
+        Ok(Self { config, params: params?, steps: 0 })
     }
 
     /// Changes the parameters by their gradients, given in the parameters' order; the gradients'
     /// memory is used for scratch.
-    pub fn step(&mut self, rate: f64, gradients: Vec<Tensor>) -> Result<()> {
+    pub fn step(&mut self, lr: f64, gradients: Vec<Tensor>) -> Result<()> {
         self.steps += 1;
-        let Some(first) = self.slots.first() else { return Ok(()) };
-        let numbers = Numbers::new(self.rule, rate, self.steps, first.parameter.device())?;
+        let Some(first) = self.params.first() else { return Ok(()) };
+        let factors = StepFactors::new(self.config, lr, self.steps, first.parameter.device())?;
         tch::no_grad(|| {
-            let mut slots = self.slots.iter_mut().zip(gradients);
-            slots.try_for_each(|(slot, gradient)| {
-                if gradient.defined() { slot.update(&numbers, gradient) } else { Ok(()) }
+            let mut params_and_gradients = self.params.iter_mut().zip(gradients);
+            params_and_gradients.try_for_each(|(param, gradient)| {
+                if gradient.defined() { param.update(&factors, gradient) } else { Ok(()) }
             })
         })
     }
@@ -58,62 +58,73 @@ impl Optimizer {
     /// a count, and then for each parameter what PyTorch keeps for it, named
     /// `<parameter>.<PyTorch's name>`, for example `classifier.0.weight.momentum_buffer`. The
     /// tensors are the optimizer's own: the next step changes them.
-    pub fn state(&self) -> Vec<(String, Tensor)> {
-        let held = self.slots.iter().flat_map(|slot| {
-            slot.state.iter().map(|(leaf, tensor)| (slot.key(leaf), tensor.shallow_clone()))
+    pub fn state_dict(&self) -> Vec<(String, Tensor)> {
+        let param_states = self.params.iter().flat_map(|param| {
+            param
+                .state
+                .iter()
+                .map(|(state_name, tensor)| (param.state_key(state_name), tensor.shallow_clone()))
         });
-        std::iter::once((STEP.to_owned(), Tensor::from(self.steps))).chain(held).collect()
+        std::iter::once((STEP_KEY.to_owned(), Tensor::from(self.steps)))
+            .chain(param_states)
+            .collect()
     }
 
     /// Takes over what [`state`](Self::state) gave, in any order; the next step is then bit-equal
     /// to the one that would have followed. Every name, shape and kind must fit, or nothing changes.
-    pub fn load_state(&mut self, state: Vec<(String, Tensor)>) -> Result<()> {
+    pub fn load_state_dict(&mut self, state: Vec<(String, Tensor)>) -> Result<()> {
         let mut problems = Problems::new();
-        let mut given = BTreeMap::new();
+        let mut loaded = BTreeMap::new();
         for (name, tensor) in state {
-            if given.insert(name.clone(), tensor).is_some() {
+            if loaded.insert(name.clone(), tensor).is_some() {
                 problems.push(format!("optimizer state {name} is there twice"));
             }
         }
-        let mut pairs = Vec::new();
+        let mut state_pairs = Vec::new();
         let steps = Tensor::from(self.steps);
-        for (name, own) in self.state().into_iter().skip(1).chain([(STEP.to_owned(), steps)]) {
-            match given.remove(&name) {
-                Some(tensor) if fits(&tensor, &own) => pairs.push((own, tensor)),
+        for (name, current) in
+            self.state_dict().into_iter().skip(1).chain([(STEP_KEY.to_owned(), steps)])
+        {
+            match loaded.remove(&name) {
+                Some(tensor) if has_same_kind_and_shape(&tensor, &current) => {
+                    state_pairs.push((current, tensor));
+                }
                 Some(tensor) => problems.push(format!(
                     "optimizer state {name} is {:?} of shape {:?}; {} needs {:?} of shape {:?}",
                     tensor.kind(),
                     tensor.size(),
-                    self.rule.name(),
-                    own.kind(),
-                    own.size()
+                    self.config.name(),
+                    current.kind(),
+                    current.size()
                 )),
                 None => problems.push(format!(
                     "optimizer state {name} is missing; {} needs it",
-                    self.rule.name()
+                    self.config.name()
                 )),
             }
         }
-        for name in given.keys() {
-            let rule = self.rule.name();
-            problems.push(format!("optimizer state {name} is not part of {rule} on this network"));
+        for name in loaded.keys() {
+            let optimizer_name = self.config.name();
+            problems.push(format!(
+                "optimizer state {name} is not part of {optimizer_name} on this network"
+            ));
         }
         problems.into_result()?;
         tch::no_grad(|| {
-            pairs.iter_mut().try_for_each(|(own, tensor)| -> Result<()> {
-                own.f_copy_(tensor)?;
+            state_pairs.iter_mut().try_for_each(|(current, tensor)| -> Result<()> {
+                current.f_copy_(tensor)?;
                 Ok(())
             })
         })?;
         // `step` is the last pair, and a tensor of its own.
-        let (steps, _) = pairs.last().ok_or_else(|| Error::internal("no optimizer state"))?;
+        let (steps, _) = state_pairs.last().ok_or_else(|| Error::internal("no optimizer state"))?;
         self.steps = steps.f_int64_value(&[])?;
         Ok(())
     }
 }
 
-fn fits(tensor: &Tensor, own: &Tensor) -> bool {
-    tensor.kind() == own.kind() && tensor.size() == own.size()
+fn has_same_kind_and_shape(tensor: &Tensor, current: &Tensor) -> bool {
+    tensor.kind() == current.kind() && tensor.size() == current.size()
 }
 
 #[cfg(test)]

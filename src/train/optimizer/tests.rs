@@ -2,17 +2,17 @@ use tch::{Device, Kind as Type};
 
 use super::*;
 
-const RULES: [Rule; 6] = [
-    Rule::Sgd { momentum: 0.9, weight_decay: 1e-4 },
-    Rule::Nag { momentum: 0.9, weight_decay: 1e-4 },
-    Rule::Adam,
-    Rule::Adamw { weight_decay: 0.01 },
-    Rule::Adagrad,
-    Rule::Rmsprop { alpha: 0.9, momentum: 0.9 },
+const RULES: [OptimizerConfig; 6] = [
+    OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4 },
+    OptimizerConfig::Nag { momentum: 0.9, weight_decay: 1e-4 },
+    OptimizerConfig::Adam,
+    OptimizerConfig::Adamw { weight_decay: 0.01 },
+    OptimizerConfig::Adagrad,
+    OptimizerConfig::Rmsprop { alpha: 0.9, momentum: 0.9 },
 ];
 
 /// An optimizer of two parameters, one of them channels-last, and the two.
-fn start(rule: Rule) -> (Optimizer, [Tensor; 2]) {
+fn new_optimizer(config: OptimizerConfig) -> (Optimizer, [Tensor; 2]) {
     let values = |count: i64, shape: &[i64]| {
         ((Tensor::arange(count, (Type::Float, Device::Cpu)) * 0.7).sin()).reshape(shape)
     };
@@ -20,10 +20,10 @@ fn start(rule: Rule) -> (Optimizer, [Tensor; 2]) {
     let pair = [kernel.permute([0, 3, 1, 2]), values(5, &[5])];
     let named = ["kernel", "bias"].map(str::to_owned).into_iter();
     let named = named.zip(pair.iter().map(Tensor::shallow_clone)).collect();
-    (Optimizer::new(rule, named).unwrap(), pair)
+    (Optimizer::new(config, named).unwrap(), pair)
 }
 
-fn advance(optimizer: &mut Optimizer, steps: std::ops::Range<i64>) {
+fn take_steps(optimizer: &mut Optimizer, steps: std::ops::Range<i64>) {
     for step in steps {
         let gradient = |shape: &[i64]| {
             let count = shape.iter().product::<i64>();
@@ -36,61 +36,64 @@ fn advance(optimizer: &mut Optimizer, steps: std::ops::Range<i64>) {
 
 #[test]
 fn loaded_state_goes_on_bit_for_bit() {
-    for rule in RULES {
-        let (mut whole, expected) = start(rule);
-        advance(&mut whole, 0..7);
+    for config in RULES {
+        let (mut whole, expected) = new_optimizer(config);
+        take_steps(&mut whole, 0..7);
 
-        let (mut first, halfway) = start(rule);
-        advance(&mut first, 0..3);
+        let (mut first, halfway) = new_optimizer(config);
+        take_steps(&mut first, 0..3);
         // As from a file: other memory, plain order.
         let saved: Vec<_> =
-            first.state().into_iter().map(|(name, t)| (name, t.contiguous().copy())).collect();
-        let (mut second, parameters) = start(rule);
+            first.state_dict().into_iter().map(|(name, t)| (name, t.contiguous().copy())).collect();
+        let (mut second, parameters) = new_optimizer(config);
         for (parameter, halfway) in parameters.iter().zip(&halfway) {
             parameter.shallow_clone().copy_(halfway);
         }
-        second.load_state(saved).unwrap();
-        advance(&mut second, 3..7);
+        second.load_state_dict(saved).unwrap();
+        take_steps(&mut second, 3..7);
         for (got, expected) in parameters.iter().zip(&expected) {
-            assert!(got.equal(expected), "{rule:?}");
+            assert!(got.equal(expected), "{config:?}");
         }
-        for ((name, got), (_, expected)) in second.state().into_iter().zip(whole.state()) {
-            assert!(got.equal(&expected), "{rule:?} {name}");
+        for ((name, got), (_, expected)) in second.state_dict().into_iter().zip(whole.state_dict())
+        {
+            assert!(got.equal(&expected), "{config:?} {name}");
         }
 
         // Without the state the same steps end elsewhere: it is all there for a reason.
-        let (mut fresh, parameters) = start(rule);
+        let (mut fresh, parameters) = new_optimizer(config);
         for (parameter, halfway) in parameters.iter().zip(&halfway) {
             parameter.shallow_clone().copy_(halfway);
         }
-        advance(&mut fresh, 3..7);
-        assert!(!parameters[0].equal(&expected[0]), "{rule:?}");
+        take_steps(&mut fresh, 3..7);
+        assert!(!parameters[0].equal(&expected[0]), "{config:?}");
     }
 }
 
 #[test]
 fn state_is_named_after_its_parameter_and_pytorchs_name() {
-    let names =
-        |rule| -> Vec<String> { start(rule).0.state().into_iter().map(|(name, _)| name).collect() };
+    let names = |rule| -> Vec<String> {
+        new_optimizer(rule).0.state_dict().into_iter().map(|(name, _)| name).collect()
+    };
     assert_eq!(names(RULES[0]), ["step", "kernel.momentum_buffer", "bias.momentum_buffer"]);
     assert_eq!(
-        names(Rule::Adam),
+        names(OptimizerConfig::Adam),
         ["step", "kernel.exp_avg", "kernel.exp_avg_sq", "bias.exp_avg", "bias.exp_avg_sq"]
     );
 }
 
 #[test]
 fn state_that_does_not_fit_is_named_and_changes_nothing() {
-    let (mut optimizer, _) = start(RULES[0]);
-    advance(&mut optimizer, 0..2);
-    let before: Vec<_> = optimizer.state().into_iter().map(|(name, t)| (name, t.copy())).collect();
+    let (mut optimizer, _) = new_optimizer(RULES[0]);
+    take_steps(&mut optimizer, 0..2);
+    let before: Vec<_> =
+        optimizer.state_dict().into_iter().map(|(name, t)| (name, t.copy())).collect();
     let zeros = |shape: &[i64]| Tensor::zeros(shape, (Type::Float, Device::Cpu));
     let wrong = vec![
         ("step".to_owned(), zeros(&[])),
         ("kernel.momentum_buffer".to_owned(), zeros(&[2, 3, 2, 1])),
         ("bias.exp_avg".to_owned(), zeros(&[5])),
     ];
-    let error = optimizer.load_state(wrong).unwrap_err();
+    let error = optimizer.load_state_dict(wrong).unwrap_err();
     assert_eq!(
         error.problems(),
         [
@@ -101,7 +104,7 @@ fn state_that_does_not_fit_is_named_and_changes_nothing() {
             "optimizer state bias.exp_avg is not part of sgd on this network",
         ]
     );
-    for ((name, now), (_, before)) in optimizer.state().into_iter().zip(before) {
+    for ((name, now), (_, before)) in optimizer.state_dict().into_iter().zip(before) {
         assert!(now.equal(&before), "{name}");
     }
 }

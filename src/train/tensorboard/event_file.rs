@@ -12,13 +12,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 
-use super::message::{Event, SessionLog, Summary, Value, What};
+use super::message::{Event, SessionLog, Summary, SummaryValue, What};
 use crate::error::{Error, Result};
 
 /// What every event file begins with.
-const VERSION: &str = "brain.Event:2";
+const FILE_VERSION: &str = "brain.Event:2";
 /// `SessionLog`'s status of a start.
-const START: i32 = 1;
+const SESSION_STATUS_START: i32 = 1;
 
 /// A file that is being written.
 #[derive(Debug)]
@@ -33,23 +33,23 @@ impl EventFile {
     pub(super) fn create(folder: &Path, step: usize) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
         // Readers take the files of a folder in the order of their names.
-        let name = format!("events.out.tfevents.{:010.0}.{}", seconds(), process::id());
+        let name = format!("events.out.tfevents.{:010.0}.{}", unix_seconds(), process::id());
         let path = folder.join(name);
         let file = File::create(&path).map_err(|cause| Error::io("create", &path, &cause))?;
         let mut file = Self { path, file: BufWriter::new(file) };
-        file.event(0, What::FileVersion(VERSION.to_owned()))?;
-        file.event(step, What::SessionLog(SessionLog { status: START }))?;
+        file.write_event(0, What::FileVersion(FILE_VERSION.to_owned()))?;
+        file.write_event(step, What::SessionLog(SessionLog { status: SESSION_STATUS_START }))?;
         Ok(file)
     }
 
     /// Appends values of one step.
-    pub(super) fn values(&mut self, step: usize, value: Vec<Value>) -> Result<()> {
-        self.event(step, What::Summary(Summary { value }))
+    pub(super) fn write_summary(&mut self, step: usize, values: Vec<SummaryValue>) -> Result<()> {
+        self.write_event(step, What::Summary(Summary { value: values }))
     }
 
-    fn event(&mut self, step: usize, what: What) -> Result<()> {
-        let event = Event { wall_time: seconds(), step: step as i64, what: Some(what) };
-        record(&mut self.file, &event.encode_to_vec())
+    fn write_event(&mut self, step: usize, payload: What) -> Result<()> {
+        let event = Event { wall_time: unix_seconds(), step: step as i64, what: Some(payload) };
+        write_record(&mut self.file, &event.encode_to_vec())
             .map_err(|cause| Error::io("write", &self.path, &cause))
     }
 
@@ -60,20 +60,20 @@ impl EventFile {
 }
 
 /// Seconds since 1970.
-pub(super) fn seconds() -> f64 {
+pub(super) fn unix_seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
-fn record(file: &mut impl Write, data: &[u8]) -> std::io::Result<()> {
+fn write_record(file: &mut impl Write, data: &[u8]) -> std::io::Result<()> {
     let length = (data.len() as u64).to_le_bytes();
     file.write_all(&length)?;
-    file.write_all(&masked(&length).to_le_bytes())?;
+    file.write_all(&masked_crc32c(&length).to_le_bytes())?;
     file.write_all(data)?;
-    file.write_all(&masked(data).to_le_bytes())
+    file.write_all(&masked_crc32c(data).to_le_bytes())
 }
 
 /// The checksum turned and shifted, because one of data that hold checksums of their own is weak.
-fn masked(data: &[u8]) -> u32 {
+fn masked_crc32c(data: &[u8]) -> u32 {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xA282_EAD8)
 }
 
@@ -84,13 +84,13 @@ mod tests {
     #[test]
     fn a_record_is_framed_as_tensorflow_frames_it() {
         let mut bytes = Vec::new();
-        record(&mut bytes, b"maskmaker").unwrap();
+        write_record(&mut bytes, b"maskmaker").unwrap();
         assert_eq!(bytes.len(), 8 + 4 + 9 + 4);
         assert_eq!(bytes[..8], 9u64.to_le_bytes());
         assert_eq!(&bytes[12..21], b"maskmaker");
         // CRC32C of "123456789", the checksum's check value (RFC 3720, appendix B.4, has more).
         assert_eq!(crc32c::crc32c(b"123456789"), 0xE306_9283);
         let turned = 0xE306_9283u32.rotate_right(15).wrapping_add(0xA282_EAD8);
-        assert_eq!(masked(b"123456789"), turned);
+        assert_eq!(masked_crc32c(b"123456789"), turned);
     }
 }

@@ -38,15 +38,15 @@ pub(super) struct SessionLog {
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Summary {
     #[prost(message, repeated, tag = "1")]
-    pub(super) value: Vec<Value>,
+    pub(super) value: Vec<SummaryValue>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Value {
+pub(super) struct SummaryValue {
     #[prost(string, tag = "1")]
     pub(super) tag: String,
     #[prost(message, optional, tag = "9")]
-    pub(super) metadata: Option<Metadata>,
+    pub(super) metadata: Option<SummaryMetadata>,
     #[prost(oneof = "Content", tags = "2, 4, 8")]
     pub(super) content: Option<Content>,
 }
@@ -56,13 +56,13 @@ pub(super) enum Content {
     #[prost(float, tag = "2")]
     Scalar(f32),
     #[prost(message, tag = "4")]
-    Image(Image),
+    Image(SummaryImage),
     #[prost(message, tag = "8")]
-    Tensor(Tensor),
+    Tensor(TensorProto),
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Image {
+pub(super) struct SummaryImage {
     #[prost(int32, tag = "1")]
     pub(super) height: i32,
     #[prost(int32, tag = "2")]
@@ -77,28 +77,28 @@ pub(super) struct Image {
 
 /// A tensor of one 32-bit zero, which stands where a plugin's value is all in the metadata.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Tensor {
+pub(super) struct TensorProto {
     /// 1: 32-bit floats.
     #[prost(int32, tag = "1")]
     pub(super) dtype: i32,
     #[prost(message, optional, tag = "2")]
-    pub(super) shape: Option<Shape>,
+    pub(super) shape: Option<TensorShape>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Shape {
+pub(super) struct TensorShape {
     #[prost(message, repeated, tag = "2")]
-    pub(super) dim: Vec<Dim>,
+    pub(super) dim: Vec<TensorDim>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Dim {
+pub(super) struct TensorDim {
     #[prost(int64, tag = "1")]
     pub(super) size: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Metadata {
+pub(super) struct SummaryMetadata {
     #[prost(message, optional, tag = "1")]
     pub(super) plugin_data: Option<PluginData>,
 }
@@ -129,7 +129,7 @@ pub(super) enum Hparams {
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct SessionStart {
     #[prost(btree_map = "string, message", tag = "1")]
-    pub(super) hparams: BTreeMap<String, Any>,
+    pub(super) hparams: BTreeMap<String, HparamValue>,
     #[prost(double, tag = "5")]
     pub(super) start_time_secs: f64,
 }
@@ -153,7 +153,7 @@ pub(super) enum Status {
 
 /// `google.protobuf.Value`, as far as hyperparameters need it.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Any {
+pub(super) struct HparamValue {
     #[prost(oneof = "Kind", tags = "2, 3, 4")]
     pub(super) kind: Option<Kind>,
 }
@@ -165,5 +165,5 @@ pub(super) enum Kind {
     #[prost(string, tag = "3")]
     Text(String),
     #[prost(bool, tag = "4")]
-    Switch(bool),
+    Bool(bool),
 }

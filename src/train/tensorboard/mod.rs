@@ -22,95 +22,99 @@ use prost::Message;
 use serde_json::Value as Json;
 use tch::Tensor;
 
-use self::event_file::{EventFile, seconds};
+use self::event_file::{EventFile, unix_seconds};
 use self::message::{
-    Any, Content, Dim, Hparams, HparamsData, Image, Kind, Metadata, PluginData, SessionEnd,
-    SessionStart, Shape, Status, Value,
+    Content, HparamValue, Hparams, HparamsData, Kind, PluginData, SessionEnd, SessionStart, Status,
+    SummaryImage, SummaryMetadata, SummaryValue, TensorDim, TensorShape,
 };
-use super::history::{Epoch, Metrics, NamedScores};
-use crate::console::note;
+use super::history::{ClassMetrics, EpochMetrics, ModelMetrics};
+use crate::console::print_stderr;
 use crate::error::{Error, Result};
 use crate::imaging::encode_png;
 use crate::sagemaker::Hyperparameters;
 
 /// Steps whose losses are read together: reading one waits for the device.
-const TOGETHER: usize = 50;
+const MAX_PENDING_STEPS: usize = 50;
 /// The plugin of hyperparameters, and what it calls its two messages.
-const PLUGIN: &str = "hparams";
+const HPARAMS_PLUGIN: &str = "hparams";
 const SESSION_START: &str = "_hparams_/session_start_info";
 const SESSION_END: &str = "_hparams_/session_end_info";
 
 /// The event file of a run; none where it cannot be written.
 #[derive(Debug)]
-pub struct Board {
+pub struct SummaryWriter {
     file: Option<EventFile>,
     /// Steps whose losses are still on the device: number, learning rate, loss.
-    pending: Vec<(usize, f64, Tensor)>,
+    pending_steps: Vec<(usize, f64, Tensor)>,
     /// The share of the epoch's training that was spent waiting for data, 0 to 1.
-    pub waiting: Option<f64>,
+    pub waiting_share: Option<f64>,
 }
 
-impl Board {
+impl SummaryWriter {
     /// Starts a file in `folder` with the hyperparameters, for a run that goes on after `step` steps.
     pub fn open(folder: &Path, hyperparameters: &Hyperparameters, step: usize) -> Self {
-        let mut board = Self::none();
+        let mut writer = Self::disabled();
         match EventFile::create(folder, step) {
-            Ok(file) => board.file = Some(file),
-            Err(error) => warn(&error),
+            Ok(file) => writer.file = Some(file),
+            Err(error) => warn_disabled(&error),
         }
-        let start = SessionStart { hparams: hparams(hyperparameters), start_time_secs: seconds() };
-        board.write(step, vec![plugin(SESSION_START, Hparams::Start(start))]);
-        board.flush();
-        board
+        let start = SessionStart {
+            hparams: hparam_values(hyperparameters),
+            start_time_secs: unix_seconds(),
+        };
+        writer.write_values(step, vec![hparams_value(SESSION_START, Hparams::Start(start))]);
+        writer.flush();
+        writer
     }
 
     /// A board that nobody looks at.
-    pub fn none() -> Self {
-        Self { file: None, pending: Vec::new(), waiting: None }
+    pub fn disabled() -> Self {
+        Self { file: None, pending_steps: Vec::new(), waiting_share: None }
     }
 
     /// Notes the loss of step `step`, counted from 0, without waiting for it.
-    pub fn step(&mut self, step: usize, rate: f64, loss: &Tensor) {
+    pub fn add_step(&mut self, step: usize, lr: f64, loss: &Tensor) {
         if self.file.is_some() {
-            self.pending.push((step, rate, loss.shallow_clone()));
-            if self.pending.len() >= TOGETHER {
-                self.steps();
+            self.pending_steps.push((step, lr, loss.shallow_clone()));
+            if self.pending_steps.len() >= MAX_PENDING_STEPS {
+                self.flush_steps();
             }
         }
     }
 
     /// Writes the steps that were noted.
-    pub fn steps(&mut self) {
-        for (step, rate, loss) in std::mem::take(&mut self.pending) {
-            let mut values = vec![scalar("train/learning_rate", rate)];
-            values.extend(loss.f_double_value(&[]).map(|loss| scalar("train/loss", loss)));
-            self.write(step, values);
+    pub fn flush_steps(&mut self) {
+        for (step, lr, loss) in std::mem::take(&mut self.pending_steps) {
+            let mut values = vec![scalar_value("train/learning_rate", lr)];
+            values.extend(loss.f_double_value(&[]).map(|loss| scalar_value("train/loss", loss)));
+            self.write_values(step, values);
         }
         self.flush();
     }
 
     /// Writes what an epoch came to that ended with step `last`, counted from 0.
-    pub fn epoch(&mut self, last: usize, epoch: &Epoch, metrics: &Metrics) {
-        self.steps();
+    pub fn add_epoch(&mut self, last_step: usize, epoch: &EpochMetrics, metrics: &ModelMetrics) {
+        self.flush_steps();
         let mut values = vec![
-            scalar("train/images_per_second", epoch.train_throughput),
-            scalar("validation/images_per_second", epoch.validation_throughput),
+            scalar_value("train/images_per_second", epoch.train_throughput),
+            scalar_value("validation/images_per_second", epoch.validation_throughput),
         ];
-        let mut some = |tag: String, value: Option<f64>| {
-            values.extend(value.map(|value| scalar(&tag, value)));
+        let mut push_if_some = |tag: String, value: Option<f64>| {
+            values.extend(value.map(|value| scalar_value(&tag, value)));
         };
-        some("train/waiting_for_data".to_owned(), self.waiting.take());
-        some("validation/mIOU".to_owned(), metrics.miou);
-        some("validation/pixel_accuracy".to_owned(), metrics.pixel_accuracy);
-        for NamedScores { id, name, scores } in &metrics.classes {
-            let others = metrics.classes.iter().filter(|other| other.name == *name).count();
-            let name = if others > 1 { format!("{name} ({id})") } else { name.clone() };
-            some(format!("iou/{name}"), scores.iou);
-            some(format!("precision/{name}"), scores.precision);
-            some(format!("recall/{name}"), scores.recall);
-            some(format!("f1/{name}"), scores.f1);
+        push_if_some("train/waiting_for_data".to_owned(), self.waiting_share.take());
+        push_if_some("validation/mIOU".to_owned(), metrics.miou);
+        push_if_some("validation/pixel_accuracy".to_owned(), metrics.pixel_accuracy);
+        for ClassMetrics { id, name, scores } in &metrics.classes {
+            let same_name_count =
+                metrics.classes.iter().filter(|other| other.name == *name).count();
+            let name = if same_name_count > 1 { format!("{name} ({id})") } else { name.clone() };
+            push_if_some(format!("iou/{name}"), scores.iou);
+            push_if_some(format!("precision/{name}"), scores.precision);
+            push_if_some(format!("recall/{name}"), scores.recall);
+            push_if_some(format!("f1/{name}"), scores.f1);
         }
-        self.write(last, values);
+        self.write_values(last_step, values);
         self.flush();
     }
 
@@ -120,81 +124,86 @@ impl Board {
     }
 
     /// Writes a picture of what step `last` led to.
-    pub fn picture(&mut self, last: usize, tag: &str, picture: &RgbImage) {
-        let image = Image {
+    pub fn add_image(&mut self, last_step: usize, tag: &str, picture: &RgbImage) {
+        let image = SummaryImage {
             height: picture.height() as i32,
             width: picture.width() as i32,
             colorspace: 3,
             encoded: encode_png(picture),
         };
         let content = Some(Content::Image(image));
-        self.write(last, vec![Value { tag: tag.to_owned(), metadata: None, content }]);
+        self.write_values(
+            last_step,
+            vec![SummaryValue { tag: tag.to_owned(), metadata: None, content }],
+        );
         self.flush();
     }
 
     /// Writes how the run ended after `steps` steps: well, or with an error.
-    pub fn end(&mut self, steps: usize, well: bool) {
-        self.steps();
-        let status = if well { Status::Success } else { Status::Failure };
-        let end = SessionEnd { status: status.into(), end_time_secs: seconds() };
-        self.write(steps, vec![plugin(SESSION_END, Hparams::End(end))]);
+    pub fn add_session_end(&mut self, steps: usize, is_success: bool) {
+        self.flush_steps();
+        let status = if is_success { Status::Success } else { Status::Failure };
+        let end = SessionEnd { status: status.into(), end_time_secs: unix_seconds() };
+        self.write_values(steps, vec![hparams_value(SESSION_END, Hparams::End(end))]);
         self.flush();
     }
 
-    fn write(&mut self, step: usize, values: Vec<Value>) {
-        self.attempt(|file| file.values(step, values));
+    fn write_values(&mut self, step: usize, values: Vec<SummaryValue>) {
+        self.try_write(|file| file.write_summary(step, values));
     }
 
     fn flush(&mut self) {
-        self.attempt(EventFile::flush);
+        self.try_write(EventFile::flush);
     }
 
     /// Does something with the file, and gives it up when that fails.
-    fn attempt(&mut self, act: impl FnOnce(&mut EventFile) -> Result<()>) {
-        if let Some(Err(error)) = self.file.as_mut().map(act) {
-            warn(&error);
+    fn try_write(&mut self, operation: impl FnOnce(&mut EventFile) -> Result<()>) {
+        if let Some(Err(error)) = self.file.as_mut().map(operation) {
+            warn_disabled(&error);
             self.file = None;
-            self.pending.clear();
+            self.pending_steps.clear();
         }
     }
 }
 
-fn warn(error: &Error) {
-    note(format_args!("warning: nothing more for TensorBoard, training goes on: {error}"));
+fn warn_disabled(error: &Error) {
+    print_stderr(format_args!("warning: nothing more for TensorBoard, training goes on: {error}"));
 }
 
-fn scalar(tag: &str, value: f64) -> Value {
+fn scalar_value(tag: &str, value: f64) -> SummaryValue {
     let content = Some(Content::Scalar(value as f32));
-    Value { tag: tag.to_owned(), metadata: None, content }
+    SummaryValue { tag: tag.to_owned(), metadata: None, content }
 }
 
-fn plugin(tag: &str, data: Hparams) -> Value {
+fn hparams_value(tag: &str, data: Hparams) -> SummaryValue {
     let content = HparamsData { data: Some(data) }.encode_to_vec();
-    let plugin_data = Some(PluginData { plugin_name: PLUGIN.to_owned(), content });
-    let shape = Some(Shape { dim: vec![Dim { size: 1 }] });
-    Value {
+    let plugin_data = Some(PluginData { plugin_name: HPARAMS_PLUGIN.to_owned(), content });
+    let shape = Some(TensorShape { dim: vec![TensorDim { size: 1 }] });
+    SummaryValue {
         tag: tag.to_owned(),
-        metadata: Some(Metadata { plugin_data }),
-        content: Some(Content::Tensor(message::Tensor { dtype: 1, shape })),
+        metadata: Some(SummaryMetadata { plugin_data }),
+        content: Some(Content::Tensor(message::TensorProto { dtype: 1, shape })),
     }
 }
 
 /// Every hyperparameter that has a value, as number, switch or text.
-fn hparams(hyperparameters: &Hyperparameters) -> std::collections::BTreeMap<String, Any> {
-    let Ok(Json::Object(all)) = serde_json::to_value(hyperparameters) else {
+fn hparam_values(
+    hyperparameters: &Hyperparameters,
+) -> std::collections::BTreeMap<String, HparamValue> {
+    let Ok(Json::Object(settings)) = serde_json::to_value(hyperparameters) else {
         return std::collections::BTreeMap::new();
     };
-    let any = |value: Json| {
+    let to_hparam = |value: Json| {
         let kind = match value {
             Json::Null => return None,
-            Json::Bool(value) => Kind::Switch(value),
+            Json::Bool(value) => Kind::Bool(value),
             Json::Number(value) => Kind::Number(value.as_f64()?),
             Json::String(value) => Kind::Text(value),
             other => Kind::Text(other.to_string()),
         };
-        Some(Any { kind: Some(kind) })
+        Some(HparamValue { kind: Some(kind) })
     };
-    all.into_iter().filter_map(|(name, value)| Some((name, any(value)?))).collect()
+    settings.into_iter().filter_map(|(name, value)| Some((name, to_hparam(value)?))).collect()
 }
 
 #[cfg(test)]
@@ -248,26 +257,26 @@ mod tests {
     #[test]
     fn losses_wait_for_each_other_and_all_are_written() {
         let folder = tempfile::tempdir().unwrap();
-        let mut board = Board::open(folder.path(), &hyperparameters(), 0);
-        for step in 0..TOGETHER + 3 {
-            board.step(step, 0.1, &Tensor::from(step as f64));
+        let mut writer = SummaryWriter::open(folder.path(), &hyperparameters(), 0);
+        for step in 0..MAX_PENDING_STEPS + 3 {
+            writer.add_step(step, 0.1, &Tensor::from(step as f64));
         }
         let losses = |folder: &Path| {
             let values = values(folder).into_iter().filter(|(tag, ..)| tag == "train/loss");
             values.map(|(_, step, loss)| (step, loss)).collect::<Vec<_>>()
         };
-        assert_eq!(losses(folder.path()).len(), TOGETHER);
-        board.steps();
+        assert_eq!(losses(folder.path()).len(), MAX_PENDING_STEPS);
+        writer.flush_steps();
         let expected: Vec<_> =
-            (0..TOGETHER + 3).map(|step| (step as i64, Some(step as f32))).collect();
+            (0..MAX_PENDING_STEPS + 3).map(|step| (step as i64, Some(step as f32))).collect();
         assert_eq!(losses(folder.path()), expected);
     }
 
     #[test]
     fn a_run_begins_with_its_hyperparameters_and_ends_with_how_it_went() {
         let folder = tempfile::tempdir().unwrap();
-        let mut board = Board::open(folder.path(), &hyperparameters(), 7);
-        board.end(9, true);
+        let mut writer = SummaryWriter::open(folder.path(), &hyperparameters(), 7);
+        writer.add_session_end(9, true);
         let events = events(folder.path());
         assert_eq!(events[0].what, Some(What::FileVersion("brain.Event:2".to_owned())));
         assert!(matches!(events[1].what, Some(What::SessionLog(_))) && events[1].step == 7);
@@ -280,7 +289,7 @@ mod tests {
         let Hparams::Start(start) = data(&events[2]) else { panic!("no start") };
         assert_eq!(start.hparams["learning_rate"].kind, Some(Kind::Number(0.001)));
         assert_eq!(start.hparams["loss"].kind, Some(Kind::Text("dice=1".to_owned())));
-        assert_eq!(start.hparams["syncbn"].kind, Some(Kind::Switch(false)));
+        assert_eq!(start.hparams["syncbn"].kind, Some(Kind::Bool(false)));
         assert!(!start.hparams.contains_key("num_training_samples"));
         let Hparams::End(end) = data(&events[3]) else { panic!("no end") };
         assert_eq!(end.status(), Status::Success);
@@ -291,9 +300,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, "").unwrap();
-        let mut board = Board::open(&file, &hyperparameters(), 0);
-        assert!(!board.is_open());
-        board.step(0, 0.1, &Tensor::from(1.0));
-        board.end(1, false);
+        let mut writer = SummaryWriter::open(&file, &hyperparameters(), 0);
+        assert!(!writer.is_open());
+        writer.add_step(0, 0.1, &Tensor::from(1.0));
+        writer.add_session_end(1, false);
     }
 }

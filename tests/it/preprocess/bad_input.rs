@@ -237,7 +237,7 @@ fn folders_without_annotations_or_images_are_told() {
     let folders = good();
     folders.annotation("1", json!([{"id": 1, "data": {"image": "good.png"}}]).to_string());
     let said = folders.refused(&[]);
-    assert!(said.contains("gives no image with an annotation; 1 tasks are not labelled"), "{said}");
+    assert!(said.contains("gives no image with an annotation; 1 tasks are not labeled"), "{said}");
     folders.annotation("1", "[]");
     assert!(folders.refused(&[]).contains("gives no image with an annotation"));
 }
@@ -310,7 +310,7 @@ fn tasks_with_several_images_need_the_configuration() {
     assert!(said.contains("--label-config"), "{said}");
 
     let said = folders.refused(&[]);
-    assert!(said.contains("the task's data have no image, which the labelling"), "{said}");
+    assert!(said.contains("the task's data have no image, which the labeling"), "{said}");
     assert!(said.contains("they have first, note, second"), "{said}");
 
     let tags = r#"<View><Image name="one" value="$first"/><Image name="two" value="$second"/>
@@ -322,7 +322,7 @@ fn tasks_with_several_images_need_the_configuration() {
 }
 
 #[test]
-fn a_broken_labelling_configuration_is_refused_by_name() {
+fn a_broken_labeling_configuration_is_refused_by_name() {
     let folders = good();
     for config in ["<View><Label", "<View/>", "", "{\"a\": 1}", "road, car", "\u{0}"] {
         folders.put("config.xml", config);

@@ -37,7 +37,7 @@ fn file(annotations: &[Value]) -> Folders {
 }
 
 fn runs(mask: &GrayImage) -> Runs {
-    Runs::of_class(mask, 1)
+    Runs::from_class(mask, 1)
 }
 
 #[test]
@@ -52,7 +52,11 @@ fn polygons_runs_and_crowds_become_one_mask() {
             90,
             json!({"counts": coco_rle::encode_counts(&runs(&masks[0])), "size": size}),
         ),
-        annotation(3, 3, json!({"counts": coco_rle::encode_text(&runs(&masks[1])), "size": size})),
+        annotation(
+            3,
+            3,
+            json!({"counts": coco_rle::encode_compressed(&runs(&masks[1])), "size": size}),
+        ),
     ]);
     folders.done(&["--strict"]);
     let expected = boxes(SIZE.0, SIZE.1, &[(1, one), (2, two), (1, three)]);

@@ -3,7 +3,7 @@
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use maskmaker::files::UNFINISHED;
+use maskmaker::files::UNFINISHED_MARKER;
 use serde_json::{Value, json};
 
 use super::{Folders, files, region, task};
@@ -29,8 +29,9 @@ fn slow() -> Folders {
 /// A run of which some masks are there already, and not all.
 fn begun(folders: &Folders) -> Child {
     // So that masks of an earlier run are not taken for those of this one.
-    for name in
-        files(&folders.output("train_annotation")).keys().filter(|n| n.as_str() != UNFINISHED)
+    for name in files(&folders.output("train_annotation"))
+        .keys()
+        .filter(|n| n.as_str() != UNFINISHED_MARKER)
     {
         std::fs::remove_file(folders.output("train_annotation").join(name)).unwrap();
     }

@@ -47,7 +47,7 @@ fn an_export_gives_exactly_the_masks_that_it_was_made_from() {
     assert!(run.stdout.contains("6 images"), "{}", run.stdout);
     assert!(run.stdout.contains("1 skipped by annotators"), "{}", run.stdout);
 
-    // The palette is the labels' colours.
+    // The palette is the labels' colors.
     let masks = ["train_annotation", "validation_annotation"].map(|c| files(&folders.output(c)));
     for bytes in masks.iter().flat_map(BTreeMap::values) {
         let reader = png::Decoder::new(Cursor::new(bytes)).read_info().unwrap();
@@ -79,11 +79,11 @@ fn classes_and_what_became_of_everything_is_told() {
     let labels = fs::read(folders.output("label_map/labels.json")).unwrap();
     let labels: Value = serde_json::from_slice(&labels).unwrap();
     let expected = json!({
-        "0": {"name": "background", "colour": [0, 0, 0]},
-        "1": {"name": LABELS[0], "colour": [255, 0, 0]},
-        "2": {"name": LABELS[1], "colour": [0, 255, 0]},
-        "3": {"name": LABELS[2], "colour": [0, 0, 255]},
-        "4": {"name": LABELS[3], "colour": [255, 165, 0]},
+        "0": {"name": "background", "color": [0, 0, 0]},
+        "1": {"name": LABELS[0], "color": [255, 0, 0]},
+        "2": {"name": LABELS[1], "color": [0, 255, 0]},
+        "3": {"name": LABELS[2], "color": [0, 0, 255]},
+        "4": {"name": LABELS[3], "color": [255, 165, 0]},
     });
     assert_eq!(labels, expected);
 
@@ -178,7 +178,7 @@ fn objects_of_a_storage_and_files_of_tasks_are_read() {
     let counts =
         |name: &str, class: u8| masks[name].pixels().filter(|pixel| pixel.0 == [class]).count();
     assert!(counts("astronaut", 1) > 0 && counts("astronaut", 2) == 0);
-    // The pixels whose centres lie in the triangle (21.3, 14.2), (42.6, 14.2), (42.6, 28.4).
+    // The pixels whose centers lie in the triangle (21.3, 14.2), (42.6, 14.2), (42.6, 28.4).
     assert_eq!(counts("rocket", 2), 161);
     folders.done(&["--several", "first"]);
     assert!(folders.mask("astronaut").as_raw().contains(&2));
@@ -211,7 +211,7 @@ fn what_is_on_top_is_a_matter_of_order_or_of_priority() {
 fn labels_without_a_configuration_are_sorted_and_that_is_told() {
     let folders = Folders::of("labelstudio/seg_JSON.json");
     let run = folders.done_without_config(&[]);
-    let told = "no labelling configuration: the classes are the labels' names in the order of the alphabet \
+    let told = "no labeling configuration: the classes are the labels' names in the order of the alphabet \
                 (0 background, 1 car, 2 person/rider, 3 road, 4 árvore 树)";
     assert!(run.stderr.contains(told), "{}", run.stderr);
     let order = [0, 3, 1, 4, 2];

@@ -1,4 +1,4 @@
-//! Folders of masks: class ids, or the colours of a labelling configuration.
+//! Folders of masks: class ids, or the colors of a labeling configuration.
 
 use maskmaker::imaging::{encode_mask, encode_png};
 use serde_json::Value;
@@ -63,13 +63,13 @@ fn masks_that_fit_nothing_are_told() {
 }
 
 #[test]
-fn masks_in_the_colours_of_the_labels_are_read() {
+fn masks_in_the_colors_of_the_labels_are_read() {
     let folders = images();
     let mask = boxes(SIZE.0, SIZE.1, &[(1, [0, 0, 9, 9]), (4, [5, 5, 20, 10]), (3, [0, 0, 2, 2])]);
-    let colours = [[0; 3], [255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 165, 0]];
+    let colors = [[0; 3], [255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 165, 0]];
     let paint = |strange: Option<[u8; 3]>| {
         let mut painted = image::RgbImage::from_fn(SIZE.0, SIZE.1, |x, y| {
-            image::Rgb(colours[usize::from(mask.get_pixel(x, y).0[0])])
+            image::Rgb(colors[usize::from(mask.get_pixel(x, y).0[0])])
         });
         if let Some(strange) = strange {
             painted.put_pixel(19, 0, image::Rgb(strange));
@@ -83,18 +83,18 @@ fn masks_in_the_colours_of_the_labels_are_read() {
     assert!(folders.mask("a") == mask);
     let faults = folders.faults();
     assert!(faults.len() == 1 && faults[0].contains("c.png: has #5a1482 in 1 pixel"), "{faults:?}");
-    // Several labels may be ignored, and each has its colour.
+    // Several labels may be ignored, and each has its color.
     folders.done(&["--ignore", "road,person/rider"]);
     let ids = [0, 255, 1, 2, 255];
     let expected = mask.iter().map(|class| ids[usize::from(*class)]).collect::<Vec<u8>>();
     assert!(folders.mask("a").into_raw() == expected);
 
     let said = folders.refused_without_config(&[]);
-    assert!(said.contains("masks by colour need a labelling configuration"), "{said}");
+    assert!(said.contains("masks by color need a labeling configuration"), "{said}");
     let config = std::fs::read_to_string(folders.config()).unwrap();
     folders.put("config.xml", config.replace("#ffa500", "#ff0000"));
     let said = folders.refused(&[]);
-    assert!(said.contains("the labels road and person/rider have the same colour"), "{said}");
+    assert!(said.contains("the labels road and person/rider have the same color"), "{said}");
 }
 
 #[test]

@@ -18,13 +18,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use image::{GrayImage, RgbImage};
-use maskmaker::files::UNFINISHED;
-use maskmaker::imaging::{Limits, decode_mask, encode_jpeg, encode_png};
+use maskmaker::files::UNFINISHED_MARKER;
+use maskmaker::imaging::{DecodeLimits, decode_mask, encode_jpeg, encode_png};
 use serde_json::{Value, json};
 
 use crate::job::{Run, maskmaker};
 
-/// The labels of the labelling configuration of the fixtures, class 1 first.
+/// The labels of the labeling configuration of the fixtures, class 1 first.
 const LABELS: [&str; 4] = ["road", "car", "árvore 树", "person/rider"];
 
 /// An `/opt/ml` of its own with annotations and images.
@@ -106,7 +106,7 @@ impl Folders {
         run
     }
 
-    /// The same, with the labelling configuration, expecting success and an output without marks.
+    /// The same, with the labeling configuration, expecting success and an output without marks.
     fn done(&self, arguments: &[&str]) -> Run {
         let config = self.config();
         let config = ["--label-config", config.to_str().unwrap()];
@@ -135,7 +135,7 @@ impl Folders {
 
     /// Whether the output says that it is not complete.
     fn is_marked(&self) -> bool {
-        files(&self.output("")).keys().any(|name| name.ends_with(UNFINISHED))
+        files(&self.output("")).keys().any(|name| name.ends_with(UNFINISHED_MARKER))
     }
 
     fn report(&self) -> Value {
@@ -161,7 +161,7 @@ impl Folders {
         for side in ["train", "validation", "test"] {
             let folder = self.output(&format!("{side}_annotation"));
             for (name, bytes) in files(&folder) {
-                let mask = decode_mask(&bytes, Limits::default()).unwrap();
+                let mask = decode_mask(&bytes, DecodeLimits::default()).unwrap();
                 masks.insert(name.strip_suffix(".png").unwrap().to_owned(), mask);
             }
         }
@@ -212,7 +212,7 @@ fn noise(width: u32, height: u32) -> RgbImage {
 fn compose(layers: &[(u8, &str)]) -> GrayImage {
     let mut mask: Option<GrayImage> = None;
     for (class, name) in layers {
-        let layer = decode_mask(&read(name), Limits::default()).unwrap();
+        let layer = decode_mask(&read(name), DecodeLimits::default()).unwrap();
         let mask = mask.get_or_insert_with(|| GrayImage::new(layer.width(), layer.height()));
         assert_eq!(mask.dimensions(), layer.dimensions());
         for (pixel, layer) in mask.iter_mut().zip(layer.iter()) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use maskmaker::annotations::split::Split;
+use maskmaker::annotations::split::SplitConfig;
 use serde_json::{Value, json};
 
 use super::{Folders, files, object, region};
@@ -62,8 +62,9 @@ fn a_class_that_validation_lacks_is_told_with_the_ratio_that_helps() {
     let folders = Folders::new();
     (0..30).for_each(|number| add(&folders, number));
     folders.done(&[]);
-    let rule = Split { validation: 20.0, test: 0.0, seed: 0 };
-    let train = sides(&folders)[0].iter().min_by_key(|key| rule.validation_with(key)).cloned();
+    let rule = SplitConfig { validation_percent: 20.0, test_percent: 0.0, seed: 0 };
+    let train =
+        sides(&folders)[0].iter().min_by_key(|key| rule.min_validation_percent(key)).cloned();
     let train = train.unwrap();
     let number: i64 = train["frame_".len()..][..3].parse().unwrap();
     let regions = [region("car", SIZE, [0, 0, 4, 4])];
@@ -87,7 +88,7 @@ fn a_class_that_validation_lacks_is_told_with_the_ratio_that_helps() {
     assert!(!stderr.contains("validation"), "{stderr}");
 }
 
-/// Images in folders, some of one name, and a fifth of them not labelled.
+/// Images in folders, some of one name, and a fifth of them not labeled.
 fn images() -> Vec<(String, Option<Value>)> {
     (0..24)
         .map(|number: u32| {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use maskmaker::files::UNFINISHED;
+use maskmaker::files::UNFINISHED_MARKER;
 use serde_json::{Value, json};
 
 use super::{Folders, read};
@@ -69,7 +69,7 @@ fn the_output_trains_as_it_is_and_the_audit_is_silent() {
 fn train_refuses_channels_that_were_not_finished() {
     let folders = copies(1);
     folders.done(&["--train-test-split-ratio", "40"]);
-    fs::write(folders.output("train_annotation").join(UNFINISHED), b"").unwrap();
+    fs::write(folders.output("train_annotation").join(UNFINISHED_MARKER), b"").unwrap();
     let reason = job(&folders).failure();
     assert!(
         reason.contains("channel train_annotation is not complete")

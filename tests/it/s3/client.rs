@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use maskmaker::aws::{About, Client, Failure, Get, S3Uri, Scope, Settings, Store};
-use maskmaker::data::objects::{Objects, Room};
+use maskmaker::aws::{
+    ErrorScope, GetRequest, ObjectInfo, ObjectStore, S3Client, S3Error, S3Settings, S3Uri,
+};
+use maskmaker::data::objects::{DiskBudget, ObjectCache};
 
 use super::fake::{Act, FakeS3};
 
@@ -15,21 +17,22 @@ use super::fake::{Act, FakeS3};
 const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_mins(1);
 
-fn client(url: &str, timeout: Duration) -> (Client, Arc<AtomicBool>) {
+fn client(url: &str, timeout: Duration) -> (S3Client, Arc<AtomicBool>) {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
-    let mut settings = Settings::new(timeout, Arc::new(move || asked.load(Ordering::Relaxed)));
-    settings.pause = Duration::from_millis(5);
-    (Client::at(url, ("key", "secret"), settings).unwrap(), stop)
+    let mut settings = S3Settings::new(timeout, Arc::new(move || asked.load(Ordering::Relaxed)));
+    settings.initial_backoff = Duration::from_millis(5);
+    (S3Client::for_endpoint(url, ("key", "secret"), settings).unwrap(), stop)
 }
 
 fn uri(text: &str) -> S3Uri {
     text.parse().unwrap()
 }
 
-fn read(client: &Client, of: &str) -> Result<(Vec<u8>, About), Failure> {
+fn read(client: &S3Client, of: &str) -> Result<(Vec<u8>, ObjectInfo), S3Error> {
     let mut bytes = b"rest of another attempt".to_vec();
-    let about = client.get(&Get { uri: &uri(of), limit: 1000, etag: None }, &mut bytes)?;
+    let about =
+        client.get(&GetRequest { uri: &uri(of), max_bytes: 1000, etag: None }, &mut bytes)?;
     Ok((bytes, about))
 }
 
@@ -58,14 +61,29 @@ fn errors_of_the_server_and_cut_bodies_are_tried_again() {
 #[test]
 fn what_does_not_get_better_ends_with_what_happened() {
     for (act, scope, what, advice) in [
-        (Act::Cut(10), Scope::Object, "broke off after 10 of 100 bytes, 5 times", "a proxy"),
-        (Act::Stall(10), Scope::Everything, "nothing came for 0.2 s after 10 bytes", "S3_TIMEOUT"),
-        (Act::Silent, Scope::Everything, "did not answer in time", "gateway endpoint"),
-        (Act::Refuse(503, "SlowDown"), Scope::Everything, "S3 answered 503 SlowDown", "later"),
-        (Act::Refuse(403, "AccessDenied"), Scope::Object, "access denied", "s3:GetObject on arn:"),
-        (Act::Refuse(403, "InvalidAccessKeyId"), Scope::Everything, "InvalidAccessKeyId", "role"),
-        (Act::Refuse(404, "NoSuchKey"), Scope::Object, "no such object", "the key"),
-        (Act::Refuse(404, "NoSuchBucket"), Scope::Object, "no such bucket", "its name"),
+        (Act::Cut(10), ErrorScope::Object, "broke off after 10 of 100 bytes, 5 times", "a proxy"),
+        (
+            Act::Stall(10),
+            ErrorScope::AllObjects,
+            "nothing came for 0.2 s after 10 bytes",
+            "S3_TIMEOUT",
+        ),
+        (Act::Silent, ErrorScope::AllObjects, "did not answer in time", "gateway endpoint"),
+        (Act::Refuse(503, "SlowDown"), ErrorScope::AllObjects, "S3 answered 503 SlowDown", "later"),
+        (
+            Act::Refuse(403, "AccessDenied"),
+            ErrorScope::Object,
+            "access denied",
+            "s3:GetObject on arn:",
+        ),
+        (
+            Act::Refuse(403, "InvalidAccessKeyId"),
+            ErrorScope::AllObjects,
+            "InvalidAccessKeyId",
+            "role",
+        ),
+        (Act::Refuse(404, "NoSuchKey"), ErrorScope::Object, "no such object", "the key"),
+        (Act::Refuse(404, "NoSuchBucket"), ErrorScope::Object, "no such bucket", "its name"),
     ] {
         let s3 = FakeS3::start();
         s3.put("bucket/a.jpg", [7; 100]);
@@ -74,8 +92,8 @@ fn what_does_not_get_better_ends_with_what_happened() {
         let (client, _) = client(&s3.url(), if waits { SHORT } else { LONG });
         let failure = read(&client, "s3://bucket/a.jpg").unwrap_err();
         assert_eq!(failure.scope, scope, "{failure}");
-        assert!(failure.what.starts_with("s3://bucket/a.jpg: "), "{failure}");
-        assert!(failure.what.contains(what) && failure.advice.contains(advice), "{failure}");
+        assert!(failure.message.starts_with("s3://bucket/a.jpg: "), "{failure}");
+        assert!(failure.message.contains(what) && failure.advice.contains(advice), "{failure}");
         let refused = matches!(act, Act::Refuse(403 | 404, _));
         assert_eq!(s3.requests().len(), if refused { 1 } else { 5 }, "{act:?}");
     }
@@ -89,7 +107,7 @@ fn a_server_that_is_not_there_is_told_with_its_address_and_the_ways_out() {
     };
     let (client, _) = client(&gone, LONG);
     let failure = read(&client, "s3://bucket/a.jpg").unwrap_err();
-    assert_eq!(failure.scope, Scope::Everything);
+    assert_eq!(failure.scope, ErrorScope::AllObjects);
     let said = failure.to_string();
     for part in [&gone, "cannot be reached: ", "gateway endpoint", "Pipe mode"] {
         assert!(said.contains(part), "{part}: {said}");
@@ -106,7 +124,7 @@ fn objects_above_the_limit_are_not_read_and_other_content_than_before_is_refused
     assert!(said.ends_with("has 1001 bytes or more; up to 1000 bytes are allowed"), "{said}");
     let (_, about) = read(&client, "s3://bucket/fits").unwrap();
     let fits = uri("s3://bucket/fits");
-    let again = Get { uri: &fits, limit: 1000, etag: about.etag.as_deref() };
+    let again = GetRequest { uri: &fits, max_bytes: 1000, etag: about.etag.as_deref() };
     client.get(&again, &mut Vec::new()).unwrap();
     s3.put("bucket/fits", [8; 1000]);
     let said = client.get(&again, &mut Vec::new()).unwrap_err().to_string();
@@ -120,7 +138,7 @@ fn a_file_holds_the_object_alone_after_a_cut() {
     s3.acts("bucket/a", [Act::Cut(99)]);
     let (client, _) = client(&s3.url(), LONG);
     let mut file = tempfile::NamedTempFile::new().unwrap();
-    let get = Get { uri: &uri("s3://bucket/a"), limit: 1000, etag: None };
+    let get = GetRequest { uri: &uri("s3://bucket/a"), max_bytes: 1000, etag: None };
     client.get(&get, file.as_file_mut()).unwrap();
     assert_eq!(std::fs::read(file.path()).unwrap(), [7; 100]);
 }
@@ -137,16 +155,16 @@ fn a_request_to_stop_ends_the_waiting() {
         stop.store(true, Ordering::Relaxed);
         reading.join().unwrap().unwrap_err()
     });
-    assert_eq!(failure, Failure::stopped());
+    assert_eq!(failure, S3Error::stopped());
 }
 
 #[test]
 fn objects_are_fetched_side_by_side_but_not_all_at_once() {
     let s3 = FakeS3::start();
     let (client, _) = client(&s3.url(), LONG);
-    let store: Arc<dyn Store> = Arc::new(client);
-    let room = Room { limit: None, reserve: 0 };
-    let objects = Objects::new(Arc::new(move || Ok(store.clone())), room);
+    let store: Arc<dyn ObjectStore> = Arc::new(client);
+    let room = DiskBudget { max_bytes: None, reserved_bytes: 0 };
+    let objects = ObjectCache::new(Arc::new(move || Ok(store.clone())), room);
     let all: Vec<_> = (0..100)
         .map(|n| {
             s3.put(&format!("bucket/{n}"), n.to_string());
@@ -156,7 +174,7 @@ fn objects_are_fetched_side_by_side_but_not_all_at_once() {
     // Nothing is answered before eight are asked for: one after the other would never end.
     s3.together(8);
     let folder = tempfile::tempdir().unwrap();
-    objects.fetch(folder.path(), || ()).unwrap();
+    objects.fetch_all(folder.path(), || ()).unwrap();
     for (n, object) in all.iter().enumerate() {
         assert_eq!(object.read().unwrap(), n.to_string().into_bytes());
     }

@@ -8,8 +8,8 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Request};
 use image::RgbImage;
 use maskmaker::error::Error;
-use maskmaker::imaging::{Limits, decode_mask, encode_jpeg};
-use maskmaker::serve::{Load, Server, Settings, Status};
+use maskmaker::imaging::{DecodeLimits, decode_mask, encode_jpeg};
+use maskmaker::serve::{ModelLoader, ServeSettings, Server, ServerStatus};
 
 use super::stub::*;
 
@@ -31,7 +31,7 @@ async fn while_the_model_loads_everything_says_so() {
         Ok(boxed(red_modulo_4))
     });
     let server = Server::start(&settings(), Arc::new(loader), None).unwrap();
-    let app = server.app();
+    let app = server.router();
     let words = ask(&app, request("GET", "/ping")).await.is_refusal(503, "ModelLoading");
     assert_eq!(words, "loading the model");
     ask(&app, post(png(3, 3))).await.is_refusal(503, "ModelLoading");
@@ -45,11 +45,11 @@ async fn while_the_model_loads_everything_says_so() {
 #[tokio::test]
 async fn the_model_is_loaded_from_the_folder_that_is_set() {
     let loader = Loader(|folder: &Path| Err(Error::input(format!("looked at {folder:?}"))));
-    let settings = Settings { model: "/some/where".into(), ..settings() };
+    let settings = ServeSettings { model_dir: "/some/where".into(), ..settings() };
     let server = Server::start(&settings, Arc::new(loader), None).unwrap();
     let error = server.ready().await.unwrap_err();
     assert_eq!(error.to_string(), "looked at \"/some/where\"");
-    assert_eq!(server.status(), Status::Failed(error));
+    assert_eq!(server.status(), ServerStatus::Failed(error));
 }
 
 #[tokio::test]
@@ -58,8 +58,8 @@ async fn a_model_that_cannot_be_loaded_is_named() {
     let panics = Loader(|_: &Path| panic!("no such layer"));
     let fails = Loader(|_: &Path| Ok(boxed(|_| Err(Error::internal("no such kernel")))));
     let bomb = Loader(|_: &Path| Ok(boxed(|_| std::panic::panic_any(Bomb))));
-    let tried = Settings { warm_up_side: 16, ..settings() };
-    let loaders: [(Arc<dyn Load>, &str); 4] = [
+    let tried = ServeSettings { warm_up_side: 16, ..settings() };
+    let loaders: [(Arc<dyn ModelLoader>, &str); 4] = [
         (Arc::new(cut), "is cut off"),
         (Arc::new(panics), "panicked: no such layer"),
         (Arc::new(fails), "fails on an image: no such kernel"),
@@ -68,7 +68,7 @@ async fn a_model_that_cannot_be_loaded_is_named() {
     for (load, words) in loaders {
         let server = Server::start(&tried, load, None).unwrap();
         assert!(server.ready().await.unwrap_err().to_string().contains(words));
-        let app = server.app();
+        let app = server.router();
         for request in [request("GET", "/ping"), post(png(3, 3))] {
             let got = ask(&app, request).await.is_refusal(503, "ModelUnavailable");
             assert!(got.contains(words), "{got}");
@@ -94,7 +94,7 @@ async fn not_even_a_panic_within_a_panic_ends_the_server() {
     let app = ready(&server).await;
     ask(&app, post(png(3, 3))).await.is_refusal(500, "InferenceFailed");
     ask(&app, post(png(4, 4))).await.is_mask(4, 4);
-    assert_eq!(server.status(), Status::Ready);
+    assert_eq!(server.status(), ServerStatus::Ready);
 }
 
 #[tokio::test]
@@ -103,10 +103,10 @@ async fn an_image_gets_the_class_ids_of_its_pixels_as_a_png() {
     for content_type in ["image/png", "application/x-image", "IMAGE/JPEG; x=y", "image/jpg"] {
         ask(&app, post_as(content_type, png(31, 17))).await.is_mask(31, 17);
     }
-    // One colour, so that JPEG keeps it nearly as it is.
+    // One color, so that JPEG keeps it nearly as it is.
     let gray = encode_jpeg(&RgbImage::from_pixel(40, 20, image::Rgb([122; 3])), 95);
     let answer = ask(&app, post_as("image/jpeg", gray)).await;
-    let mask = decode_mask(&answer.body, Limits::default()).unwrap();
+    let mask = decode_mask(&answer.body, DecodeLimits::default()).unwrap();
     assert_eq!((mask.dimensions(), mask.get_pixel(5, 5)[0]), ((40, 20), 2));
 }
 
@@ -299,7 +299,7 @@ async fn a_model_that_fails_or_panics_is_500_and_goes_on() {
 
 #[tokio::test]
 async fn a_body_that_comes_too_slowly_is_408() {
-    let settings = Settings { body_timeout: Duration::from_millis(30), ..settings() };
+    let settings = ServeSettings { body_timeout: Duration::from_millis(30), ..settings() };
     let app = ready(&server(red_modulo_4, &settings)).await;
     let slow = arriving([Step::Bytes(png(3, 3)), Step::Stall]);
     let answer = ask(&app, post(slow)).await;

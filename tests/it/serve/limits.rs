@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use maskmaker::inference::Segment;
-use maskmaker::serve::Settings;
+use maskmaker::serve::ServeSettings;
 use tokio::spawn;
 
 use super::stub::*;
@@ -30,7 +30,7 @@ async fn an_image_over_the_pixel_limit_is_413() {
 
 #[tokio::test]
 async fn an_image_with_too_long_a_side_is_413_whatever_its_pixels() {
-    let roomy = Settings { max_pixels: 1 << 20, ..settings() }.with_max_body_bytes(1 << 20);
+    let roomy = ServeSettings { max_pixels: 1 << 20, ..settings() }.with_max_body_bytes(1 << 20);
     let app = ready(&server(red_modulo_4, &roomy)).await;
     for (width, height) in [(65_536, 1), (1, 65_536)] {
         let png = maskmaker::imaging::encode_png(&image::RgbImage::new(width, height));
@@ -56,7 +56,7 @@ fn slow_then_gated() -> (Gate, Box<dyn Segment>) {
 #[tokio::test]
 async fn a_queue_full_of_measured_work_is_503_at_once_and_an_idle_server_takes_any_one() {
     let (gate, engine) = slow_then_gated();
-    let settings = Settings { max_wait: Duration::from_millis(1), ..settings() };
+    let settings = ServeSettings { max_wait: Duration::from_millis(1), ..settings() };
     let app = ready(&serving(engine, &settings)).await;
     ask(&app, post(png(20, 20))).await.is_mask(20, 20);
     let only = spawn({
@@ -79,7 +79,7 @@ async fn a_queue_full_of_measured_work_is_503_at_once_and_an_idle_server_takes_a
 #[tokio::test]
 async fn a_request_that_would_take_too_long_is_413_before_it_is_computed() {
     let (calls, called) = std::sync::mpsc::channel();
-    let settings = Settings { max_compute: Duration::from_millis(5), ..settings() };
+    let settings = ServeSettings { max_compute: Duration::from_millis(5), ..settings() };
     let engine = move |image: &image::RgbImage| {
         calls.send(image.width()).unwrap();
         sleep(Duration::from_millis(2 * u64::from(image.width())));
@@ -101,7 +101,7 @@ async fn an_answer_over_the_limit_is_413_before_computing_where_its_size_is_know
         calls.send(image.width()).unwrap();
         red_modulo_4(image)
     };
-    let app = ready(&server(engine, &Settings { max_reply_bytes: 300, ..settings() })).await;
+    let app = ready(&server(engine, &ServeSettings { max_reply_bytes: 300, ..settings() })).await;
     let array = |width, height| {
         let mut request = post(png(width, height));
         request.headers_mut().insert("accept", "application/x-npy".parse().unwrap());
@@ -112,14 +112,15 @@ async fn an_answer_over_the_limit_is_413_before_computing_where_its_size_is_know
     assert_eq!(ask(&app, array(5, 5)).await.status, 200);
     assert_eq!(called.try_iter().collect::<Vec<_>>(), [5]);
 
-    let app = ready(&server(red_modulo_4, &Settings { max_reply_bytes: 60, ..settings() })).await;
+    let app =
+        ready(&server(red_modulo_4, &ServeSettings { max_reply_bytes: 60, ..settings() })).await;
     ask(&app, post(png(90, 90))).await.is_refusal(413, "ReplyTooLarge");
 }
 
 #[tokio::test]
 async fn as_many_requests_as_set_wait_and_ping_does_not() {
     let (gate, engine) = gate();
-    let app = ready(&serving(engine, &Settings { queue_depth: 2, ..settings() })).await;
+    let app = ready(&serving(engine, &ServeSettings { queue_depth: 2, ..settings() })).await;
     let waiting: Vec<_> = (11..13)
         .map(|width| {
             let app = app.clone();
@@ -147,7 +148,7 @@ async fn as_many_requests_as_set_wait_and_ping_does_not() {
 #[tokio::test]
 async fn decoded_images_hold_no_more_memory_than_set() {
     let (gate, engine) = gate();
-    let app = ready(&serving(engine, &Settings { pixels_bytes: 3 * 100, ..settings() })).await;
+    let app = ready(&serving(engine, &ServeSettings { pixels_bytes: 3 * 100, ..settings() })).await;
     let large = spawn({
         let app = app.clone();
         async move { ask(&app, post(png(90, 90))).await.is_mask(90, 90) }
@@ -185,7 +186,7 @@ async fn work_whose_client_left_is_not_computed() {
 #[tokio::test]
 async fn work_in_progress_keeps_its_place_when_its_client_leaves() {
     let (gate, engine) = gate();
-    let app = ready(&serving(engine, &Settings { queue_depth: 1, ..settings() })).await;
+    let app = ready(&serving(engine, &ServeSettings { queue_depth: 1, ..settings() })).await;
     let leaves = spawn({
         let app = app.clone();
         async move { ask(&app, post(png(11, 5))).await.status }
@@ -226,7 +227,7 @@ async fn bodies_that_fill_the_memory_set_aside_for_them_are_503() {
 
 #[tokio::test]
 async fn many_images_at_once_are_all_answered_by_one_decoder() {
-    let settings = Settings { decoders: 1, ..settings() };
+    let settings = ServeSettings { decoders: 1, ..settings() };
     let app = ready(&server(red_modulo_4, &settings)).await;
     let all: Vec<_> = (20..50)
         .map(|width| {

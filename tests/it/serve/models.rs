@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use axum::Router;
 use image::RgbImage;
 use maskmaker::error::{Error, Result};
-use maskmaker::inference::{About, Ask, Segment, Segmentation};
-use maskmaker::serve::{Load, Loaded, Server, Settings};
+use maskmaker::inference::{ModelInfo, Segment, SegmentOptions, Segmentation};
+use maskmaker::serve::{LoadedModel, ModelLoader, ServeSettings, Server};
 use tokio::spawn;
 
 use super::stub::*;
@@ -28,12 +28,12 @@ struct Shelf {
 struct Counted(Box<dyn Segment>, u64, Arc<AtomicU64>);
 
 impl Segment for Counted {
-    fn segment(&mut self, images: &[&RgbImage], ask: &Ask) -> Result<Vec<Segmentation>> {
+    fn segment(&mut self, images: &[&RgbImage], ask: &SegmentOptions) -> Result<Vec<Segmentation>> {
         self.0.segment(images, ask)
     }
 
-    fn about(&self) -> &About {
-        self.0.about()
+    fn info(&self) -> &ModelInfo {
+        self.0.info()
     }
 }
 
@@ -48,12 +48,12 @@ fn size(folder: &Path) -> u64 {
     if words[1] == "bytes" { words[2].parse().unwrap() } else { 10 }
 }
 
-impl Load for Shelf {
-    fn bytes(&self, folder: &Path) -> Result<u64> {
+impl ModelLoader for Shelf {
+    fn estimate_bytes(&self, folder: &Path) -> Result<u64> {
         Ok(size(folder))
     }
 
-    fn load(&self, folder: &Path) -> Result<Loaded> {
+    fn load(&self, folder: &Path) -> Result<LoadedModel> {
         let engine = match folder.to_str().unwrap() {
             "/slow" => {
                 let wait = self.slow.as_ref().unwrap().lock().unwrap();
@@ -70,13 +70,13 @@ impl Load for Shelf {
         let bytes = if folder == "/grows" { 1000 } else { size(folder) };
         self.live.fetch_add(bytes, Ordering::SeqCst);
         let engine = Box::new(Counted(engine, bytes, Arc::clone(&self.live)));
-        Ok(Loaded { engine, bytes })
+        Ok(LoadedModel { engine, memory_bytes: bytes })
     }
 }
 
 fn app_of(shelf: Shelf) -> Router {
-    let settings = Settings { multi_model: true, models_bytes: Some(100), ..settings() };
-    Server::start(&settings, Arc::new(shelf), None).unwrap().app()
+    let settings = ServeSettings { multi_model: true, models_bytes: Some(100), ..settings() };
+    Server::start(&settings, Arc::new(shelf), None).unwrap().router()
 }
 
 async fn load(app: &Router, name: &str, url: &str) -> Answer {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use maskmaker::serve::{Server, Settings};
+use maskmaker::serve::{ServeSettings, Server};
 
 use super::stub::*;
 
@@ -15,7 +15,7 @@ pub(crate) const MODEL: &str = "scenes";
 
 /// The router of a server that loads models by name, with [`MODEL`] loaded.
 pub(crate) async fn many() -> Router {
-    let settings = Settings { multi_model: true, ..settings() };
+    let settings = ServeSettings { multi_model: true, ..settings() };
     let loader = Arc::new(Loader(|_: &Path| Ok(boxed(red_modulo_4))));
     let app = ready(&Server::start(&settings, loader, None).unwrap()).await;
     load(&app).await;

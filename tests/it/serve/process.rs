@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use maskmaker::error::Error;
-use maskmaker::serve::{Settings, run};
+use maskmaker::serve::{ServeSettings, run_server};
 
 use super::stub::*;
 
@@ -33,8 +33,8 @@ fn serves_until_a_signal() {
             sleep(Duration::from_millis(400));
             red_modulo_4(image)
         };
-        let settings = Settings { log_requests: true, ..settings() };
-        run(&settings, only(boxed(slow)), None).unwrap();
+        let settings = ServeSettings { log_requests: true, ..settings() };
+        run_server(&settings, only(boxed(slow)), None).unwrap();
     }
 }
 
@@ -106,7 +106,7 @@ fn a_signal_ends_the_process_well_after_what_is_in_flight() {
 #[test]
 fn a_model_that_cannot_be_loaded_ends_the_server_with_its_error() {
     let loader = Loader(|_: &Path| Err(Error::input("config.json is missing")));
-    let error = run(&settings(), Arc::new(loader), None).unwrap_err();
+    let error = run_server(&settings(), Arc::new(loader), None).unwrap_err();
     assert_eq!((error.to_string().as_str(), error.exit_code()), ("config.json is missing", 3));
 }
 
@@ -115,6 +115,6 @@ fn a_port_that_is_taken_is_an_error_that_names_the_fix() {
     let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = taken.local_addr().unwrap().port();
     let engine = only(boxed(red_modulo_4));
-    let error = run(&Settings { port, ..settings() }, engine, None).unwrap_err();
+    let error = run_server(&ServeSettings { port, ..settings() }, engine, None).unwrap_err();
     assert!(error.to_string().contains("--port"), "{error}");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request};
-use maskmaker::serve::{Server, Settings};
+use maskmaker::serve::{ServeSettings, Server};
 use proptest::prelude::*;
 use tokio::runtime::Runtime;
 
@@ -22,11 +22,11 @@ struct Servers {
 
 static SERVERS: LazyLock<Servers> = LazyLock::new(|| {
     let runtime = Runtime::new().unwrap();
-    let settings = Settings { body_timeout: Duration::from_millis(20), ..settings() };
+    let settings = ServeSettings { body_timeout: Duration::from_millis(20), ..settings() };
     let one = runtime.block_on(ready(&server(red_modulo_4, &settings)));
-    let many = Settings { multi_model: true, models_bytes: Some(10_000), ..settings };
+    let many = ServeSettings { multi_model: true, models_bytes: Some(10_000), ..settings };
     let loader = Arc::new(Loader(|_: &Path| Ok(boxed(red_modulo_4))));
-    let many = runtime.block_on(async { Server::start(&many, loader, None).unwrap().app() });
+    let many = runtime.block_on(async { Server::start(&many, loader, None).unwrap().router() });
     Servers { runtime, one, many }
 });
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use maskmaker::serve::{Fetch, Server, Settings};
+use maskmaker::serve::{ObjectFetcher, ServeSettings, Server};
 use tokio::spawn;
 
 use super::stub::*;
@@ -99,7 +99,8 @@ async fn a_request_of_many_images_waits_for_room_itself_and_leaves_some_to_other
         red_modulo_4(image)
     };
     // Room for four images; half of that is for those who do not wait.
-    let settings = Settings { max_wait: Duration::from_millis(20), max_batch: 1, ..settings() };
+    let settings =
+        ServeSettings { max_wait: Duration::from_millis(20), max_batch: 1, ..settings() };
     let app = ready(&server(engine, &settings)).await;
     ask(&app, post(png(8, 8))).await.is_mask(8, 8);
     let body: Vec<String> = (0..25).map(|id| line(&encoded(8, 8), id)).collect();
@@ -115,7 +116,7 @@ async fn images_that_take_too_long_together_are_413() {
         sleep(Duration::from_millis(5));
         red_modulo_4(image)
     };
-    let settings = Settings { max_compute: Duration::from_millis(40), ..settings() };
+    let settings = ServeSettings { max_compute: Duration::from_millis(40), ..settings() };
     let app = ready(&server(engine, &settings)).await;
     ask(&app, post(png(8, 8))).await.is_mask(8, 8);
     let body: Vec<String> = (0..100).map(|id| line(&encoded(8, 8), id)).collect();
@@ -124,7 +125,7 @@ async fn images_that_take_too_long_together_are_413() {
 
 #[tokio::test]
 async fn answers_that_are_too_large_together_are_413() {
-    let settings = Settings { max_reply_bytes: 200, ..settings() };
+    let settings = ServeSettings { max_reply_bytes: 200, ..settings() };
     let app = ready(&server(red_modulo_4, &settings)).await;
     let body: Vec<String> = (0..50).map(|id| line(&encoded(8, 8), id)).collect();
     lines(&app, &body).await.is_refusal(413, "ReplyTooLarge");
@@ -133,7 +134,7 @@ async fn answers_that_are_too_large_together_are_413() {
 #[tokio::test]
 async fn the_rest_of_a_request_is_not_computed_when_its_client_leaves() {
     let (gate, engine) = gate();
-    let app = ready(&serving(engine, &Settings { max_batch: 1, ..settings() })).await;
+    let app = ready(&serving(engine, &ServeSettings { max_batch: 1, ..settings() })).await;
     let leaves = spawn({
         let app = app.clone();
         let body: Vec<String> = (0..30).map(|id| line(&encoded(8, 8), id)).collect();
@@ -155,7 +156,7 @@ async fn the_rest_of_a_request_is_not_computed_when_its_client_leaves() {
 /// A bucket with two objects.
 struct Bucket;
 
-impl Fetch for Bucket {
+impl ObjectFetcher for Bucket {
     fn fetch(
         &self,
         uri: &str,

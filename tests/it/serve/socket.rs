@@ -6,7 +6,7 @@ use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
 use maskmaker::inference::Segment;
-use maskmaker::serve::{Settings, serve_until};
+use maskmaker::serve::{ServeSettings, serve_until};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -19,7 +19,7 @@ struct Server {
     ended: JoinHandle<()>,
 }
 
-fn start(engine: Box<dyn Segment>, settings: Settings) -> Server {
+fn start(engine: Box<dyn Segment>, settings: ServeSettings) -> Server {
     let (stop, stopped) = oneshot::channel();
     let (tell, told) = std::sync::mpsc::channel();
     let ended = spawn(move || {
@@ -156,13 +156,13 @@ fn a_refused_body_is_taken_off_the_line_so_that_the_refusal_is_seen() {
 #[test]
 fn a_request_that_never_ends_does_not_hold_its_connection() {
     let short = Duration::from_millis(50);
-    let server = start(boxed(red_modulo_4), Settings { head_timeout: short, ..settings() });
+    let server = start(boxed(red_modulo_4), ServeSettings { head_timeout: short, ..settings() });
     for beginning in [&b""[..], b"POST /invoc"] {
         let mut stream = server.connect();
         stream.write_all(beginning).unwrap();
         assert!(is_closed(&mut stream));
     }
-    let server = start(boxed(red_modulo_4), Settings { body_timeout: short, ..settings() });
+    let server = start(boxed(red_modulo_4), ServeSettings { body_timeout: short, ..settings() });
     let mut stream = server.connect();
     stream.write_all(&head(&["content-length: 100"])).unwrap();
     stream.write_all(b"ten bytes.").unwrap();
@@ -179,8 +179,8 @@ fn large() -> Vec<u8> {
 }
 
 /// Room for one answer of that size.
-fn room_for_one() -> Settings {
-    Settings {
+fn room_for_one() -> ServeSettings {
+    ServeSettings {
         max_pixels: 20_000_000,
         bodies_bytes: 30 << 20,
         max_body_bytes: 1 << 20,
@@ -205,7 +205,7 @@ fn answers_that_nobody_takes_count_until_their_clients_have_gone() {
 #[test]
 fn a_client_that_takes_nothing_of_its_answer_is_let_go() {
     let reply_timeout = Duration::from_millis(50);
-    let server = start(boxed(red_modulo_4), Settings { reply_timeout, ..room_for_one() });
+    let server = start(boxed(red_modulo_4), ServeSettings { reply_timeout, ..room_for_one() });
     let request = large();
     let mut never_reads = server.connect();
     never_reads.write_all(&request).unwrap();
@@ -263,7 +263,7 @@ fn a_stop_waits_for_idle_connections_not_at_all_and_for_stuck_work_not_for_ever(
 
     let (gate, engine) = gate();
     let drain_timeout = Duration::from_millis(200);
-    let server = start(engine, Settings { drain_timeout, ..settings() });
+    let server = start(engine, ServeSettings { drain_timeout, ..settings() });
     let mut busy = server.connect();
     busy.write_all(&whole(&png(11, 5))).unwrap();
     gate.begun.recv_timeout(FOR_EVER).unwrap();

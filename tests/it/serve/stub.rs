@@ -14,46 +14,46 @@ use http_body_util::BodyExt;
 use hyper::body::Frame;
 use image::{GrayImage, Luma, RgbImage};
 use maskmaker::error::{Error, Result};
-use maskmaker::imaging::{Limits, decode_mask, encode_png};
-use maskmaker::inference::{About, Ask, Detail, Segment, Segmentation};
-use maskmaker::serve::{Load, Loaded, Server, Settings};
+use maskmaker::imaging::{DecodeLimits, decode_mask, encode_png};
+use maskmaker::inference::{ModelInfo, OutputDetail, Segment, SegmentOptions, Segmentation};
+use maskmaker::serve::{LoadedModel, ModelLoader, ServeSettings, Server};
 use tower::ServiceExt;
 
 /// Longer than anything here takes; a test that waits this long has failed.
 pub(crate) const FOR_EVER: Duration = Duration::from_secs(20);
 
 /// An engine that is a function of the images of a batch.
-struct Stub<F>(About, F);
+struct Stub<F>(ModelInfo, F);
 
 impl<F> Segment for Stub<F>
 where
-    F: FnMut(&[&RgbImage], &Ask) -> Result<Vec<GrayImage>> + Send,
+    F: FnMut(&[&RgbImage], &SegmentOptions) -> Result<Vec<GrayImage>> + Send,
 {
-    fn segment(&mut self, images: &[&RgbImage], ask: &Ask) -> Result<Vec<Segmentation>> {
+    fn segment(&mut self, images: &[&RgbImage], ask: &SegmentOptions) -> Result<Vec<Segmentation>> {
         let answer = |ids: GrayImage| {
             let pixels = ids.len();
             let of = |detail, count| if ask.detail >= detail { vec![0.5; count] } else { vec![] };
             Segmentation {
                 ids,
-                confidence: of(Detail::Confidence, 4),
-                probabilities: of(Detail::Probabilities, 4 * pixels),
+                confidence: of(OutputDetail::Confidence, 4),
+                probabilities: of(OutputDetail::Probabilities, 4 * pixels),
             }
         };
         Ok((self.1)(images, ask)?.into_iter().map(answer).collect())
     }
 
-    fn about(&self) -> &About {
+    fn info(&self) -> &ModelInfo {
         &self.0
     }
 }
 
 /// An engine of four classes that is a function of a batch.
 pub(crate) fn batched(
-    segment: impl FnMut(&[&RgbImage], &Ask) -> Result<Vec<GrayImage>> + Send + 'static,
+    segment: impl FnMut(&[&RgbImage], &SegmentOptions) -> Result<Vec<GrayImage>> + Send + 'static,
 ) -> Box<dyn Segment> {
-    let about = About {
+    let about = ModelInfo {
         class_names: ["background", "a", "b", "c"].map(String::from).to_vec(),
-        colours: vec![[0, 0, 0], [200, 0, 0], [0, 200, 0], [0, 0, 200]],
+        colors: vec![[0, 0, 0], [200, 0, 0], [0, 200, 0], [0, 0, 200]],
         precision: "fp32",
         device: "cpu".into(),
         max_side: 2048,
@@ -73,18 +73,18 @@ pub(crate) fn boxed(
 /// A loader that is a function; what it loads holds 1000 bytes, and is told to hold as many before.
 pub(crate) struct Loader<F>(pub(crate) F);
 
-impl<F: Fn(&Path) -> Result<Box<dyn Segment>> + Send + Sync> Load for Loader<F> {
-    fn bytes(&self, _: &Path) -> Result<u64> {
+impl<F: Fn(&Path) -> Result<Box<dyn Segment>> + Send + Sync> ModelLoader for Loader<F> {
+    fn estimate_bytes(&self, _: &Path) -> Result<u64> {
         Ok(1000)
     }
 
-    fn load(&self, folder: &Path) -> Result<Loaded> {
-        Ok(Loaded { engine: (self.0)(folder)?, bytes: 1000 })
+    fn load(&self, folder: &Path) -> Result<LoadedModel> {
+        Ok(LoadedModel { engine: (self.0)(folder)?, memory_bytes: 1000 })
     }
 }
 
 /// A loader with one engine.
-pub(crate) fn only(engine: Box<dyn Segment>) -> Arc<dyn Load> {
+pub(crate) fn only(engine: Box<dyn Segment>) -> Arc<dyn ModelLoader> {
     let engine = Mutex::new(Some(engine));
     Arc::new(Loader(move |_: &Path| {
         engine.lock().unwrap().take().ok_or_else(|| Error::internal("loaded twice"))
@@ -92,14 +92,14 @@ pub(crate) fn only(engine: Box<dyn Segment>) -> Arc<dyn Load> {
 }
 
 /// A server with one engine.
-pub(crate) fn serving(engine: Box<dyn Segment>, settings: &Settings) -> Server {
+pub(crate) fn serving(engine: Box<dyn Segment>, settings: &ServeSettings) -> Server {
     Server::start(settings, only(engine), None).unwrap()
 }
 
 /// A server with an engine that is a function of each image.
 pub(crate) fn server(
     segment: impl FnMut(&RgbImage) -> Result<GrayImage> + Send + 'static,
-    settings: &Settings,
+    settings: &ServeSettings,
 ) -> Server {
     serving(boxed(segment), settings)
 }
@@ -151,8 +151,8 @@ pub(crate) fn png(width: u32, height: u32) -> Vec<u8> {
 }
 
 /// Small limits on an address of this machine only.
-pub(crate) fn settings() -> Settings {
-    Settings {
+pub(crate) fn settings() -> ServeSettings {
+    ServeSettings {
         host: std::net::Ipv4Addr::LOCALHOST.into(),
         port: 0,
         max_body_bytes: 64 << 10,
@@ -162,14 +162,14 @@ pub(crate) fn settings() -> Settings {
         // Engines here tell what they are asked, or wait for the test.
         warm_up_side: 0,
         log_requests: false,
-        ..Settings::default()
+        ..ServeSettings::default()
     }
 }
 
 /// The router over a server that is ready.
 pub(crate) async fn ready(server: &Server) -> Router {
     server.ready().await.unwrap();
-    server.app()
+    server.router()
 }
 
 /// The router over [`red_modulo_4`].
@@ -220,7 +220,7 @@ impl Answer {
         assert_eq!(self.headers["content-type"], "image/png");
         assert!(self.headers.contains_key("server-timing"));
         let expected = red_modulo_4(&picture(width, height)).unwrap();
-        assert_eq!(decode_mask(&self.body, Limits::default()).unwrap(), expected);
+        assert_eq!(decode_mask(&self.body, DecodeLimits::default()).unwrap(), expected);
     }
 
     /// Checks that this is a refusal in the documented form, and gives its words.

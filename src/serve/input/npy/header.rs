@@ -3,13 +3,13 @@
 use super::MAGIC;
 
 /// Bytes of a header's text; numpy itself trusts no longer one than 10,000.
-const LONGEST: usize = 10_000;
+const MAX_HEADER_BYTES: usize = 10_000;
 /// Axes that an array may have; numpy's limit.
-const MOST_AXES: usize = 64;
+const MAX_AXES: usize = 64;
 
 /// What a header tells.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Header {
+pub(super) struct NpyHeader {
     /// The type of the samples, as `<u2`.
     pub(super) descr: String,
     /// Whether the first axis changes fastest, and not the last.
@@ -17,10 +17,10 @@ pub(super) struct Header {
     pub(super) shape: Vec<u64>,
 }
 
-impl Header {
+impl NpyHeader {
     /// Reads the header, and where the samples begin; the error completes "the array ...".
     pub(super) fn read(bytes: &[u8]) -> Result<(Self, usize), String> {
-        const CUT: &str = "is cut off within its header";
+        const TRUNCATED: &str = "is cut off within its header";
         let Some(rest) = bytes.strip_prefix(MAGIC) else {
             return Err("does not begin with \\x93NUMPY; send what numpy.save writes".to_owned());
         };
@@ -32,37 +32,40 @@ impl Header {
             [version, minor, ..] if !(1..=3).contains(&version) => {
                 return Err(format!("is of version {version}.{minor}; allowed: 1.0, 2.0 and 3.0"));
             }
-            _ => return Err(CUT.to_owned()),
+            _ => return Err(TRUNCATED.to_owned()),
         };
-        if length > LONGEST {
-            return Err(format!("has a header of {length} bytes; allowed: up to {LONGEST}"));
+        if length > MAX_HEADER_BYTES {
+            return Err(format!(
+                "has a header of {length} bytes; allowed: up to {MAX_HEADER_BYTES}"
+            ));
         }
-        let text = bytes.get(start..start + length).ok_or(CUT)?;
+        let text = bytes.get(start..start + length).ok_or(TRUNCATED)?;
         let text =
             std::str::from_utf8(text).map_err(|_| "has a header that is no text".to_owned())?;
-        let header = Parser(text).dictionary().map_err(|why| format!("has a header {why}"))?;
+        let header =
+            HeaderParser(text).parse_dictionary().map_err(|why| format!("has a header {why}"))?;
         Ok((header, start + length))
     }
 }
 
 /// The text that is left.
-struct Parser<'a>(&'a str);
+struct HeaderParser<'a>(&'a str);
 
-impl<'a> Parser<'a> {
-    fn dictionary(mut self) -> Result<Header, String> {
+impl<'a> HeaderParser<'a> {
+    fn parse_dictionary(mut self) -> Result<NpyHeader, String> {
         let (mut descr, mut is_fortran, mut shape) = (None, None, None);
         self.expect('{')?;
         while !self.accept('}') {
-            let key = self.text()?;
+            let key = self.parse_string()?;
             self.expect(':')?;
             let is_new = match key {
                 "descr" if self.0.trim_start().starts_with('[') => {
                     return Err("of records with fields; send a plain array".to_owned());
                 }
-                "descr" => descr.replace(self.text()?).is_none(),
-                "fortran_order" => is_fortran.replace(self.flag()?).is_none(),
-                "shape" => shape.replace(self.tuple()?).is_none(),
-                _ => return Err(format!("with the key {}", super::super::short(key))),
+                "descr" => descr.replace(self.parse_string()?).is_none(),
+                "fortran_order" => is_fortran.replace(self.parse_bool()?).is_none(),
+                "shape" => shape.replace(self.parse_tuple()?).is_none(),
+                _ => return Err(format!("with the key {}", super::super::quote_truncated(key))),
             };
             if !is_new {
                 return Err(format!("that has {key:?} twice"));
@@ -73,48 +76,55 @@ impl<'a> Parser<'a> {
             }
         }
         if !self.0.trim().is_empty() {
-            return Err(format!("that goes on with {}", super::super::short(self.0.trim())));
+            return Err(format!(
+                "that goes on with {}",
+                super::super::quote_truncated(self.0.trim())
+            ));
         }
         match (descr, is_fortran, shape) {
             (Some(descr), Some(is_fortran), Some(shape)) => {
-                Ok(Header { descr: descr.to_owned(), is_fortran, shape })
+                Ok(NpyHeader { descr: descr.to_owned(), is_fortran, shape })
             }
             _ => Err("that lacks 'descr', 'fortran_order' or 'shape'".to_owned()),
         }
     }
 
     /// Takes a character, and the space before it, if it comes next.
-    fn accept(&mut self, wanted: char) -> bool {
-        let rest = self.0.trim_start().strip_prefix(wanted);
+    fn accept(&mut self, expected: char) -> bool {
+        let rest = self.0.trim_start().strip_prefix(expected);
         self.0 = rest.unwrap_or(self.0);
         rest.is_some()
     }
 
-    fn expect(&mut self, wanted: char) -> Result<(), String> {
-        if self.accept(wanted) {
+    fn expect(&mut self, expected: char) -> Result<(), String> {
+        if self.accept(expected) {
             return Ok(());
         }
-        Err(self.wrong(&format!("{wanted:?}")))
+        Err(self.unexpected_error(&format!("{expected:?}")))
     }
 
-    fn wrong(&self, wanted: &str) -> String {
+    fn unexpected_error(&self, expected: &str) -> String {
         match self.0.trim_start() {
-            "" => format!("that ends where {wanted} should come"),
-            rest => format!("that has {} where {wanted} should come", super::super::short(rest)),
+            "" => format!("that ends where {expected} should come"),
+            rest => format!(
+                "that has {} where {expected} should come",
+                super::super::quote_truncated(rest)
+            ),
         }
     }
 
     /// A text in quotation marks of either kind, without escapes: no name of a type has any.
-    fn text(&mut self) -> Result<&'a str, String> {
+    fn parse_string(&mut self) -> Result<&'a str, String> {
         let rest = self.0.trim_start();
         let found = rest.chars().next().filter(|quote| matches!(quote, '\'' | '"'));
         let found = found.and_then(|quote| rest[1..].split_once(quote));
-        let (text, rest) = found.ok_or_else(|| self.wrong("a text in quotation marks"))?;
+        let (text, rest) =
+            found.ok_or_else(|| self.unexpected_error("a text in quotation marks"))?;
         self.0 = rest;
         Ok(text)
     }
 
-    fn flag(&mut self) -> Result<bool, String> {
+    fn parse_bool(&mut self) -> Result<bool, String> {
         let rest = self.0.trim_start();
         for (name, value) in [("True", true), ("False", false)] {
             if let Some(rest) = rest.strip_prefix(name) {
@@ -122,17 +132,17 @@ impl<'a> Parser<'a> {
                 return Ok(value);
             }
         }
-        Err(self.wrong("True or False"))
+        Err(self.unexpected_error("True or False"))
     }
 
-    fn tuple(&mut self) -> Result<Vec<u64>, String> {
+    fn parse_tuple(&mut self) -> Result<Vec<u64>, String> {
         let mut numbers = Vec::new();
         self.expect('(')?;
         while !self.accept(')') {
-            if numbers.len() == MOST_AXES {
-                return Err(format!("of more than {MOST_AXES} axes"));
+            if numbers.len() == MAX_AXES {
+                return Err(format!("of more than {MAX_AXES} axes"));
             }
-            numbers.push(self.number()?);
+            numbers.push(self.parse_number()?);
             if !self.accept(',') {
                 self.expect(')')?;
                 break;
@@ -141,10 +151,11 @@ impl<'a> Parser<'a> {
         Ok(numbers)
     }
 
-    fn number(&mut self) -> Result<u64, String> {
+    fn parse_number(&mut self) -> Result<u64, String> {
         let rest = self.0.trim_start();
         let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        let number = rest[..end].parse().map_err(|_| self.wrong("a number of the shape"))?;
+        let number =
+            rest[..end].parse().map_err(|_| self.unexpected_error("a number of the shape"))?;
         // Python 2 wrote long ones with an L.
         self.0 = rest[end..].strip_prefix('L').unwrap_or(&rest[end..]);
         Ok(number)

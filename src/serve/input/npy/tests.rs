@@ -10,8 +10,8 @@ fn fixture(name: &str) -> Vec<u8> {
     fs::read(folder.join(format!("{name}.npy"))).unwrap()
 }
 
-fn read(bytes: Vec<u8>) -> Result<RgbImage, Refusal> {
-    decode(bytes, Limits { max_pixels: 10_000 })
+fn read(bytes: Vec<u8>) -> Result<RgbImage, ApiError> {
+    decode_npy(bytes, DecodeLimits { max_pixels: 10_000 })
 }
 
 /// As `make_fixtures.py` has it.
@@ -21,20 +21,20 @@ fn picture() -> RgbImage {
     })
 }
 
-fn mapped(gray: impl Fn(u8) -> u8) -> RgbImage {
+fn gray_picture(gray: impl Fn(u8) -> u8) -> RgbImage {
     let picture = picture();
     RgbImage::from_fn(5, 4, |x, y| image::Rgb([gray(picture.get_pixel(x, y)[0]); 3]))
 }
 
 #[track_caller]
-fn refused(result: Result<RgbImage, Refusal>, error_type: ErrorType) -> String {
+fn api_error_message(result: Result<RgbImage, ApiError>, error_type: ErrorType) -> String {
     let refusal = result.unwrap_err();
     assert_eq!(refusal.error_type(), error_type, "{}", refusal.to_json());
     refusal.to_json()["error"].as_str().unwrap().to_owned()
 }
 
 /// An array with any header.
-fn array(header: &str, samples: &[u8]) -> Vec<u8> {
+fn npy_bytes(header: &str, samples: &[u8]) -> Vec<u8> {
     let length = (header.len() as u16).to_le_bytes();
     [MAGIC, &[1, 0], &length, header.as_bytes(), samples].concat()
 }
@@ -56,9 +56,9 @@ fn what_numpy_writes_is_read_in_every_version_order_and_shape() {
         assert_eq!(read(fixture(name)).unwrap(), picture(), "{name}");
     }
     for name in ["gray", "gray_fortran", "gray_one"] {
-        assert_eq!(read(fixture(name)).unwrap(), mapped(|gray| gray), "{name}");
+        assert_eq!(read(fixture(name)).unwrap(), gray_picture(|gray| gray), "{name}");
     }
-    assert_eq!(read(fixture("bool")).unwrap(), mapped(|gray| u8::from(gray > 80) * 255));
+    assert_eq!(read(fixture("bool")).unwrap(), gray_picture(|gray| u8::from(gray > 80) * 255));
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn what_may_be_meant_in_two_ways_is_refused_with_the_fix() {
         ("two", "one image per request"),
         ("fields", "records with fields"),
     ] {
-        let text = refused(read(fixture(name)), ErrorType::InvalidArray);
+        let text = api_error_message(read(fixture(name)), ErrorType::InvalidArray);
         assert!(text.contains(words), "{words} is not in {text}");
     }
 }
@@ -91,16 +91,16 @@ fn a_header_that_lies_is_refused_before_there_is_room_made() {
         ("(4, 5, 2)", ErrorType::InvalidArray, "(4, 5, 2); allowed"),
         ("(-4, 5)", ErrorType::InvalidArray, "a number of the shape"),
     ] {
-        let text = refused(read(array(&header(shape), &[0; 7])), error_type);
+        let text = api_error_message(read(npy_bytes(&header(shape), &[0; 7])), error_type);
         assert!(text.contains(words), "{words} is not in {text}");
     }
     let axes = format!("({})", "1,".repeat(100_000));
     let long = [MAGIC, &[2, 0], &(axes.len() as u32).to_le_bytes(), axes.as_bytes()].concat();
-    assert!(refused(read(long), ErrorType::InvalidArray).contains("up to 10000"));
+    assert!(api_error_message(read(long), ErrorType::InvalidArray).contains("up to 10000"));
     let endless = [MAGIC, &[2, 0], &[0xff; 4], b"{"].concat();
-    assert!(refused(read(endless), ErrorType::InvalidArray).contains("up to 10000"));
+    assert!(api_error_message(read(endless), ErrorType::InvalidArray).contains("up to 10000"));
     let version = [MAGIC, &[4, 0, 0, 0]].concat();
-    assert!(refused(read(version), ErrorType::InvalidArray).contains("version 4.0"));
+    assert!(api_error_message(read(version), ErrorType::InvalidArray).contains("version 4.0"));
 }
 
 #[test]
@@ -109,7 +109,11 @@ fn headers_are_read_as_python_writes_them_and_not_otherwise() {
         "{'descr': '|u1', 'fortran_order': False, 'shape': (1, 2), }   \n",
         "{\"shape\":(1L,2,),\"descr\":\"u1\",\"fortran_order\":True}",
     ] {
-        assert_eq!(read(array(header, &[7, 9])).unwrap().as_raw()[..4], [7, 7, 7, 9], "{header}");
+        assert_eq!(
+            read(npy_bytes(header, &[7, 9])).unwrap().as_raw()[..4],
+            [7, 7, 7, 9],
+            "{header}"
+        );
     }
     for (header, words) in [
         ("", "ends where '{'"),
@@ -120,7 +124,7 @@ fn headers_are_read_as_python_writes_them_and_not_otherwise() {
         ("{'descr': '|u1', 'fortran_order': False, 'shape': (1, 2)} + 1", "goes on"),
         ("{'descr': '|u1' 'fortran_order'", "where '}'"),
     ] {
-        let text = refused(read(array(header, &[0; 2])), ErrorType::InvalidArray);
+        let text = api_error_message(read(npy_bytes(header, &[0; 2])), ErrorType::InvalidArray);
         assert!(text.contains(words), "{words} is not in {text}");
     }
 }
@@ -153,6 +157,6 @@ proptest! {
         header in "[{}'\":, ()0-9L|<>=u1bfTrueFalsdchporn_t]{0,60}",
         samples in proptest::collection::vec(any::<u8>(), 0..20),
     ) {
-        let _ = read(array(&header, &samples));
+        let _ = read(npy_bytes(&header, &samples));
     }
 }

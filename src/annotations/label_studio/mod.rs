@@ -1,0 +1,355 @@
+//! Label Studio's annotations, as its exports and its target storages write them.
+//!
+//! Elements of a document ([`super::elements`]) are read twice: once for what they say without the drawings,
+//! light enough to keep for every task, and once for the regions of the annotation that was chosen. Format: Label Studio
+//! 1.23, <https://labelstud.io/guide/task_format>. Errors complete a sentence that begins with the element's place.
+
+mod document;
+mod packing;
+mod region_value;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use self::document::{Annotation, JsonMinRow, ResultItem, Task, TaskReference};
+use self::packing::pack_rle_lists;
+use self::region_value::{Geometry, GeometryKeys, GeometryValues, RegionKind, RegionValue};
+use super::json::{Id, Number, SideLength, StringOrNumber, parse_json};
+use super::json_objects::{self, KeyedObjects};
+use super::region::Region;
+
+/// What one element says, drawings left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskSummary {
+    /// The number of the task, if it is known.
+    pub task_id: Option<i64>,
+    /// What the element is.
+    pub element_type: ElementType,
+    /// The values of the task's data that are strings, by key.
+    pub data: BTreeMap<String, String>,
+    /// In the order of the document; skipped ones are among them. Drafts and predictions are not.
+    pub annotations: Vec<AnnotationSummary>,
+    /// How many annotations the task counts, skipped ones included. The embedded tasks of a target storage count
+    /// those of the time when they were written.
+    pub annotation_count: Option<u64>,
+}
+
+/// Which of Label Studio's objects an element is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ElementType {
+    /// A task with its annotations: the JSON export, and target storages with one file per task.
+    Task,
+    /// An annotation with its task: the objects of a target storage.
+    Annotation,
+    /// One annotation, flattened: `JSON_MIN`.
+    JsonMinRow,
+}
+
+/// What one annotation says, drawings left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnnotationSummary {
+    /// Its number, if it is known.
+    pub id: Option<i64>,
+    /// ISO 8601, as written; empty if unknown.
+    pub created_at: String,
+    /// As `created_at`.
+    pub updated_at: String,
+    /// Whether the annotator skipped the task.
+    pub was_cancelled: bool,
+    /// Whether it is marked as ground truth.
+    pub ground_truth: bool,
+    /// The labels of its regions.
+    pub labels: BTreeSet<String>,
+    /// The names of the `<Image>` tags that its regions lie on; empty in `JSON_MIN`.
+    pub image_names: BTreeSet<String>,
+    /// How many regions [`regions`] gives for it.
+    pub region_count: usize,
+}
+
+/// The regions of one annotation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnnotationRegions {
+    /// In the order of the document, in which later ones were drawn over earlier ones.
+    pub regions: Vec<Region>,
+    /// What was drawn and cannot be used, each with its reason.
+    pub skipped_reasons: Vec<String>,
+}
+
+/// Reads what an element says, without keeping its drawings.
+pub fn read_task_summary(element: &[u8]) -> Result<TaskSummary, String> {
+    let element_type = detect_element_type(element)?;
+    let element = &pack_rle_lists(element);
+    Ok(match element_type {
+        ElementType::Task => {
+            let task: Task<GeometryKeys> = parse_json(element)?;
+            TaskSummary {
+                task_id: numeric_id(task.id),
+                element_type: ElementType::Task,
+                data: task.data.map(|data| data.0).unwrap_or_default(),
+                annotations: task.annotations.iter().flatten().map(summarize_annotation).collect(),
+                annotation_count: count_annotations(
+                    task.total_annotations,
+                    task.cancelled_annotations,
+                ),
+            }
+        }
+        ElementType::Annotation => {
+            let annotation: Annotation<GeometryKeys> = parse_json(element)?;
+            let annotations = vec![summarize_annotation(&annotation)];
+            let (task_id, data, annotation_count) = match annotation.task {
+                Some(TaskReference::Task(task)) => (
+                    task.id,
+                    task.data.map(|data| data.0),
+                    count_annotations(task.total_annotations, task.cancelled_annotations),
+                ),
+                Some(TaskReference::Id(id)) => (Some(id), None, None),
+                None => (None, None, None),
+            };
+            let (task_id, data) = (numeric_id(task_id), data.unwrap_or_default());
+            TaskSummary {
+                task_id,
+                element_type: ElementType::Annotation,
+                data,
+                annotations,
+                annotation_count,
+            }
+        }
+        ElementType::JsonMinRow => {
+            let JsonMinRow { task_id, annotation_id, created_at, updated_at, data, values } =
+                parse_json::<JsonMinRow<GeometryKeys>>(element)?;
+            let annotation = Annotation {
+                id: annotation_id.map(|id| Id(Some(id))),
+                result: Some(values.into_iter().map(result_from_value).collect()),
+                was_cancelled: None,
+                ground_truth: None,
+                created_at: Some(created_at),
+                updated_at: Some(updated_at),
+                task: None,
+            };
+            let annotations = vec![summarize_annotation(&annotation)];
+            TaskSummary {
+                task_id,
+                element_type: ElementType::JsonMinRow,
+                data,
+                annotations,
+                annotation_count: None,
+            }
+        }
+    })
+}
+
+/// Reads the regions of an element's annotation, a number below that of [`Entry::annotations`].
+pub fn read_regions(element: &[u8], annotation_index: usize) -> Result<AnnotationRegions, String> {
+    let element_type = detect_element_type(element)?;
+    let results = match element_type {
+        ElementType::Task => {
+            let mut annotations = KeyedObjects::new(element, &["annotations"], element.len());
+            let missing_error = || format!("has no annotation number {annotation_index}");
+            let (_, annotation_object) =
+                annotations.nth(annotation_index).ok_or_else(missing_error)??;
+            let with_index = |text| format!("annotations[{annotation_index}].{text}");
+            parse_json::<Annotation<GeometryValues>>(&pack_rle_lists(&annotation_object.bytes))
+                .map_err(with_index)?
+                .result
+        }
+        ElementType::Annotation | ElementType::JsonMinRow if annotation_index > 0 => {
+            return Err(format!("has no annotation number {annotation_index}"));
+        }
+        ElementType::Annotation => {
+            parse_json::<Annotation<GeometryValues>>(&pack_rle_lists(element))?.result
+        }
+        ElementType::JsonMinRow => {
+            let row = parse_json::<JsonMinRow<GeometryValues>>(&pack_rle_lists(element))?;
+            Some(row.values.into_iter().map(result_from_value).collect())
+        }
+    };
+    build_regions(results.unwrap_or_default())
+}
+
+/// What an element is, by its keys.
+fn detect_element_type(element: &[u8]) -> Result<ElementType, String> {
+    let keys = json_objects::read_object_keys(element)?;
+    let has_key = |key: &str| keys.iter().any(|present| present == key);
+    if has_key("annotation_id") {
+        return Ok(ElementType::JsonMinRow);
+    }
+    if has_key("images") && has_key("categories") {
+        return Err("is a COCO document, no task of Label Studio".to_owned());
+    }
+    if has_key("annotations") || has_key("result") {
+        return Ok(if has_key("annotations") {
+            ElementType::Task
+        } else {
+            ElementType::Annotation
+        });
+    }
+    if has_key("data") {
+        return Ok(ElementType::Task);
+    }
+    let mut listed_keys = keys.iter().take(8).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if listed_keys.is_empty() {
+        listed_keys.push_str("none");
+    }
+    Err(format!(
+        "is neither a task (annotations), an annotation (result) nor a row of JSON_MIN \
+         (annotation_id); its keys are {listed_keys}; export as JSON or JSON_MIN"
+    ))
+}
+
+fn numeric_id(id: Option<Id>) -> Option<i64> {
+    id.and_then(|Id(id)| id)
+}
+
+fn count_annotations(total: Option<u64>, cancelled: Option<u64>) -> Option<u64> {
+    total.map(|total| total.saturating_add(cancelled.unwrap_or(0)))
+}
+
+/// A region of a row as the result that it was made of.
+fn result_from_value<G>(value: RegionValue<G>) -> ResultItem<G> {
+    ResultItem {
+        id: None,
+        result_type: None,
+        to_name: None,
+        value: Some(value),
+        image_rotation: None,
+        original_width: None,
+        original_height: None,
+        item_index: None,
+    }
+}
+
+fn summarize_annotation<G: Geometry>(annotation: &Annotation<G>) -> AnnotationSummary {
+    let results = annotation.result.as_deref().unwrap_or_default();
+    let labeled_ids = collect_labeled_ids(results);
+    let mut summary = AnnotationSummary {
+        id: numeric_id(annotation.id),
+        created_at: annotation.created_at.clone().unwrap_or_default(),
+        updated_at: annotation.updated_at.clone().unwrap_or_default(),
+        was_cancelled: annotation.was_cancelled.unwrap_or(false),
+        ground_truth: annotation.ground_truth.unwrap_or(false),
+        labels: BTreeSet::new(),
+        image_names: BTreeSet::new(),
+        region_count: 0,
+    };
+    for result in results {
+        if let ResultOutcome::Region(_) = classify_result(result, &labeled_ids) {
+            summary.region_count += 1;
+            summary.labels.extend(result_labels(result).cloned());
+            let image_name = result.to_name.as_ref().filter(|name| !name.is_empty());
+            summary.image_names.extend(image_name.cloned());
+        }
+    }
+    summary
+}
+
+/// What becomes of a result.
+enum ResultOutcome {
+    Region(RegionKind),
+    /// Something was drawn, but: why not.
+    Skipped(String),
+    /// Nothing was drawn, or it is drawn by another result.
+    Ignored,
+}
+
+fn classify_result<G: Geometry>(
+    result: &ResultItem<G>,
+    labeled_ids: &HashSet<&str>,
+) -> ResultOutcome {
+    let Some(value) = &result.value else { return ResultOutcome::Ignored };
+    let result_type = infer_result_type(result);
+    let is_labeled = result_labels(result).next().is_some();
+    // Two results of one region: what was drawn, and the label beside it. The labeled one has both.
+    let has_labeled_id =
+        result.id.as_ref().is_some_and(|StringOrNumber(id)| labeled_ids.contains(id.as_str()));
+    match RegionKind::detect(result_type, &value.geometry) {
+        Some(region_kind) if is_labeled => ResultOutcome::Region(region_kind),
+        _ if has_labeled_id && !is_labeled => ResultOutcome::Ignored,
+        Some(_) => ResultOutcome::Skipped(format!("{} has no label", describe_result(result))),
+        None if is_labeled || matches!(result_type, "keypoint" | "vector") => {
+            ResultOutcome::Skipped(format!("{} has no area", describe_result(result)))
+        }
+        // Choices, texts, ratings, relations.
+        None => ResultOutcome::Ignored,
+    }
+}
+
+/// The ids of the results that have labels.
+fn collect_labeled_ids<G>(results: &[ResultItem<G>]) -> HashSet<&str> {
+    let ids = results.iter().filter(|result| result_labels(result).next().is_some());
+    let ids = ids.filter_map(|result| result.id.as_ref().map(|StringOrNumber(id)| id.as_str()));
+    ids.filter(|id| !id.is_empty()).collect()
+}
+
+/// The type of a result. In rows, where it is left out, it is the key of the labels.
+fn infer_result_type<G>(result: &ResultItem<G>) -> &str {
+    let labels_key = || result.value.as_ref()?.labels.first().map(|(key, _)| key.as_str());
+    result.result_type.as_deref().or_else(labels_key).unwrap_or_default()
+}
+
+/// The labels of a result: those under the key of its type.
+fn result_labels<G>(result: &ResultItem<G>) -> impl Iterator<Item = &String> {
+    let result_type_name = infer_result_type(result);
+    let lists = result.value.iter().flat_map(|value| &value.labels);
+    lists.filter(move |(key, _)| key == result_type_name).flat_map(|(_, names)| names)
+}
+
+/// A result in words.
+fn describe_result<G>(result: &ResultItem<G>) -> String {
+    let type_name = infer_result_type(result);
+    let type_name = if type_name.is_empty() { "one without type" } else { type_name };
+    match &result.id {
+        Some(StringOrNumber(id)) if !id.is_empty() => format!("region {id} ({type_name})"),
+        _ => format!("a region ({type_name})"),
+    }
+}
+
+fn build_regions(results: Vec<ResultItem<GeometryValues>>) -> Result<AnnotationRegions, String> {
+    let mut built = AnnotationRegions { regions: Vec::new(), skipped_reasons: Vec::new() };
+    let outcomes: Vec<ResultOutcome> = {
+        let labeled_ids = collect_labeled_ids(&results);
+        results.iter().map(|result| classify_result(result, &labeled_ids)).collect()
+    };
+    for (result, outcome) in results.into_iter().zip(outcomes) {
+        match outcome {
+            ResultOutcome::Region(kind) => built.regions.push(build_region(result, kind)?),
+            ResultOutcome::Skipped(reason) => built.skipped_reasons.push(reason),
+            ResultOutcome::Ignored => {}
+        }
+    }
+    Ok(built)
+}
+
+fn build_region(result: ResultItem<GeometryValues>, kind: RegionKind) -> Result<Region, String> {
+    let description = describe_result(&result);
+    if let Some(Number(degrees)) = result.image_rotation
+        && degrees % 360.0 != 0.0
+    {
+        return Err(format!(
+            "{description} was drawn on the image turned by {degrees} degrees (image_rotation), which is \
+             not supported; allowed: 0; turn the image file itself and annotate that"
+        ));
+    }
+    if let Some(Number(page)) = result.item_index
+        && page != 0.0
+    {
+        return Err(format!(
+            "{description} lies on another than the first image of a list (item_index {page}), which is \
+             not supported; make one task of each image"
+        ));
+    }
+    let labels = result_labels(&result).cloned().collect();
+    let (width, height) = (result.original_width, result.original_height);
+    let Some(RegionValue { mut geometry, .. }) = result.value else {
+        return Err(format!("{description} has no value"));
+    };
+    let image_size = match (width, height) {
+        (Some(SideLength(width)), Some(SideLength(height))) => Some((width, height)),
+        _ => geometry.take_image_size(),
+    };
+    let shape = geometry.into_shape(kind).map_err(|key| {
+        format!("{description} has no {key}; it needs {} in its value", kind.required_keys())
+    })?;
+    let id = result.id.map(|StringOrNumber(id)| id).unwrap_or_default();
+    Ok(Region { id, labels, shape, image_size, to_name: result.to_name.unwrap_or_default() })
+}

@@ -1,0 +1,297 @@
+//! What a result says about one region: its labels and its geometry.
+//!
+//! One pass reads only what there is (for the index of all tasks), another the geometry itself.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
+
+use super::packing::unpack_list;
+use crate::annotations::json::{Byte, Number, SideLength, UniqueValue};
+use crate::annotations::region::Shape;
+
+/// The object `value` of a result, or a region of a `JSON_MIN` row, which is flattened.
+#[derive(Debug, Default)]
+pub(super) struct RegionValue<G> {
+    /// The lists under keys that end in `labels`, in their order.
+    pub(super) labels: Vec<(String, Vec<String>)>,
+    pub(super) geometry: G,
+}
+
+/// How much of the geometry is kept.
+pub(super) trait Geometry: Default {
+    /// Takes the value of `key` from the map, whether it is needed or not.
+    fn read_key<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error>;
+    /// Whether a key of geometry is there and not null.
+    fn has_key(&self, key: &str) -> bool;
+}
+
+impl<'de, G: Geometry> Deserialize<'de> for RegionValue<G> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct RegionValueVisitor<G>(PhantomData<G>);
+        impl<'de, G: Geometry> Visitor<'de> for RegionValueVisitor<G> {
+            type Value = RegionValue<G>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with the geometry and the labels of a region")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RegionValue<G>, A::Error> {
+                let mut value = RegionValue { labels: Vec::new(), geometry: G::default() };
+                while let Some(key) = map.next_key::<String>()? {
+                    if !key.ends_with("labels") {
+                        value.geometry.read_key(&key, &mut map)?;
+                        continue;
+                    }
+                    let LabelNames(names) = map.next_value()?;
+                    if value.labels.iter().any(|(seen_key, _)| *seen_key == key) {
+                        return Err(A::Error::custom(format_args!("duplicate field `{key}`")));
+                    }
+                    value.labels.push((key, names));
+                }
+                Ok(value)
+            }
+        }
+        deserializer.deserialize_map(RegionValueVisitor(PhantomData))
+    }
+}
+
+/// Names of labels; null is none.
+struct LabelNames(Vec<String>);
+
+impl<'de> Deserialize<'de> for LabelNames {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct LabelNamesVisitor;
+        impl<'de> Visitor<'de> for LabelNamesVisitor {
+            type Value = LabelNames;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of label names")
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<LabelNames, E> {
+                Ok(LabelNames(Vec::new()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<LabelNames, A::Error> {
+                let mut names = Vec::new();
+                while let Some(name) = list.next_element()? {
+                    names.push(name);
+                }
+                Ok(LabelNames(names))
+            }
+        }
+        deserializer.deserialize_any(LabelNamesVisitor)
+    }
+}
+
+/// The keys that tell the shape of a region.
+const GEOMETRY_KEYS: [&str; 9] =
+    ["rle", "points", "x", "y", "width", "height", "radiusX", "radiusY", "imageDataURL"];
+
+/// Which keys of geometry there are.
+#[derive(Debug, Default)]
+pub(super) struct GeometryKeys {
+    /// One bit per key of [`KEYS`].
+    present_bits: u16,
+}
+
+impl Geometry for GeometryKeys {
+    fn read_key<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        let is_present = map.next_value::<Option<IgnoredAny>>()?.is_some();
+        if let Some(bit) = GEOMETRY_KEYS.iter().position(|&candidate| candidate == key) {
+            self.present_bits |= u16::from(is_present) << bit;
+        }
+        Ok(())
+    }
+
+    fn has_key(&self, key: &str) -> bool {
+        let bit = GEOMETRY_KEYS.iter().position(|&candidate| candidate == key);
+        bit.is_some_and(|bit| self.present_bits >> bit & 1 == 1)
+    }
+}
+
+/// The geometry itself.
+#[derive(Debug, Default)]
+pub(super) struct GeometryValues {
+    rle: UniqueValue<RleBytes>,
+    points: UniqueValue<Vec<[Number; 2]>>,
+    numbers: GeometryNumbers,
+    data_url: UniqueValue<String>,
+    /// In pixels; here in rows, beside the value in results.
+    original_width: UniqueValue<SideLength>,
+    original_height: UniqueValue<SideLength>,
+}
+
+/// In percent and degrees.
+#[derive(Debug, Default)]
+struct GeometryNumbers {
+    x: UniqueValue<Number>,
+    y: UniqueValue<Number>,
+    width: UniqueValue<Number>,
+    height: UniqueValue<Number>,
+    radius_x: UniqueValue<Number>,
+    radius_y: UniqueValue<Number>,
+    rotation: UniqueValue<Number>,
+}
+
+impl Geometry for GeometryValues {
+    fn read_key<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        let numbers = &mut self.numbers;
+        match key {
+            "rle" => self.rle.read("rle", map),
+            "points" => self.points.read("points", map),
+            "x" => numbers.x.read("x", map),
+            "y" => numbers.y.read("y", map),
+            "width" => numbers.width.read("width", map),
+            "height" => numbers.height.read("height", map),
+            "radiusX" => numbers.radius_x.read("radiusX", map),
+            "radiusY" => numbers.radius_y.read("radiusY", map),
+            "rotation" => numbers.rotation.read("rotation", map),
+            "imageDataURL" => self.data_url.read("imageDataURL", map),
+            "original_width" => self.original_width.read("original_width", map),
+            "original_height" => self.original_height.read("original_height", map),
+            _ => map.next_value::<IgnoredAny>().map(drop),
+        }
+    }
+
+    fn has_key(&self, key: &str) -> bool {
+        let GeometryNumbers { x, y, width, height, radius_x, radius_y, .. } = &self.numbers;
+        match key {
+            "rle" => self.rle.is_present(),
+            "points" => self.points.is_present(),
+            "x" => x.is_present(),
+            "y" => y.is_present(),
+            "width" => width.is_present(),
+            "height" => height.is_present(),
+            "radiusX" => radius_x.is_present(),
+            "radiusY" => radius_y.is_present(),
+            "imageDataURL" => self.data_url.is_present(),
+            _ => false,
+        }
+    }
+}
+
+impl GeometryValues {
+    /// Width and height in pixels, if both are there.
+    pub(super) fn take_image_size(&mut self) -> Option<(u32, u32)> {
+        let take_length = |value: &mut UniqueValue<SideLength>| {
+            std::mem::take(value).into_inner().map(|SideLength(side)| side)
+        };
+        take_length(&mut self.original_width).zip(take_length(&mut self.original_height))
+    }
+
+    /// The shape; the key that it lacks if there is one.
+    pub(super) fn into_shape(self, kind: RegionKind) -> Result<Shape, &'static str> {
+        let required = |value: UniqueValue<Number>, key| match value.into_inner() {
+            Some(Number(number)) => Ok(number),
+            None => Err(key),
+        };
+        let GeometryNumbers { x, y, width, height, radius_x, radius_y, rotation } = self.numbers;
+        let rotation = rotation.into_inner().map_or(0.0, |Number(degrees)| degrees);
+        Ok(match kind {
+            RegionKind::Brush => {
+                let RleBytes(rle) = self.rle.into_inner().ok_or("rle")?;
+                Shape::Brush { rle }
+            }
+            RegionKind::Polygon => {
+                let points = self.points.into_inner().ok_or("points")?;
+                let points = points.into_iter().map(|[Number(x), Number(y)]| [x, y]).collect();
+                Shape::Polygon { points }
+            }
+            RegionKind::Rectangle => Shape::Rectangle {
+                x: required(x, "x")?,
+                y: required(y, "y")?,
+                width: required(width, "width")?,
+                height: required(height, "height")?,
+                rotation,
+            },
+            RegionKind::Ellipse => Shape::Ellipse {
+                x: required(x, "x")?,
+                y: required(y, "y")?,
+                radius_x: required(radius_x, "radiusX")?,
+                radius_y: required(radius_y, "radiusY")?,
+                rotation,
+            },
+            RegionKind::Bitmask => {
+                Shape::Bitmask { data_url: self.data_url.into_inner().ok_or("imageDataURL")? }
+            }
+        })
+    }
+}
+
+/// The bytes of a brush region, as a list of numbers.
+#[derive(Debug)]
+struct RleBytes(Vec<u8>);
+
+impl<'de> Deserialize<'de> for RleBytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct RleBytesVisitor;
+        impl<'de> Visitor<'de> for RleBytesVisitor {
+            type Value = RleBytes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of numbers from 0 to 255")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<RleBytes, A::Error> {
+                let mut bytes = Vec::new();
+                while let Some(Byte(byte)) = list.next_element()? {
+                    bytes.push(byte);
+                }
+                Ok(RleBytes(bytes))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<RleBytes, E> {
+                let type_error = || E::invalid_type(Unexpected::Str(text), &self);
+                unpack_list(text).map(RleBytes).ok_or_else(type_error)
+            }
+        }
+        deserializer.deserialize_any(RleBytesVisitor)
+    }
+}
+
+/// The kinds of region that have an area.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RegionKind {
+    Brush,
+    Polygon,
+    Rectangle,
+    Ellipse,
+    Bitmask,
+}
+
+impl RegionKind {
+    /// The kind that a type of result says (`brushlabels`, `brush`), else the one that its geometry says (`labels`,
+    /// `magicwand`, no type); none if nothing there has an area.
+    pub(super) fn detect(result_type: &str, geometry: &impl Geometry) -> Option<Self> {
+        let has_all = |keys: &[&str]| keys.iter().all(|key| geometry.has_key(key));
+        match result_type.strip_suffix("labels").unwrap_or(result_type) {
+            "brush" => Some(Self::Brush),
+            "polygon" => Some(Self::Polygon),
+            "rectangle" => Some(Self::Rectangle),
+            "ellipse" => Some(Self::Ellipse),
+            "bitmask" => Some(Self::Bitmask),
+            "keypoint" | "vector" => None,
+            _ if has_all(&["rle"]) => Some(Self::Brush),
+            _ if has_all(&["points"]) => Some(Self::Polygon),
+            _ if has_all(&["imageDataURL"]) => Some(Self::Bitmask),
+            _ if has_all(&["x", "y", "radiusX", "radiusY"]) => Some(Self::Ellipse),
+            _ if has_all(&["x", "y", "width", "height"]) => Some(Self::Rectangle),
+            _ => None,
+        }
+    }
+
+    /// The keys that it needs, for messages.
+    pub(super) fn required_keys(self) -> &'static str {
+        match self {
+            Self::Brush => "rle",
+            Self::Polygon => "points",
+            Self::Rectangle => "x, y, width and height",
+            Self::Ellipse => "x, y, radiusX and radiusY",
+            Self::Bitmask => "imageDataURL",
+        }
+    }
+}

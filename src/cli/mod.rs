@@ -1,0 +1,342 @@
+//! The command line: subcommands, flags, their variables and the exit codes.
+
+// Comments on flags are the help that people read, without Markdown.
+#![allow(clippy::doc_markdown)]
+
+mod preprocess;
+mod serve;
+
+use std::env;
+use std::ffi::OsString;
+use std::panic;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use self::preprocess::PreprocessArgs;
+use self::serve::ServeArgs;
+use crate::commands::augment_preview::PreviewOptions;
+use crate::commands::{self, export};
+use crate::console::{print_stderr, print_stdout};
+use crate::data::synthetic::SampleData;
+use crate::error::{Error, Result};
+use crate::imaging::DecodeLimits;
+use crate::inference::{EngineOptions, InferencePrecision};
+use crate::model::size::DEFAULT_MAX_SIDE_PX;
+use crate::sagemaker::{MlRoot, failure, hyperparameters};
+use crate::torch;
+
+/// The version and the git revision that the program was built from.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("MASKMAKER_REVISION"), ")");
+
+/// Train, evaluate and serve semantic-segmentation models by SageMaker's container contract.
+#[derive(Debug, Parser)]
+#[command(name = "maskmaker", version = VERSION, arg_required_else_help = true)]
+struct Cli {
+    /// The folder that SageMaker calls /opt/ml
+    #[arg(
+        long,
+        global = true,
+        env = "MASKMAKER_ML_ROOT",
+        default_value = "/opt/ml",
+        value_name = "DIR"
+    )]
+    ml_root: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train on the channels under the root and write the model
+    Train(TrainArgs),
+    /// Serve the model under the root: a page at /, POST /invocations, GET /ping
+    Serve(ServeArgs),
+    /// Write masks and overlays of images
+    Predict(PredictArgs),
+    /// Make masks of annotations, and channels to train on
+    Preprocess(PreprocessArgs),
+    /// Draw what the network will see of the training images
+    AugmentPreview(AugmentPreviewArgs),
+    /// Write a model as TorchScript or ONNX, for other programs
+    Export(ExportArgs),
+    /// Write a small data set for trying things
+    SampleData(SampleDataArgs),
+    /// Print every hyperparameter of train with its range and default
+    Hyperparameters {
+        /// A page for people, or a JSON schema for editors and checkers
+        #[arg(long, default_value = "markdown")]
+        format: HyperparametersFormat,
+    },
+}
+
+#[derive(Debug, Args)]
+struct TrainArgs {
+    /// Weights for use_pretrained_model, before the channel `pretrained` and those of the image: a
+    /// .pth or .safetensors file, or a folder with one named after the backbone; a path, or
+    /// s3://BUCKET/KEY, s3://BUCKET/PREFIX/
+    #[arg(long, env = "MASKMAKER_PRETRAINED", value_name = "PATH")]
+    pretrained: Option<OsString>,
+    /// Longest time that a channel in Pipe mode may bring nothing
+    #[arg(long, env = "MASKMAKER_PIPE_TIMEOUT", default_value_t = 600, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=432_000))]
+    pipe_timeout: u64,
+    /// Space for objects that a manifest names by s3:// URIs; those without room are fetched anew in
+    /// each epoch [default: all of the temporary folder's disk but 4 GiB]
+    #[arg(long, env = "MASKMAKER_S3_CACHE_SIZE", value_name = "MB",
+          value_parser = clap::value_parser!(u64).range(0..=1_000_000_000))]
+    s3_cache_size: Option<u64>,
+    /// Longest time that S3 may bring nothing, after which it is asked again
+    #[arg(long, env = "MASKMAKER_S3_TIMEOUT", default_value_t = 60, value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    s3_timeout: u64,
+}
+
+impl TrainArgs {
+    fn into_options(self) -> commands::train::TrainOptions {
+        commands::train::TrainOptions {
+            // An empty variable is as good as none.
+            pretrained: self.pretrained.filter(|path| !path.is_empty()).map(PathBuf::from),
+            pipe_timeout: Duration::from_secs(self.pipe_timeout),
+            s3_cache_bytes: self.s3_cache_size.map(|megabytes| megabytes << 20),
+            s3_timeout: Duration::from_secs(self.s3_timeout),
+        }
+    }
+}
+
+/// How hyperparameters are described.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum HyperparametersFormat {
+    Markdown,
+    Schema,
+}
+
+/// How images are computed, alike in predict and serve.
+#[derive(Debug, Args)]
+struct InferenceArgs {
+    /// Arithmetic of the network
+    #[arg(long, env = "MASKMAKER_PRECISION", default_value = "auto")]
+    precision: InferencePrecision,
+    /// Scale images with a longer side down to this many pixels, and their masks back
+    #[arg(long, env = "MASKMAKER_MAX_SIDE", default_value_t = DEFAULT_MAX_SIDE_PX, value_name = "PIXELS",
+          value_parser = clap::value_parser!(u32).range(32..=16384))]
+    max_side: u32,
+    /// Side of the tiles that larger images are computed in where that is asked for
+    #[arg(long, env = "MASKMAKER_TILE_SIDE", default_value_t = 1024, value_name = "PIXELS",
+          value_parser = clap::value_parser!(u32).range(32..=16384))]
+    tile_side: u32,
+    /// Threads of the network's layers [default: one per core]
+    #[arg(long, env = "MASKMAKER_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Refuse images with more pixels
+    #[arg(long, env = "MASKMAKER_MAX_PIXELS", default_value_t = 64_000_000, value_name = "PIXELS",
+          value_parser = clap::value_parser!(u64).range(1..=4_000_000_000))]
+    max_pixels: u64,
+}
+
+impl InferenceArgs {
+    fn to_options(&self) -> EngineOptions {
+        EngineOptions {
+            precision: self.precision,
+            max_side: self.max_side,
+            tile_side: self.tile_side,
+            threads: self.threads.map(usize::from),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct PredictArgs {
+    /// Folder of the model: model.safetensors and config.json
+    model: PathBuf,
+    /// JPEG, PNG, WebP, TIFF or BMP files
+    #[arg(required = true)]
+    images: Vec<PathBuf>,
+    /// Folder for NAME.mask.png and NAME.overlay.png [default: beside each image]
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    inference: InferenceArgs,
+}
+
+#[derive(Debug, Args)]
+struct AugmentPreviewArgs {
+    /// The PNG to write [default: output/data/augment-preview.png below the root]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Training images, spread over all of them
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=20))]
+    samples: u32,
+    /// Crops of each: those of the first epochs
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=10))]
+    epochs: u32,
+    /// In place of the hyperparameter, to try others
+    #[arg(long, value_name = "LIST")]
+    augmentations: Option<String>,
+    /// Leave out the classes that are painted over the pictures
+    #[arg(long)]
+    plain: bool,
+}
+
+#[derive(Debug, Args)]
+struct ExportArgs {
+    /// Folder of the model: model.safetensors and config.json
+    model: PathBuf,
+    /// What to write
+    #[arg(long)]
+    format: export::ExportFormat,
+    /// The file to write [default: model.pt or model.onnx in the model's folder]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct SampleDataArgs {
+    /// Folder that gets train, train_annotation, validation and validation_annotation
+    folder: PathBuf,
+    /// Images all in all; a quarter of them is validation
+    #[arg(long, default_value_t = 200)]
+    images: u32,
+    /// Pixels of the longer side
+    #[arg(long, default_value_t = 256)]
+    size: u32,
+    /// Another seed gives other images
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+/// Runs the program; the exit code says whose fault a failure is
+/// (`docs/architecture.md#exit-codes`). It ends here, without libtorch's own end.
+pub fn main() -> ! {
+    torch::limit_kernel_caches();
+    let cli = Cli::parse_from(arguments_with_subcommand(env::args_os()));
+    let root = MlRoot::new(&cli.ml_root);
+    let is_training = matches!(cli.command, Command::Train(_));
+    let panic_message = record_panics();
+    let result = panic::catch_unwind(panic::AssertUnwindSafe(|| run_command(cli.command, &root)));
+    let result = result.unwrap_or_else(|_| {
+        let error =
+            Error::internal(panic_message.lock().map(|text| text.clone()).unwrap_or_default());
+        if is_training {
+            // The command itself could not write it any more.
+            let _ = failure::write_failure_reason(&root, &error);
+        }
+        Err(error)
+    });
+    let code = result.map_or_else(
+        |error| {
+            print_stderr(format_args!("error: {error}"));
+            error.exit_code()
+        },
+        |()| 0,
+    );
+    torch::exit_process(code)
+}
+
+/// Called as `train` or `serve` (links in the image, for jobs that name no other entry point), the
+/// name is the subcommand.
+fn arguments_with_subcommand(raw_arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut arguments: Vec<_> = raw_arguments.collect();
+    let program_name = arguments.first().and_then(|program| Path::new(program).file_name());
+    if let Some(name) = program_name.filter(|name| *name == "train" || *name == "serve") {
+        let subcommand = name.to_owned();
+        arguments.splice(..1, ["maskmaker".into(), subcommand]);
+    }
+    arguments
+}
+
+/// A panic is a bug of ours. Its place and message become an error like any other, and no backtrace
+/// reaches a user. One on another thread is also said at once, because that thread's owner may only
+/// learn that it ended.
+fn record_panics() -> Arc<Mutex<String>> {
+    let last_message = Arc::new(Mutex::new(String::new()));
+    let hook_message = last_message.clone();
+    panic::set_hook(Box::new(move |panic_info| {
+        let message = format!("a bug in maskmaker, please report it: {panic_info}");
+        if std::thread::current().name() != Some("main") {
+            print_stderr(&message);
+        }
+        if let Ok(mut stored) = hook_message.lock() {
+            *stored = message;
+        }
+    }));
+    last_message
+}
+
+fn run_command(command: Command, root: &MlRoot) -> Result<()> {
+    match command {
+        Command::Train(train) => commands::train::run_train(root, &train.into_options()),
+        Command::Serve(serve) => {
+            let options = serve.inference.to_options();
+            commands::serve::run_serve(
+                &serve.to_settings(root),
+                options,
+                serve.allows_s3_references(),
+            )
+        }
+        Command::Predict(predict) => {
+            let PredictArgs { model, images, output, inference } = predict;
+            let limits = DecodeLimits { max_pixels: inference.max_pixels };
+            commands::predict::run_predict(
+                &model,
+                &images,
+                output.as_deref(),
+                limits,
+                inference.to_options(),
+            )
+        }
+        Command::Preprocess(preprocess) => {
+            let settings =
+                commands::preprocess::check_split_shares(preprocess.into_settings(root))?;
+            commands::preprocess::run_preprocess(root, settings)
+        }
+        Command::AugmentPreview(preview) => {
+            let AugmentPreviewArgs { output, samples, epochs, augmentations, plain } = preview;
+            let options = PreviewOptions {
+                samples: samples as usize,
+                epochs,
+                augmentations,
+                without_classes: plain,
+            };
+            commands::augment_preview::run_augment_preview(root, output, &options)
+        }
+        Command::Export(ExportArgs { model, format, output }) => {
+            export::run_export(&model, format, output.as_deref())
+        }
+        Command::SampleData(SampleDataArgs { folder, images, size, seed }) => {
+            commands::sample_data::write_sample_data(&folder, &SampleData { images, size, seed })
+        }
+        Command::Hyperparameters { format } => {
+            let render_help = match format {
+                HyperparametersFormat::Markdown => hyperparameters::hyperparameters_markdown,
+                HyperparametersFormat::Schema => hyperparameters::hyperparameters_schema,
+            };
+            print_stdout(render_help().trim_end());
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_name_of_a_link_is_the_subcommand() {
+        let parsed = |words: &[&str]| {
+            let raw_arguments = words.iter().map(OsString::from);
+            Cli::parse_from(arguments_with_subcommand(raw_arguments)).command
+        };
+        assert!(matches!(parsed(&["/usr/local/bin/train"]), Command::Train(_)));
+        assert!(matches!(parsed(&["serve", "--port", "0"]), Command::Serve(_)));
+        assert!(matches!(parsed(&["/usr/local/bin/maskmaker", "train"]), Command::Train(_)));
+    }
+}

@@ -1,0 +1,251 @@
+//! Samples: the images of a channel and their masks.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::Sample;
+use crate::error::{Problems, did_you_mean};
+use crate::files;
+use crate::sagemaker::channels::SplitFolders;
+
+/// How many names a message lists before it only counts.
+const MAX_EXAMPLES: usize = 5;
+
+/// Pairs the images of a split with their masks by path and stem, sorted by key. Every image
+/// without a mask, mask without an image, unusable file and ambiguous name is a problem; the pairs
+/// that exist are given all the same, so that they can be looked at too.
+pub fn pair_images_and_masks(split: &SplitFolders, problems: &mut Problems) -> Vec<Sample> {
+    check_preprocess_finished(split, problems);
+    let images_by_key = list_files_by_key(&split.images, problems);
+    let mut masks_by_key = list_files_by_key(&split.masks, problems);
+    let (image_channel, mask_channel) = (split.name, format!("{}_annotation", split.name));
+    if images_by_key.is_empty() {
+        problems.push(format!(
+            "channel {image_channel} holds no images: {} is empty; allowed: JPEG and PNG files",
+            split.images.display()
+        ));
+    }
+    let mut samples = Vec::new();
+    let mut unmatched_images = Vec::new();
+    for (key, image) in images_by_key {
+        match masks_by_key.remove(&key) {
+            Some(mask) => {
+                let (image, mask) = (image.into(), mask.into());
+                samples.push(Sample { key, image, mask, label_map: None, color_map: None });
+            }
+            None => unmatched_images.push(key),
+        }
+    }
+    let unmatched_masks: Vec<String> = masks_by_key.into_keys().collect();
+    // Names that nearly match tell the user what to rename.
+    let hint = unmatched_images
+        .first()
+        .map_or(String::new(), |key| did_you_mean(key, unmatched_masks.iter().map(String::as_str)));
+    if !unmatched_images.is_empty() {
+        problems.push(format!(
+            "channel {image_channel}: {} without a mask of the same name in {mask_channel}: {}{hint}",
+            pluralize(unmatched_images.len(), "image"),
+            list_examples(&unmatched_images)
+        ));
+    }
+    if !unmatched_masks.is_empty() {
+        problems.push(format!(
+            "channel {mask_channel}: {} without an image of the same name in {image_channel}: {}",
+            pluralize(unmatched_masks.len(), "mask"),
+            list_examples(&unmatched_masks)
+        ));
+    }
+    samples
+}
+
+/// What an interrupted run of preprocess left looks like a smaller data set; training on it would tell nobody.
+fn check_preprocess_finished(split: &SplitFolders, problems: &mut Problems) {
+    let annotation = format!("{}_annotation", split.name);
+    for (name, folder) in [(split.name, &split.images), (annotation.as_str(), &split.masks)] {
+        if folder.join(files::UNFINISHED_MARKER).exists() {
+            problems.push(format!(
+                "channel {name} is not complete: {} says that preprocess was interrupted, or refused what it found; \
+                 run preprocess again until it ends without an error",
+                folder.join(files::UNFINISHED_MARKER).display()
+            ));
+        }
+    }
+}
+
+/// `3 images`, `1 image`.
+pub(super) fn pluralize(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// The first few names, and how many more there are.
+pub(super) fn list_examples(names: &[String]) -> String {
+    let shown = names.iter().take(MAX_EXAMPLES).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MAX_EXAMPLES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// Every file of a channel by its path without extension.
+fn list_files_by_key(folder: &Path, problems: &mut Problems) -> BTreeMap<String, PathBuf> {
+    let mut paths = Vec::new();
+    files::visit_files(folder, problems, &mut |path, size_bytes| {
+        // Objects without bytes stand for folders in S3.
+        if size_bytes > 0 || is_image(&path) {
+            paths.push(path);
+        }
+    });
+    paths.sort();
+    let mut paths_by_key: BTreeMap<String, PathBuf> = BTreeMap::new();
+    let mut other_files = Vec::new();
+    for path in paths {
+        let relative_path = path.strip_prefix(folder).unwrap_or(&path);
+        let Some(key) = relative_path.with_extension("").to_str().map(str::to_owned) else {
+            problems.push(format!("{}: the name is not UTF-8; rename it", path.display()));
+            continue;
+        };
+        if !is_image(&path) {
+            other_files.push(relative_path.display().to_string());
+            continue;
+        }
+        if let Some(other) = paths_by_key.get(&key) {
+            problems.push(format!(
+                "{} and {} have the same name but for the extension; keep one",
+                other.display(),
+                path.display()
+            ));
+        }
+        paths_by_key.insert(key, path);
+    }
+    if !other_files.is_empty() {
+        problems.push(format!(
+            "{} holds {} not named .jpg, .jpeg or .png: {}; remove or rename",
+            folder.display(),
+            pluralize(other_files.len(), "file"),
+            list_examples(&other_files)
+        ));
+    }
+    paths_by_key
+}
+
+fn is_image(path: &Path) -> bool {
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
+    ["jpg", "jpeg", "png"].contains(&extension.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::error::Result;
+
+    fn pair_split(split: &SplitFolders) -> Result<Vec<Sample>> {
+        let mut problems = Problems::new();
+        let samples = pair_images_and_masks(split, &mut problems);
+        problems.into_result().map(|()| samples)
+    }
+
+    fn split(images: &[&str], masks: &[&str]) -> (tempfile::TempDir, SplitFolders) {
+        let folder = tempfile::tempdir().unwrap();
+        let split = SplitFolders {
+            name: "train",
+            images: folder.path().join("train"),
+            masks: folder.path().join("train_annotation"),
+        };
+        for (channel, names) in [(&split.images, images), (&split.masks, masks)] {
+            fs::create_dir_all(channel).unwrap();
+            for name in names {
+                let path = channel.join(name);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                let empty = name.ends_with('0') || name.starts_with('_');
+                fs::write(path, if empty { "" } else { "x" }).unwrap();
+            }
+        }
+        (folder, split)
+    }
+
+    #[test]
+    fn pairs_match_by_path_and_stem_whatever_the_extension_and_noise_is_ignored() {
+        let (_folder, split) = split(
+            &["a.JPG", "b.jpeg", "sub/a.png", ".DS_Store", "_SUCCESS", "folder0"],
+            &["a.png", "b.png", "sub/a.png", ".hidden/c.png"],
+        );
+        let keys: Vec<_> =
+            pair_split(&split).unwrap().into_iter().map(|sample| sample.key).collect();
+        assert_eq!(keys, ["a", "b", "sub/a"]);
+    }
+
+    #[test]
+    fn channels_that_preprocess_did_not_finish_are_refused() {
+        let (_folder, split) = split(&["a.jpg"], &["a.png"]);
+        for (name, channel) in [("train", &split.images), ("train_annotation", &split.masks)] {
+            let mark = channel.join(files::UNFINISHED_MARKER);
+            fs::write(&mark, "").unwrap();
+            let error = pair_split(&split).unwrap_err();
+            let said = error.problems();
+            assert_eq!(said.len(), 1);
+            assert!(said[0].starts_with(&format!("channel {name} is not complete: ")), "{said:?}");
+            assert!(said[0].contains("run preprocess again"), "{said:?}");
+            fs::remove_file(mark).unwrap();
+        }
+        pair_split(&split).unwrap();
+    }
+
+    #[test]
+    fn images_without_masks_and_masks_without_images_are_both_listed() {
+        let (_folder, split) = split(&["a.jpg", "street_1.jpg"], &["a.png", "street1.png"]);
+        let error = pair_split(&split).unwrap_err();
+        assert_eq!(
+            error.problems(),
+            [
+                "channel train: 1 image without a mask of the same name in train_annotation: street_1 \
+             (did you mean \"street1\"?)",
+                "channel train_annotation: 1 mask without an image of the same name in train: street1",
+            ]
+        );
+    }
+
+    #[test]
+    fn foreign_files_dangling_links_and_fifos_are_named_together_and_do_not_hang() {
+        let (_folder, split) = split(&["a.jpg", "readme.txt", "_SUCCESSFUL.jpg"], &["a.png"]);
+        std::os::unix::fs::symlink("nowhere", split.images.join("b.jpg")).unwrap();
+        let fifo = split.images.join("pipe.jpg");
+        assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let text = pair_split(&split).unwrap_err().to_string();
+        for said in [
+            "1 file not named .jpg, .jpeg or .png: readme.txt",
+            "b.jpg: No such file",
+            "pipe.jpg is neither a file nor a folder",
+            "1 image without a mask of the same name in train_annotation: _SUCCESSFUL",
+        ] {
+            assert!(text.contains(said), "{text}");
+        }
+    }
+
+    #[test]
+    fn long_lists_are_counted() {
+        let names: Vec<String> = (10..20).map(|i| format!("i{i}x.jpg")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (_folder, split) = split(&names, &[]);
+        let text = pair_split(&split).unwrap_err().to_string();
+        assert!(text.contains("10 images without a mask"), "{text}");
+        assert!(text.contains("i14x and 5 more"), "{text}");
+    }
+
+    #[test]
+    fn an_empty_channel_and_two_files_of_one_stem_are_problems() {
+        let (_folder, empty) = split(&[], &[]);
+        assert!(
+            pair_split(&empty).unwrap_err().to_string().contains("channel train holds no images")
+        );
+        let mut problems = Problems::new();
+        problems.push("another split is wrong too");
+        pair_images_and_masks(&empty, &mut problems);
+        assert_eq!(problems.into_result().unwrap_err().problems().len(), 2);
+        let (_folder, twice) = split(&["a.jpg", "a.png"], &["a.png"]);
+        assert!(
+            pair_split(&twice).unwrap_err().to_string().contains("same name but for the extension")
+        );
+    }
+}

@@ -1,0 +1,193 @@
+//! The engine: a model made ready to segment images.
+
+use std::path::Path;
+
+use image::RgbImage;
+use tch::Device;
+
+use super::fused_network::FusedNetwork;
+use super::postprocess::postprocess_logits;
+use super::predictor::{Backend, Predictor};
+use super::segment::{ModelInfo, OutputDetail, Segment, SegmentOptions, Segmentation};
+use super::settings::{EngineOptions, choose_precision, set_threads};
+use super::torchscript::TorchScriptNetwork;
+use crate::colors::class_color;
+use crate::error::{Error, Result};
+use crate::model::ModelConfig;
+use crate::model::artifact::{
+    CONFIG_FILE, LABELS_FILE, StoredModel, TORCHSCRIPT_FILE, WEIGHTS_FILE, no_model_error,
+};
+use crate::model::labels::read_labels;
+use crate::model::size::restore_mask_size;
+use crate::torch::{default_device, release_memory};
+
+/// Memory that a model takes, about, for each byte of its file: its weights as they were read, or in a layout or two.
+const MEMORY_PER_FILE_BYTE: u64 = 2;
+
+/// A network that segments images.
+#[derive(Debug)]
+pub struct Engine {
+    predictor: Predictor,
+    info: ModelInfo,
+    // Dropped last.
+    _release_memory: ReleaseMemoryOnDrop,
+}
+
+/// Gives memory back to the system when it is dropped: what an engine held shall be there for the next one.
+#[derive(Debug)]
+struct ReleaseMemoryOnDrop;
+
+impl Drop for ReleaseMemoryOnDrop {
+    fn drop(&mut self) {
+        release_memory();
+    }
+}
+
+impl Engine {
+    /// Loads the model in `folder`: an artifact of `train` (`config.json` and `model.safetensors`), or the
+    /// TorchScript file `model.pt` alone, with classes named by `labels.json` if that is there.
+    pub fn load(folder: &Path, options: EngineOptions) -> Result<Self> {
+        set_threads(options.threads);
+        // What was freed meanwhile is left to the first images.
+        tch::no_grad(|| {
+            if is_torchscript_only(folder) {
+                load_torchscript(folder, options)
+            } else {
+                load_artifact(folder, options)
+            }
+        })
+    }
+
+    /// Bytes of memory that loading the model in `folder` is going to take.
+    pub fn memory_to_load(folder: &Path) -> Result<u64> {
+        let name = match (is_torchscript_only(folder), folder.join(CONFIG_FILE).is_file()) {
+            (true, _) => TORCHSCRIPT_FILE,
+            (false, true) => WEIGHTS_FILE,
+            (false, false) => return Err(no_model_error(folder)),
+        };
+        let path = folder.join(name);
+        let metadata = std::fs::metadata(&path)
+            .map_err(|cause| Error::input(format!("cannot read {}: {cause}", path.display())))?;
+        Ok(MEMORY_PER_FILE_BYTE * metadata.len())
+    }
+}
+
+fn is_torchscript_only(folder: &Path) -> bool {
+    !folder.join(CONFIG_FILE).is_file() && folder.join(TORCHSCRIPT_FILE).is_file()
+}
+
+fn load_artifact(folder: &Path, options: EngineOptions) -> Result<Engine> {
+    let device = default_device();
+    let stored = StoredModel::open(folder)?;
+    let precision = choose_precision(options.precision, device, stored.config.bf16.as_ref());
+    let tensor = |module: &str, leaf: &str| Ok(stored.tensor(module, leaf)?.f_to_device(device)?);
+    let backend = Backend::Fused(FusedNetwork::new(&stored.graph, device, precision, tensor)?);
+    let ModelConfig { class_names, num_classes, .. } = stored.config;
+    let labels = read_labels(&folder.join(LABELS_FILE), num_classes);
+    let colors = labels.unwrap_or_default().into_iter().map(|label| label.color).collect();
+    Engine::new(backend, class_names, colors, precision.name(), options)
+}
+
+fn load_torchscript(folder: &Path, options: EngineOptions) -> Result<Engine> {
+    let device = default_device();
+    let path = folder.join(TORCHSCRIPT_FILE);
+    let precision = choose_precision(options.precision, device, None);
+    let network = TorchScriptNetwork::load(&path, device, precision)
+        .map_err(|error| error.with_context(path.display()))?;
+    let classes = network.num_classes as usize;
+    let path = folder.join(LABELS_FILE);
+    let (names, colors) = if path.is_file() {
+        let labels =
+            read_labels(&path, classes).map_err(|error| error.with_context(path.display()))?;
+        labels.into_iter().map(|label| (label.name, label.color)).unzip()
+    } else {
+        (ModelConfig::default_class_names(classes), Vec::new())
+    };
+    Engine::new(Backend::TorchScript(network), names, colors, precision.name(), options)
+}
+
+impl Engine {
+    fn new(
+        backend: Backend,
+        class_names: Vec<String>,
+        mut colors: Vec<[u8; 3]>,
+        precision: &'static str,
+        options: EngineOptions,
+    ) -> Result<Self> {
+        let device = match backend.device() {
+            Device::Cuda(index) => format!("cuda:{index}"),
+            _ => "cpu".to_owned(),
+        };
+        colors.extend((colors.len()..class_names.len()).map(|id| class_color(id as u8)));
+        let EngineOptions { max_side, tile_side, .. } = options;
+        let tile_side = tile_side.min(max_side) / 8 * 8;
+        let tile_overlap = tile_side / 8 / 8 * 8;
+        let info =
+            ModelInfo { class_names, colors, precision, device, max_side, tile_side, tile_overlap };
+        Ok(Self { predictor: Predictor::new(backend)?, info, _release_memory: ReleaseMemoryOnDrop })
+    }
+
+    fn segment_batch(
+        &self,
+        images: &[&RgbImage],
+        options: &SegmentOptions,
+    ) -> Result<Vec<Segmentation>> {
+        let predicted = self.predictor.predict(images, &options.tta, &self.info)?;
+        let postprocess_image = |(index, image): (usize, &&RgbImage)| {
+            let logits = predicted.logits.f_get(index as i64)?;
+            let segmentation =
+                postprocess_logits(&logits, predicted.alignment, predicted.size, options.detail)?;
+            resize_segmentation(segmentation, predicted.size, image.dimensions(), options.detail)
+        };
+        images.iter().enumerate().map(postprocess_image).collect()
+    }
+}
+
+impl Segment for Engine {
+    fn segment(
+        &mut self,
+        images: &[&RgbImage],
+        options: &SegmentOptions,
+    ) -> Result<Vec<Segmentation>> {
+        let oom_hint = ": send a smaller image, or lower --max-side (MASKMAKER_MAX_SIDE)";
+        tch::no_grad(|| self.segment_batch(images, options))
+            .map_err(|error| error.with_memory_advice(oom_hint))
+    }
+
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+}
+
+/// The answer about an image that was scaled down, at the image's own size.
+fn resize_segmentation(
+    segmentation: Segmentation,
+    from_size: (u32, u32),
+    to_size: (u32, u32),
+    detail: OutputDetail,
+) -> Result<Segmentation> {
+    if from_size == to_size {
+        return Ok(segmentation);
+    }
+    let Segmentation { ids, confidence, probabilities } = segmentation;
+    let probabilities = if detail >= OutputDetail::Probabilities {
+        resize_planes(&probabilities, from_size, to_size)?
+    } else {
+        probabilities
+    };
+    Ok(Segmentation { ids: restore_mask_size(ids, to_size), confidence, probabilities })
+}
+
+/// Planes of `from` pixels, resized bilinearly.
+fn resize_planes(planes: &[f32], from_size: (u32, u32), to_size: (u32, u32)) -> Result<Vec<f32>> {
+    let pixels = (from_size.0 as usize * from_size.1 as usize).max(1);
+    let classes = (planes.len() / pixels) as i64;
+    let size = [1, classes, i64::from(from_size.1), i64::from(from_size.0)];
+    let tensor = tch::Tensor::f_from_slice(planes)?.f_reshape(size)?;
+    let size = [i64::from(to_size.1), i64::from(to_size.0)];
+    let resized = tensor.f_upsample_bilinear2d(size, false, None, None)?.f_contiguous()?;
+    Ok(crate::torch::float_slice(&resized)?.to_vec())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,244 @@
+//! From logits on the network's grid to answers at the image's size.
+
+use image::GrayImage;
+use tch::{Device, Kind, Tensor};
+
+use super::argmax::{self, LogitsSlice};
+use super::segment::{OutputDetail, Segmentation};
+use crate::error::{Error, Result};
+use crate::torch::float_slice;
+
+/// Logits that are resized at a time, so that memory does not follow from classes times pixels.
+const MAX_RESIZED_LOGITS: i64 = 32 << 20;
+
+/// How the grid lies on the pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GridAlignment {
+    /// It covers the image exactly, whatever its cells' size (PyTorch's `interpolate` to a size).
+    FitsImage,
+    /// A cell is this many pixels; what goes beyond the image is cut off.
+    CellSide(i64),
+}
+
+/// Reads one image's logits `[classes, rows, columns]` at `width` x `height` pixels.
+pub(super) fn postprocess_logits(
+    logits: &Tensor,
+    alignment: GridAlignment,
+    (width, height): (u32, u32),
+    detail: OutputDetail,
+) -> Result<Segmentation> {
+    let size = logits.size();
+    let (classes, rows, columns) = (size[0], size[1], size[2]);
+    let (width, height) = (i64::from(width), i64::from(height));
+    let full_size = match alignment {
+        GridAlignment::FitsImage => (width, height),
+        GridAlignment::CellSide(side) => (side * columns, side * rows),
+    };
+    let cpu_logits = logits.f_to_device(Device::Cpu)?;
+    let channels_last = cpu_logits.f_permute([1, 2, 0])?;
+    let to_usize = |(width, height): (i64, i64)| (width as usize, height as usize);
+    let ids = if channels_last.is_contiguous() {
+        let logits = LogitsSlice::from_channels_last(
+            float_slice(&channels_last)?,
+            to_usize((rows, columns)),
+        );
+        argmax::argmax_classes(&logits, to_usize(full_size), to_usize((width, height)))
+    } else {
+        let planes = cpu_logits.f_contiguous()?;
+        let logits = LogitsSlice::from_planes(float_slice(&planes)?, to_usize((rows, columns)));
+        argmax::argmax_classes(&logits, to_usize(full_size), to_usize((width, height)))
+    };
+    let mut builder = SegmentationBuilder::new(classes as usize, ids, detail);
+    let rows_at_once = (MAX_RESIZED_LOGITS / (classes * width).max(1)).clamp(1, height.max(1));
+    let mut first_row = if detail == OutputDetail::Classes { height } else { 0 };
+    while first_row < height {
+        let rows = rows_at_once.min(height - first_row);
+        let strip = upsample_rows(logits, full_size, (width, height), (first_row, rows))?;
+        builder.add_strip(&strip, (first_row * width) as usize, detail)?;
+        first_row += rows;
+    }
+    let ids = GrayImage::from_raw(width as u32, height as u32, builder.ids);
+    let ids = ids.ok_or_else(|| Error::internal("a mask has another size than its image"))?;
+    let confidence = (builder.probability_sums.iter().zip(&builder.pixel_counts))
+        .map(|(&sum, &count)| if count == 0 { 0.0 } else { (sum / count as f64) as f32 })
+        .collect();
+    Ok(Segmentation { ids, confidence, probabilities: builder.probabilities })
+}
+
+/// Rows `first..first + rows` of the logits at `width` x `height` pixels, `[classes, rows, width]`: bilinear, corners
+/// not aligned, as PyTorch's `interpolate`.
+fn upsample_rows(
+    logits: &Tensor,
+    (full_width, full_height): (i64, i64),
+    (width, height): (i64, i64),
+    (first_row, rows): (i64, i64),
+) -> Result<Tensor> {
+    let size = logits.size();
+    let (classes, grid_rows, grid_columns) = (size[0], size[1], size[2]);
+    let planes = logits.f_contiguous()?;
+    let planes = if (first_row, rows, full_height) == (0, height, height) {
+        // In one go, by PyTorch's own kernel.
+        planes.f_unsqueeze(0)?.f_upsample_bilinear2d(
+            [full_height, full_width],
+            false,
+            None,
+            None,
+        )?
+    } else {
+        // Down the columns by hand, because PyTorch's kernel cannot begin in the middle.
+        let row_weights = interpolation_matrix(grid_rows, full_height, (first_row, rows))?
+            .f_to_device(logits.device())?;
+        let strip = row_weights.f_matmul(&planes)?;
+        let strip = strip.f_reshape([1, classes, rows, grid_columns])?;
+        strip.f_upsample_bilinear2d([rows, full_width], false, None, None)?
+    };
+    let planes = planes.f_squeeze_dim(0)?;
+    Ok(if full_width == width { planes } else { planes.f_narrow(2, 0, width)?.f_contiguous()? })
+}
+
+/// The matrix `[rows, cells]` that interpolates rows `first..` of `full` from `cells`.
+fn interpolation_matrix(
+    cells: i64,
+    full_rows: i64,
+    (first_row, rows): (i64, i64),
+) -> Result<Tensor> {
+    let mut matrix = vec![0.0f32; (rows * cells) as usize];
+    let scale = cells as f32 / full_rows as f32;
+    for (row, weights) in matrix.chunks_exact_mut(cells as usize).enumerate() {
+        let position = ((first_row as f32 + row as f32 + 0.5) * scale - 0.5).max(0.0);
+        let above = (position as usize).min(cells as usize - 1);
+        let below = (above + 1).min(cells as usize - 1);
+        let fraction = position - above as f32;
+        weights[above] += 1.0 - fraction;
+        weights[below] += fraction;
+    }
+    Ok(Tensor::f_from_data_size(float_bytes(&matrix).as_slice(), &[rows, cells], Kind::Float)?)
+}
+
+fn float_bytes(values: &[f32]) -> Vec<u8> {
+    values.iter().flat_map(|value| value.to_ne_bytes()).collect()
+}
+
+/// What has been read so far.
+struct SegmentationBuilder {
+    ids: Vec<u8>,
+    probability_sums: Vec<f64>,
+    pixel_counts: Vec<u64>,
+    probabilities: Vec<f32>,
+}
+
+impl SegmentationBuilder {
+    fn new(classes: usize, ids: Vec<u8>, detail: OutputDetail) -> Self {
+        let len_if_asked = |min_detail, count| if detail >= min_detail { count } else { 0 };
+        let pixels = ids.len();
+        Self {
+            ids,
+            probability_sums: vec![0.0; len_if_asked(OutputDetail::Confidence, classes)],
+            pixel_counts: vec![0; len_if_asked(OutputDetail::Confidence, classes)],
+            probabilities: vec![0.0; len_if_asked(OutputDetail::Probabilities, classes * pixels)],
+        }
+    }
+
+    /// Takes logits `[classes, rows, width]` whose first pixel is number `first` of the image.
+    fn add_strip(
+        &mut self,
+        logits: &Tensor,
+        first_pixel: usize,
+        detail: OutputDetail,
+    ) -> Result<()> {
+        let scores = logits.f_softmax(0, Kind::Float)?;
+        let scores = scores.f_to_device(Device::Cpu)?.f_contiguous()?;
+        let scores = float_slice(&scores)?;
+        let classes = logits.size()[0] as usize;
+        let pixels = scores.len() / classes.max(1);
+        for (pixel, &id) in self.ids[first_pixel..first_pixel + pixels].iter().enumerate() {
+            let class = usize::from(id);
+            self.probability_sums[class] += f64::from(scores[class * pixels + pixel]);
+            self.pixel_counts[class] += 1;
+        }
+        if detail >= OutputDetail::Probabilities {
+            let image_pixels = self.ids.len();
+            for (class, plane) in scores.chunks_exact(pixels.max(1)).enumerate() {
+                let start = class * image_pixels + first_pixel;
+                self.probabilities[start..start + pixels].copy_from_slice(plane);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logits(classes: i64, rows: i64, columns: i64) -> Tensor {
+        let count = classes * rows * columns;
+        let numbers = Tensor::arange(count, (Kind::Float, Device::Cpu));
+        // No two alike, in no order.
+        ((numbers * 12.9898).sin() * 3.0).reshape([classes, rows, columns])
+    }
+
+    #[test]
+    fn classes_are_libtorchs_argmax_and_confidence_the_mean_of_their_probabilities() {
+        let logits = logits(5, 6, 7);
+        let answer = postprocess_logits(
+            &logits,
+            GridAlignment::FitsImage,
+            (50, 41),
+            OutputDetail::Probabilities,
+        )
+        .unwrap();
+        let full =
+            logits.unsqueeze(0).upsample_bilinear2d([41, 50], false, None, None).squeeze_dim(0);
+        let expected = full.argmax(0, false).to_kind(Kind::Uint8).reshape([-1]);
+        let expected: Vec<u8> = expected.try_into().unwrap();
+        assert_eq!(answer.ids.as_raw(), &expected);
+        let probabilities = full.softmax(0, Kind::Float).contiguous();
+        assert_eq!(answer.probabilities, float_slice(&probabilities).unwrap());
+        for class in 0..5 {
+            let of_class: Vec<f32> = (0..expected.len())
+                .filter(|&pixel| expected[pixel] == class as u8)
+                .map(|pixel| answer.probabilities[class * expected.len() + pixel])
+                .collect();
+            let mean = of_class.iter().sum::<f32>() / of_class.len().max(1) as f32;
+            assert!((answer.confidence[class] - mean).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn strips_of_rows_are_what_the_whole_is() {
+        let logits = logits(3, 9, 4);
+        for (full, size) in [((30, 70), (30, 70)), ((32, 72), (29, 67))] {
+            let (width, height) = size;
+            let strips: Vec<Tensor> = [(0, 20), (20, 33), (53, height - 53)]
+                .map(|rows| upsample_rows(&logits, full, size, rows).unwrap())
+                .into();
+            let strips = Tensor::cat(&strips, 1);
+            assert_eq!(strips.size(), [3, height, width]);
+            let whole =
+                logits.unsqueeze(0).upsample_bilinear2d([full.1, full.0], false, None, None);
+            let expected = whole.squeeze_dim(0).narrow(1, 0, height).narrow(2, 0, width);
+            assert!((strips - expected).abs().max().double_value(&[]) < 1e-5);
+        }
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_not_made() {
+        let answer = postprocess_logits(
+            &logits(3, 2, 2),
+            GridAlignment::FitsImage,
+            (4, 4),
+            OutputDetail::Classes,
+        )
+        .unwrap();
+        assert!(answer.confidence.is_empty() && answer.probabilities.is_empty());
+        let answer = postprocess_logits(
+            &logits(3, 2, 2),
+            GridAlignment::FitsImage,
+            (4, 4),
+            OutputDetail::Confidence,
+        )
+        .unwrap();
+        assert!(answer.confidence.len() == 3 && answer.probabilities.is_empty());
+    }
+}

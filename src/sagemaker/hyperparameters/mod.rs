@@ -1,0 +1,236 @@
+//! `hyperparameters.json`: the built-in algorithm's names, ranges and defaults, and a few of our own.
+
+mod augmentations;
+mod choices;
+mod document;
+mod loss;
+mod specs;
+
+pub use augmentations::{Augmentation, Augmentations};
+pub use choices::{Algorithm, Backbone, LossTerm, LrScheduler, Optimizer, Precision};
+pub use document::{hyperparameters_markdown, hyperparameters_schema};
+pub use loss::{ClassWeights, Loss};
+pub use specs::HYPERPARAMETER_SPECS;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::hyperparameter_spec::{self, CheckedValues};
+use super::raw;
+use crate::error::{Error, Problems, Result, did_you_mean};
+
+/// Weight decay of adamw when none is given: PyTorch's. The table's default is the built-in's for
+/// sgd, which decoupled from the gradient would be as good as none.
+const ADAMW_WEIGHT_DECAY: f64 = 0.01;
+
+/// Validated hyperparameters; the fields are described in [`TABLE`].
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[allow(missing_docs, clippy::struct_excessive_bools)]
+pub struct Hyperparameters {
+    pub backbone: Backbone,
+    pub algorithm: Algorithm,
+    pub use_pretrained_model: bool,
+    pub num_classes: usize,
+    pub num_training_samples: Option<usize>,
+    pub epochs: usize,
+    pub mini_batch_size: usize,
+    pub validation_mini_batch_size: usize,
+    pub base_size: u32,
+    /// Already a multiple of 8.
+    pub crop_size: u32,
+    pub optimizer: Optimizer,
+    pub learning_rate: f64,
+    pub momentum: f64,
+    pub weight_decay: f64,
+    pub gamma1: f64,
+    pub gamma2: f64,
+    pub lr_scheduler: LrScheduler,
+    pub lr_scheduler_factor: f64,
+    /// Empty unless given.
+    pub lr_scheduler_step: Vec<usize>,
+    pub early_stopping: bool,
+    pub early_stopping_min_epochs: usize,
+    pub early_stopping_patience: usize,
+    pub early_stopping_tolerance: f64,
+    pub syncbn: bool,
+    pub class_names: Option<Vec<String>>,
+    pub seed: u64,
+    pub warmup_epochs: f64,
+    pub warmup_factor: f64,
+    /// Seconds.
+    pub checkpoint_interval: u64,
+    pub precision: Precision,
+    pub loss: Loss,
+    pub focal_gamma: f64,
+    pub class_weights: Option<ClassWeights>,
+    pub gradient_accumulation_steps: usize,
+    /// 0 leaves gradients as they are.
+    pub gradient_clip_norm: f64,
+    /// 0 is without an average.
+    pub ema_decay: f64,
+    pub augmentations: Augmentations,
+}
+
+impl Hyperparameters {
+    /// Reads and checks `hyperparameters.json`; problems are prefixed with the file's name.
+    pub fn read(path: &Path) -> Result<Self> {
+        let Some(map) = raw::read_json_object(path)? else {
+            return Err(Error::input(format!(
+                "{} is missing; it must hold at least {{\"num_classes\": \"...\"}}",
+                path.display()
+            )));
+        };
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+        Self::parse(&raw::stringify_values(map)).map_err(|error| error.with_context(name))
+    }
+
+    /// Checks raw strings, all at once.
+    pub fn parse(raw: &BTreeMap<String, String>) -> Result<Self> {
+        let (values, mut problems) = hyperparameter_spec::check_hyperparameters(
+            HYPERPARAMETER_SPECS,
+            raw,
+            unknown_key_problem,
+        );
+        check_combinations(&values, &mut problems);
+        let loss = problems.record_err(Loss::parse(values.text("loss").unwrap_or_default()));
+        let class_weights = parse_class_weights(&values, loss.as_ref(), &mut problems);
+        let augmentations = values.text("augmentations").unwrap_or(Augmentations::DEFAULT);
+        let augmentations = problems.record_err(Augmentations::parse(augmentations));
+        problems.into_result()?;
+        let loss = loss.ok_or_else(|| Error::internal("a check failed without a problem"))?;
+        let count = |name| values.integer(name).map(|value| value as usize);
+        let optimizer = Optimizer::from_word(values.word("optimizer")?)?;
+        let takes_adamw_default =
+            optimizer == Optimizer::Adamw && !raw.contains_key("weight_decay");
+        let weight_decay =
+            if takes_adamw_default { ADAMW_WEIGHT_DECAY } else { values.number("weight_decay")? };
+        Ok(Self {
+            backbone: Backbone::from_word(values.word("backbone")?)?,
+            algorithm: Algorithm::from_word(values.word("algorithm")?)?,
+            use_pretrained_model: values.boolean("use_pretrained_model")?,
+            num_classes: count("num_classes")?,
+            num_training_samples: values
+                .is_set("num_training_samples")
+                .then(|| count("num_training_samples"))
+                .transpose()?,
+            epochs: count("epochs")?,
+            mini_batch_size: count("mini_batch_size")?,
+            validation_mini_batch_size: count("validation_mini_batch_size")?,
+            base_size: values.integer("base_size")? as u32,
+            crop_size: (values.integer("crop_size")? as u32).next_multiple_of(8),
+            optimizer,
+            learning_rate: values.number("learning_rate")?,
+            momentum: values.number("momentum")?,
+            weight_decay,
+            gamma1: values.number("gamma1")?,
+            gamma2: values.number("gamma2")?,
+            lr_scheduler: LrScheduler::from_word(values.word("lr_scheduler")?)?,
+            lr_scheduler_factor: values.number("lr_scheduler_factor")?,
+            lr_scheduler_step: values
+                .integers("lr_scheduler_step")
+                .iter()
+                .map(|&epoch| epoch as usize)
+                .collect(),
+            early_stopping: values.boolean("early_stopping")?,
+            early_stopping_min_epochs: count("early_stopping_min_epochs")?,
+            early_stopping_patience: count("early_stopping_patience")?,
+            early_stopping_tolerance: values.number("early_stopping_tolerance")?,
+            syncbn: values.boolean("syncbn")?,
+            class_names: values.text("class_names").map(split_names),
+            seed: values.integer("seed")?,
+            warmup_epochs: values.number("warmup_epochs")?,
+            warmup_factor: values.number("warmup_factor")?,
+            checkpoint_interval: values.integer("checkpoint_interval")?,
+            precision: Precision::from_word(values.word("precision")?)?,
+            loss,
+            focal_gamma: values.number("focal_gamma")?,
+            class_weights,
+            gradient_accumulation_steps: count("gradient_accumulation_steps")?,
+            gradient_clip_norm: values.number("gradient_clip_norm")?,
+            ema_decay: values.number("ema_decay")?,
+            augmentations: augmentations.unwrap_or_default(),
+        })
+    }
+}
+
+/// What one value says about another, as far as both are right by themselves.
+fn check_combinations(values: &CheckedValues, problems: &mut Problems) {
+    let word_or_empty = |name| values.word(name).unwrap_or_default();
+    if word_or_empty("lr_scheduler") == "step" && values.integers("lr_scheduler_step").is_empty() {
+        problems.push(
+            "lr_scheduler is step, but lr_scheduler_step is missing; give the epochs after which \
+             the learning rate falls, for example \"10, 20\"",
+        );
+    }
+    if let (algorithm @ ("psp" | "deeplab"), Ok(1)) =
+        (word_or_empty("algorithm"), values.integer("mini_batch_size"))
+    {
+        problems.push(format!(
+            "mini_batch_size is 1, but algorithm {algorithm} pools an image to a single value per \
+             channel, over which BatchNorm needs at least 2 images; set mini_batch_size to 2 or \
+             more, or algorithm to fcn"
+        ));
+    }
+    if let (Ok(warmup), Ok(epochs)) = (values.number("warmup_epochs"), values.integer("epochs"))
+        && warmup >= epochs as f64
+    {
+        problems.push(format!(
+            "warmup_epochs is {warmup}, epochs is {epochs}; the warm-up must end before the \
+             training does"
+        ));
+    }
+    if let (Some(names), Ok(num_classes)) =
+        (values.text("class_names").map(split_names), values.integer("num_classes"))
+    {
+        if names.len() as u64 != num_classes {
+            problems.push(format!(
+                "class_names has {} names for num_classes {num_classes}; give one name per class, \
+                 class 0 (background) first",
+                names.len()
+            ));
+        }
+        if names.iter().any(|name| name.is_empty() || name.contains(char::is_control)) {
+            problems.push("class_names has an empty or unprintable name; separate by commas");
+        }
+    }
+}
+
+/// The weights of the classes, as far as the settings beside them are right.
+fn parse_class_weights(
+    values: &CheckedValues,
+    loss: Option<&Loss>,
+    problems: &mut Problems,
+) -> Option<ClassWeights> {
+    let text = values.text("class_weights")?;
+    if loss.is_some_and(|loss| !loss.has_term(LossTerm::CrossEntropy)) {
+        problems.push(
+            "class_weights is given, but loss has no cross_entropy, the only part that they weigh; \
+             leave class_weights out, or add cross_entropy to loss",
+        );
+    }
+    let num_classes = values.integer("num_classes").ok()?;
+    problems.record_err(ClassWeights::parse(text, num_classes as usize))
+}
+
+fn split_names(list: &str) -> Vec<String> {
+    list.split(',').map(|name| name.trim().to_owned()).collect()
+}
+
+/// The problem with a key that the table lacks; none for those that SageMaker itself adds.
+fn unknown_key_problem(key: &str) -> Option<String> {
+    if key.starts_with("sagemaker_") || key == "_tuning_objective_metric" {
+        return None;
+    }
+    let known_names: Vec<_> = HYPERPARAMETER_SPECS.iter().map(|setting| setting.name).collect();
+    let hint = did_you_mean(key, known_names.iter().copied());
+    Some(if hint.is_empty() {
+        format!("{key} is not a hyperparameter; known: {}", known_names.join(", "))
+    } else {
+        format!("{key} is not a hyperparameter{hint}")
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! Whether a network answers in bfloat16 what it answers in 32 bits: measured once, when training ends,
+//! so that a server on a processor that is faster with bfloat16 can choose at once.
+
+use image::RgbImage;
+
+use crate::console::print_stderr;
+use crate::data::Sample;
+use crate::error::Result;
+use crate::model::Network;
+use crate::model::artifact::Bf16Agreement;
+use crate::model::precision::{ComputePrecision, cpu_has_bf16};
+use crate::model::size::{DEFAULT_MAX_SIDE_PX, shrink_image};
+
+/// Images that are looked at, at most.
+const MAX_IMAGES: usize = 32;
+/// Pixels that are looked at, at most, but for the first image.
+const MAX_PIXELS: u64 = 16 << 20;
+/// The same on a processor that has no bfloat16 and takes several times as long.
+const MAX_PIXELS_WITHOUT_BF16: u64 = 2 << 20;
+
+/// Compares the classes of validation images, evenly chosen, in both formats. Without a result someone
+/// asked to stop, or an image could not be read.
+pub(super) fn measure_bf16_agreement(
+    network: &Network,
+    validation: &[Sample],
+    should_continue: impl Fn() -> bool,
+) -> Result<Option<Bf16Agreement>> {
+    let (fp32_network, bf16_network) = (
+        network.frozen_copy(ComputePrecision::Fp32)?,
+        network.frozen_copy(ComputePrecision::Bf16)?,
+    );
+    let max_pixels = if cpu_has_bf16() { MAX_PIXELS } else { MAX_PIXELS_WITHOUT_BF16 };
+    let mut agreement = Bf16Agreement::default();
+    let mut differing_pixels = 0;
+    for sample in validation.iter().step_by(validation.len().div_ceil(MAX_IMAGES).max(1)) {
+        if !should_continue() {
+            return Ok(None);
+        }
+        // The model is trained: what cannot be read any more must not fail the job.
+        let (image, _) = match sample.read() {
+            Ok(pair) => pair,
+            Err(error) => {
+                print_stderr(format_args!("warning: bf16 was not compared with fp32: {error}"));
+                return Ok(None);
+            }
+        };
+        let image = shrink_image(&image, DEFAULT_MAX_SIDE_PX);
+        let pixel_count = u64::from(image.width()) * u64::from(image.height());
+        if agreement.pixels > 0 && agreement.pixels + pixel_count > max_pixels {
+            break;
+        }
+        differing_pixels += count_differing_pixels(&fp32_network, &bf16_network, &image)?;
+        agreement.images += 1;
+        agreement.pixels += pixel_count;
+    }
+    agreement.differing = differing_pixels as f64 / agreement.pixels.max(1) as f64;
+    Ok(Some(agreement))
+}
+
+fn count_differing_pixels(
+    fp32_network: &Network,
+    bf16_network: &Network,
+    image: &RgbImage,
+) -> Result<u64> {
+    let advice = ": take a larger instance";
+    let predict = |network: &Network| {
+        network.predict_classes(&[image]).map_err(|error| error.with_memory_advice(advice))
+    };
+    let (fp32_masks, bf16_masks) = (predict(fp32_network)?, predict(bf16_network)?);
+    let pairs =
+        fp32_masks.iter().zip(&bf16_masks).flat_map(|(a, b)| a.as_raw().iter().zip(b.as_raw()));
+    Ok(pairs.filter(|(a, b)| a != b).count() as u64)
+}
