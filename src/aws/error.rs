@@ -1,4 +1,4 @@
-//! Why an object cannot be read, and what to do about it.
+//! Errors of S3 with their advice for users.
 
 use std::fmt;
 
@@ -9,40 +9,40 @@ use aws_sdk_s3::operation::RequestId;
 use super::S3Uri;
 use crate::error::Error;
 
-/// What a failure says of other objects.
+/// Range of objects that a failure concerns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorScope {
-    /// Others may well be there.
+    /// The failure concerns one object; others may be readable.
     Object,
-    /// There is no use in asking for others.
+    /// The failure concerns every object, so reading others is useless.
     AllObjects,
     /// Nothing failed: the job was asked to stop.
     Stopped,
 }
 
-/// Why an object cannot be read.
+/// Failure to read an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Error {
-    /// What it says of other objects.
+    /// Objects that the failure concerns.
     pub scope: ErrorScope,
-    /// What happened; it names the object.
+    /// Description of the failure, which names the object.
     pub message: String,
-    /// What to do, the same for all objects that failed alike.
+    /// Advice for the user, equal for all objects that failed in the same way; may be empty.
     pub advice: String,
 }
 
 impl S3Error {
-    /// One object cannot be read.
+    /// Makes an error that concerns one object.
     pub fn for_object(message: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { scope: ErrorScope::Object, message: message.into(), advice: advice.into() }
     }
 
-    /// Nothing can be read.
+    /// Makes an error that concerns every object.
     pub fn for_all_objects(message: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { scope: ErrorScope::AllObjects, message: message.into(), advice: advice.into() }
     }
 
-    /// The job was asked to stop.
+    /// Makes the error of a job that was asked to stop.
     pub fn stopped() -> Self {
         Self {
             scope: ErrorScope::Stopped,
@@ -65,16 +65,18 @@ impl From<S3Error> for Error {
     }
 }
 
-/// What to do when S3 does not answer.
-pub(super) const UNREACHABLE_ADVICE: &str = "with network isolation a job reaches nothing, and in a VPC S3 \
-    needs a gateway endpoint in the subnets' route tables: add it, or let SageMaker bring the data \
-    (a manifest's by Pipe mode, weights by a channel)";
+/// Advice if S3 cannot be reached.
+pub(super) const UNREACHABLE_ADVICE: &str = "with network isolation a job reaches nothing, and \
+    in a VPC S3 needs a gateway endpoint in the subnets' route tables: add it, or let SageMaker \
+    bring the data (a manifest's by Pipe mode, weights by a channel)";
 
-/// What to do about missing credentials.
-pub(super) const CREDENTIALS_ADVICE: &str = "a job has those of its role unless EnableNetworkIsolation is \
-    set; elsewhere set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE";
+/// Advice if credentials are missing or refused.
+pub(super) const CREDENTIALS_ADVICE: &str = "a job has those of its role unless \
+    EnableNetworkIsolation is set; elsewhere set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or \
+    AWS_PROFILE";
 
-/// An error of the SDK in words. `action` is the permission that was needed.
+/// Converts an error of the SDK to a message and advice. `action` is the IAM permission that the
+/// request needed.
 pub(super) fn convert_sdk_error<E>(
     error: &SdkError<E, HttpResponse>,
     uri: &S3Uri,
@@ -85,17 +87,9 @@ where
     E: ProvideErrorMetadata + RequestId + std::error::Error + 'static,
 {
     let cause = root_cause(error);
-    let timeout_error = || {
-        S3Error::for_all_objects(
-            format!("{uri}: {endpoint} did not answer in time"),
-            format!(
-                "{UNREACHABLE_ADVICE}; MASKMAKER_S3_TIMEOUT sets for how many seconds is waited"
-            ),
-        )
-    };
     match error {
-        SdkError::TimeoutError(_) => timeout_error(),
-        SdkError::DispatchFailure(failure) if failure.is_timeout() => timeout_error(),
+        SdkError::TimeoutError(_) => timeout_error(uri, endpoint),
+        SdkError::DispatchFailure(failure) if failure.is_timeout() => timeout_error(uri, endpoint),
         SdkError::DispatchFailure(_) => {
             let error_context = DisplayErrorContext(error).to_string().to_lowercase();
             if error_context.contains("credential") {
@@ -110,32 +104,34 @@ where
             )
         }
         SdkError::ServiceError(service_error) => {
-            let (operation_error, status) =
-                (service_error.err(), service_error.raw().status().as_u16());
-            let region = service_error.raw().headers().get("x-amz-bucket-region");
+            let (operation_error, response) = (service_error.err(), service_error.raw());
             let metadata = operation_error.meta();
-            convert_service_error(
-                uri,
-                action,
-                &ServiceErrorInfo {
-                    status,
-                    code: metadata.code().unwrap_or(""),
-                    message: metadata.message().unwrap_or(""),
-                    region,
-                    request_id: operation_error.request_id().unwrap_or("none"),
-                },
-            )
+            let info = ServiceErrorInfo {
+                status: response.status().as_u16(),
+                code: metadata.code().unwrap_or(""),
+                message: metadata.message().unwrap_or(""),
+                region: response.headers().get("x-amz-bucket-region"),
+                request_id: operation_error.request_id().unwrap_or("none"),
+            };
+            convert_service_error(uri, action, &info)
         }
         _ => S3Error::for_object(format!("{uri}: {endpoint} gave no usable answer: {cause}"), ""),
     }
 }
 
-/// What S3 said.
+fn timeout_error(uri: &S3Uri, endpoint: &str) -> S3Error {
+    S3Error::for_all_objects(
+        format!("{uri}: {endpoint} did not answer in time"),
+        format!("{UNREACHABLE_ADVICE}; MASKMAKER_S3_TIMEOUT sets for how many seconds is waited"),
+    )
+}
+
+/// Parts of S3's error response.
 struct ServiceErrorInfo<'a> {
     status: u16,
     code: &'a str,
     message: &'a str,
-    /// Where the bucket is.
+    /// AWS region of the bucket, if the response names it.
     region: Option<&'a str>,
     request_id: &'a str,
 }
@@ -187,12 +183,13 @@ fn convert_service_error(uri: &S3Uri, action: &str, info: &ServiceErrorInfo<'_>)
         (_, 403) => S3Error::for_object(
             format!("{uri}: access denied ({message})"),
             format!(
-                "the role needs {action} on {}, and kms:Decrypt on the key if the bucket is encrypted \
-                 with one; without s3:ListBucket S3 says this of objects that do not exist, too",
+                "the role needs {action} on {}, and kms:Decrypt on the key if the bucket is \
+                 encrypted with one; without s3:ListBucket S3 says this of objects that do not \
+                 exist, too",
                 resource_arn(uri, action)
             ),
         ),
-        // Tried again and again before.
+        // The SDK has made all attempts when this error arrives.
         (_, 500..) => S3Error::for_all_objects(
             format!(
                 "{uri}: S3 answered {status} {code} {message} again and again (request {request})"
@@ -206,7 +203,7 @@ fn convert_service_error(uri: &S3Uri, action: &str, info: &ServiceErrorInfo<'_>)
     }
 }
 
-/// What an IAM statement about the action names.
+/// Returns the ARN that an IAM statement about `action` must name.
 fn resource_arn(uri: &S3Uri, action: &str) -> String {
     if action == "s3:ListBucket" {
         return format!("arn:aws:s3:::{}", uri.bucket());
@@ -214,7 +211,7 @@ fn resource_arn(uri: &S3Uri, action: &str) -> String {
     format!("arn:aws:s3:::{}/*", uri.bucket())
 }
 
-/// The last cause, which is the one that says something.
+/// Returns the text of the innermost cause, which is the most specific.
 pub(super) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut last = error;
     while let Some(source) = last.source() {

@@ -1,7 +1,7 @@
 //! S3: objects by URI, behind a trait that tests and other stores can implement.
 //!
 //! A program that reads no `s3://` reference starts no runtime here, looks for no credentials and
-//! touches no network: all of that begins with [`Client::connect`].
+//! touches no network: all of that begins with [`S3Client::connect`].
 
 mod client;
 mod error;

@@ -1,4 +1,4 @@
-//! What is asked of a store of objects.
+//! Trait of an object store, with its requests and answers.
 
 use std::fmt::Debug;
 use std::fs::File;
@@ -6,42 +6,42 @@ use std::io::{self, Seek, Write};
 
 use super::{S3Error, S3Uri};
 
-/// A store of objects that can be read.
+/// Store of objects that can be read.
 pub trait ObjectStore: Debug + Send + Sync {
-    /// Writes an object into `sink`, whole. On failure there may be anything in it.
+    /// Writes a whole object into `sink`. After an error the content of `sink` is undefined.
     fn get(
         &self,
         request: &GetRequest<'_>,
         sink: &mut dyn ObjectSink,
     ) -> Result<ObjectInfo, S3Error>;
 
-    /// The names of the objects right below a folder.
+    /// Returns the names of the objects directly below `folder`, without the folder's key.
     fn list(&self, folder: &S3Uri) -> Result<Vec<String>, S3Error>;
 }
 
-/// Which object is wanted.
+/// Request for one object.
 #[derive(Debug, Clone, Copy)]
 pub struct GetRequest<'a> {
-    /// Where it lies.
     pub uri: &'a S3Uri,
-    /// Bytes that it may have.
+    /// Largest size that the object may have, in bytes; a larger one is an error.
     pub max_bytes: u64,
-    /// The content that it must still have: an earlier [`About::etag`].
+    /// Content that the object must still have, by an earlier [`ObjectInfo::etag`]. `None` accepts
+    /// any.
     pub etag: Option<&'a str>,
 }
 
-/// What was read.
+/// Size and version of an object that was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObjectInfo {
-    /// Bytes.
+    /// Size of the object, in bytes.
     pub bytes: u64,
-    /// What tells this content of the object from others, if the store says it.
+    /// Identifier of this content of the object, if the store returns one.
     pub etag: Option<String>,
 }
 
-/// Where an object goes. A transfer that breaks off begins anew.
+/// Destination of an object's bytes, which can start over when a transfer breaks off.
 pub trait ObjectSink: Write {
-    /// Forgets all that was written.
+    /// Discards all bytes written so far.
     fn restart(&mut self) -> io::Result<()>;
 }
 

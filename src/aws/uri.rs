@@ -1,17 +1,16 @@
-//! `s3://bucket/key`.
+//! URIs of the form `s3://bucket/key`.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// How every reference to an object begins.
 const SCHEME: &str = "s3://";
 
-/// Bytes that a key may have.
+/// Longest key that S3 allows, in bytes.
 const MAX_KEY_BYTES: usize = 1024;
 
 const ALLOWED_FORM: &str = "allowed: s3://BUCKET/KEY";
 
-/// A bucket and a key in it. The key is taken as it is written: no percent-encoding, no query.
+/// Bucket and key. The key is used as written: no percent-decoding, no query.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct S3Uri {
     bucket: String,
@@ -19,27 +18,29 @@ pub struct S3Uri {
 }
 
 impl S3Uri {
-    /// The bucket.
     pub fn bucket(&self) -> &str {
         &self.bucket
     }
 
-    /// The key; empty for the bucket itself.
+    /// Returns the key, which is empty for the bucket itself.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// Whether it names what lies below a prefix and not one object.
+    /// Returns true if the key is empty or ends with a slash: it names a folder and not one object.
     pub fn is_prefix(&self) -> bool {
         self.key.is_empty() || self.key.ends_with('/')
     }
 
-    /// What follows the last slash of the key.
+    /// Returns the part of the key after its last slash.
     pub fn file_name(&self) -> &str {
-        self.key.rsplit_once('/').map_or(&self.key, |(_, name)| name)
+        match self.key.rsplit_once('/') {
+            Some((_, name)) => name,
+            None => &self.key,
+        }
     }
 
-    /// The object `name` in this folder.
+    /// Returns the URI of the object `name` in this folder.
     #[must_use]
     pub fn join(&self, name: &str) -> Self {
         Self { bucket: self.bucket.clone(), key: format!("{}{name}", self.key) }
@@ -55,12 +56,12 @@ impl fmt::Display for S3Uri {
 impl FromStr for S3Uri {
     type Err = String;
 
-    /// The error says what is wrong and what is allowed, and follows the URI in a sentence.
+    /// Parses a URI. The error text follows the URI in a sentence and names the allowed form.
     fn from_str(text: &str) -> Result<Self, String> {
         let Some(rest) = text.strip_prefix(SCHEME) else {
             return Err(format!("is no S3 URI; {ALLOWED_FORM}"));
         };
-        // The bucket itself may lack its slash.
+        // A bucket without a key may lack its slash.
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
         if !is_bucket_name(bucket) {
             return Err(format!(
@@ -79,12 +80,15 @@ impl FromStr for S3Uri {
 }
 
 fn is_bucket_name(name: &str) -> bool {
-    let is_alphanumeric = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     (3..=63).contains(&name.len())
-        && name.chars().all(|c| is_alphanumeric(c) || c == '.' || c == '-')
-        && name.starts_with(is_alphanumeric)
-        && name.ends_with(is_alphanumeric)
+        && name.chars().all(|c| is_lowercase_alphanumeric(c) || matches!(c, '.' | '-'))
+        && name.starts_with(is_lowercase_alphanumeric)
+        && name.ends_with(is_lowercase_alphanumeric)
         && !name.contains("..")
+}
+
+fn is_lowercase_alphanumeric(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit()
 }
 
 #[cfg(test)]
@@ -125,7 +129,7 @@ mod tests {
         fn arbitrary_text_never_panics_and_what_is_taken_reads_back(text: String) {
             for text in [text.clone(), format!("s3://{text}"), format!("s3://bucket/{text}")] {
                 if let Ok(uri) = text.parse::<S3Uri>() {
-                    // But for the slash that the bucket itself may lack.
+                    // Only the slash after a bucket without a key may differ.
                     let written = uri.to_string();
                     let same = written == text || written == [&text, "/"].concat();
                     proptest::prop_assert!(same, "{} became {}", text, written);

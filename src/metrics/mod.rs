@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The mask value that is never counted.
+/// Mask value that no score counts.
 pub const IGNORE_INDEX: u8 = 255;
 
 /// Counts of pixels by true class (row) and predicted class (column).
@@ -13,7 +13,7 @@ pub struct ConfusionMatrix {
     counts: Vec<u64>,
 }
 
-/// Scores of one class; a score whose denominator is zero is absent.
+/// Scores of one class, each 0 to 1. A score whose denominator is zero is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassScores {
     /// Intersection over union: `TP / (TP + FP + FN)`.
@@ -29,13 +29,13 @@ pub struct ClassScores {
 }
 
 impl ConfusionMatrix {
-    /// An empty matrix.
+    /// Makes a matrix of `classes` x `classes` zeros.
     pub fn new(classes: usize) -> Self {
         Self { classes, counts: vec![0; classes * classes] }
     }
 
-    /// Counts pixels pairwise. Pixels whose truth is [`IGNORE`] are not counted; nor is any other
-    /// value outside the classes, which the audit has ruled out.
+    /// Counts pixels pairwise. Pixels whose truth is [`IGNORE_INDEX`] are not counted; nor is any
+    /// other value outside the classes, which the audit has ruled out.
     pub fn update(&mut self, truth: &[u8], predicted: &[u8]) {
         for (&truth, &predicted) in truth.iter().zip(predicted) {
             let (truth, predicted) = (usize::from(truth), usize::from(predicted));
@@ -45,26 +45,33 @@ impl ConfusionMatrix {
         }
     }
 
-    /// Rows of counts: true class, then predicted class.
+    /// Returns the rows of counts: row = true class, column = predicted class.
     pub fn rows(&self) -> impl Iterator<Item = &[u64]> {
         self.counts.chunks_exact(self.classes.max(1))
     }
 
-    /// Share of counted pixels that are right; absent when none was counted.
+    /// Returns the share of counted pixels that are right, 0 to 1; `None` if no pixel was counted.
     pub fn pixel_accuracy(&self) -> Option<f64> {
-        let correct = (0..self.classes).map(|class| self.true_positives(class)).sum();
+        let mut correct = 0;
+        for class in 0..self.classes {
+            correct += self.true_positives(class);
+        }
         divide_or_none(correct, self.counts.iter().sum())
     }
 
-    /// Mean of the classes' IoU; a class absent from truth and prediction does not count. Absent
-    /// when no pixel was counted.
+    /// Returns the mean of the classes' IoU, 0 to 1. Classes that are absent from truth and
+    /// prediction do not count. `None` if no pixel was counted.
     pub fn mean_iou(&self) -> Option<f64> {
-        let present: Vec<f64> =
-            (0..self.classes).filter_map(|c| self.class_scores(c).iou).collect();
-        (!present.is_empty()).then(|| present.iter().sum::<f64>() / present.len() as f64)
+        let mut present: Vec<f64> = Vec::new();
+        for class in 0..self.classes {
+            present.extend(self.class_scores(class).iou);
+        }
+        if present.is_empty() {
+            return None;
+        }
+        Some(present.iter().sum::<f64>() / present.len() as f64)
     }
 
-    /// The scores of one class.
     pub fn class_scores(&self, class: usize) -> ClassScores {
         let true_positives = self.true_positives(class);
         let truth_pixels: u64 =
@@ -85,7 +92,7 @@ impl ConfusionMatrix {
 }
 
 fn divide_or_none(numerator: u64, denominator: u64) -> Option<f64> {
-    (denominator > 0).then(|| numerator as f64 / denominator as f64)
+    if denominator == 0 { None } else { Some(numerator as f64 / denominator as f64) }
 }
 
 #[cfg(test)]

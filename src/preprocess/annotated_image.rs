@@ -1,98 +1,79 @@
-//! One image and its annotations, and what becomes of them.
+//! One image with its annotations, and the image file and mask file made from them.
 
-use std::fs;
+use image::GrayImage;
 
 use super::file_index::{FileIndex, file_extension};
 use super::output::OutputFolder;
-use super::rasterize::{RasterizeOptions, RasterizedMask, majority_vote};
+use super::rasterize::{RasterizeOptions, majority_vote};
 use super::select::Annotation;
 use super::sources::SkippedEntry;
 use crate::annotations::split::DatasetSplit;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::imaging::{LazyImage, Region, encode_mask_with_colors};
+use crate::imaging::{DecodeError, DecodeLimits, LazyImage, Region, encode_mask_with_colors};
 
-/// An image with the annotations that count.
+/// Image with the annotations that make its mask.
 #[derive(Debug)]
 pub(super) struct AnnotatedImage {
-    /// Its number.
+    /// Index of the image in the `FileIndex` of images.
     pub image_index: usize,
-    /// Its path below the folder of images.
+    /// Path of the image below the folder of images, with `/`.
     pub key: String,
-    /// What it and its mask are called, without extension.
+    /// Path of the written image and mask below their channels, without extension.
     pub name: String,
-    /// Where it goes.
     pub split: DatasetSplit,
-    /// One, or several that vote.
+    /// One annotation, or several that vote.
     pub annotations: Vec<Annotation>,
 }
 
-/// What became of an item.
+/// Result of writing one image and its mask.
 #[derive(Debug)]
 pub(super) enum ImageOutcome {
-    /// Image and mask are there.
+    /// Image and mask were written.
     Written(WrittenSample),
-    /// It was left out.
+    /// Nothing was written for the image.
     Skipped(SkippedEntry),
 }
 
-/// A mask.
+/// Image and mask as they were written.
 #[derive(Debug)]
 pub(super) struct WrittenSample {
-    /// The image's path below the output.
+    /// Path of the image below the output folder.
     pub image_path: String,
-    /// The mask's.
+    /// Path of the mask below the output folder.
     pub mask_path: String,
-    /// Pixels by class, of the classes that occur.
+    /// Class ids that occur in the mask, each with its number of pixels.
     pub pixel_counts: Vec<(u8, u64)>,
-    /// Regions that are not in it, with the reasons.
+    /// Regions that are not in the mask, with the reasons.
     pub left_out: Vec<String>,
 }
 
-impl ImageOutcome {
-    /// What was written, if it was.
-    pub(super) fn as_written(&self) -> Option<&WrittenSample> {
-        match self {
-            Self::Written(written) => Some(written),
-            Self::Skipped(_) => None,
-        }
-    }
+/// Masks of one image, one per annotation.
+struct DrawnMasks {
+    masks: Vec<GrayImage>,
+    /// Regions that are in no mask, with the reasons.
+    left_out: Vec<String>,
 }
 
 impl AnnotatedImage {
-    /// Reads the image, draws its mask and writes both. What is wrong with the image or with its annotation is an
-    /// outcome; what is wrong with the output is an error.
+    /// Reads the image, draws its mask and writes both. A fault of the image or of an annotation is
+    /// an outcome; a fault of the output folder is an error.
     pub(super) fn write_sample(
         &self,
-        (images, output): (&FileIndex, &OutputFolder),
+        images: &FileIndex,
+        output: &OutputFolder,
         options: RasterizeOptions<'_>,
         skip_empty: bool,
     ) -> Result<ImageOutcome> {
-        let skip_with_fault = |reason: String| {
-            Ok(ImageOutcome::Skipped(SkippedEntry::fault(self.key.clone(), reason)))
-        };
         let path = images.path(self.image_index);
-        let bytes = match fs::read(&path) {
+        let bytes = match files::read_file(&path) {
             Ok(bytes) => bytes,
-            Err(cause) => return skip_with_fault(Error::io("read", &path, &cause).to_string()),
+            Err(error) => return Ok(self.skip_with_fault(error.to_string())),
         };
-        let size = match check_image(&bytes, options) {
-            Ok(size) => size,
-            Err(message) => return skip_with_fault(format!("the image is {message}")),
+        let DrawnMasks { masks, left_out } = match self.draw_masks(&bytes, options) {
+            Ok(drawn) => drawn,
+            Err(reason) => return Ok(self.skip_with_fault(reason)),
         };
-        let mut masks = Vec::new();
-        let mut left_out = Vec::new();
-        for annotation in &self.annotations {
-            match annotation.mask_source.rasterize(size, options) {
-                Ok(RasterizedMask { class_ids, left_out: skipped_regions }) => {
-                    masks.push(class_ids);
-                    left_out.extend(skipped_regions);
-                }
-                Err(message) => {
-                    return skip_with_fault(format!("{}: {message}", annotation.location));
-                }
-            }
-        }
         let Some(class_ids) = majority_vote(masks) else {
             return Err(Error::internal(format!("{} has no annotation", self.key)));
         };
@@ -101,30 +82,52 @@ impl AnnotatedImage {
             let reason = "nothing was drawn on it (--skip-empty)";
             return Ok(ImageOutcome::Skipped(SkippedEntry::expected(self.key.clone(), reason)));
         }
-        let image_path = format!(
-            "{}/{}{}",
-            self.split.channel(),
-            self.name,
-            output_extension(&self.key, &bytes)
-        );
+        let extension = output_extension(&self.key, &bytes);
+        let image_path = format!("{}/{}{extension}", self.split.channel(), self.name);
         let mask_path = format!("{}/{}.png", self.split.annotation_channel(), self.name);
         let mask_file = output.root().join(&mask_path);
         if let Some(folder) = mask_file.parent() {
             files::create_folder(folder)?;
         }
-        files::write_without_sync(
-            &mask_file,
-            &encode_mask_with_colors(&class_ids, |id| options.classes.color(id)),
-        )?;
+        let encoded_mask = encode_mask_with_colors(&class_ids, |id| options.classes.color(id));
+        files::write_without_sync(&mask_file, &encoded_mask)?;
         output.link_or_copy_image(&path, &bytes, &output.root().join(&image_path))?;
         Ok(ImageOutcome::Written(WrittenSample { image_path, mask_path, pixel_counts, left_out }))
     }
+
+    fn skip_with_fault(&self, reason: String) -> ImageOutcome {
+        ImageOutcome::Skipped(SkippedEntry::fault(self.key.clone(), reason))
+    }
+
+    /// Draws each annotation. The error is a fault of the image or of an annotation.
+    fn draw_masks(
+        &self,
+        bytes: &[u8],
+        options: RasterizeOptions<'_>,
+    ) -> Result<DrawnMasks, String> {
+        let size = match check_image(bytes, options.limits) {
+            Ok(size) => size,
+            Err(error) => return Err(format!("the image is {error}")),
+        };
+        let mut drawn = DrawnMasks { masks: Vec::new(), left_out: Vec::new() };
+        for annotation in &self.annotations {
+            match annotation.mask_source.rasterize(size, options) {
+                Ok(mask) => {
+                    drawn.masks.push(mask.class_ids);
+                    drawn.left_out.extend(mask.left_out);
+                }
+                Err(message) => return Err(format!("{}: {message}", annotation.location)),
+            }
+        }
+        Ok(drawn)
+    }
 }
 
-/// The extension of a written image: its own if `train` takes that, else the one of its content.
+/// Returns the extension of a written image: its own if `train` accepts it, else the one that its
+/// content implies.
 fn output_extension<'a>(key: &'a str, bytes: &[u8]) -> &'a str {
     let own_extension = file_extension(key);
-    if [".jpg", ".jpeg", ".png"].iter().any(|known| own_extension.eq_ignore_ascii_case(known)) {
+    if [".jpg", ".jpeg", ".png"].contains(&own_extension.to_ascii_lowercase().as_str()) {
         own_extension
     } else if bytes.starts_with(b"\x89PNG") {
         ".png"
@@ -133,19 +136,19 @@ fn output_extension<'a>(key: &'a str, bytes: &[u8]) -> &'a str {
     }
 }
 
-/// The upright size of an image whose data are whole. All of it is decoded, of a JPEG at an eighth of its size, which is the
-/// quickest way to see damage that training would stop at.
-fn check_image(bytes: &[u8], options: RasterizeOptions<'_>) -> Result<(u32, u32), String> {
-    let picture = LazyImage::open(bytes, options.limits).map_err(|error| error.to_string())?;
+/// Returns width and height of an upright image, in pixels, and fails if its data are damaged.
+///
+/// All of its data are decoded, a JPEG at an eighth of its size: this finds at the least cost the
+/// damage at which training would stop.
+fn check_image(bytes: &[u8], limits: DecodeLimits) -> Result<(u32, u32), DecodeError> {
+    let picture = LazyImage::open(bytes, limits)?;
     let (width, height) = picture.dimensions();
     let region = Region::whole(width, height);
-    picture
-        .crop_and_resize(region, (width / 8).max(1), (height / 8).max(1))
-        .map_err(|error| error.to_string())?;
+    picture.crop_and_resize(region, (width / 8).max(1), (height / 8).max(1))?;
     Ok((width, height))
 }
 
-/// Pixels by id, of the ids that occur.
+/// Counts the pixels of each class id, and leaves out ids that do not occur.
 fn count_pixels(class_ids: &[u8]) -> Vec<(u8, u64)> {
     let mut counts = [0_u64; 256];
     // Neighbors are mostly equal.

@@ -1,61 +1,50 @@
-//! Which class a label is, and what is on top where regions overlap.
+//! Class ids of labels, and the order in which overlapping regions are painted.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::colors::class_color;
 use crate::data::color_map::BACKGROUND;
 use crate::error::{Error, Problems, Result, did_you_mean};
+use crate::metrics::IGNORE_INDEX;
 
-/// The class of pixels that do not count.
-pub const IGNORE_INDEX: u8 = 255;
-
-/// The classes of a data set.
+/// Class names, colors and painting order of a data set.
 #[derive(Debug, Clone)]
 pub struct Classes {
-    /// One per class, class 0 first.
+    /// Class names, the background (class 0) first.
     names: Vec<String>,
-    /// Given ones, by class.
+    /// Colors that the labeling configuration gives, by class id.
     color_by_id: BTreeMap<u8, [u8; 3]>,
-    /// All that were given; several labels may be ignored.
+    /// Colors that the labeling configuration gives, with their class ids. Several ignored labels
+    /// share id 255 but may have different colors.
     label_colors: Vec<([u8; 3], u8)>,
     id_by_label: HashMap<String, u8>,
-    /// Labels that are above others whatever their order, the topmost first.
+    /// Labels that are painted over all others, the topmost first.
     priority: Vec<String>,
-    /// The class of each id of masks that somebody else made, in which no label was ignored.
+    /// Class id for each id of masks that other tools wrote: those number all labels, also the
+    /// ignored ones.
     stored_id_map: Vec<u8>,
 }
 
-/// A label and its color, if it was given one.
+/// Label and its color (red, green, blue), if it has one.
 pub type LabelColor = (String, Option<[u8; 3]>);
 
 impl Classes {
-    /// Class 0 for the background and for a label of that name in any case, the labels from 1 in their order. Regions
-    /// of labels in `ignored` become 255; those in `priority` are painted over all others, the first on top. `source`
-    /// names the labels' origin in messages.
+    /// Numbers the labels: class 0 is the background and a label of that name in any case, the
+    /// others follow from 1 in their order.
+    ///
+    /// Regions of labels in `ignored` become 255; those in `priority` are painted over all others,
+    /// the first on top. `source` names the labels' origin in messages.
     pub fn new(
         labels: Vec<LabelColor>,
-        (ignored, priority): (&[String], &[String]),
+        ignored: &[String],
+        priority: &[String],
         source: &str,
     ) -> Result<Self> {
         let mut problems = Problems::new();
-        let mut classes = Self {
-            names: vec![BACKGROUND.to_owned()],
-            color_by_id: BTreeMap::new(),
-            label_colors: Vec::new(),
-            id_by_label: HashMap::new(),
-            priority: priority.to_vec(),
-            stored_id_map: vec![0],
-        };
-        let known_labels: Vec<String> = labels.iter().map(|(name, _)| name.clone()).collect();
         for (flag, flag_labels) in [("--ignore", ignored), ("--priority", priority)] {
-            for name in flag_labels.iter().filter(|name| !known_labels.contains(name)) {
-                let hint = did_you_mean(name, known_labels.iter().map(String::as_str));
-                problems.push(format!(
-                    "{flag} names {name:?}{hint}, which is no label of {source}; there are {}",
-                    known_labels.join(", ")
-                ));
-            }
+            check_known_labels(flag, flag_labels, &labels, source, &mut problems);
         }
+        let mut classes = Self { priority: priority.to_vec(), ..Self::unnamed(0) };
         for (name, color) in labels {
             let id = if is_background(&name) {
                 0
@@ -77,7 +66,8 @@ impl Classes {
         }
         if classes.names.len() > usize::from(IGNORE_INDEX) {
             problems.push(format!(
-                "{source} has {} labels; a mask has room for {}, ids 1 to 254: leave some out with --ignore",
+                "{source} has {} labels; a mask has room for {}, ids 1 to 254: leave some out with \
+                 --ignore",
                 classes.names.len() - 1,
                 IGNORE_INDEX - 1
             ));
@@ -86,11 +76,14 @@ impl Classes {
         Ok(classes)
     }
 
-    /// Classes without names, up to the id `largest`.
+    /// Makes the classes 0 to `largest_id` with generated names.
     pub fn unnamed(largest_id: u8) -> Self {
-        let names = (1..=largest_id).map(|id| format!("class {id}"));
+        let mut names = vec![BACKGROUND.to_owned()];
+        for id in 1..=largest_id {
+            names.push(format!("class {id}"));
+        }
         Self {
-            names: std::iter::once(BACKGROUND.to_owned()).chain(names).collect(),
+            names,
             color_by_id: BTreeMap::new(),
             label_colors: Vec::new(),
             id_by_label: HashMap::new(),
@@ -99,47 +92,73 @@ impl Classes {
         }
     }
 
-    /// Their names, class 0 first.
+    /// Returns the class names, class 0 first.
     pub fn names(&self) -> &[String] {
         &self.names
     }
 
-    /// The class of each id of masks that came with the labels.
+    /// Returns the class id for each id of masks that other tools wrote, which number all labels.
     pub fn stored_id_map(&self) -> &[u8] {
         &self.stored_id_map
     }
 
-    /// The class of a label: 255 if it is ignored.
+    /// Returns the class id of a label, which is 255 if the label is ignored.
     pub fn class_id(&self, label: &str) -> Result<u8> {
-        self.id_by_label.get(label).copied().ok_or_else(|| {
-            let hint = did_you_mean(label, self.id_by_label.keys().map(String::as_str));
-            let mut known_labels: Vec<&str> = self.id_by_label.keys().map(String::as_str).collect();
-            known_labels.sort_unstable();
-            Error::input(format!(
-                "unknown label {label:?}{hint}; known are {}",
-                known_labels.join(", ")
-            ))
-        })
+        if let Some(&id) = self.id_by_label.get(label) {
+            return Ok(id);
+        }
+        let mut known_labels: Vec<&str> = self.id_by_label.keys().map(String::as_str).collect();
+        known_labels.sort_unstable();
+        let hint = did_you_mean(label, known_labels.iter().copied());
+        Err(Error::input(format!(
+            "unknown label {label:?}{hint}; known are {}",
+            known_labels.join(", ")
+        )))
     }
 
-    /// How far up a label is painted: 0 for those without priority.
+    /// Returns the painting rank of a label: 0 without priority, larger values are painted later.
     pub fn rank(&self, label: &str) -> usize {
-        let position = self.priority.iter().position(|name| name == label);
-        position.map_or(0, |place| self.priority.len() - place)
+        match self.priority.iter().position(|name| name == label) {
+            Some(position) => self.priority.len() - position,
+            None => 0,
+        }
     }
 
-    /// Colors that were given, with their classes.
+    /// Returns the colors that the labels have, with their class ids.
     pub fn label_colors(&self) -> &[([u8; 3], u8)] {
         &self.label_colors
     }
 
-    /// The color of a class: its label's, or that of the PASCAL VOC color map.
+    /// Returns the color of a class: its label's, or that of the PASCAL VOC color map.
     pub fn color(&self, id: u8) -> [u8; 3] {
-        self.color_by_id.get(&id).copied().unwrap_or_else(|| class_color(id))
+        match self.color_by_id.get(&id) {
+            Some(color) => *color,
+            None => class_color(id),
+        }
     }
 }
 
-/// Whether a label says that nothing is there.
+/// Records a problem for each name that a flag gives and no label has.
+fn check_known_labels(
+    flag: &str,
+    flag_labels: &[String],
+    labels: &[LabelColor],
+    source: &str,
+    problems: &mut Problems,
+) {
+    let known_labels: Vec<&str> = labels.iter().map(|(name, _)| name.as_str()).collect();
+    for name in flag_labels {
+        if !known_labels.contains(&name.as_str()) {
+            let hint = did_you_mean(name, known_labels.iter().copied());
+            problems.push(format!(
+                "{flag} names {name:?}{hint}, which is no label of {source}; there are {}",
+                known_labels.join(", ")
+            ));
+        }
+    }
+}
+
+/// Returns true if a label stands for the background.
 pub fn is_background(label: &str) -> bool {
     label.trim().eq_ignore_ascii_case(BACKGROUND)
 }
@@ -161,8 +180,7 @@ mod tests {
         let mut all_labels = labels(&["road", "Background", "void", "car"]);
         all_labels[0].1 = Some([255, 0, 0]);
         let classes =
-            Classes::new(all_labels, (&names(&["void"]), &names(&["car", "road"])), "x.xml")
-                .unwrap();
+            Classes::new(all_labels, &names(&["void"]), &names(&["car", "road"]), "x.xml").unwrap();
         assert_eq!(classes.names(), ["background", "road", "car"]);
         let class = |label| classes.class_id(label).unwrap();
         assert_eq!(
@@ -182,9 +200,8 @@ mod tests {
     fn unknown_names_and_too_many_labels_are_told_at_once() {
         let label_names: Vec<String> = (0..300).map(|n| format!("l{n}")).collect();
         let label_names: Vec<&str> = label_names.iter().map(String::as_str).collect();
-        let error =
-            Classes::new(labels(&label_names), (&names(&["l1x"]), &names(&["l2y"])), "x.xml")
-                .unwrap_err();
+        let error = Classes::new(labels(&label_names), &names(&["l1x"]), &names(&["l2y"]), "x.xml")
+            .unwrap_err();
         let messages = error.problems();
         assert_eq!(messages.len(), 3);
         assert!(messages[0].starts_with("--ignore names \"l1x\""), "{}", messages[0]);

@@ -1,4 +1,4 @@
-//! The contact sheet: ten masks over their images, so that a person sees whether the labels are right.
+//! Contact sheet: up to ten masks over their images, by which a person can judge the labels.
 
 use std::collections::BTreeSet;
 
@@ -10,16 +10,26 @@ use super::output::OutputFolder;
 use super::report::{MaskEntry, Report};
 use crate::error::{Error, Result};
 use crate::files;
-use crate::imaging::{DecodeLimits, LazyImage, Region, decode_mask, resize_mask};
+use crate::imaging::{DecodeError, DecodeLimits, LazyImage, Region, decode_mask, resize_mask};
 use crate::render::{SheetRow, draw_classes, draw_contact_sheet};
 
-/// How many images are shown.
+/// Largest number of images on the sheet.
 const MAX_IMAGES: usize = 10;
 
-/// Pixels of a picture's longer side.
+/// Longer side of a picture on the sheet, in pixels.
 const CELL_PX: u32 = 320;
 
-/// Two images with their classes in each row; none if nothing was written.
+/// Limits for samples of this run, which has checked their sizes before.
+const NO_LIMITS: DecodeLimits = DecodeLimits { max_pixels: u64::MAX };
+
+/// Sample as it is drawn on the sheet.
+struct SheetSample {
+    image: RgbImage,
+    /// Class id of each pixel of `image`.
+    class_ids: GrayImage,
+}
+
+/// Draws two images with their classes in each row. Returns `None` if no mask was written.
 pub(super) fn draw_annotation_sheet(
     report: &Report,
     classes: &Classes,
@@ -29,21 +39,23 @@ pub(super) fn draw_annotation_sheet(
     if chosen.is_empty() {
         return Ok(None);
     }
-    let drawn: Result<Vec<_>> = chosen
-        .par_iter()
-        .map(|mask| {
-            let (image, class_ids) = read_sample(mask, output)?;
-            let painted_image = draw_classes(&image, &class_ids);
-            Ok(([image, painted_image], class_ids.into_raw()))
-        })
-        .collect();
-    let (pictures, shown_ids): (Vec<_>, Vec<_>) = drawn?.into_iter().unzip();
-    let (mut pictures, shown_ids) = (pictures.into_iter(), shown_ids.concat());
+    let samples: Result<Vec<SheetSample>> =
+        chosen.par_iter().map(|mask| read_sample(mask, output)).collect();
+    let samples = samples?;
     let mut rows = Vec::new();
-    for pair in chosen.chunks(2) {
-        let pictures = pictures.by_ref().take(pair.len()).flatten().collect();
-        let names = pair.iter().map(|mask| format!("{} ({})", mask.name, mask.split));
-        rows.push(SheetRow { name: names.collect::<Vec<_>>().join("  |  "), pictures });
+    let mut shown_ids = Vec::new();
+    for (mask_pair, sample_pair) in chosen.chunks(2).zip(samples.chunks(2)) {
+        let mut names = Vec::new();
+        for mask in mask_pair {
+            names.push(format!("{} ({})", mask.name, mask.split));
+        }
+        let mut pictures = Vec::new();
+        for SheetSample { image, class_ids } in sample_pair {
+            let painted_image = draw_classes(image, class_ids);
+            pictures.extend([image.clone(), painted_image]);
+            shown_ids.extend_from_slice(class_ids.as_raw());
+        }
+        rows.push(SheetRow { name: names.join("  |  "), pictures });
     }
     let title = [format!("{} of {} masks", chosen.len(), report.image_count())];
     let columns = ["image", "classes", "image", "classes"].map(str::to_owned);
@@ -51,50 +63,73 @@ pub(super) fn draw_annotation_sheet(
     Ok(Some(draw_contact_sheet(&title, &columns, (&rows, CELL_PX), (&all_ids, classes.names()))))
 }
 
-/// Images that together show as many classes as they can, spread over the whole set.
+/// Chooses images that together show as many classes as possible, spread over the whole set.
 fn choose_masks(masks: &[MaskEntry]) -> Vec<&MaskEntry> {
     let count = masks.len();
-    // Numbers are taken in an order that is spread over the set from the start.
-    let stride =
-        (1..count).rev().find(|&step| gcd(step, count) == 1 && step * 5 <= count * 2).unwrap_or(1);
-    let order: Vec<&MaskEntry> = (0..count).map(|n| &masks[n * stride % count]).collect();
-    let mut covered: BTreeSet<u8> = BTreeSet::from([0]);
-    let mut chosen: Vec<&MaskEntry> = Vec::new();
-    for mask in &order {
-        if chosen.len() < MAX_IMAGES && mask.classes.iter().any(|id| !covered.contains(id)) {
-            covered.extend(&mask.classes);
-            chosen.push(mask);
+    let stride = spreading_stride(count);
+    let order: Vec<usize> = (0..count).map(|n| n * stride % count).collect();
+    let mut covered_classes: BTreeSet<u8> = BTreeSet::from([0]);
+    let mut chosen: Vec<usize> = Vec::new();
+    for &index in &order {
+        let classes = &masks[index].classes;
+        if chosen.len() < MAX_IMAGES && classes.iter().any(|id| !covered_classes.contains(id)) {
+            covered_classes.extend(classes);
+            chosen.push(index);
         }
     }
-    for mask in order {
-        if chosen.len() < MAX_IMAGES && !chosen.iter().any(|other| std::ptr::eq(*other, mask)) {
-            chosen.push(mask);
+    for index in order {
+        if chosen.len() < MAX_IMAGES && !chosen.contains(&index) {
+            chosen.push(index);
         }
     }
-    chosen
+    chosen.into_iter().map(|index| &masks[index]).collect()
+}
+
+/// Returns a step that visits every index below `count` once, since both are coprime, and spreads
+/// the first few: the largest such step of at most two fifths of `count`, or 1.
+fn spreading_stride(count: usize) -> usize {
+    for step in (1..count).rev() {
+        if step * 5 <= count * 2 && gcd(step, count) == 1 {
+            return step;
+        }
+    }
+    1
 }
 
 fn gcd(a: usize, b: usize) -> usize {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// An image and its mask as they were written, small enough for the sheet.
-fn read_sample(mask: &MaskEntry, output: &OutputFolder) -> Result<(RgbImage, GrayImage)> {
-    let [image_path, mask_path] = mask.files.each_ref().map(|file| output.root().join(file));
-    let limits = DecodeLimits { max_pixels: u64::MAX };
-    let damaged = |error| Error::input(format!("{}: {error}", image_path.display()));
-    let picture = LazyImage::open(files::read_file(&image_path)?, limits).map_err(damaged)?;
-    let class_ids = decode_mask(&files::read_file(&mask_path)?, limits)
-        .map_err(|error| Error::internal(format!("{}: {error}", mask_path.display())))?;
+/// Reads a written image and its mask, both scaled to fit into a cell of the sheet.
+fn read_sample(mask: &MaskEntry, output: &OutputFolder) -> Result<SheetSample> {
+    let [image_file, mask_file] = &mask.files;
+    let (image_path, mask_path) = (output.root().join(image_file), output.root().join(mask_file));
+    let bytes = files::read_file(&image_path)?;
+    let (image, full_size) = match read_thumbnail(&bytes) {
+        Ok(thumbnail) => thumbnail,
+        Err(error) => return Err(Error::input(format!("{}: {error}", image_path.display()))),
+    };
+    let class_ids = match decode_mask(&files::read_file(&mask_path)?, NO_LIMITS) {
+        Ok(class_ids) => class_ids,
+        Err(error) => return Err(Error::internal(format!("{}: {error}", mask_path.display()))),
+    };
+    let class_ids = resize_mask(&class_ids, full_size, image.width(), image.height());
+    Ok(SheetSample { image, class_ids })
+}
+
+/// Returns the image scaled to fit into a cell, and the region of the whole image.
+fn read_thumbnail(bytes: &[u8]) -> Result<(RgbImage, Region), DecodeError> {
+    let picture = LazyImage::open(bytes, NO_LIMITS)?;
     let (width, height) = picture.dimensions();
     let scale = f64::from(CELL_PX) / f64::from(width.max(height));
-    let scaled_px = |side_px: u32| ((f64::from(side_px) * scale).round() as u32).clamp(1, CELL_PX);
-    let full_region = Region::whole(width, height);
-    let thumbnail = picture
-        .crop_and_resize(full_region, scaled_px(width), scaled_px(height))
-        .map_err(damaged)?;
-    let thumbnail_ids = resize_mask(&class_ids, full_region, thumbnail.width(), thumbnail.height());
-    Ok((thumbnail, thumbnail_ids))
+    let region = Region::whole(width, height);
+    let thumbnail =
+        picture.crop_and_resize(region, scale_side(width, scale), scale_side(height, scale))?;
+    Ok((thumbnail, region))
+}
+
+fn scale_side(side_px: u32, scale: f64) -> u32 {
+    ((f64::from(side_px) * scale).round() as u32).clamp(1, CELL_PX)
 }
 
 #[cfg(test)]

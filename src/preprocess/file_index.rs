@@ -1,4 +1,5 @@
-//! The files of a folder, and which of them an annotation means: images, and the masks of Ground Truth.
+//! Index of the files of a folder, which finds the file that an annotation refers to: an image, or
+//! a mask of Ground Truth.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
@@ -8,52 +9,56 @@ use super::reference::{FileReference, label_studio_upload_name, strip_upload_pre
 use crate::error::{Error, Problems};
 use crate::files;
 
-/// The files below a folder, known by their paths.
+/// Files below a folder. A file's index is its position in the sorted paths.
 #[derive(Debug, Default)]
 pub(super) struct FileIndex {
     root: PathBuf,
-    /// Names of folders and the file, by number, in the order of their paths.
+    /// Path of each file below `root` as the names of its folders and the file, sorted.
     components_by_file: Vec<Vec<String>>,
-    /// Numbers by the file's name.
+    /// File indexes by file name.
     by_name: HashMap<String, Vec<usize>>,
-    /// Numbers by the name that Label Studio would give an upload.
+    /// File indexes by the name that Label Studio would give the file at an upload.
     by_upload_name: HashMap<String, Vec<usize>>,
-    /// Numbers by the file's name without its extension.
+    /// File indexes by file name without extension; sidecar files such as `.json` are left out.
     by_stem: HashMap<String, Vec<usize>>,
 }
 
-/// A file that a reference means.
+/// File that a reference matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileMatch {
-    /// Its number.
     pub file_index: usize,
-    /// How many folders before the name agree.
+    /// Number of folders, counted back from the file name, that agree with the reference.
     pub common_folders: usize,
-    /// Whether the next folder is another one than the reference says: only the name tells that it is meant.
+    /// True if the next folder differs from the reference's, so only the end of the path matches.
     pub is_other_folder: bool,
 }
 
-/// Why no image was found.
+/// Reason why no file matches a reference.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum NotFound {
-    /// None has the name.
+    /// No file has the name.
     Missing,
-    /// Only in another folder, and that is not good enough; its path.
+    /// Only a file in another folder matches, which `same_folder_only` refuses; its path.
     OtherFolder(String),
-    /// Several fit equally well; their paths.
+    /// Several files match equally well; their paths.
     Ambiguous(Vec<String>),
 }
 
+/// Folders before the file name of a reference.
+struct ExpectedFolders<'a> {
+    folders: &'a [String],
+    /// Number of folders, counted back from the last, that a file's own folders must agree with.
+    significant: usize,
+}
+
 impl FileIndex {
-    /// Lists the files below `root`. Those whose names are not UTF-8 are problems.
+    /// Lists the files below `root`. A name that is not UTF-8 is a problem.
     pub(super) fn from_folder(root: &Path, problems: &mut Problems) -> Self {
         let mut paths = Vec::new();
         let mut not_utf8 = Vec::new();
         files::visit_files(root, problems, &mut |path, _| {
             let relative = path.strip_prefix(root).unwrap_or(&path);
-            let components: Option<Vec<String>> =
-                relative.iter().map(|component| component.to_str().map(str::to_owned)).collect();
-            match components {
+            match utf8_components(relative) {
                 Some(components) => paths.push(components),
                 None => not_utf8.push(path),
             }
@@ -66,11 +71,8 @@ impl FileIndex {
         for (file_index, path) in paths.iter().enumerate() {
             let Some(name) = path.last() else { continue };
             index.by_name.entry(name.clone()).or_default().push(file_index);
-            index
-                .by_upload_name
-                .entry(label_studio_upload_name(name))
-                .or_default()
-                .push(file_index);
+            let upload_name = label_studio_upload_name(name);
+            index.by_upload_name.entry(upload_name).or_default().push(file_index);
             if !is_sidecar_file(name) {
                 index.by_stem.entry(file_stem(name).to_owned()).or_default().push(file_index);
             }
@@ -79,26 +81,25 @@ impl FileIndex {
         index
     }
 
-    /// Whether there are none.
     pub(super) fn is_empty(&self) -> bool {
         self.components_by_file.is_empty()
     }
 
-    /// The path of an image.
+    /// Returns the full path of a file.
     pub(super) fn path(&self, file_index: usize) -> PathBuf {
         self.root.join(self.key(file_index))
     }
 
-    /// The path of an image below the folder, with `/`: what the split goes by.
+    /// Returns the path of a file below the root, with `/`. The split depends on this key.
     pub(super) fn key(&self, file_index: usize) -> String {
         self.components_by_file[file_index].join("/")
     }
 
-    /// The image whose path has the longest end in common with the reference; with `strictly` one in another folder
-    /// than the reference says does not do.
+    /// Returns the file whose path has the longest end in common with the reference. With
+    /// `same_folder_only` a file in another folder than the reference's is refused.
     ///
-    /// The file's name must be the same. If none is, percent signs are decoded, and then the prefix and the changes
-    /// that Label Studio makes to an upload's name are undone.
+    /// The file names must be equal. If no file has the name, percent signs are decoded, and then
+    /// the prefix and the changes that Label Studio makes to an upload's name are undone.
     pub(super) fn find(
         &self,
         reference: &FileReference,
@@ -106,147 +107,178 @@ impl FileIndex {
     ) -> Result<FileMatch, NotFound> {
         for components in reference.candidate_paths() {
             let Some((name, folders)) = components.split_last() else { continue };
-            let candidates = self.by_name.get(name);
-            let candidates = candidates.or_else(|| {
-                let name = strip_upload_prefix(name)?;
-                self.by_name.get(name).or_else(|| self.by_upload_name.get(name))
-            });
-            if let Some(candidates) = candidates {
-                return self.best_match(
-                    candidates,
-                    (folders, reference.significant_folders(folders)),
-                    same_folder_only,
-                );
+            if let Some(candidates) = self.files_named(name) {
+                let significant = reference.significant_folders(folders);
+                let expected = ExpectedFolders { folders, significant };
+                return self.best_match(candidates, &expected, same_folder_only);
             }
         }
         Err(NotFound::Missing)
     }
 
-    /// The file whose path without extension has the longest end in common with `path`, which has none.
+    /// Returns the files with a name; without any, those that Label Studio would give the name at
+    /// an upload.
+    fn files_named(&self, name: &str) -> Option<&Vec<usize>> {
+        if let Some(files) = self.by_name.get(name) {
+            return Some(files);
+        }
+        let name = strip_upload_prefix(name)?;
+        self.by_name.get(name).or_else(|| self.by_upload_name.get(name))
+    }
+
+    /// Returns the file whose path without extension has the longest end in common with `path`,
+    /// which has no extension.
     pub(super) fn find_same_path(
         &self,
         path: &str,
         same_folder_only: bool,
     ) -> Result<FileMatch, NotFound> {
         let components: Vec<String> = path.split('/').map(str::to_owned).collect();
-        let (name, folders) = components.split_last().ok_or(NotFound::Missing)?;
-        let candidates = self.by_stem.get(name).ok_or(NotFound::Missing)?;
-        self.best_match(candidates, (folders, folders.len()), same_folder_only)
+        let Some((name, folders)) = components.split_last() else { return Err(NotFound::Missing) };
+        let Some(candidates) = self.by_stem.get(name) else { return Err(NotFound::Missing) };
+        let expected = ExpectedFolders { folders, significant: folders.len() };
+        self.best_match(candidates, &expected, same_folder_only)
     }
 
-    /// The one of `numbers` that fits best. The last `told` of the folders say where the file must lie.
+    /// Returns the candidate with most folders in common with those that a reference expects.
     fn best_match(
         &self,
         candidates: &[usize],
-        (folders, significant): (&[String], usize),
+        expected: &ExpectedFolders<'_>,
         same_folder_only: bool,
     ) -> Result<FileMatch, NotFound> {
-        let match_file = |&file_index: &usize| {
-            let reversed_folders = self.components_by_file[file_index].iter().rev().skip(1);
-            let pairs = reversed_folders.zip(folders.iter().rev());
-            let common_folders = pairs.take_while(|(one, other)| one == other).count();
-            let depth = self.components_by_file[file_index].len() - 1;
-            // Where the name is all that is told, another instance may have the same one in another folder.
-            let is_other_folder = common_folders < significant.min(depth)
-                || (same_folder_only && significant == 0 && depth > 0);
-            FileMatch { file_index, common_folders, is_other_folder }
-        };
-        let mut matches: Vec<FileMatch> = candidates.iter().map(match_file).collect();
+        let mut matches = Vec::new();
+        let mut longest = 0;
+        for &file_index in candidates {
+            let found = self.match_file(file_index, expected, same_folder_only);
+            longest = longest.max(found.common_folders);
+            matches.push(found);
+        }
         if same_folder_only && matches.iter().all(|found| found.is_other_folder) {
             return Err(NotFound::OtherFolder(self.key(matches[0].file_index)));
         }
-        let longest = matches.iter().map(|found| found.common_folders).max().unwrap_or(0);
         matches.retain(|found| {
             found.common_folders == longest && !(same_folder_only && found.is_other_folder)
         });
-        match matches[..] {
-            [only_match] => Ok(only_match),
-            // `a.jpg` itself is meant by `a.jpg`, whatever lies in folders beside it.
-            _ => match matches
-                .iter()
-                .filter(|found| self.components_by_file[found.file_index].len() == longest + 1)
-                .collect::<Vec<_>>()[..]
-            {
-                [&exact_match] if longest == folders.len() => Ok(exact_match),
-                _ => Err(NotFound::Ambiguous(
-                    matches.iter().map(|found| self.key(found.file_index)).collect(),
-                )),
-            },
+        if let [only_match] = matches[..] {
+            return Ok(only_match);
         }
-    }
-
-    /// What the masks of `used` images are called, in their order: the file's name without extension; the whole
-    /// path without extension where another one of the `known` images, or one that is only referred to (`elsewhere`),
-    /// has the same name. Images that no annotation names do not count, because another instance would not know of
-    /// them. Two files in one folder that differ in nothing but the extension are a problem.
-    pub(super) fn mask_names<'a>(
-        &self,
-        (used_images, annotated): (&[usize], &[usize]),
-        missing_references: impl IntoIterator<Item = &'a FileReference>,
-        problems: &mut Problems,
-    ) -> Vec<String> {
-        let missing_references: Vec<&FileReference> = missing_references.into_iter().collect();
-        let missing_stems: HashSet<&str> =
-            missing_references.iter().map(|reference| reference.stem()).collect();
-        let mut stem_counts: HashMap<&str, usize> = HashMap::new();
-        for name in
-            annotated.iter().filter_map(|&image_index| self.components_by_file[image_index].last())
-        {
-            *stem_counts.entry(file_stem(name)).or_default() += 1;
-        }
-        let names: Vec<String> = used_images
-            .iter()
-            .map(|&image_index| {
-                let components = &self.components_by_file[image_index];
-                let (name, folders) = components
-                    .split_last()
-                    .map_or(("", &[][..]), |(file_name, parents)| (file_name.as_str(), parents));
-                let own_stem = file_stem(name);
-                let is_unique = stem_counts.get(own_stem).is_none_or(|count| *count == 1);
-                if is_unique && !missing_stems.contains(own_stem) {
-                    return own_stem.to_owned();
+        // `a.jpg` means `a.jpg` itself, even if subfolders hold files of that name.
+        if longest == expected.folders.len() {
+            let mut exact_matches = Vec::new();
+            for found in &matches {
+                if self.components_by_file[found.file_index].len() == longest + 1 {
+                    exact_matches.push(*found);
                 }
-                folders.iter().map(String::as_str).chain([own_stem]).collect::<Vec<_>>().join("/")
-            })
-            .collect();
-        let mut image_by_name: HashMap<&str, usize> = HashMap::new();
-        let mut duplicates = BTreeSet::new();
-        for (name, &image_index) in names.iter().zip(used_images) {
-            if let Some(other_image) = image_by_name.insert(name, image_index) {
-                duplicates.insert(format!(
-                    "{} and {}",
-                    self.key(other_image),
-                    self.key(image_index)
-                ));
+            }
+            if let [exact_match] = exact_matches[..] {
+                return Ok(exact_match);
             }
         }
-        for pair in duplicates {
+        Err(NotFound::Ambiguous(matches.iter().map(|found| self.key(found.file_index)).collect()))
+    }
+
+    /// Compares a file's folders with those that a reference expects, from the last to the first.
+    fn match_file(
+        &self,
+        file_index: usize,
+        expected: &ExpectedFolders<'_>,
+        same_folder_only: bool,
+    ) -> FileMatch {
+        let components = &self.components_by_file[file_index];
+        let folders = &components[..components.len() - 1];
+        let pairs = folders.iter().rev().zip(expected.folders.iter().rev());
+        let common_folders = pairs.take_while(|(own, expected)| own == expected).count();
+        // A reference that is a mere name may mean a file of another instance's folder.
+        let is_mere_name = expected.significant == 0 && !folders.is_empty();
+        let is_other_folder = common_folders < expected.significant.min(folders.len())
+            || (same_folder_only && is_mere_name);
+        FileMatch { file_index, common_folders, is_other_folder }
+    }
+
+    /// Returns the names of the masks of `used_images`, in their order: the image's file name
+    /// without extension, or its whole path without extension if another image in `annotated` or in
+    /// `missing_references` has the same name.
+    ///
+    /// Images without annotations do not count, because another instance would not know of them.
+    /// Two files in one folder that differ only in their extension are a problem.
+    pub(super) fn mask_names(
+        &self,
+        used_images: &[usize],
+        annotated: &[usize],
+        missing_references: &[FileReference],
+        problems: &mut Problems,
+    ) -> Vec<String> {
+        let mut stem_counts: HashMap<&str, usize> = HashMap::new();
+        for &image_index in annotated {
+            *stem_counts.entry(file_stem(self.file_name(image_index))).or_default() += 1;
+        }
+        let missing_stems: HashSet<&str> =
+            missing_references.iter().map(FileReference::stem).collect();
+        let mut names = Vec::new();
+        for &image_index in used_images {
+            let key = self.key(image_index);
+            let stem = file_stem(self.file_name(image_index));
+            let is_unique = stem_counts.get(stem).is_none_or(|count| *count == 1);
+            if is_unique && !missing_stems.contains(stem) {
+                names.push(stem.to_owned());
+            } else {
+                let length = key.len() - file_extension(&key).len();
+                names.push(key[..length].to_owned());
+            }
+        }
+        self.check_unique_names(&names, used_images, problems);
+        names
+    }
+
+    /// Records a problem for each pair of images whose masks would have the same name.
+    fn check_unique_names(&self, names: &[String], images: &[usize], problems: &mut Problems) {
+        let mut image_by_name: HashMap<&str, usize> = HashMap::new();
+        let mut pairs = BTreeSet::new();
+        for (name, &image_index) in names.iter().zip(images) {
+            if let Some(other_image) = image_by_name.insert(name, image_index) {
+                pairs.insert(format!("{} and {}", self.key(other_image), self.key(image_index)));
+            }
+        }
+        for pair in pairs {
             problems.push(format!(
-                "{pair} have the same name but for the extension, and so would their masks; rename one"
+                "{pair} have the same name but for the extension, and so would their masks; \
+                 rename one"
             ));
         }
-        names
+    }
+
+    fn file_name(&self, file_index: usize) -> &str {
+        self.components_by_file[file_index].last().map_or("", String::as_str)
     }
 }
 
-/// A file's name without its extension.
-fn file_stem(name: &str) -> &str {
-    name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()).map_or(name, |(stem, _)| stem)
+/// Returns the names of a path's folders and file, or `None` if one is not UTF-8.
+fn utf8_components(path: &Path) -> Option<Vec<String>> {
+    path.iter().map(|component| component.to_str().map(str::to_owned)).collect()
 }
 
-/// Whether a file is what tools write beside an image.
+/// Returns a file's name without its extension.
+fn file_stem(name: &str) -> &str {
+    match name.rsplit_once('.') {
+        Some((stem, _)) if !stem.is_empty() => stem,
+        _ => name,
+    }
+}
+
+/// Returns true if a file has an extension that tools use for notes beside an image.
 fn is_sidecar_file(name: &str) -> bool {
     let extension = file_extension(name).to_ascii_lowercase();
     [".json", ".xml", ".txt", ".csv", ".yaml", ".yml"].contains(&extension.as_str())
 }
 
-/// The extension with its dot, as written.
+/// Returns the extension with its dot, as written.
 pub(super) fn file_extension(key: &str) -> &str {
     let name = key.rsplit('/').next().unwrap_or(key);
     &name[file_stem(name).len()..]
 }
 
-/// The problem of a folder that is not there, before anything in it is looked for.
+/// Records a problem if `folder` does not exist or is a file.
 pub(super) fn check_folder_exists(
     folder: &Path,
     contents: &str,
@@ -314,7 +346,7 @@ mod tests {
         assert_eq!(find_key(&images, "s3://bucket/b.jpg"), ambiguous(["set1/b.jpg", "set2/b.jpg"]));
         assert_eq!(find_key(&images, "z/set1/c.jpg"), ambiguous(["x/set1/c.jpg", "y/set1/c.jpg"]));
         assert_eq!(find_key(&images, "s3://bucket/e.jpg"), Err(NotFound::Missing));
-        // Nothing outside of the folder is looked at.
+        // References cannot leave the folder.
         assert_eq!(find_key(&images, "../../../../etc/passwd"), Err(NotFound::Missing));
     }
 
@@ -326,7 +358,7 @@ mod tests {
         };
         for (reference, is_other_folder, is_refused) in [
             ("s3://bucket/x/b.jpg", false, false),
-            // Another instance may have one of that name in another folder.
+            // Another instance may have an image of that name in another folder.
             ("s3://bucket/b.jpg", false, true),
             ("/data/upload/1/0123abcd-b.jpg", false, true),
             ("/data/upload/1/0123abcd-c.jpg", false, false),
@@ -368,12 +400,12 @@ mod tests {
         let used: Vec<usize> = (0..4).collect();
         let mut problems = Problems::new();
         assert_eq!(
-            images.mask_names((&used, &used), [], &mut problems),
+            images.mask_names(&used, &used, &[], &mut problems),
             ["a/x", "b/x", "y", "z.tar"]
         );
-        // The same on an instance that has only a part of the images.
+        // An instance with only a part of the images gives the same name.
         let other = FileReference::parse("s3://bucket/d/y.jpg").unwrap();
-        assert_eq!(images.mask_names((&[2], &[2]), [&other], &mut problems), ["c/y"]);
+        assert_eq!(images.mask_names(&[2], &[2], &[other], &mut problems), ["c/y"]);
         problems.into_result().unwrap();
         assert_eq!(file_extension("c/z.tar.JPG"), ".JPG");
         assert_eq!(file_extension("c.d/z"), "");
@@ -383,7 +415,7 @@ mod tests {
     fn files_that_differ_in_their_extension_only_are_told() {
         let (_folder, images) = images(&["a/x.jpg", "a/x.png"]);
         let mut problems = Problems::new();
-        images.mask_names((&[0, 1], &[0, 1]), [], &mut problems);
+        images.mask_names(&[0, 1], &[0, 1], &[], &mut problems);
         let text = problems.into_result().unwrap_err().to_string();
         assert!(text.starts_with("a/x.jpg and a/x.png have the same name but for"), "{text}");
     }

@@ -1,4 +1,4 @@
-//! Which annotations are of which image.
+//! Grouping of annotations by the image that they belong to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,24 +7,30 @@ use super::select::Annotation;
 use super::sources::{FoundAnnotation, ImageName, SkippedEntry, join_examples};
 use crate::error::Problems;
 
-/// Annotations by the image that they are of.
+/// Annotations grouped by image.
 #[derive(Debug, Default)]
 pub(super) struct GroupedAnnotations {
-    /// By the image's number.
+    /// Annotations by image index.
     pub by_image: BTreeMap<usize, Vec<Annotation>>,
-    /// Names of images that are not here.
+    /// Names of images that are not in the folder.
     pub missing: BTreeSet<String>,
-    /// Of those the ones that have the file's name of an image in another folder, with that image's path.
+    /// Missing images for which a file of the same name exists in another folder: name to that
+    /// path.
     pub other_folder_paths: BTreeMap<String, String>,
-    /// Images that annotations of different files could only mean.
+    /// Images that two annotations with different references match.
     pub conflicts: Vec<SkippedEntry>,
-    /// What somebody should know.
     pub warnings: Vec<String>,
 }
 
-/// Finds the image of every annotation. One that lies in another folder than the annotation says does where it is the
-/// only one of its name and no other annotation fits it better; with `strictly` it never does, because the one that is
-/// meant may be on another instance.
+/// Annotation with the file that matches its image's name.
+struct MatchedAnnotation {
+    file_match: FileMatch,
+    found: FoundAnnotation,
+}
+
+/// Finds the image of every annotation. An image in another folder than the annotation says is
+/// accepted if no other image has its name and no other annotation matches it better;
+/// `same_folder_only` refuses it always, because another instance may have the image that is meant.
 pub(super) fn group_by_image(
     found: Vec<FoundAnnotation>,
     images: &FileIndex,
@@ -32,61 +38,13 @@ pub(super) fn group_by_image(
     problems: &mut Problems,
 ) -> GroupedAnnotations {
     let mut grouped = GroupedAnnotations::default();
-    let mut by_image: BTreeMap<usize, Vec<(FileMatch, FoundAnnotation)>> = BTreeMap::new();
-    let mut ambiguous: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for found in found {
-        let file_match = match &found.image_name {
-            ImageName::SamePath(path) => images.find_same_path(path, same_folder_only),
-            ImageName::Reference(_) => found
-                .image_name
-                .parse_reference()
-                .ok_or(NotFound::Missing)
-                .and_then(|reference| images.find(&reference, same_folder_only)),
-        };
-        let name = found.image_name.as_str().to_owned();
-        match file_match {
-            Ok(file_match) => {
-                by_image.entry(file_match.file_index).or_default().push((file_match, found));
-            }
-            Err(NotFound::Missing) => {
-                grouped.missing.insert(name);
-            }
-            Err(NotFound::OtherFolder(path)) => {
-                grouped.missing.insert(name.clone());
-                grouped.other_folder_paths.insert(name, path);
-            }
-            Err(NotFound::Ambiguous(paths)) => {
-                ambiguous.insert(name, paths);
-            }
-        }
-    }
-    for (image, paths) in ambiguous {
-        problems.push(format!(
-            "the annotation's image {image} may be {}; keep one, or give a folder with --images in which only one fits",
-            join_examples(paths)
-        ));
-    }
+    let matches_by_image = match_images(found, images, same_folder_only, &mut grouped, problems);
     let mut matched_by_name = BTreeSet::new();
-    for (image_index, matches) in by_image {
-        let most_folders =
-            matches.iter().map(|(file_match, _)| file_match.common_folders).max().unwrap_or(0);
-        if let Some((first, second)) = conflicting_names(&matches, most_folders) {
-            let reason = format!(
-                "is the only image that {first} and {second} could mean, and those are two"
-            );
-            grouped.conflicts.push(SkippedEntry::fault(images.key(image_index), reason));
-            continue;
-        }
-        for (file_match, found) in matches {
-            let name = found.image_name.as_str();
-            if file_match.is_other_folder && file_match.common_folders < most_folders {
-                grouped.missing.insert(name.to_owned());
-                continue;
-            }
-            if file_match.is_other_folder {
-                matched_by_name.insert(format!("{} for {name}", images.key(image_index)));
-            }
-            grouped.by_image.entry(image_index).or_default().push(found.annotation);
+    for (image_index, matches) in matches_by_image {
+        let image_key = images.key(image_index);
+        let accepted = accept_matches(&image_key, matches, &mut grouped, &mut matched_by_name);
+        if !accepted.is_empty() {
+            grouped.by_image.insert(image_index, accepted);
         }
     }
     if !matched_by_name.is_empty() {
@@ -98,20 +56,109 @@ pub(super) fn group_by_image(
     grouped
 }
 
-/// Two names among those that fit an image best which cannot both be its.
-fn conflicting_names(
-    matches: &[(FileMatch, FoundAnnotation)],
-    most_folders: usize,
-) -> Option<(String, String)> {
-    let best_matches = matches.iter().filter(|(file_match, _)| {
-        !file_match.is_other_folder || file_match.common_folders == most_folders
-    });
-    let references: Vec<_> = best_matches
-        .filter_map(|(_, found)| {
-            Some((found.image_name.as_str(), found.image_name.parse_reference()?))
-        })
-        .collect();
-    let (first, reference) = references.first()?;
-    let (other, _) = references.iter().find(|(_, other)| !other.may_match(reference))?;
-    Some(((*first).to_owned(), (*other).to_owned()))
+/// Returns the annotations by the index of the image that matches best. Names without a match are
+/// added to `grouped.missing`, and names with several matches are problems.
+fn match_images(
+    found: Vec<FoundAnnotation>,
+    images: &FileIndex,
+    same_folder_only: bool,
+    grouped: &mut GroupedAnnotations,
+    problems: &mut Problems,
+) -> BTreeMap<usize, Vec<MatchedAnnotation>> {
+    let mut matches_by_image: BTreeMap<usize, Vec<MatchedAnnotation>> = BTreeMap::new();
+    let mut ambiguous: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for found in found {
+        match find_image(&found.image_name, images, same_folder_only) {
+            Ok(file_match) => {
+                let matches = matches_by_image.entry(file_match.file_index).or_default();
+                matches.push(MatchedAnnotation { file_match, found });
+            }
+            Err(NotFound::Missing) => {
+                grouped.missing.insert(found.image_name.into_string());
+            }
+            Err(NotFound::OtherFolder(path)) => {
+                let name = found.image_name.into_string();
+                grouped.missing.insert(name.clone());
+                grouped.other_folder_paths.insert(name, path);
+            }
+            Err(NotFound::Ambiguous(paths)) => {
+                ambiguous.insert(found.image_name.into_string(), paths);
+            }
+        }
+    }
+    for (image, paths) in ambiguous {
+        problems.push(format!(
+            "the annotation's image {image} may be {}; keep one, or give a folder with --images in \
+             which only one fits",
+            join_examples(paths)
+        ));
+    }
+    matches_by_image
+}
+
+fn find_image(
+    name: &ImageName,
+    images: &FileIndex,
+    same_folder_only: bool,
+) -> Result<FileMatch, NotFound> {
+    match name {
+        ImageName::SamePath(path) => images.find_same_path(path, same_folder_only),
+        ImageName::Reference(_) => match name.parse_reference() {
+            Some(reference) => images.find(&reference, same_folder_only),
+            None => Err(NotFound::Missing),
+        },
+    }
+}
+
+/// Returns the annotations that belong to the image `image_key`. Annotations of another folder's
+/// image are missing if others match better, and none is accepted if the best contradict each
+/// other. Adds accepted images of other folders to `matched_by_name`.
+fn accept_matches(
+    image_key: &str,
+    matches: Vec<MatchedAnnotation>,
+    grouped: &mut GroupedAnnotations,
+    matched_by_name: &mut BTreeSet<String>,
+) -> Vec<Annotation> {
+    let mut most_folders = 0;
+    for MatchedAnnotation { file_match, .. } in &matches {
+        most_folders = most_folders.max(file_match.common_folders);
+    }
+    if let Some((first, second)) = conflicting_names(&matches, most_folders) {
+        let reason =
+            format!("is the only image that {first} and {second} could mean, and those are two");
+        grouped.conflicts.push(SkippedEntry::fault(image_key, reason));
+        return Vec::new();
+    }
+    let mut accepted = Vec::new();
+    for MatchedAnnotation { file_match, found } in matches {
+        if file_match.is_other_folder {
+            if file_match.common_folders < most_folders {
+                grouped.missing.insert(found.image_name.into_string());
+                continue;
+            }
+            matched_by_name.insert(format!("{image_key} for {}", found.image_name.as_str()));
+        }
+        accepted.push(found.annotation);
+    }
+    accepted
+}
+
+/// Returns two references among the best matches of an image that cannot mean the same file.
+fn conflicting_names(matches: &[MatchedAnnotation], most_folders: usize) -> Option<(&str, &str)> {
+    let mut first = None;
+    for MatchedAnnotation { file_match, found } in matches {
+        if file_match.is_other_folder && file_match.common_folders < most_folders {
+            continue;
+        }
+        let Some(reference) = found.image_name.parse_reference() else { continue };
+        let name = found.image_name.as_str();
+        match &first {
+            None => first = Some((name, reference)),
+            Some((first_name, first_reference)) if !reference.may_match(first_reference) => {
+                return Some((*first_name, name));
+            }
+            Some(_) => {}
+        }
+    }
+    None
 }

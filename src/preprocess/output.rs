@@ -1,138 +1,172 @@
-//! The folders that preprocess writes, and how one tells a whole set of them from one that was interrupted.
+//! Folders that preprocess writes, and the marks by which `train` recognizes an interrupted run.
 
 use std::collections::HashSet;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::annotations::split::{DatasetSplit, SplitConfig};
+use super::report;
+use crate::annotations::split::DatasetSplit;
 use crate::error::{Error, Problems, Result};
 use crate::files::{self, UNFINISHED_MARKER};
 
-/// The channel of the classes' names.
+/// Channel of the class names.
 pub(super) const LABEL_MAP_CHANNEL: &str = "label_map";
 
-/// The contact sheet's name and extension.
-const CONTACT_SHEET: (&str, &str) = ("contact-sheet", "png");
+/// Start of the contact sheet's file name; each instance appends its own name.
+const CONTACT_SHEET_PREFIX: &str = "contact-sheet";
 
-/// The file in it.
+/// File of the class names in `LABEL_MAP_CHANNEL`.
 pub(super) const LABELS_FILE: &str = "labels.json";
 
-/// What a report's name starts with; several instances write one each.
+/// Start of a report's file name; each instance appends its own name.
 const REPORT_PREFIX: &str = "report";
 
-/// The folders of one run.
+/// Settings of an output folder.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OutputOptions<'a> {
+    pub root: &'a Path,
+    /// Folders that the run reads.
+    pub inputs: [&'a Path; 2],
+    /// True if the split keeps images for a test, so that the channels of the test are written.
+    pub has_test_images: bool,
+    /// Copies images even where a hard link is possible.
+    pub copy: bool,
+    /// Name of this instance if the job has several.
+    pub host: Option<&'a str>,
+}
+
+/// Output folder of one run with its channels.
 #[derive(Debug)]
 pub(super) struct OutputFolder {
     root: PathBuf,
     channels: Vec<&'static str>,
-    /// Whether images are copied even where a hard link would do.
+    /// Copies images even where a hard link is possible.
     copy: bool,
-    /// The instance, if there are several.
+    /// Name of this instance if the job has several.
     host: Option<String>,
 }
 
 impl OutputFolder {
-    /// Makes the folders and marks them as unfinished. What an earlier run left in them is removed; files that no
-    /// run wrote are problems, and so is a folder that lies in one of `inputs` or the other way round.
-    pub(super) fn create(
-        root: &Path,
-        split: &SplitConfig,
-        inputs: [&Path; 2],
-        (copy, host): (bool, Option<&str>),
-    ) -> Result<Self> {
-        let mut problems = Problems::new();
-        for input in inputs {
-            check_apart(root, input, &mut problems);
+    /// Makes the channels' folders and marks them as unfinished. Files of earlier runs are removed;
+    /// files that no run wrote are problems, and so is a folder that lies in one of the inputs or
+    /// contains it.
+    pub(super) fn create(options: &OutputOptions<'_>) -> Result<Self> {
+        let (mut used_channels, mut unused_channels) = (Vec::new(), Vec::new());
+        for channel in all_channels() {
+            if options.has_test_images || !channel.starts_with("test") {
+                used_channels.push(channel);
+            } else {
+                unused_channels.push(channel);
+            }
         }
-        let channels: Vec<&'static str> =
-            [DatasetSplit::Train, DatasetSplit::Validation, DatasetSplit::Test]
-                .into_iter()
-                .flat_map(|side| [side.channel(), side.annotation_channel()])
-                .chain([LABEL_MAP_CHANNEL])
-                .collect();
-        let is_earlier_output = is_earlier_output_folder(root, &channels);
-        let earlier_files = files_of_earlier_runs(root);
-        for channel in &channels {
-            let foreign_count = count_foreign_files(root, channel, &earlier_files);
+        let output = Self {
+            root: options.root.to_owned(),
+            channels: used_channels,
+            copy: options.copy,
+            host: options.host.map(str::to_owned),
+        };
+        let mut problems = Problems::new();
+        for input in options.inputs {
+            check_apart(options.root, input, &mut problems);
+        }
+        output.check_foreign_files(&mut problems);
+        problems.into_result()?;
+        output.mark_and_clear(&unused_channels)?;
+        Ok(output)
+    }
+
+    /// Records a problem for each channel with files that no run wrote, and for each file at the
+    /// root that this run would replace though no run wrote it.
+    fn check_foreign_files(&self, problems: &mut Problems) {
+        let earlier_files = files_of_earlier_runs(&self.root);
+        for channel in all_channels() {
+            let foreign_count = count_foreign_files(&self.root, channel, &earlier_files);
             if foreign_count > 0 {
                 problems.push(format!(
-                    "{} holds {foreign_count} files or folders that no run of preprocess left; give an empty folder with \
-                     --output, or empty this one",
-                    root.join(channel).display()
+                    "{} holds {foreign_count} files or folders that no run of preprocess left; \
+                     give an empty folder with --output, or empty this one",
+                    self.root.join(channel).display()
                 ));
             }
         }
-        let host = host.map(str::to_owned);
-        let mut output = Self { root: root.to_owned(), channels: Vec::new(), copy, host };
-        for path in [output.report_path(), output.contact_sheet_path()] {
-            if path.exists() && !is_earlier_output {
+        if is_earlier_output_folder(&self.root) {
+            return;
+        }
+        for path in [self.report_path(), self.contact_sheet_path()] {
+            if path.exists() {
                 problems.push(format!(
-                    "{} is there, and no run of preprocess left it; move it away, or choose another --output",
+                    "{} is there, and no run of preprocess left it; move it away, or choose \
+                     another --output",
                     path.display()
                 ));
             }
         }
-        problems.into_result()?;
-        let unused;
-        (output.channels, unused) = channels
-            .into_iter()
-            .partition(|channel| split.test_percent > 0.0 || !channel.starts_with("test"));
-        output.mark_and_clear(&unused)?;
-        Ok(output)
     }
 
-    /// Marks the folders, and then removes what an earlier run left in them: whatever happens in between, what is left
-    /// is not taken for whole.
-    fn mark_and_clear(&self, unused: &[&str]) -> Result<()> {
-        let unused: Vec<PathBuf> = unused.iter().map(|channel| self.root.join(channel)).collect();
-        let unused: Vec<PathBuf> = unused.into_iter().filter(|folder| folder.exists()).collect();
-        for folder in self.folders().chain(unused.iter().cloned()) {
-            files::create_folder(&folder)?;
+    /// Marks the folders before it removes the files of an earlier run: a crash in between leaves a
+    /// folder that `train` refuses.
+    fn mark_and_clear(&self, unused_channels: &[&str]) -> Result<()> {
+        let mut folders = self.folders();
+        let mut unused_folders = Vec::new();
+        for channel in unused_channels {
+            let folder = self.root.join(channel);
+            if folder.exists() {
+                folders.push(folder.clone());
+                unused_folders.push(folder);
+            }
+        }
+        for folder in &folders {
+            files::create_folder(folder)?;
             files::write_atomically(&folder.join(UNFINISHED_MARKER), b"")?;
         }
-        for folder in self.folders().chain(unused.iter().cloned()) {
-            // The folder itself may be a mount.
-            clear_folder(&folder)?;
+        for folder in &folders {
+            // The folder itself stays, because it may be a mount point.
+            clear_folder(folder)?;
         }
-        remove_reports(&self.root)?;
+        for report in list_reports(&self.root) {
+            files::remove_file_if_exists(&report)?;
+        }
         files::remove_file_if_exists(&self.contact_sheet_path())?;
-        for folder in unused {
+        for folder in unused_folders {
             files::remove_file_if_exists(&folder.join(UNFINISHED_MARKER))?;
-            // A mount stays.
+            // Fails for a mount point, which stays.
             let _ = fs::remove_dir(folder);
         }
         Ok(())
     }
 
-    /// The folder of everything.
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
 
-    fn folders(&self) -> impl Iterator<Item = PathBuf> {
-        self.channels.iter().map(|channel| self.root.join(channel))
+    fn folders(&self) -> Vec<PathBuf> {
+        let mut folders = Vec::new();
+        for channel in &self.channels {
+            folders.push(self.root.join(channel));
+        }
+        folders
     }
 
-    /// A file at the top, which several instances of a job write each under a name of its own: their outputs
-    /// become one folder of S3.
-    pub(super) fn instance_file(&self, stem: &str, extension: &str) -> PathBuf {
-        let host = self.host.as_ref().map_or(String::new(), |host| format!("-{host}"));
-        self.root.join(format!("{stem}{host}.{extension}"))
+    /// Returns the path of a file at the root. It contains the instance's name, because the outputs
+    /// of several instances become one folder of S3.
+    fn instance_file(&self, stem: &str, extension: &str) -> PathBuf {
+        match &self.host {
+            Some(host) => self.root.join(format!("{stem}-{host}.{extension}")),
+            None => self.root.join(format!("{stem}.{extension}")),
+        }
     }
 
-    /// The path of the contact sheet.
     pub(super) fn contact_sheet_path(&self) -> PathBuf {
-        self.instance_file(CONTACT_SHEET.0, CONTACT_SHEET.1)
+        self.instance_file(CONTACT_SHEET_PREFIX, "png")
     }
 
-    /// The path of the report.
     pub(super) fn report_path(&self) -> PathBuf {
         self.instance_file(REPORT_PREFIX, "json")
     }
 
-    /// Puts the image `from`, whose content is `bytes`, at `to`: as a hard link where both are on one disk, as a
-    /// copy of the bytes elsewhere. Never as a symbolic link, which SageMaker would not upload.
+    /// Writes the image `source`, whose content is `bytes`, to `destination`: as a hard link if
+    /// both are on one file system, else as a copy. A symbolic link would not do, because SageMaker
+    /// does not upload it.
     pub(super) fn link_or_copy_image(
         &self,
         source: &Path,
@@ -141,7 +175,7 @@ impl OutputFolder {
     ) -> Result<()> {
         files::create_folder(destination.parent().unwrap_or(&self.root))?;
         if !self.copy {
-            // The link of a link would be a link.
+            // A hard link to a symbolic link would be a symbolic link.
             let resolved = fs::canonicalize(source).unwrap_or_else(|_| source.to_owned());
             if fs::hard_link(resolved, destination).is_ok() {
                 return Ok(());
@@ -150,42 +184,66 @@ impl OutputFolder {
         files::write_without_sync(destination, bytes)
     }
 
-    /// Says that everything is there: on disk first, then the marks go.
+    /// Brings all files to disk and then removes the marks.
     pub(super) fn finish(self) -> Result<()> {
         files::sync_filesystem(&self.root)?;
-        self.folders()
-            .try_for_each(|folder| files::remove_file_if_exists(&folder.join(UNFINISHED_MARKER)))
+        for folder in self.folders() {
+            files::remove_file_if_exists(&folder.join(UNFINISHED_MARKER))?;
+        }
+        Ok(())
     }
 }
 
-/// Whether an earlier run wrote what is there: its report, or the mark of one that was interrupted.
-fn is_earlier_output_folder(root: &Path, channels: &[&str]) -> bool {
-    let is_marked =
-        channels.iter().any(|channel| root.join(channel).join(UNFINISHED_MARKER).exists());
-    is_marked || list_reports(root).next().is_some()
+/// Returns every channel that a run may write.
+fn all_channels() -> [&'static str; 7] {
+    let [train, validation, test] = DatasetSplit::ALL;
+    [
+        train.channel(),
+        train.annotation_channel(),
+        validation.channel(),
+        validation.annotation_channel(),
+        test.channel(),
+        test.annotation_channel(),
+        LABEL_MAP_CHANNEL,
+    ]
 }
 
-fn list_reports(root: &Path) -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
-    entries.filter(|path| {
+/// Returns true if an earlier run wrote to the folder: it holds a report, or a channel with the
+/// mark of an interrupted run.
+fn is_earlier_output_folder(root: &Path) -> bool {
+    all_channels().iter().any(|channel| root.join(channel).join(UNFINISHED_MARKER).exists())
+        || !list_reports(root).is_empty()
+}
+
+/// Returns the paths of the reports that earlier runs wrote.
+fn list_reports(root: &Path) -> Vec<PathBuf> {
+    let mut reports = Vec::new();
+    for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+        let path = entry.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let is_report_name = name.starts_with(REPORT_PREFIX) && name.ends_with(".json");
-        is_report_name && fs::read(path).is_ok_and(|bytes| super::report::is_report(&bytes))
-    })
+        if name.starts_with(REPORT_PREFIX)
+            && name.ends_with(".json")
+            && fs::read(&path).is_ok_and(|bytes| report::is_report(&bytes))
+        {
+            reports.push(path);
+        }
+    }
+    reports
 }
 
-/// What earlier runs say they wrote, below the root.
+/// Returns the paths below the root that the reports of earlier runs list.
 fn files_of_earlier_runs(root: &Path) -> HashSet<PathBuf> {
     let mut earlier_files = HashSet::from([Path::new(LABEL_MAP_CHANNEL).join(LABELS_FILE)]);
     for path in list_reports(root) {
-        earlier_files.extend(
-            fs::read(path).iter().flat_map(|bytes| super::report::list_report_files(bytes)),
-        );
+        if let Ok(bytes) = fs::read(path) {
+            earlier_files.extend(report::list_report_files(&bytes));
+        }
     }
     earlier_files
 }
 
-/// How many files of a channel no run wrote. One that is marked was looked at when its run began.
+/// Counts the files of a channel that no run wrote. A marked channel is not searched, because its
+/// run searched it at the start.
 fn count_foreign_files(root: &Path, channel: &str, earlier_files: &HashSet<PathBuf>) -> usize {
     let folder = root.join(channel);
     if !folder.exists() || folder.join(UNFINISHED_MARKER).exists() {
@@ -193,82 +251,78 @@ fn count_foreign_files(root: &Path, channel: &str, earlier_files: &HashSet<PathB
     }
     let mut foreign_count = 0;
     let mut problems = Problems::new();
-    files::visit_files(&folder, &mut problems, &mut |path, _| {
-        foreign_count +=
-            usize::from(!path.strip_prefix(root).is_ok_and(|path| earlier_files.contains(path)));
+    files::visit_files(&folder, &mut problems, &mut |path, _| match path.strip_prefix(root) {
+        Ok(relative) if earlier_files.contains(relative) => {}
+        _ => foreign_count += 1,
     });
-    // What cannot be read, and what is no file, nobody of ours wrote.
-    foreign_count + problems.into_result().map_or_else(|error| error.problems().len(), |()| 0)
+    // No run wrote entries that are unreadable or no regular files.
+    if let Err(error) = problems.into_result() {
+        foreign_count += error.problems().len();
+    }
+    foreign_count
 }
 
-fn remove_reports(root: &Path) -> Result<()> {
-    list_reports(root)
-        .collect::<Vec<_>>()
-        .iter()
-        .try_for_each(|path| files::remove_file_if_exists(path))
-}
-
-/// Removes what is in a folder and leaves the folder.
+/// Removes the content of a folder except its mark, and keeps the folder.
 fn clear_folder(folder: &Path) -> Result<()> {
-    let remove_error = |path: &Path, cause: &io::Error| Error::io("remove", path, cause);
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         // A run that stops here is still unfinished.
-        if path.file_name().is_some_and(|name| name == UNFINISHED_MARKER) {
+        if entry.file_name() == UNFINISHED_MARKER {
             continue;
         }
         let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
         let removed = if is_folder { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
-        removed.map_err(|cause| remove_error(&path, &cause))?;
+        if let Err(cause) = removed {
+            return Err(Error::io("remove", &path, &cause));
+        }
     }
     Ok(())
 }
 
-/// What is written must not be read as input, in this run or the next.
+/// Records a problem if one folder lies in the other: this run or the next would read its own
+/// output as input.
 fn check_apart(output: &Path, input: &Path, problems: &mut Problems) {
     let (resolved_output, resolved_input) = (resolve_path(output), resolve_path(input));
     if resolved_output.starts_with(&resolved_input) || resolved_input.starts_with(&resolved_output)
     {
         problems.push(format!(
-            "the output folder {} and the input folder {} lie in one another; what is written would be read \
-             again: choose another --output",
+            "the output folder {} and the input folder {} lie in one another; what is written \
+             would be read again: choose another --output",
             output.display(),
             input.display()
         ));
     }
 }
 
-/// The path without links, also of a folder that is still to be made.
+/// Returns the path without symbolic links; folders at its end need not exist.
 fn resolve_path(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let existing =
-        path.ancestors().find_map(|ancestor| Some((ancestor, fs::canonicalize(ancestor).ok()?)));
-    let Some((ancestor, resolved)) = existing else { return path };
-    // Nothing is joined to a folder that is there: a slash at the end would be.
-    match path.strip_prefix(ancestor) {
-        Ok(relative) if relative.as_os_str().is_empty() => resolved,
-        Ok(relative) => resolved.join(relative),
-        Err(_) => path,
+    for ancestor in path.ancestors() {
+        let Ok(resolved) = fs::canonicalize(ancestor) else { continue };
+        // Joining an empty path would append a slash.
+        return match path.strip_prefix(ancestor) {
+            Ok(relative) if relative.as_os_str().is_empty() => resolved,
+            Ok(relative) => resolved.join(relative),
+            Err(_) => path,
+        };
     }
+    path
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const SPLIT: SplitConfig = SplitConfig { validation_percent: 20.0, test_percent: 0.0, seed: 0 };
+    fn options<'a>(root: &'a Path, inputs: [&'a Path; 2]) -> OutputOptions<'a> {
+        OutputOptions { root, inputs, has_test_images: false, copy: false, host: None }
+    }
 
     fn create_output(folder: &Path) -> Result<OutputFolder> {
         let inputs = [&folder.join("annotations"), &folder.join("images")];
         for input in inputs {
             fs::create_dir_all(input).unwrap();
         }
-        OutputFolder::create(
-            &folder.join("out"),
-            &SPLIT,
-            inputs.map(PathBuf::as_path),
-            (false, None),
-        )
+        OutputFolder::create(&options(&folder.join("out"), inputs.map(PathBuf::as_path)))
     }
 
     fn sample_paths(output: &OutputFolder, channel: &str, name: &str) -> (PathBuf, PathBuf) {
@@ -314,7 +368,7 @@ mod tests {
         let output = create_output(folder.path()).unwrap();
         let (_, mask) = sample_paths(&output, "train", "stale");
         files::write_without_sync(&mask, b"mask").unwrap();
-        // Interrupted here.
+        // The run ends here without `finish`.
         create_output(folder.path()).unwrap().finish().unwrap();
         assert!(!mask.exists());
         fs::write(folder.path().join("out/train/mine.jpg"), b"").unwrap();
@@ -332,9 +386,11 @@ mod tests {
         let inputs = [folder.path().join("a"), folder.path().join("b")];
         let inputs = [inputs[0].as_path(), inputs[1].as_path()];
         let out = folder.path().join("out");
-        let output = OutputFolder::create(&out, &SPLIT, inputs, (true, Some("algo-2"))).unwrap();
+        let options = OutputOptions { copy: true, ..options(&out, inputs) };
+        let of_instance = OutputOptions { host: Some("algo-2"), ..options };
+        let output = OutputFolder::create(&of_instance).unwrap();
         assert_eq!(output.report_path(), out.join("report-algo-2.json"));
-        let output = OutputFolder::create(&out, &SPLIT, inputs, (true, None)).unwrap();
+        let output = OutputFolder::create(&options).unwrap();
         assert_eq!(output.report_path(), out.join("report.json"));
     }
 
@@ -343,10 +399,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let images = folder.path().join("images");
         fs::create_dir_all(&images).unwrap();
-        let within =
-            OutputFolder::create(&images.join("out"), &SPLIT, [&images, &images], (false, None));
+        let within = OutputFolder::create(&options(&images.join("out"), [&images, &images]));
         assert!(within.unwrap_err().to_string().contains("lie in one another"));
-        let around = OutputFolder::create(folder.path(), &SPLIT, [&images, &images], (false, None));
+        let around = OutputFolder::create(&options(folder.path(), [&images, &images]));
         assert!(around.unwrap_err().to_string().contains("lie in one another"));
         assert!(!images.join("out").exists());
     }

@@ -1,4 +1,4 @@
-//! From what stands in the annotations to class ids of pixels.
+//! Rasterization of annotations to masks of class ids.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use image::GrayImage;
 
-use super::classes::{Classes, IGNORE_INDEX};
+use super::classes::Classes;
 use crate::annotations::region::Region;
 use crate::annotations::runs::Runs;
 use crate::annotations::{coco, label_studio};
@@ -16,132 +16,127 @@ use crate::colors::class_color;
 use crate::data::color_map::ColorMap;
 use crate::error::Error;
 use crate::files;
-use crate::imaging::{DecodeLimits, MaskError, decode_color_mask, decode_mask};
+use crate::imaging::{ColorMask, DecodeLimits, MaskError, decode_color_mask, decode_mask};
+use crate::metrics::IGNORE_INDEX;
 
-/// Where some bytes of a file stand.
+/// Position of some bytes in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ByteSpan {
-    /// Bytes before them.
+    /// Start of the span, in bytes from the start of the file.
     pub offset: u64,
-    /// How many.
+    /// Length of the span, in bytes.
     pub length: usize,
 }
 
-/// What somebody drew on one image, not read yet.
+/// Place from which an annotation's drawing of one image is read when its mask is made.
 #[derive(Debug)]
 pub enum MaskSource {
-    /// Regions of Label Studio.
+    /// Regions of a Label Studio annotation.
     Regions {
-        /// The file.
         file: Arc<Path>,
-        /// Its element: a task, an annotation or a row.
+        /// Element of the file: a task, an annotation or a row.
         span: ByteSpan,
-        /// Which annotation of the element.
+        /// Index of the annotation in the element.
         annotation_index: usize,
-        /// The `<Image>` that regions must name, where a task has several images.
+        /// Name of the `<Image>` tag that regions must refer to, if a task has several images.
         to_name: Option<String>,
     },
-    /// Annotations of a COCO file.
+    /// Annotations of one image in a COCO file.
     Coco {
-        /// The file.
         file: Arc<Path>,
-        /// One per annotation, in the order of the file.
+        /// One span per annotation, in the order of the file.
         spans: Vec<ByteSpan>,
-        /// Names of categories by number.
+        /// Category names by category id.
         categories: Arc<HashMap<i64, String>>,
-        /// Columns and rows of the image according to the file.
+        /// Width and height of the image in pixels, according to the file.
         image_size: Option<(u32, u32)>,
     },
-    /// A mask whose colors stand for names.
+    /// Mask whose colors stand for label names.
     ColorMask {
-        /// A PNG.
+        /// Path of a PNG.
         mask: PathBuf,
-        /// The names.
+        /// Label names of the colors.
         color_map: Arc<ColorMap>,
     },
-    /// A mask of class ids; or of the labels' colors.
+    /// Path of a mask of class ids or of the labels' colors.
     Mask(PathBuf),
 }
 
-/// A drawing in pixels.
+/// Mask of one annotation.
 #[derive(Debug)]
 pub struct RasterizedMask {
-    /// The class of each pixel.
+    /// Class id of each pixel.
     pub class_ids: GrayImage,
     /// Regions that were left out, with the reason.
     pub left_out: Vec<String>,
 }
 
-/// How drawings are read.
+/// Settings for reading masks and regions.
 #[derive(Debug, Clone, Copy)]
 pub struct RasterizeOptions<'a> {
-    /// Which class a label is.
     pub classes: &'a Classes,
-    /// Whether ids of masks must be among the classes: the labels are given.
+    /// True if a labeling configuration defines the classes, so masks may hold no other ids.
     pub has_fixed_classes: bool,
-    /// Of pictures.
+    /// Limits on the pixels of images and masks.
     pub limits: DecodeLimits,
 }
 
 impl MaskSource {
-    /// A drawing for tests that look at none.
+    /// Returns a source for tests that never read it.
     #[cfg(test)]
     pub(super) fn placeholder() -> Self {
         Self::Mask(PathBuf::new())
     }
 
-    /// Draws on an image of `width` x `height` pixels.
+    /// Draws the annotation on an image of `size` = (width, height) pixels.
     ///
     /// # Errors
-    /// Everything that keeps the drawing from being what somebody meant: the text says what and where.
+    /// The drawing cannot be read, or does not fit the image or the classes. The text follows the
+    /// annotation's location.
     pub fn rasterize(
         &self,
         size: (u32, u32),
         options: RasterizeOptions<'_>,
     ) -> Result<RasterizedMask, String> {
-        match self {
+        let (class_ids, left_out) = match self {
             Self::Regions { file, span, annotation_index, to_name } => {
                 let element = read_span(file, *span)?;
-                let label_studio::AnnotationRegions { mut regions, skipped_reasons: left_out } =
+                let label_studio::AnnotationRegions { mut regions, skipped_reasons } =
                     label_studio::read_regions(&element, *annotation_index)?;
                 drop(element);
-                if let Some(image_tag) = to_name {
-                    regions
-                        .retain(|region| region.to_name.is_empty() || region.to_name == *image_tag);
+                if let Some(tag) = to_name {
+                    regions.retain(|region| region.to_name.is_empty() || region.to_name == *tag);
                 }
-                let class_ids = paint_regions(&regions, size, options.classes)?;
-                Ok(RasterizedMask { class_ids, left_out })
+                (paint_regions(&regions, size, options.classes)?, skipped_reasons)
             }
-            Self::Coco { file, spans, categories, image_size: stated_size } => {
-                if let Some(claimed) = stated_size {
-                    check_size(*claimed, size)?;
+            Self::Coco { file, spans, categories, image_size } => {
+                if let Some(stated_size) = image_size {
+                    check_size(*stated_size, size)?;
                 }
-                paint_coco(file, spans, categories, size, options.classes)
+                return paint_coco(file, spans, categories, size, options.classes);
             }
             Self::ColorMask { mask, color_map } => {
-                let class_ids = read_color_mask(mask, color_map, options)?;
-                check_size(class_ids.dimensions(), size)?;
-                Ok(RasterizedMask { class_ids, left_out: Vec::new() })
+                (read_color_mask(mask, color_map, options)?, Vec::new())
             }
-            Self::Mask(path) => {
-                let class_ids = read_mask(path, options)?;
-                check_size(class_ids.dimensions(), size)?;
-                Ok(RasterizedMask { class_ids, left_out: Vec::new() })
-            }
-        }
+            Self::Mask(path) => (read_mask(path, options)?, Vec::new()),
+        };
+        check_size(class_ids.dimensions(), size)?;
+        Ok(RasterizedMask { class_ids, left_out })
     }
 }
 
-/// Bytes of a file that was listed before; it may have changed since.
+/// Reads a span that was recorded earlier; the file may have changed since.
 fn read_span(file: &Path, span: ByteSpan) -> Result<Vec<u8>, String> {
-    let failed = |cause: &std::io::Error| Error::io("read", file, cause).to_string();
     let mut bytes = vec![0; span.length];
-    let opened = File::open(file).map_err(|cause| failed(&cause))?;
-    opened.read_exact_at(&mut bytes, span.offset).map_err(|cause| failed(&cause))?;
-    Ok(bytes)
+    let read = File::open(file).and_then(|opened| opened.read_exact_at(&mut bytes, span.offset));
+    match read {
+        Ok(()) => Ok(bytes),
+        Err(cause) => Err(Error::io("read", file, &cause).to_string()),
+    }
 }
 
-/// Sizes must agree: a mask that was drawn on another picture fits nowhere.
+/// Fails if an annotation and its image, both (width, height) in pixels, differ in size: the
+/// annotation was drawn on another picture.
 fn check_size(annotated_size: (u32, u32), image_size: (u32, u32)) -> Result<(), String> {
     if annotated_size == image_size {
         return Ok(());
@@ -157,60 +152,79 @@ fn check_size(annotated_size: (u32, u32), image_size: (u32, u32)) -> Result<(), 
     ))
 }
 
-/// Paints regions in their order, those of higher rank after the others: what is painted later is on top.
+/// Class of a region with its place in the painting order.
+#[derive(Clone, Copy)]
+struct RegionClass {
+    /// Rank of the label; regions of higher rank cover the others.
+    rank: usize,
+    id: u8,
+}
+
+/// Paints regions in ascending rank, and regions of equal rank in their order. Later regions cover
+/// earlier ones.
 fn paint_regions(
     regions: &[Region],
-    (width, height): (u32, u32),
+    size: (u32, u32),
     classes: &Classes,
 ) -> Result<GrayImage, String> {
     let mut errors = Vec::new();
     let mut ranked = Vec::with_capacity(regions.len());
     for region in regions {
-        let describe_region = || {
-            if region.id.is_empty() {
-                "a region".to_owned()
-            } else {
-                format!("region {}", region.id)
-            }
+        let name = if region.id.is_empty() {
+            "a region".to_owned()
+        } else {
+            format!("region {}", region.id)
         };
-        if let Some(size) = region.image_size
-            && let Err(message) = check_size(size, (width, height))
+        if let Some(region_size) = region.image_size
+            && let Err(message) = check_size(region_size, size)
         {
-            errors.push(format!("{} {message}", describe_region()));
+            errors.push(format!("{name} {message}"));
         }
         match top_label(region, classes) {
-            Ok((rank, class)) => ranked.push((rank, class, region)),
-            Err(message) => errors.push(format!("{} has the {message}", describe_region())),
+            Ok(class) => ranked.push((class, region)),
+            Err(message) => errors.push(format!("{name} has the {message}")),
         }
     }
     if !errors.is_empty() {
         errors.dedup();
         return Err(errors.join("; "));
     }
-    ranked.sort_by_key(|(rank, ..)| *rank);
+    ranked.sort_by_key(|(class, _)| class.rank);
+    let (width, height) = size;
     let mut class_ids = GrayImage::new(width, height);
-    for (_, class, region) in ranked {
-        let runs = region
-            .rasterize(width, height)
-            .map_err(|message| format!("region {}: {message}", region.id))?;
-        runs.paint(&mut class_ids, class);
+    for (class, region) in ranked {
+        match region.rasterize(width, height) {
+            Ok(runs) => runs.paint(&mut class_ids, class.id),
+            Err(message) => return Err(format!("region {}: {message}", region.id)),
+        }
     }
     Ok(class_ids)
 }
 
-/// The rank and class of a region: of several labels the one that would be painted last.
-fn top_label(region: &Region, classes: &Classes) -> Result<(usize, u8), String> {
-    let mut top = None;
+/// Returns the class of a region. A region with several labels gets the label that would be painted
+/// last.
+fn top_label(region: &Region, classes: &Classes) -> Result<RegionClass, String> {
+    let mut top: Option<RegionClass> = None;
     for label in &region.labels {
-        let class = classes.class_id(label).map_err(|error| error.to_string())?;
-        let rank = classes.rank(label);
-        if top.is_none_or(|(highest, _)| rank >= highest) {
-            top = Some((rank, class));
+        let class = label_class(label, classes)?;
+        if top.is_none_or(|top| class.rank >= top.rank) {
+            top = Some(class);
         }
     }
-    top.ok_or_else(|| "no label".to_owned())
+    match top {
+        Some(class) => Ok(class),
+        None => Err("no label".to_owned()),
+    }
 }
 
+fn label_class(label: &str, classes: &Classes) -> Result<RegionClass, String> {
+    match classes.class_id(label) {
+        Ok(id) => Ok(RegionClass { rank: classes.rank(label), id }),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Paints the annotations of one image as [`paint_regions`] does.
 fn paint_coco(
     file: &Path,
     spans: &[ByteSpan],
@@ -218,7 +232,7 @@ fn paint_coco(
     (width, height): (u32, u32),
     classes: &Classes,
 ) -> Result<RasterizedMask, String> {
-    let mut ranked = Vec::with_capacity(spans.len());
+    let mut ranked: Vec<(RegionClass, Runs)> = Vec::with_capacity(spans.len());
     let mut left_out = Vec::new();
     for span in spans {
         let annotation = coco::parse_annotation(&read_span(file, *span)?)?;
@@ -226,101 +240,140 @@ fn paint_coco(
         let Some(label) = categories.get(&id) else {
             return Err(format!("has an annotation of category {id}, which categories lacks"));
         };
-        let class = classes.class_id(label).map_err(|error| format!("has the {error}"))?;
+        let class = match label_class(label, classes) {
+            Ok(class) => class,
+            Err(message) => return Err(format!("has the {message}")),
+        };
         if let coco::CocoSegmentation::Missing(reason) = annotation.segmentation {
             left_out.push(format!("an annotation of {label} {reason}"));
-        } else {
-            let runs = annotation.rasterize(width, height);
-            let runs = runs.map_err(|message| format!("an annotation of {label} {message}"))?;
-            ranked.push((classes.rank(label), class, runs));
+            continue;
+        }
+        match annotation.rasterize(width, height) {
+            Ok(runs) => ranked.push((class, runs)),
+            Err(message) => return Err(format!("an annotation of {label} {message}")),
         }
     }
-    ranked.sort_by_key(|(rank, ..): &(usize, u8, Runs)| *rank);
+    ranked.sort_by_key(|(class, _)| class.rank);
     let mut class_ids = GrayImage::new(width, height);
-    for (_, class, runs) in ranked {
-        runs.paint(&mut class_ids, class);
+    for (class, runs) in ranked {
+        runs.paint(&mut class_ids, class.id);
     }
     Ok(RasterizedMask { class_ids, left_out })
 }
 
+/// Reads a mask whose colors stand for label names. Unlike [`read_mask`] the error text contains
+/// the mask's path, because the annotation's location is another file.
 fn read_color_mask(
     path: &Path,
     color_map: &ColorMap,
     options: RasterizeOptions<'_>,
 ) -> Result<GrayImage, String> {
-    let bytes = files::read_file(path).map_err(|error| error.to_string())?;
-    let with_path = |message: String| format!("{} {message}", path.display());
-    let mask = decode_color_mask(&bytes, options.limits)
-        .map_err(|error| with_path(format!("is {error}")))?;
+    let bytes = read_mask_file(path)?;
     let class_map = color_map.with_class_ids(|name| options.classes.class_id(name).ok());
-    class_map.resolve(&mask).map(|resolved| resolved.ids).map_err(with_path)
+    match resolve_colors(&bytes, &class_map, options.limits) {
+        Ok(class_ids) => Ok(class_ids),
+        Err(message) => Err(format!("{} {message}", path.display())),
+    }
 }
 
-/// A mask as somebody stored it: class ids, or the labels' colors where those are given. Its path is told before an
-/// error.
+fn resolve_colors(
+    bytes: &[u8],
+    class_map: &ColorMap,
+    limits: DecodeLimits,
+) -> Result<GrayImage, String> {
+    let mask = decode_colors(bytes, limits)?;
+    Ok(class_map.resolve(&mask)?.ids)
+}
+
+fn decode_colors(bytes: &[u8], limits: DecodeLimits) -> Result<ColorMask, String> {
+    decode_color_mask(bytes, limits).map_err(|error| format!("is {error}"))
+}
+
+fn read_mask_file(path: &Path) -> Result<Vec<u8>, String> {
+    files::read_file(path).map_err(|error| error.to_string())
+}
+
+/// Reads a mask file of class ids, or of the labels' colors if those are given. The error text
+/// follows the mask's path.
 fn read_mask(path: &Path, options: RasterizeOptions<'_>) -> Result<GrayImage, String> {
-    let bytes = files::read_file(path).map_err(|error| error.to_string())?;
+    let bytes = read_mask_file(path)?;
     match decode_mask(&bytes, options.limits) {
         Ok(mut class_ids) => {
-            let stored_id_map = options.classes.stored_id_map();
-            let unknown_ids = class_ids
-                .as_raw()
-                .iter()
-                .filter(|&&id| usize::from(id) >= stored_id_map.len() && id != IGNORE_INDEX);
-            if let Some(largest_id) = unknown_ids.max().filter(|_| options.has_fixed_classes) {
-                return Err(format!(
-                    "has values up to {largest_id}; with {0} classes allowed are 0 to {1} and 255",
-                    stored_id_map.len(),
-                    stored_id_map.len() - 1
-                ));
-            }
-            for id in class_ids.iter_mut() {
-                *id = stored_id_map.get(usize::from(*id)).copied().unwrap_or(*id);
-            }
+            replace_stored_ids(&mut class_ids, options)?;
             Ok(class_ids)
         }
         Err(MaskError::NotClassIds(message)) => {
             if options.classes.label_colors().is_empty() {
                 return Err(format!(
-                    "is {message}; masks by color need a labeling configuration whose labels have colors \
-                     (--label-config)"
+                    "is {message}; masks by color need a labeling configuration whose labels have \
+                     colors (--label-config)"
                 ));
             }
-            let mask =
-                decode_color_mask(&bytes, options.limits).map_err(|error| format!("is {error}"))?;
-            label_color_map(options.classes)?.resolve(&mask).map(|resolved| resolved.ids)
+            let mask = decode_colors(&bytes, options.limits)?;
+            Ok(label_color_map(options.classes)?.resolve(&mask)?.ids)
         }
         Err(other) => Err(format!("is {other}")),
     }
 }
 
-/// The labels' colors; the background is black where nothing else is.
+/// Replaces the ids that other tools gave the labels by class ids.
+fn replace_stored_ids(
+    class_ids: &mut GrayImage,
+    options: RasterizeOptions<'_>,
+) -> Result<(), String> {
+    let stored_id_map = options.classes.stored_id_map();
+    if options.has_fixed_classes {
+        let unknown_ids = class_ids
+            .as_raw()
+            .iter()
+            .filter(|&&id| usize::from(id) >= stored_id_map.len() && id != IGNORE_INDEX);
+        if let Some(largest_id) = unknown_ids.max() {
+            return Err(format!(
+                "has values up to {largest_id}; with {0} classes allowed are 0 to {1} and 255",
+                stored_id_map.len(),
+                stored_id_map.len() - 1
+            ));
+        }
+    }
+    for id in class_ids.iter_mut() {
+        *id = stored_id_map.get(usize::from(*id)).copied().unwrap_or(*id);
+    }
+    Ok(())
+}
+
+/// Makes a color map of the labels' colors. Black is the background unless a label has that color
+/// or the background has another one.
 fn label_color_map(classes: &Classes) -> Result<ColorMap, String> {
     let mut label_colors = classes.label_colors().to_vec();
     if label_colors.iter().all(|(color, id)| *id != 0 && *color != class_color(0)) {
         label_colors.push((class_color(0), 0));
     }
-    let names = classes.names();
-    let class_name = |id: u8| names.get(usize::from(id)).map_or("ignored", String::as_str);
-    for (index, (color, id)) in label_colors.iter().enumerate() {
-        if let Some((_, other_id)) =
-            label_colors[..index].iter().find(|(c, other)| c == color && other != id)
+    let mut id_by_color: HashMap<[u8; 3], u8> = HashMap::new();
+    let mut named_colors = Vec::new();
+    for (color, id) in label_colors {
+        if let Some(&other_id) = id_by_color.get(&color)
+            && other_id != id
         {
             return Err(format!(
-                "is by color, and the labels {} and {} have the same color in the labeling configuration",
-                class_name(*other_id),
-                class_name(*id)
+                "is by color, and the labels {} and {} have the same color in the labeling \
+                 configuration",
+                class_name(classes, other_id),
+                class_name(classes, id)
             ));
         }
+        id_by_color.insert(color, id);
+        named_colors.push((class_name(classes, id).to_owned(), color, id));
     }
-    Ok(ColorMap::from_classes(
-        label_colors.into_iter().map(|(color, id)| (class_name(id).to_owned(), color, id)),
-    ))
+    Ok(ColorMap::from_classes(named_colors))
 }
 
-/// What most of some drawings of one image say about each pixel; 255 where two classes have equally many votes.
-pub(super) fn majority_vote(masks: Vec<GrayImage>) -> Option<GrayImage> {
-    let mut masks = masks;
+fn class_name(classes: &Classes, id: u8) -> &str {
+    classes.names().get(usize::from(id)).map_or("ignored", String::as_str)
+}
+
+/// Returns for each pixel the class with the most votes among `masks`, or 255 for a tie. `None`
+/// without masks.
+pub(super) fn majority_vote(mut masks: Vec<GrayImage>) -> Option<GrayImage> {
     if masks.len() < 2 {
         return masks.pop();
     }
@@ -333,7 +386,8 @@ pub(super) fn majority_vote(masks: Vec<GrayImage>) -> Option<GrayImage> {
         let (mut most_votes, mut winner) = (0, IGNORE_INDEX);
         for mask in &masks {
             let class_id = mask.get_pixel(x, y).0[0];
-            // Taken back, so that each class is looked at once.
+            // Resets the count, so that each class is compared once and the table is zero for the
+            // next pixel.
             let vote_count = std::mem::take(&mut votes[usize::from(class_id)]);
             if vote_count > most_votes {
                 (most_votes, winner) = (vote_count, class_id);
@@ -357,7 +411,7 @@ mod tests {
         let tied = vec![drawing([1, 1, 0, 0]), drawing([1, 2, 2, 0])];
         assert_eq!(majority_vote(tied).unwrap().into_raw(), [1, 255, 255, 0]);
         assert_eq!(majority_vote(vec![drawing([7, 0, 0, 0])]).unwrap().into_raw(), [7, 0, 0, 0]);
-        // Three classes of which two lead.
+        // Three classes, of which two lead.
         let votes =
             [[1], [1], [2], [2], [3]].map(|ids| GrayImage::from_raw(1, 1, ids.to_vec()).unwrap());
         assert_eq!(majority_vote(votes.to_vec()).unwrap().into_raw(), [255]);

@@ -1,4 +1,5 @@
-//! What annotations call an image: `s3://bucket/key`, a web address, Label Studio's own addresses, a path.
+//! References of annotations to images: `s3://bucket/key`, web addresses, Label Studio's own
+//! addresses, paths.
 
 use std::borrow::Cow;
 
@@ -6,114 +7,152 @@ use base64::Engine;
 use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-/// A reference as the names of folders and the file, the file last.
+/// Path of a reference as names of folders and the file, the file last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileReference {
-    /// As written.
+    /// Path as the annotation writes it.
     raw: Vec<String>,
-    /// With percent signs decoded, if that is different: of a URI both may be meant, because Label Studio
-    /// writes keys of S3 as they are and its own addresses encoded.
+    /// Path with percent signs decoded, if it differs. Both readings are tried, because Label
+    /// Studio writes keys of S3 as they are and its own addresses encoded.
     decoded: Option<Vec<String>>,
-    /// Whether the first folder is a bucket or the like, which lies outside of every folder of images.
+    /// True if the first folder is a bucket, which lies outside of every folder of images.
     has_bucket: bool,
 }
 
 impl FileReference {
-    /// Takes a reference apart; none if it names no file.
+    /// Parses a reference. Returns `None` if it names no file.
     ///
-    /// Nothing is opened by what comes out: it is only compared with the files that are there. `..` takes a
-    /// folder back, as in a path, and nothing at the start.
+    /// No file is opened by the result: it is only compared with the files of a folder. `..`
+    /// removes the folder before it, and has no effect at the start.
     pub fn parse(text: &str) -> Option<Self> {
-        let path = extract_path(text.trim(), 0)?;
+        let text = text.trim();
+        let path = extract_path(text, 0)?;
         let raw = path_components(&path);
-        let decoded = percent_decode(&path).map(|path| path_components(&path));
-        let decoded = decoded.filter(|decoded| *decoded != raw && !decoded.is_empty());
-        let scheme = text.trim().split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-        let has_host = scheme.is_some_and(|scheme| scheme != "http" && scheme != "https")
-            || text.contains("?fileuri=");
-        (!raw.is_empty()).then_some(Self { raw, decoded, has_bucket: has_host })
+        if raw.is_empty() {
+            return None;
+        }
+        let mut decoded = None;
+        if let Some(decoded_path) = percent_decode(&path) {
+            let components = path_components(&decoded_path);
+            if components != raw && !components.is_empty() {
+                decoded = Some(components);
+            }
+        }
+        let has_bucket = match text.split_once("://") {
+            Some((scheme, _)) if !is_web_scheme(scheme) => true,
+            _ => text.contains("?fileuri="),
+        };
+        Some(Self { raw, decoded, has_bucket })
     }
 
-    /// How many of the `folders` of a reading, counted from the last, say where the file lies below its storage. Those
-    /// of Label Studio's uploads say nothing.
+    /// Returns the number of `folders`, counted back from the file, that state the file's place
+    /// below its storage. The folders of Label Studio's uploads state nothing.
     pub fn significant_folders(&self, folders: &[String]) -> usize {
-        let is_upload = folders.windows(2).any(|pair| pair[0] == "data" && pair[1] == "upload");
-        if is_upload { 0 } else { folders.len().saturating_sub(usize::from(self.has_bucket)) }
+        for pair in folders.windows(2) {
+            if pair == ["data", "upload"] {
+                return 0;
+            }
+        }
+        folders.len().saturating_sub(usize::from(self.has_bucket))
     }
 
-    /// The ways to read it, the likeliest first.
+    /// Returns the readings of the reference, the likeliest first.
     pub fn candidate_paths(&self) -> impl Iterator<Item = &[String]> {
         std::iter::once(self.raw.as_slice()).chain(self.decoded.as_deref())
     }
 
-    /// Whether both can mean one file: the end of the longer one is the shorter one.
+    /// Returns true if both can mean one file: the shorter path is the end of the longer one.
     pub fn may_match(&self, other: &Self) -> bool {
-        let same_end = |(first, second): (&[String], &[String])| {
-            first.iter().rev().zip(second.iter().rev()).all(|(left, right)| left == right)
-        };
-        self.candidate_paths()
-            .any(|one| other.candidate_paths().any(|other| same_end((one, other))))
+        for path in self.candidate_paths() {
+            for other_path in other.candidate_paths() {
+                if path.ends_with(other_path) || other_path.ends_with(path) {
+                    return true;
+                }
+            }
+        }
+        false
     }
 
-    /// The file's name without its extension, as people know it.
+    /// Returns the file name without its extension, decoded if possible.
     pub fn stem(&self) -> &str {
-        let name = self.decoded.as_ref().unwrap_or(&self.raw).last().map_or("", String::as_str);
-        name.rsplit_once('.').map_or(name, |(stem, _)| stem)
+        let path = self.decoded.as_ref().unwrap_or(&self.raw);
+        let name = path.last().map_or("", String::as_str);
+        match name.rsplit_once('.') {
+            Some((stem, _)) => stem,
+            None => name,
+        }
     }
 }
 
-/// The part of a reference that is a path.
+/// Returns true for `http` and `https`, whose hosts are no folders.
+fn is_web_scheme(scheme: &str) -> bool {
+    ["http", "https"].contains(&scheme.to_ascii_lowercase().as_str())
+}
+
+/// Returns the part of a reference that is a path.
 fn extract_path(text: &str, depth: usize) -> Option<String> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return label_studio_path(text, depth);
     };
-    match scheme.to_ascii_lowercase().as_str() {
-        // The host of a web page is no folder, but Label Studio's own pages may be addressed by it.
-        "http" | "https" => {
-            let path_start = rest.find('/')?;
-            label_studio_path(&rest[path_start..], depth)
-        }
-        // A bucket may well be the folder that was mounted. A key may hold any character.
-        _ => Some(rest.to_owned()),
+    if is_web_scheme(scheme) {
+        // Label Studio's own pages may be addressed by host.
+        let path_start = rest.find('/')?;
+        return label_studio_path(&rest[path_start..], depth);
     }
+    // The bucket may be the folder that was mounted, so it stays in the path. A key may hold any
+    // character.
+    Some(rest.to_owned())
 }
 
-/// Paths on Label Studio's server, of which two kinds hold the file's in their query.
+/// Returns the file's path from a path on Label Studio's server. Two kinds of pages hold it in
+/// their query.
 fn label_studio_path(text: &str, depth: usize) -> Option<String> {
-    // A path that is no address has neither query nor fragment.
+    // A path without leading slash is no address, so it has neither query nor fragment.
     if !text.starts_with('/') {
         return Some(text.to_owned());
     }
     let text = text.split('#').next().unwrap_or(text);
     let Some((path, query)) = text.split_once('?') else { return Some(text.to_owned()) };
-    let query_value = |key: &str| {
-        query
-            .split('&')
-            .find_map(|pair| pair.split_once('=').filter(|(name, _)| *name == key))
-            .map(|pair| pair.1)
-    };
     if path.ends_with("/local-files/") || path.ends_with("/local-files") {
-        return query_value("d").map(str::to_owned);
+        return query_value(query, "d").map(str::to_owned);
     }
     if path.contains("/resolve") || path.contains("/presign") {
-        // A URI inside of a URI inside of a URI is nobody's image.
-        let encoded = (depth == 0).then(|| query_value("fileuri")).flatten()?;
+        // A `fileuri` may hold one URI, but not another address with a `fileuri`.
+        if depth > 0 {
+            return None;
+        }
+        let encoded = query_value(query, "fileuri")?;
         let decoded = percent_decode(encoded).unwrap_or_else(|| encoded.to_owned());
         return extract_path(&decode_base64(&decoded)?, depth + 1);
     }
     Some(path.to_owned())
 }
 
+/// Returns the first value of a key in an address's query.
+fn query_value<'a>(query: &'a str, key: &str) -> Option<&'a str> {
+    for pair in query.split('&') {
+        if let Some((name, value)) = pair.split_once('=')
+            && name == key
+        {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// Decodes base64 of the standard or the URL alphabet, with or without padding.
 fn decode_base64(text: &str) -> Option<String> {
     let config =
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
-    let bytes = [STANDARD, URL_SAFE]
-        .iter()
-        .find_map(|alphabet| GeneralPurpose::new(alphabet, config).decode(text).ok())?;
-    String::from_utf8(bytes).ok()
+    for alphabet in [&STANDARD, &URL_SAFE] {
+        if let Ok(bytes) = GeneralPurpose::new(alphabet, config).decode(text) {
+            return String::from_utf8(bytes).ok();
+        }
+    }
+    None
 }
 
-/// The names of a path, `.` and `..` resolved.
+/// Splits a path into its names and resolves `.` and `..`.
 fn path_components(path: &str) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for name in path.split('/') {
@@ -128,23 +167,27 @@ fn path_components(path: &str) -> Vec<String> {
     names
 }
 
-/// The text with `%20` and the like replaced; none if that is no text.
+/// Decodes `%20` and the like. Returns `None` if the result is not UTF-8.
 fn percent_decode(text: &str) -> Option<String> {
     percent_encoding::percent_decode_str(text).decode_utf8().ok().map(Cow::into_owned)
 }
 
-/// A file's name without the 8 hexadecimal digits that Label Studio puts before uploads.
+/// Returns a file name without the 8 hexadecimal digits and the hyphen that Label Studio puts
+/// before the names of uploads.
 pub(super) fn strip_upload_prefix(name: &str) -> Option<&str> {
-    let (prefix, name) = name.split_at_checked(8)?;
-    let name = name.strip_prefix('-').filter(|name| !name.is_empty())?;
-    prefix.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')).then_some(name)
+    let (prefix, rest) = name.split_at_checked(8)?;
+    let original_name = rest.strip_prefix('-')?;
+    let is_prefix = prefix.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if is_prefix && !original_name.is_empty() { Some(original_name) } else { None }
 }
 
-/// What Label Studio makes of an upload's name: Django's `get_valid_filename`, which takes spaces from the ends, makes
-/// those inside underscores, and drops what is no letter, digit, hyphen, underscore or dot.
+/// Returns the name that Label Studio gives an upload. It uses Django's `get_valid_filename`, which
+/// trims spaces, replaces inner ones by underscores, and drops all characters except letters,
+/// digits, hyphens, underscores and dots.
 pub(super) fn label_studio_upload_name(name: &str) -> String {
-    let is_kept = |c: &char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
-    name.trim().replace(' ', "_").chars().filter(is_kept).collect()
+    let mut upload_name = name.trim().replace(' ', "_");
+    upload_name.retain(|c| c.is_alphanumeric() || "-_.".contains(c));
+    upload_name
 }
 
 #[cfg(test)]
@@ -204,7 +247,7 @@ mod tests {
         {
             assert_eq!(FileReference::parse(text), None, "{text}");
         }
-        // The address of an address of a picture.
+        // The address holds another address with a `fileuri`.
         let nested = "/tasks/1/resolve/?fileuri=L3Rhc2tzLzEvcmVzb2x2ZS8/ZmlsZXVyaT1jek09";
         assert_eq!(FileReference::parse(nested), None);
     }

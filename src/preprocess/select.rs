@@ -1,4 +1,4 @@
-//! Which of several annotations of one image counts.
+//! Choice among several annotations of one image.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 use super::rasterize::MaskSource;
 
-/// What to do with several annotations of one image.
+/// Choice among several annotations of one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub enum AnnotationPolicy {
     /// The newest that is marked as ground truth; without one the newest
@@ -23,56 +23,73 @@ pub enum AnnotationPolicy {
     Majority,
 }
 
-/// One annotation of an image.
+/// Annotation of one image.
 #[derive(Debug)]
 pub struct Annotation {
-    /// Its number, and that of its task, in Label Studio.
+    /// Number of the annotation in Label Studio.
     pub id: Option<i64>,
-    /// The task's number.
+    /// Number of the task in Label Studio.
     pub task_id: Option<i64>,
-    /// Times in ISO 8601, which sort as texts; may be empty.
+    /// Time of creation in ISO 8601, which sorts as text; empty if unknown.
     pub created_at: String,
-    /// When it was changed last.
+    /// Time of the last change in ISO 8601; empty if unknown.
     pub updated_at: String,
-    /// Whether the annotator skipped the task.
+    /// True if the annotator skipped the task.
     pub was_cancelled: bool,
-    /// Whether somebody marked it as the truth.
+    /// True if the annotation is marked as ground truth in Label Studio.
     pub ground_truth: bool,
-    /// Regions, of all images of the task; none is a picture of nothing but background.
-    pub region_count: usize,
-    /// How many annotations its task had when this was written.
+    /// Number of annotations that the task had when this one was written.
     pub task_annotation_count: Option<u64>,
-    /// Whether it stands in a list of all annotations of its task.
+    /// True if the annotation comes from a list of all annotations of its task.
     pub is_in_task_list: bool,
-    /// The file.
     pub file: Arc<Path>,
-    /// Where it stands, for messages: `annotation 7 in tasks.json`.
+    /// Location for messages, such as `annotation 7 in tasks.json`.
     pub location: String,
-    /// What was drawn.
     pub mask_source: MaskSource,
 }
 
 impl Annotation {
-    /// Whether nothing says how old it is.
+    /// Makes an annotation that is not Label Studio's: without numbers, dates and marks.
+    pub(super) fn without_metadata(
+        file: Arc<Path>,
+        location: String,
+        mask_source: MaskSource,
+    ) -> Self {
+        Self {
+            id: None,
+            task_id: None,
+            created_at: String::new(),
+            updated_at: String::new(),
+            was_cancelled: false,
+            ground_truth: false,
+            task_annotation_count: None,
+            is_in_task_list: false,
+            file,
+            location,
+            mask_source,
+        }
+    }
+
+    /// Returns true if neither an id nor a date tells the age of the annotation.
     pub(super) fn is_undated(&self) -> bool {
         self.id.is_none() && self.updated_at.is_empty() && self.created_at.is_empty()
     }
 }
 
-/// What became of the annotations of one image.
+/// Annotations of one image, sorted by what became of them.
 #[derive(Debug, Default)]
 pub(super) struct Selection {
-    /// One, or all that vote.
+    /// One annotation, or all that vote.
     pub used: Vec<Annotation>,
-    /// Skipped by their annotators.
+    /// Number of annotations that their annotators skipped.
     pub cancelled: usize,
-    /// Where those stand that were left in the storage after they were deleted.
+    /// Locations of annotations that were deleted but are still in Label Studio's storage.
     pub stale: Vec<String>,
-    /// Others were taken.
+    /// Number of annotations for which another one was chosen.
     pub superseded: usize,
 }
 
-/// Chooses among the annotations of one image, in the order in which they were read.
+/// Chooses among the annotations of one image, which are in the order in which they were read.
 pub(super) fn select_annotations(
     annotations: Vec<Annotation>,
     policy: AnnotationPolicy,
@@ -94,26 +111,43 @@ pub(super) fn select_annotations(
         remaining.retain(|annotation| annotation.ground_truth);
         selection.superseded += before - remaining.len();
     }
-    // Without times and numbers the order of reading decides: `min` gives the first of equals, `max` the last.
-    let indexed = remaining.iter().enumerate();
     let chosen = if policy == AnnotationPolicy::First {
-        indexed.min_by_key(|(_, annotation)| (&annotation.created_at, annotation.id))
+        index_of_first(&remaining)
     } else {
-        indexed.max_by_key(|(_, annotation)| last_change(annotation))
+        index_of_newest(&remaining)
     };
-    let chosen_index = chosen.map(|(index, _)| index);
-    selection.used.extend(chosen_index.map(|index| remaining.remove(index)));
+    if let Some(index) = chosen {
+        selection.used.push(remaining.remove(index));
+    }
     selection.superseded += remaining.len();
     selection
 }
 
-/// What grows with every change.
-fn last_change(annotation: &Annotation) -> (&str, Option<i64>) {
-    let Annotation { updated_at, created_at, .. } = annotation;
-    (if updated_at.is_empty() { created_at } else { updated_at }, annotation.id)
+/// Returns the index of the annotation that was created first, or of the first one that was read if
+/// neither dates nor numbers decide.
+fn index_of_first(annotations: &[Annotation]) -> Option<usize> {
+    let indexes = 0..annotations.len();
+    // Returns the first of equals.
+    indexes.min_by_key(|&index| (&annotations[index].created_at, annotations[index].id))
 }
 
-/// One annotation of each number: a storage and an export may both hold it, of different age.
+/// Returns the index of the annotation that was changed last, or of the last one that was read if
+/// neither dates nor numbers decide.
+fn index_of_newest(annotations: &[Annotation]) -> Option<usize> {
+    let indexes = 0..annotations.len();
+    // Returns the last of equals.
+    indexes.max_by_key(|&index| last_change(&annotations[index]))
+}
+
+/// Returns a key that grows with every change of an annotation.
+fn last_change(annotation: &Annotation) -> (&str, Option<i64>) {
+    let has_update = !annotation.updated_at.is_empty();
+    let date = if has_update { &annotation.updated_at } else { &annotation.created_at };
+    (date, annotation.id)
+}
+
+/// Keeps the latest copy of each annotation number: a storage and an export may both hold an
+/// annotation, in different versions.
 fn keep_latest_copies(annotations: Vec<Annotation>, selection: &mut Selection) -> Vec<Annotation> {
     let mut kept: Vec<Annotation> = Vec::new();
     let mut index_by_id: HashMap<i64, usize> = HashMap::new();
@@ -137,21 +171,20 @@ fn keep_latest_copies(annotations: Vec<Annotation>, selection: &mut Selection) -
     kept
 }
 
-/// Leaves out what Label Studio keeps in its target storage after an annotation was deleted (its default). Two
-/// things tell: a list of all annotations of the task in which it is missing although younger ones stand there, and
-/// the number of annotations that the task had when its newest object was written.
+/// Removes the annotations that Label Studio keeps in its target storage after they were deleted,
+/// which is its default.
+///
+/// There are two signs: a list of all annotations of the task lacks the annotation but has a
+/// younger one, or the task's newest object states a smaller number of annotations than there are.
 fn remove_deleted(annotations: Vec<Annotation>, selection: &mut Selection) -> Vec<Annotation> {
-    let mut newest_listed: HashMap<i64, i64> = HashMap::new();
-    for annotation in annotations.iter().filter(|annotation| annotation.is_in_task_list) {
-        if let (Some(task), Some(id)) = (annotation.task_id, annotation.id) {
-            let newest_id = newest_listed.entry(task).or_insert(id);
-            *newest_id = id.max(*newest_id);
-        }
-    }
+    let newest_listed = newest_listed_ids(&annotations);
     let mut objects_by_task: HashMap<i64, Vec<&Annotation>> = HashMap::new();
     let mut stale_ids: HashSet<i64> = HashSet::new();
-    for annotation in annotations.iter().filter(|annotation| !annotation.is_in_task_list) {
+    for annotation in &annotations {
         let (Some(task), Some(id)) = (annotation.task_id, annotation.id) else { continue };
+        if annotation.is_in_task_list {
+            continue;
+        }
         match newest_listed.get(&task) {
             Some(&newest_id) if id < newest_id => {
                 stale_ids.insert(id);
@@ -160,30 +193,55 @@ fn remove_deleted(annotations: Vec<Annotation>, selection: &mut Selection) -> Ve
             None => objects_by_task.entry(task).or_default().push(annotation),
         }
     }
-    for mut task_objects in objects_by_task.into_values() {
-        let newest_object = task_objects.iter().max_by_key(|annotation| last_change(annotation));
-        let annotation_count = newest_object.and_then(|object| object.task_annotation_count);
-        // How many are left is known, and not which: what is marked as the truth is the last to be given up.
-        task_objects
-            .sort_by_key(|annotation| Reverse((annotation.ground_truth, last_change(annotation))));
-        // The newest itself is there, whatever the task's counters say.
-        let kept_count = annotation_count
-            .map_or(task_objects.len(), |n| usize::try_from(n).unwrap_or(usize::MAX).max(1));
-        stale_ids
-            .extend(task_objects.iter().skip(kept_count).filter_map(|annotation| annotation.id));
+    for task_objects in objects_by_task.into_values() {
+        add_surplus_ids(task_objects, &mut stale_ids);
     }
-    let (stale, remaining): (Vec<_>, Vec<_>) = annotations
-        .into_iter()
-        .partition(|annotation| annotation.id.is_some_and(|id| stale_ids.contains(&id)));
-    selection.stale = stale.into_iter().map(|annotation| annotation.location).collect();
+    let mut remaining = Vec::new();
+    for annotation in annotations {
+        if annotation.id.is_some_and(|id| stale_ids.contains(&id)) {
+            selection.stale.push(annotation.location);
+        } else {
+            remaining.push(annotation);
+        }
+    }
     remaining
+}
+
+/// Returns by task the largest number of an annotation in a list of all of the task's annotations.
+fn newest_listed_ids(annotations: &[Annotation]) -> HashMap<i64, i64> {
+    let mut newest_ids = HashMap::new();
+    for annotation in annotations {
+        if let (true, Some(task), Some(id)) =
+            (annotation.is_in_task_list, annotation.task_id, annotation.id)
+        {
+            let newest_id = newest_ids.entry(task).or_insert(id);
+            *newest_id = id.max(*newest_id);
+        }
+    }
+    newest_ids
+}
+
+/// Adds the ids of a task's objects that exceed the number of annotations that its newest object
+/// states.
+fn add_surplus_ids(mut task_objects: Vec<&Annotation>, stale_ids: &mut HashSet<i64>) {
+    let newest_object = task_objects.iter().max_by_key(|annotation| last_change(annotation));
+    let Some(count) = newest_object.and_then(|object| object.task_annotation_count) else { return };
+    // The newest object exists, even if the task's counter says 0.
+    let kept_count = usize::try_from(count).unwrap_or(usize::MAX).max(1);
+    // Their number is known, but not which ones remain: old ones are removed first, and ground
+    // truth last.
+    task_objects
+        .sort_by_key(|annotation| Reverse((annotation.ground_truth, last_change(annotation))));
+    for object in task_objects.iter().skip(kept_count) {
+        stale_ids.extend(object.id);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Made on the given day, changed on the other.
+    /// Makes an annotation that was created and updated on the given days.
     fn annotation(id: i64, created_day: u32, updated_day: u32) -> Annotation {
         Annotation {
             id: Some(id),
@@ -192,7 +250,6 @@ mod tests {
             updated_at: format!("2026-11-{updated_day:02}T10:00:00.5Z"),
             was_cancelled: false,
             ground_truth: false,
-            region_count: 1,
             task_annotation_count: None,
             is_in_task_list: false,
             file: Arc::from(Path::new("a.json")),
@@ -281,7 +338,7 @@ mod tests {
 
     #[test]
     fn objects_of_deleted_annotations_do_not_count() {
-        // The newest object says that its task has two annotations, and three objects are there.
+        // The newest object says that its task has two annotations, but there are three objects.
         let objects = || {
             let mut objects = vec![annotation(1, 1, 1), annotation(2, 2, 2), annotation(3, 3, 3)];
             objects[2].task_annotation_count = Some(2);
@@ -290,11 +347,12 @@ mod tests {
         };
         let selection = select_annotations(objects(), AnnotationPolicy::First);
         assert_eq!((selection.used[0].id, selection.stale.len()), (Some(2), 1));
-        // Without counters nothing is known, and nothing left out.
+        // Without counters no annotation can be called deleted.
         let mut unknown = objects();
         unknown[2].task_annotation_count = None;
         assert_eq!(select_annotations(unknown, AnnotationPolicy::First).stale.len(), 0);
-        // A list in which it is missing; what is younger than the list may have come after it.
+        // A list holds only annotation 2: annotation 1 is older, so it was deleted; annotation 3
+        // may be younger than the list.
         let mut listed = objects();
         listed[1].is_in_task_list = true;
         assert_eq!(used_ids(listed, AnnotationPolicy::Majority), [2, 3]);

@@ -1,4 +1,4 @@
-//! COCO: one file, or several.
+//! Reader of COCO files.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -28,45 +28,34 @@ pub(super) fn read_coco(
 
 fn add_annotations(path: &Path, index: coco::CocoIndex, sources: &mut AnnotationSources) {
     let file: Arc<Path> = Arc::from(path);
-    let categories: Arc<HashMap<i64, String>> =
-        Arc::new(index.categories.iter().cloned().collect());
-    sources.labels.extend(index.categories.into_iter().map(|(_, name)| name));
-    let mut annotations = index.annotation_spans;
+    let mut categories: HashMap<i64, String> = HashMap::new();
+    for (id, name) in index.categories {
+        categories.insert(id, name.clone());
+        sources.labels.insert(name);
+    }
+    let categories = Arc::new(categories);
+    let mut spans_by_image = index.annotation_spans;
     for image in index.images {
-        let spans: Vec<ByteSpan> = annotations
-            .remove(&image.id)
-            .unwrap_or_default()
-            .into_iter()
-            .map(|(offset, length)| ByteSpan { offset, length })
-            .collect();
+        let mut spans = Vec::new();
+        for (offset, length) in spans_by_image.remove(&image.id).unwrap_or_default() {
+            spans.push(ByteSpan { offset, length });
+        }
+        let mask_source = MaskSource::Coco {
+            file: file.clone(),
+            spans,
+            categories: categories.clone(),
+            image_size: image.width.zip(image.height),
+        };
         let location = format!("image {} in {}", image.id, path.display());
         let name = if image.file_name.is_empty() {
             image.path.unwrap_or_default()
         } else {
             image.file_name
         };
-        let annotation = Annotation {
-            id: None,
-            task_id: None,
-            created_at: String::new(),
-            updated_at: String::new(),
-            was_cancelled: false,
-            ground_truth: false,
-            region_count: spans.len(),
-            task_annotation_count: None,
-            is_in_task_list: false,
-            file: file.clone(),
-            location,
-            mask_source: MaskSource::Coco {
-                file: file.clone(),
-                spans,
-                categories: categories.clone(),
-                image_size: image.width.zip(image.height),
-            },
-        };
-        sources
-            .annotations
-            .push(FoundAnnotation { image_name: ImageName::Reference(name), annotation });
+        sources.annotations.push(FoundAnnotation {
+            image_name: ImageName::Reference(name),
+            annotation: Annotation::without_metadata(file.clone(), location, mask_source),
+        });
     }
     if index.orphan_annotations > 0 {
         let location = format!("{} annotations in {}", index.orphan_annotations, path.display());

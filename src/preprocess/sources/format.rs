@@ -1,11 +1,15 @@
-//! What a file of annotations is, by its first bytes.
+//! Detection of a file's annotation format by its first bytes.
 
 use clap::ValueEnum;
 
-/// Bytes that are looked at.
+/// Length of the start of a file that decides its format, in bytes.
 pub(super) const HEAD_BYTES: usize = 64 << 10;
 
-/// Formats of annotations.
+/// Keys of which each task, annotation or row of Label Studio has at least one.
+const LABEL_STUDIO_KEYS: [&str; 7] =
+    ["data", "result", "task", "annotations", "annotation_id", "annotator", "id"];
+
+/// Formats that `preprocess` reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
 pub enum AnnotationFormat {
     /// Label Studio: objects of its S3 target storage, and its exports JSON and JSON-MIN
@@ -19,7 +23,7 @@ pub enum AnnotationFormat {
 }
 
 impl AnnotationFormat {
-    /// For messages.
+    /// Returns the format's name in messages.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::LabelStudio => "Label Studio",
@@ -30,13 +34,13 @@ impl AnnotationFormat {
     }
 }
 
-/// Whether a file that begins with `head` is a JSON array.
+/// Returns true if a file that begins with `head` is a JSON array.
 pub(super) fn is_json_array(head: &[u8]) -> bool {
     let text = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head);
     text.trim_ascii_start().first() == Some(&b'[')
 }
 
-/// The format of a file that begins with `head`, or what it is instead.
+/// Returns the format of a file that begins with `head`; the error says what the file is instead.
 pub(super) fn detect_format(head: &[u8]) -> Result<AnnotationFormat, String> {
     let text = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head).trim_ascii_start();
     match text.first() {
@@ -51,51 +55,53 @@ pub(super) fn detect_format(head: &[u8]) -> Result<AnnotationFormat, String> {
     }
 }
 
-/// Lists are Label Studio's only.
+/// Returns the format that the keys of the first object imply. Only Label Studio writes arrays.
 fn format_from_keys(keys: &[String], is_array: bool) -> Result<AnnotationFormat, String> {
-    let has = |names: &[&str]| keys.iter().any(|key| names.contains(&key.as_str()));
-    if has(&["completions"]) && !has(&["annotations"]) {
+    if has_key(keys, &["completions"]) && !has_key(keys, &["annotations"]) {
         Err("is an export of Label Studio before 1.0 (completions); export it with a newer one"
             .to_owned())
-    } else if !is_array && has(&["source-ref"]) {
+    } else if !is_array && has_key(keys, &["source-ref"]) {
         Ok(AnnotationFormat::GroundTruth)
     } else if !is_array
-        && has(&["images", "categories", "info", "licenses"])
-        && !has(&["data", "result", "task"])
+        && has_key(keys, &["images", "categories", "info", "licenses"])
+        && !has_key(keys, &["data", "result", "task"])
     {
         Ok(AnnotationFormat::Coco)
-    } else if has(&["data", "result", "task", "annotations", "annotation_id", "annotator", "id"]) {
-        Ok(AnnotationFormat::LabelStudio)
-    } else if keys.is_empty() {
-        // An export of a project without tasks.
+    } else if has_key(keys, &LABEL_STUDIO_KEYS) || keys.is_empty() {
+        // Label Studio exports an empty array for a project without tasks.
         Ok(AnnotationFormat::LabelStudio)
     } else {
-        let shown: Vec<&str> = keys.iter().take(6).map(String::as_str).collect();
-        Err(format!("is JSON with the keys {}: no annotations of a known format", shown.join(", ")))
+        let shown = keys[..keys.len().min(6)].join(", ");
+        Err(format!("is JSON with the keys {shown}: no annotations of a known format"))
     }
 }
 
-/// The keys of the first object, as far as they can be seen; of an array that of its first element.
+fn has_key(keys: &[String], names: &[&str]) -> bool {
+    keys.iter().any(|key| names.contains(&key.as_str()))
+}
+
+/// Returns the keys of the first object as far as `text` shows them; in an array the first element
+/// is that object.
 fn first_object_keys(text: &[u8]) -> Vec<String> {
     let key_depth = if text.first() == Some(&b'[') { 2 } else { 1 };
-    let (mut depth, mut keys, mut last_string) = (0_usize, Vec::new(), None);
-    let mut bytes = text.iter().enumerate();
-    while let Some((start, byte)) = bytes.next() {
+    let mut keys = Vec::new();
+    let mut depth = 0_usize;
+    // String at `key_depth` that is a key if a colon follows.
+    let mut last_string = None;
+    let mut position = 0;
+    while let Some(byte) = text.get(position) {
+        position += 1;
         match byte {
             b'"' => {
-                let mut escaped = false;
-                let end = bytes.find(|(_, byte)| {
-                    let is_end = **byte == b'"' && !escaped;
-                    escaped = **byte == b'\\' && !escaped;
-                    is_end
-                });
-                last_string =
-                    end.filter(|_| depth == key_depth).map(|(end, _)| &text[start + 1..end]);
+                let content = &text[position..];
+                let Some(length) = string_length(content) else { break };
+                last_string = (depth == key_depth).then_some(&content[..length]);
+                position += length + 1;
             }
             b':' => {
-                keys.extend(
-                    last_string.take().map(|key| String::from_utf8_lossy(key).into_owned()),
-                );
+                if let Some(key) = last_string.take() {
+                    keys.push(String::from_utf8_lossy(key).into_owned());
+                }
             }
             b'{' | b'[' => depth += 1,
             b'}' | b']' => {
@@ -109,6 +115,19 @@ fn first_object_keys(text: &[u8]) -> Vec<String> {
         }
     }
     keys
+}
+
+/// Returns the number of bytes before the quote that ends a JSON string, or `None` if it does not
+/// end.
+fn string_length(text: &[u8]) -> Option<usize> {
+    let mut is_escaped = false;
+    for (position, byte) in text.iter().enumerate() {
+        if *byte == b'"' && !is_escaped {
+            return Some(position);
+        }
+        is_escaped = *byte == b'\\' && !is_escaped;
+    }
+    None
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Output manifests of Ground Truth: one JSON object per line, which names an image and a mask.
+//! Reader of Ground Truth's output manifests: one JSON object per line names an image and a mask.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -16,10 +16,10 @@ use crate::preprocess::rasterize::MaskSource;
 use crate::preprocess::reference::FileReference;
 use crate::preprocess::select::Annotation;
 
-/// The attribute of the image.
+/// Attribute of the image.
 const IMAGE_KEY: &str = "source-ref";
 
-/// Bytes that a line may have: Ground Truth's metadata are a few thousand.
+/// Longest line, in bytes. Ground Truth's metadata have a few thousand.
 const MAX_LINE_BYTES: u64 = 1 << 20;
 
 pub(super) fn read_ground_truth(
@@ -29,112 +29,135 @@ pub(super) fn read_ground_truth(
     sources: &mut AnnotationSources,
     problems: &mut Problems,
 ) {
-    let mut color_maps = ColorMaps::default();
+    let mut reader = ManifestReader { masks, attribute, color_maps: ColorMaps::default(), sources };
     for path in paths {
-        let visited = visit_lines(path, |number, line| {
-            let location = format!("line {number} of {}", path.display());
-            match parse_manifest_line(line, (masks, attribute), &mut color_maps, sources) {
-                Ok(Some((image, mask_source))) => sources.annotations.push(FoundAnnotation {
-                    image_name: ImageName::Reference(image),
-                    annotation: Annotation {
-                        id: None,
-                        task_id: None,
-                        created_at: String::new(),
-                        updated_at: String::new(),
-                        was_cancelled: false,
-                        ground_truth: false,
-                        region_count: 1,
-                        task_annotation_count: None,
-                        is_in_task_list: false,
-                        file: Arc::from(path.as_path()),
-                        location,
-                        mask_source,
-                    },
-                }),
-                Ok(None) => sources.unlabeled_tasks += 1,
-                Err(message) => sources.skipped.push(SkippedEntry::fault(location, message)),
+        problems.record_err(reader.read_manifest(path));
+    }
+}
+
+/// Reader of manifests, which may share color maps.
+struct ManifestReader<'a> {
+    /// Files below the folder of annotations.
+    masks: &'a FileIndex,
+    /// Attribute to read, needed if a line has several.
+    attribute: Option<&'a str>,
+    color_maps: ColorMaps,
+    sources: &'a mut AnnotationSources,
+}
+
+impl ManifestReader<'_> {
+    fn read_manifest(&mut self, path: &Path) -> Result<(), Error> {
+        let file: Arc<Path> = Arc::from(path);
+        let mut input = match File::open(path) {
+            Ok(opened) => BufReader::new(opened),
+            Err(cause) => return Err(Error::io("read", path, &cause)),
+        };
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            match input.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(cause) => return Err(Error::io("read", path, &cause)),
             }
-        });
-        problems.record_err(visited);
+            if line.len() as u64 == MAX_LINE_BYTES {
+                // The next read would start in the middle of a line.
+                return Err(Error::input(format!(
+                    "{}: line {number} has {MAX_LINE_BYTES} bytes or more",
+                    path.display()
+                )));
+            }
+            let trimmed = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&line).trim_ascii();
+            if !trimmed.is_empty() {
+                let location = format!("line {number} of {}", path.display());
+                self.add_line(trimmed, &file, location);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_line(&mut self, line: &[u8], file: &Arc<Path>, location: String) {
+        match self.parse_line(line) {
+            Ok(Some((image, mask_source))) => self.sources.annotations.push(FoundAnnotation {
+                image_name: ImageName::Reference(image),
+                annotation: Annotation::without_metadata(file.clone(), location, mask_source),
+            }),
+            Ok(None) => self.sources.unlabeled_tasks += 1,
+            Err(message) => self.sources.skipped.push(SkippedEntry::fault(location, message)),
+        }
+    }
+
+    /// Returns the image of a line and its mask, or `None` if the line is not labeled yet.
+    fn parse_line(&mut self, line: &[u8]) -> Result<Option<(String, MaskSource)>, String> {
+        let object: Map<String, Value> = match serde_json::from_slice(line) {
+            Ok(object) => object,
+            Err(cause) => return Err(format!("is no JSON object: {cause}")),
+        };
+        let image = string_value(&object, IMAGE_KEY)?;
+        let Some(attribute) = choose_attribute(&object, self.attribute)? else { return Ok(None) };
+        let mask = self.find_mask(string_value(&object, attribute)?)?;
+        let mask_source = match self.color_maps.parse_line(&object, attribute)? {
+            Some(color_map) => {
+                for name in color_map.names() {
+                    if !is_background(name) {
+                        self.sources.labels.insert(name.to_owned());
+                    }
+                }
+                MaskSource::ColorMask { mask, color_map }
+            }
+            None => MaskSource::Mask(mask),
+        };
+        Ok(Some((image.to_owned(), mask_source)))
+    }
+
+    /// Returns the path of the mask that a line refers to.
+    fn find_mask(&self, reference: &str) -> Result<PathBuf, String> {
+        let found = match FileReference::parse(reference) {
+            Some(parsed) => self.masks.find(&parsed, false),
+            None => Err(NotFound::Missing),
+        };
+        match found {
+            Ok(file_match) => Ok(self.masks.path(file_match.file_index)),
+            Err(NotFound::Missing | NotFound::OtherFolder(_)) => {
+                Err(format!("has the mask {reference}, which is not in the folder of annotations"))
+            }
+            Err(NotFound::Ambiguous(paths)) => {
+                Err(format!("has the mask {reference}, which may be {}", paths.join(" or ")))
+            }
+        }
     }
 }
 
-fn visit_lines(path: &Path, mut visit: impl FnMut(usize, &[u8])) -> Result<(), Error> {
-    let read_error = |cause: std::io::Error| Error::io("read", path, &cause);
-    let mut input = BufReader::new(File::open(path).map_err(read_error)?);
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        if input.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line).map_err(read_error)?
-            == 0
-        {
-            break;
-        }
-        if line.len() as u64 == MAX_LINE_BYTES {
-            // What follows is the middle of a line.
-            return Err(Error::input(format!(
-                "{}: line {number} has {MAX_LINE_BYTES} bytes or more",
-                path.display()
-            )));
-        }
-        let trimmed = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&line).trim_ascii();
-        if !trimmed.is_empty() {
-            visit(number, trimmed);
-        }
-    }
-    Ok(())
-}
-
-/// The image of a line and its mask; none if nobody labeled it yet.
-fn parse_manifest_line(
-    line: &[u8],
-    (masks, requested): (&FileIndex, Option<&str>),
-    color_maps: &mut ColorMaps,
-    sources: &mut AnnotationSources,
-) -> Result<Option<(String, MaskSource)>, String> {
-    let object: Map<String, Value> =
-        serde_json::from_slice(line).map_err(|cause| format!("is no JSON object: {cause}"))?;
-    let string_value = |key: &str| match object.get(key) {
-        Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
+/// Returns the text of an attribute, which must not be empty.
+fn string_value<'a>(object: &'a Map<String, Value>, key: &str) -> Result<&'a str, String> {
+    match object.get(key) {
+        Some(Value::String(text)) if !text.is_empty() => Ok(text),
         Some(other) => Err(format!("has {key} {other}; expected is a path or an S3 URI")),
         None => Err(format!("has no {key}")),
-    };
-    let image = string_value(IMAGE_KEY)?;
-    let mask_keys: Vec<&String> =
-        object.keys().filter(|key| key.ends_with("-ref") && *key != IMAGE_KEY).collect();
-    let attribute = match (requested, &mask_keys[..]) {
-        (Some(name), _) if object.contains_key(name) => name,
-        (Some(_), _) | (None, []) => return Ok(None),
-        (None, [only_key]) => only_key.as_str(),
-        (None, keys) => {
-            return Err(format!(
-                "has several annotations, {}; say which is meant with --attribute",
-                keys.iter().map(|key| key.as_str()).collect::<Vec<_>>().join(" and ")
-            ));
+    }
+}
+
+/// Returns the attribute of a line's mask: the requested one, or the only one. `None` if the line
+/// is not labeled yet.
+fn choose_attribute<'a>(
+    object: &'a Map<String, Value>,
+    requested: Option<&'a str>,
+) -> Result<Option<&'a str>, String> {
+    if let Some(name) = requested {
+        return Ok(object.contains_key(name).then_some(name));
+    }
+    let mut mask_keys = Vec::new();
+    for key in object.keys() {
+        if key.ends_with("-ref") && key != IMAGE_KEY {
+            mask_keys.push(key.as_str());
         }
-    };
-    let reference = string_value(attribute)?;
-    let mask_match = FileReference::parse(&reference)
-        .ok_or(NotFound::Missing)
-        .and_then(|parsed| masks.find(&parsed, false));
-    let mask = match mask_match {
-        Ok(file_match) => masks.path(file_match.file_index),
-        Err(NotFound::Missing | NotFound::OtherFolder(_)) => {
-            return Err(format!(
-                "has the mask {reference}, which is not in the folder of annotations"
-            ));
-        }
-        Err(NotFound::Ambiguous(paths)) => {
-            return Err(format!("has the mask {reference}, which may be {}", paths.join(" or ")));
-        }
-    };
-    let mask_source = match color_maps.parse_line(&object, attribute)? {
-        Some(color_map) => {
-            let names = color_map.names().filter(|name| !is_background(name)).map(str::to_owned);
-            sources.labels.extend(names);
-            MaskSource::ColorMask { mask, color_map }
-        }
-        None => MaskSource::Mask(mask),
-    };
-    Ok(Some((image, mask_source)))
+    }
+    match mask_keys[..] {
+        [] => Ok(None),
+        [only_key] => Ok(Some(only_key)),
+        _ => Err(format!(
+            "has several annotations, {}; say which is meant with --attribute",
+            mask_keys.join(" and ")
+        )),
+    }
 }

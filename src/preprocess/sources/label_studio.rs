@@ -1,4 +1,4 @@
-//! Label Studio: tasks, annotations and rows, whatever the file that holds them.
+//! Reader of Label Studio's files, which hold tasks, annotations or rows.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,19 +17,36 @@ use crate::error::{Error, Problems};
 use crate::preprocess::rasterize::{ByteSpan, MaskSource};
 use crate::preprocess::select::Annotation;
 
-/// Bytes that one task may have, all of its annotations together. Brush regions of a large picture have some
-/// megabytes.
+/// Largest size of one task with all of its annotations, in bytes. Brush regions of a large picture
+/// have some megabytes.
 const MAX_TASK_BYTES: usize = 1 << 30;
 
-/// Endings of names that are images, also those that cannot be decoded: a message about them helps more.
+/// File extensions of images. It includes formats that cannot be decoded, because a later message
+/// about the image says more.
 const IMAGE_EXTENSIONS: [&str; 9] =
     [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jfif"];
 
-/// What one file holds.
+/// Element of a file with its position.
+struct FileElement {
+    span: ByteSpan,
+    /// Error of an element that cannot be used.
+    summary: Result<TaskSummary, String>,
+}
+
+/// Elements of one file.
 struct FileContent {
-    entries: Vec<(ByteSpan, Result<TaskSummary, String>)>,
-    /// Why nothing follows.
-    read_error: Option<String>,
+    elements: Vec<FileElement>,
+    /// Fault of the file because of which its rest cannot be read.
+    read_error: Option<SkippedEntry>,
+}
+
+/// Element with everything that messages and masks need.
+struct TaskElement<'a> {
+    file: &'a Arc<Path>,
+    span: ByteSpan,
+    /// Location of the element in messages.
+    location: &'a str,
+    task: &'a TaskSummary,
 }
 
 pub(super) fn read_label_studio(
@@ -38,30 +55,34 @@ pub(super) fn read_label_studio(
     sources: &mut AnnotationSources,
     problems: &mut Problems,
 ) {
-    // Storages hold thousands of small objects, exports thousands of tasks: both are read by all cores.
+    // Storages hold thousands of small objects, exports thousands of tasks: both are read by all
+    // cores.
     let contents: Vec<_> = paths.par_iter().map(|path| read_content(path)).collect();
     for (path, content) in paths.iter().zip(contents) {
         let Some(content) = problems.record_err(content) else { continue };
-        let file: Arc<Path> = Arc::from(path.as_path());
-        let is_single = content.entries.len() <= 1;
-        if let Some(message) = content.read_error {
-            // A single object is one annotation of many; of a list that breaks off nobody knows what follows.
+        let is_single = content.elements.len() <= 1;
+        if let Some(error) = content.read_error {
+            // A file with one object is one annotation of many, so it is skipped. A list that
+            // breaks off may lack any number of annotations.
             if is_single && !is_json_array_file(path) {
-                sources.skipped.push(SkippedEntry::fault(path.display().to_string(), message));
+                sources.skipped.push(error);
             } else {
-                problems.push(format!("{}: {message}; export it again", path.display()));
+                problems.push(format!("{error}; export it again"));
             }
             continue;
         }
-        for (number, (span, entry)) in content.entries.into_iter().enumerate() {
+        let file: Arc<Path> = Arc::from(path.as_path());
+        for (index, FileElement { span, summary }) in content.elements.into_iter().enumerate() {
             let location = if is_single {
                 path.display().to_string()
             } else {
-                format!("{}, element {}", path.display(), number + 1)
+                format!("{}, element {}", path.display(), index + 1)
             };
-            match entry {
-                Ok(entry) => {
-                    add_annotations(&file, span, &entry, (search.image_tags, &location), sources);
+            match summary {
+                Ok(task) => {
+                    let element =
+                        TaskElement { file: &file, span, location: &location, task: &task };
+                    add_annotations(&element, search.image_tags, sources);
                 }
                 Err(message) => sources.skipped.push(SkippedEntry::fault(location, message)),
             }
@@ -75,44 +96,50 @@ fn is_json_array_file(path: &Path) -> bool {
 
 fn read_content(path: &Path) -> Result<FileContent, Error> {
     let file = File::open(path).map_err(|cause| Error::io("read", path, &cause))?;
+    // The objects are read in their order and parsed by all cores. An error ends the reading.
     let read_error = Mutex::new(None);
-    let elements = JsonObjects::new(file, MAX_TASK_BYTES).map_while(|element| {
-        element
-            .map_err(|message| {
-                *read_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
-            })
-            .ok()
+    let objects = JsonObjects::new(file, MAX_TASK_BYTES).map_while(|object| match object {
+        Ok(object) => Some(object),
+        Err(message) => {
+            let error = SkippedEntry::fault(path.display().to_string(), message);
+            *read_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+            None
+        }
     });
-    let mut entries: Vec<_> = elements
+    let mut elements: Vec<FileElement> = objects
         .par_bridge()
-        .map(|element| {
-            let span = ByteSpan { offset: element.offset, length: element.bytes.len() };
-            (span, read_task_summary(&element.bytes))
+        .map(|object| FileElement {
+            span: ByteSpan { offset: object.offset, length: object.bytes.len() },
+            summary: read_task(&object.bytes),
         })
         .collect();
-    entries.sort_by_key(|(span, _)| span.offset);
+    elements.sort_by_key(|element| element.span.offset);
     let read_error = read_error.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Ok(FileContent { entries, read_error })
+    Ok(FileContent { elements, read_error })
 }
 
-/// Adds the annotations of an element, each to the images that it is of.
+fn read_task(element: &[u8]) -> Result<TaskSummary, String> {
+    let task = read_task_summary(element)?;
+    Ok(task)
+}
+
+/// Adds the annotations of an element, each once for every image that it belongs to.
 fn add_annotations(
-    file: &Arc<Path>,
-    span: ByteSpan,
-    entry: &TaskSummary,
-    (image_tags, location): (&[ImageTag], &str),
+    element: &TaskElement<'_>,
+    image_tags: &[ImageTag],
     sources: &mut AnnotationSources,
 ) {
-    if entry.annotations.is_empty() {
+    let TaskElement { file, span, location, task } = *element;
+    if task.annotations.is_empty() {
         sources.unlabeled_tasks += 1;
         return;
     }
-    for (annotation_index, summary) in entry.annotations.iter().enumerate() {
+    for (annotation_index, summary) in task.annotations.iter().enumerate() {
         let location = match summary.id {
             Some(id) => format!("annotation {id} in {location}"),
             None => location.to_owned(),
         };
-        let images = match task_images(&entry.data, summary, image_tags) {
+        let images = match task_images(&task.data, summary, image_tags) {
             Ok(images) => images,
             Err(message) => {
                 sources.skipped.push(SkippedEntry::fault(location, message));
@@ -122,77 +149,112 @@ fn add_annotations(
         if !summary.was_cancelled {
             sources.labels.extend(summary.labels.iter().cloned());
         }
-        for (to_name, image) in images {
-            let mask_source =
-                MaskSource::Regions { file: file.clone(), span, annotation_index, to_name };
+        for TaskImage { to_name, reference } in images {
             let annotation = Annotation {
                 id: summary.id,
-                task_id: entry.task_id,
+                task_id: task.task_id,
                 created_at: summary.created_at.clone(),
                 updated_at: summary.updated_at.clone(),
                 was_cancelled: summary.was_cancelled,
                 ground_truth: summary.ground_truth,
-                region_count: summary.region_count,
-                task_annotation_count: entry.annotation_count,
-                is_in_task_list: entry.element_type == ElementType::Task,
+                task_annotation_count: task.annotation_count,
+                is_in_task_list: task.element_type == ElementType::Task,
                 file: file.clone(),
                 location: location.clone(),
-                mask_source,
+                mask_source: MaskSource::Regions {
+                    file: file.clone(),
+                    span,
+                    annotation_index,
+                    to_name,
+                },
             };
-            sources
-                .annotations
-                .push(FoundAnnotation { image_name: ImageName::Reference(image), annotation });
+            let image_name = ImageName::Reference(reference);
+            sources.annotations.push(FoundAnnotation { image_name, annotation });
         }
     }
 }
 
-/// The images of a task, with the name of the `<Image>` where there are several.
+/// Image that a task refers to.
+struct TaskImage {
+    /// Name of the image's `<Image>` tag if the labeling configuration has several.
+    to_name: Option<String>,
+    reference: String,
+}
+
+/// Returns the images of a task: those of the labeling configuration's tags, or without tags the
+/// only image in the task's data.
 fn task_images(
     data: &BTreeMap<String, String>,
     summary: &AnnotationSummary,
     image_tags: &[ImageTag],
-) -> Result<Vec<(Option<String>, String)>, String> {
-    let join_keys = || data.keys().cloned().collect::<Vec<_>>().join(", ");
-    if !image_tags.is_empty() {
-        let present: Vec<_> =
-            image_tags.iter().filter_map(|tag| Some((tag, data.get(&tag.data_key)?))).collect();
-        return match present[..] {
-            [] => Err(format!(
-                "the task's data have no {}, which the labeling configuration shows as image; they have {}",
-                image_tags.iter().map(|tag| tag.data_key.as_str()).collect::<Vec<_>>().join(" or "),
-                join_keys()
-            )),
-            [(_, image)] if image_tags.len() == 1 => Ok(vec![(None, image.clone())]),
-            _ => Ok(present
-                .iter()
-                .map(|(tag, image)| (Some(tag.name.clone()), (*image).clone()))
-                .collect()),
-        };
+) -> Result<Vec<TaskImage>, String> {
+    if image_tags.is_empty() {
+        let reference = only_image(data, summary)?.to_owned();
+        return Ok(vec![TaskImage { to_name: None, reference }]);
     }
-    let candidates: Vec<_> = data.iter().filter(|(_, value)| is_image_reference(value)).collect();
-    let referenced: Vec<_> =
-        candidates.iter().filter(|(key, _)| summary.image_names.contains(*key)).collect();
+    let mut images = Vec::new();
+    for tag in image_tags {
+        if let Some(reference) = data.get(&tag.data_key) {
+            let to_name = (image_tags.len() > 1).then(|| tag.name.clone());
+            images.push(TaskImage { to_name, reference: reference.clone() });
+        }
+    }
+    if images.is_empty() {
+        let tag_keys: Vec<&str> = image_tags.iter().map(|tag| tag.data_key.as_str()).collect();
+        return Err(format!(
+            "the task's data have no {}, which the labeling configuration shows as image; they \
+             have {}",
+            tag_keys.join(" or "),
+            join_keys(data)
+        ));
+    }
+    Ok(images)
+}
+
+/// Returns the only image in a task's data, or the only one that the annotation refers to.
+fn only_image<'a>(
+    data: &'a BTreeMap<String, String>,
+    summary: &AnnotationSummary,
+) -> Result<&'a str, String> {
+    let mut candidate_keys = Vec::new();
+    let mut candidates = Vec::new();
+    let mut referenced = Vec::new();
+    for (key, value) in data {
+        if is_image_reference(value) {
+            candidate_keys.push(key.as_str());
+            candidates.push(value.as_str());
+            if summary.image_names.contains(key) {
+                referenced.push(value.as_str());
+            }
+        }
+    }
     match (&candidates[..], &referenced[..]) {
-        ([(_, image)], _) | (_, [(_, image)]) => Ok(vec![(None, (*image).clone())]),
-        ([], _) => Err(format!("the task's data name no image; they have {}", join_keys())),
+        ([image], _) | (_, [image]) => Ok(image),
+        ([], _) => Err(format!("the task's data name no image; they have {}", join_keys(data))),
         _ => Err(format!(
-            "the task's data name several images ({}); which is meant says the labeling configuration: give it \
-             with --label-config",
-            candidates.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>().join(", ")
+            "the task's data name several images ({}); which is meant says the labeling \
+             configuration: give it with --label-config",
+            candidate_keys.join(", ")
         )),
     }
 }
 
-/// Whether a value of a task is the name of an image.
+fn join_keys(data: &BTreeMap<String, String>) -> String {
+    data.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Returns true if a value of a task's data looks like a reference to an image.
 fn is_image_reference(value: &str) -> bool {
-    let path = value.split(['?', '#']).next().unwrap_or(value).to_ascii_lowercase();
-    let has_extension =
-        |text: &str| IMAGE_EXTENSIONS.iter().any(|extension| text.ends_with(extension));
-    has_extension(&path)
-        || has_extension(&value.to_ascii_lowercase())
-        || ["s3://", "/data/upload/", "/data/local-files/"]
-            .iter()
-            .any(|start| value.starts_with(start))
+    let path = value.split(['?', '#']).next().unwrap_or(value);
+    let starts = ["s3://", "/data/upload/", "/data/local-files/"];
+    has_image_extension(path)
+        || has_image_extension(value)
+        || starts.iter().any(|start| value.starts_with(start))
         || value.contains("/resolve/?fileuri=")
         || value.contains("/presign/?fileuri=")
+}
+
+fn has_image_extension(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    IMAGE_EXTENSIONS.iter().any(|extension| text.ends_with(extension))
 }

@@ -1,5 +1,5 @@
-//! What stands in the folder of annotations: every file is known by its content, and what it says about which
-//! image is kept; what was drawn is read again, image by image.
+//! Readers of the folder of annotations. The content of a file decides its format. A reader records
+//! the image and the position of each annotation; regions are read later, image by image.
 
 mod coco;
 mod format;
@@ -8,6 +8,7 @@ mod label_studio;
 mod masks;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -20,117 +21,106 @@ use crate::annotations::label_config::ImageTag;
 use crate::error::{Error, Problems};
 use crate::files;
 
-/// How many files a message names.
+/// Largest number of names that a message lists.
 const MAX_EXAMPLES: usize = 5;
 
-/// An annotation and the image that it is of.
+/// Annotation with the name of its image.
 #[derive(Debug)]
 pub struct FoundAnnotation {
-    /// The image as the annotation calls it.
     pub image_name: ImageName,
-    /// What is known of the annotation.
     pub annotation: Annotation,
 }
 
-/// How an annotation names its image.
+/// Way in which an annotation names its image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageName {
-    /// By a path or an address.
+    /// Path or address of the image.
     Reference(String),
-    /// By having the same path without extension, below another folder.
+    /// Path of the annotation's file without extension; the image has the same path below its own
+    /// folder.
     SamePath(String),
 }
 
-/// Something that was not used, and why.
+/// Image, annotation or file that was not used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SkippedEntry {
-    /// An image, a file, or a place in one.
+    /// Path of an image or a file, or a location in a file.
     pub subject: String,
-    /// Why.
     pub reason: String,
-    /// Whether somebody should mend it; what was not labeled yet, or was skipped by its annotator, is as it should be.
+    /// True if a user should repair it. Tasks that are not labeled yet, or that an annotator
+    /// skipped, are no faults.
     pub is_fault: bool,
 }
 
 impl SkippedEntry {
-    /// Something that somebody should mend.
+    /// Makes an entry that a user should repair.
     pub fn fault(subject: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { subject: subject.into(), reason: reason.into(), is_fault: true }
     }
 
-    /// Something that is as it should be.
+    /// Makes an entry that needs no repair.
     pub fn expected(subject: impl Into<String>, reason: impl Into<String>) -> Self {
         Self { is_fault: false, ..Self::fault(subject, reason) }
     }
 }
 
-/// How annotations are looked for.
+impl fmt::Display for SkippedEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.subject, self.reason)
+    }
+}
+
+/// Settings for reading a folder of annotations.
 #[derive(Debug, Clone, Copy)]
 pub struct SearchOptions<'a> {
-    /// The folder of annotations.
     pub folder: &'a Path,
-    /// Only this format.
+    /// Only format to read; `None` detects it.
     pub format: Option<AnnotationFormat>,
-    /// The images of a labeling configuration, if there is one.
+    /// `<Image>` tags of the labeling configuration; empty without one.
     pub image_tags: &'a [ImageTag],
-    /// The attribute of Ground Truth's manifests, where a line has several.
+    /// Attribute of Ground Truth's manifests, needed if a line has several.
     pub attribute: Option<&'a str>,
 }
 
-/// All that the annotations say.
+/// Content of a folder of annotations.
 #[derive(Debug, Default)]
 pub struct AnnotationSources {
-    /// What there is.
+    /// Formats that were read.
     pub formats: BTreeSet<AnnotationFormat>,
-    /// Annotations and their images, in the order of files and in them.
+    /// Annotations in the order of the sorted files and of their content.
     pub annotations: Vec<FoundAnnotation>,
-    /// The names of labels.
+    /// Names of the labels that annotations use.
     pub labels: BTreeSet<String>,
-    /// What was not used.
+    /// Entries that were not used, with the reasons.
     pub skipped: Vec<SkippedEntry>,
-    /// Tasks that nobody labeled yet.
+    /// Number of tasks without annotations.
     pub unlabeled_tasks: usize,
-    /// What somebody should know.
     pub warnings: Vec<String>,
 }
 
-/// Reads all annotations. What makes a whole file unusable is a problem; a single bad object among many is skipped.
-pub fn read_annotations(search: &SearchOptions<'_>, problems: &mut Problems) -> AnnotationSources {
-    let mut listed_files = Vec::new();
-    files::visit_files(search.folder, problems, &mut |path, bytes| {
-        listed_files.push((path, bytes));
-    });
-    listed_files.sort();
-    let mut sources = AnnotationSources::default();
-    let mut by_format: BTreeMap<AnnotationFormat, Vec<PathBuf>> = BTreeMap::new();
-    for (path, bytes) in listed_files {
-        // Objects without bytes stand for folders in S3.
-        if bytes == 0 {
-            continue;
-        }
-        let head = read_head(&path);
-        match problems.record_err(head).map(|head| format::detect_format(&head)) {
-            Some(Ok(format)) => {
-                let format =
-                    if is_coco_file(format, &path) { AnnotationFormat::Coco } else { format };
-                by_format.entry(format).or_default().push(path);
-            }
-            Some(Err(reason)) => {
-                sources.skipped.push(SkippedEntry::fault(path.display().to_string(), reason));
-            }
-            None => {}
-        }
+impl AnnotationSources {
+    /// Returns true if all annotations are masks of ids without label names.
+    pub(super) fn has_only_unnamed_masks(&self) -> bool {
+        self.labels.is_empty() && self.formats.contains(&AnnotationFormat::Masks)
     }
-    choose_format(&mut by_format, search, &mut sources, problems);
-    sources.formats = by_format.keys().copied().collect();
+}
+
+/// Reads all annotations. A file that is unusable as a whole is a problem; a single bad object
+/// among many is skipped.
+pub fn read_annotations(search: &SearchOptions<'_>, problems: &mut Problems) -> AnnotationSources {
+    let mut sources = AnnotationSources::default();
+    let mut by_format = find_files(search.folder, &mut sources.skipped, problems);
+    choose_format(&mut by_format, search, &mut sources.warnings, problems);
     for (format, paths) in &by_format {
+        sources.formats.insert(*format);
         match format {
             AnnotationFormat::LabelStudio => {
                 label_studio::read_label_studio(paths, search, &mut sources, problems);
             }
             AnnotationFormat::Coco => coco::read_coco(paths, &mut sources, problems),
             AnnotationFormat::GroundTruth => {
-                // Masks lie anywhere below; their references end as their paths do.
+                // Masks lie anywhere below the folder; the ends of their references are the ends of
+                // their paths.
                 let masks = FileIndex::from_folder(search.folder, problems);
                 ground_truth::read_ground_truth(
                     paths,
@@ -146,95 +136,129 @@ pub fn read_annotations(search: &SearchOptions<'_>, problems: &mut Problems) -> 
     sources
 }
 
-/// Whether what looks like a task of Label Studio is COCO: with its keys sorted the `annotations` come first, and
-/// what tells them apart far behind.
-fn is_coco_file(format: AnnotationFormat, path: &Path) -> bool {
-    format == AnnotationFormat::LabelStudio
-        && read_head(path).is_ok_and(|head| !format::is_json_array(&head))
-        && File::open(path).is_ok_and(crate::annotations::coco::is_coco)
+/// Returns the files below a folder by their format, sorted. Files of no known format are skipped.
+fn find_files(
+    folder: &Path,
+    skipped: &mut Vec<SkippedEntry>,
+    problems: &mut Problems,
+) -> BTreeMap<AnnotationFormat, Vec<PathBuf>> {
+    let mut listed_files = Vec::new();
+    files::visit_files(folder, problems, &mut |path, bytes| {
+        // S3 stands for folders by objects without bytes.
+        if bytes > 0 {
+            listed_files.push(path);
+        }
+    });
+    listed_files.sort();
+    let mut by_format: BTreeMap<AnnotationFormat, Vec<PathBuf>> = BTreeMap::new();
+    for path in listed_files {
+        let Some(head) = problems.record_err(read_head(&path)) else { continue };
+        match format::detect_format(&head) {
+            Ok(AnnotationFormat::LabelStudio) if is_coco_file(&head, &path) => {
+                by_format.entry(AnnotationFormat::Coco).or_default().push(path);
+            }
+            Ok(format) => by_format.entry(format).or_default().push(path),
+            Err(reason) => skipped.push(SkippedEntry::fault(path.display().to_string(), reason)),
+        }
+    }
+    by_format
 }
 
-/// Leaves one format: the one asked for, or the only one. Masks beside documents belong to those.
+/// Returns true if a file that looks like a task of Label Studio is COCO. With sorted keys COCO's
+/// `annotations` come first, and the keys that only COCO has may come after the head.
+fn is_coco_file(head: &[u8], path: &Path) -> bool {
+    !format::is_json_array(head) && File::open(path).is_ok_and(crate::annotations::coco::is_coco)
+}
+
+/// Reduces the formats to the requested one, or to the only one. Masks beside documents belong to
+/// the documents.
 fn choose_format(
     by_format: &mut BTreeMap<AnnotationFormat, Vec<PathBuf>>,
     search: &SearchOptions<'_>,
-    sources: &mut AnnotationSources,
+    warnings: &mut Vec<String>,
     problems: &mut Problems,
 ) {
+    let folder = search.folder.display();
     if let Some(format) = search.format {
         by_format.retain(|other_format, _| *other_format == format);
         if by_format.is_empty() {
-            problems.push(format!(
-                "{} holds no annotations of the format {}",
-                search.folder.display(),
-                format.name()
-            ));
+            problems.push(format!("{folder} holds no annotations of the format {}", format.name()));
         }
         return;
     }
-    let document_formats =
-        by_format.keys().filter(|format| **format != AnnotationFormat::Masks).count();
-    if document_formats > 1 {
-        let format_texts: Vec<String> = by_format
-            .iter()
-            .map(|(format, paths)| {
-                let first = paths.first().map_or(String::new(), |path| path.display().to_string());
-                format!("{} ({first})", format.name())
-            })
-            .collect();
+    let has_masks = by_format.contains_key(&AnnotationFormat::Masks);
+    let document_count = by_format.len() - usize::from(has_masks);
+    if document_count > 1 {
         problems.push(format!(
-            "{} holds annotations of several formats: {}; say which is meant with --format",
-            search.folder.display(),
-            format_texts.join(", ")
+            "{folder} holds annotations of several formats: {}; say which is meant with --format",
+            describe_formats(by_format)
         ));
     }
-    if document_formats > 0
+    if document_count > 0
         && let Some(masks) = by_format.remove(&AnnotationFormat::Masks)
         && !by_format.contains_key(&AnnotationFormat::GroundTruth)
     {
-        sources.warnings.push(format!(
-            "{} PNG files beside the annotations are not looked at ({}); --format masks takes them instead",
+        warnings.push(format!(
+            "{} PNG files beside the annotations are not looked at ({}); --format masks takes them \
+             instead",
             masks.len(),
             join_examples(masks.iter().map(|path| path.display().to_string()))
         ));
     }
-    if document_formats == 0 && !by_format.contains_key(&AnnotationFormat::Masks) {
+    if by_format.is_empty() {
         problems.push(format!(
-            "{} holds no annotations; expected are objects or exports of Label Studio (JSON), COCO JSON, manifests \
-             of Ground Truth with their masks, or PNG masks",
-            search.folder.display()
+            "{folder} holds no annotations; expected are objects or exports of Label Studio \
+             (JSON), COCO JSON, manifests of Ground Truth with their masks, or PNG masks"
         ));
     }
 }
 
-fn read_head(path: &Path) -> Result<Vec<u8>, Error> {
-    let mut head = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(format::HEAD_BYTES as u64).read_to_end(&mut head))
-        .map_err(|cause| Error::io("read", path, &cause))?;
-    Ok(head)
+/// Returns the names of the formats, each with the path of a file.
+fn describe_formats(by_format: &BTreeMap<AnnotationFormat, Vec<PathBuf>>) -> String {
+    let mut texts = Vec::new();
+    for (format, paths) in by_format {
+        if let Some(path) = paths.first() {
+            texts.push(format!("{} ({})", format.name(), path.display()));
+        }
+    }
+    texts.join(", ")
 }
 
-/// The first few, and how many more there are.
-pub(super) fn join_examples(names: impl IntoIterator<Item = String>) -> String {
-    let names: Vec<String> = names.into_iter().collect();
-    let shown = names.iter().take(MAX_EXAMPLES).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(MAX_EXAMPLES) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
+fn read_head(path: &Path) -> Result<Vec<u8>, Error> {
+    let mut head = Vec::new();
+    match File::open(path)
+        .and_then(|file| file.take(format::HEAD_BYTES as u64).read_to_end(&mut head))
+    {
+        Ok(_) => Ok(head),
+        Err(cause) => Err(Error::io("read", path, &cause)),
     }
 }
 
+/// Joins the first few names, and appends the number of further ones.
+pub(super) fn join_examples(names: impl IntoIterator<Item = String>) -> String {
+    let names: Vec<String> = names.into_iter().collect();
+    let shown = names[..names.len().min(MAX_EXAMPLES)].join(", ");
+    if names.len() <= MAX_EXAMPLES {
+        return shown;
+    }
+    format!("{shown} and {} more", names.len() - MAX_EXAMPLES)
+}
+
 impl ImageName {
-    /// As a reference, to be compared with the names of images.
+    /// Parses the name as a reference, which can be compared with paths of images.
     pub fn parse_reference(&self) -> Option<FileReference> {
         match self {
             Self::Reference(text) | Self::SamePath(text) => FileReference::parse(text),
         }
     }
 
-    /// For messages.
     pub fn as_str(&self) -> &str {
+        match self {
+            Self::Reference(text) | Self::SamePath(text) => text,
+        }
+    }
+
+    pub(super) fn into_string(self) -> String {
         match self {
             Self::Reference(text) | Self::SamePath(text) => text,
         }

@@ -22,7 +22,7 @@ fn client(url: &str, timeout: Duration) -> (S3Client, Arc<AtomicBool>) {
     let asked = stop.clone();
     let mut settings = S3Settings::new(timeout, Arc::new(move || asked.load(Ordering::Relaxed)));
     settings.initial_backoff = Duration::from_millis(5);
-    (S3Client::for_endpoint(url, ("key", "secret"), settings).unwrap(), stop)
+    (S3Client::for_endpoint(url, "key", "secret", settings).unwrap(), stop)
 }
 
 fn uri(text: &str) -> S3Uri {
