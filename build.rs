@@ -1,5 +1,5 @@
-//! Compiles the C++ in `src/torch/`, lets the program, the tests and the benches find libtorch without
-//! `LD_LIBRARY_PATH`, and names the revision that a release was built from.
+//! Compiles the C++ in `src/torch/`, lets the program, the tests and the benches find libtorch
+//! without `LD_LIBRARY_PATH`, and embeds the revision that a release was built from.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,15 +12,16 @@ fn main() {
         return;
     };
     println!("cargo:rustc-link-arg=-Wl,-rpath,{lib}");
-    // In images the program lies in bin/ beside lib/.
+    // In container images the program lies in bin/ beside lib/.
     println!("cargo:rustc-link-arg=-Wl,-rpath,$ORIGIN/../lib");
     compile(Path::new(&lib));
 }
 
-/// The C++ beside the Rust face of libtorch, by the same headers and flags as torch-sys.
+/// Compiles the C++ by the same headers and flags as torch-sys.
 fn compile(lib: &Path) {
     let sources =
         ["convolution", "module", "parallel", "script"].map(|name| format!("src/torch/{name}.cpp"));
+    println!("cargo:rerun-if-changed=src/torch/ffi.h");
     for source in &sources {
         println!("cargo:rerun-if-changed={source}");
     }
@@ -33,7 +34,8 @@ fn compile(lib: &Path) {
     cc::Build::new()
         .cpp(true)
         .std("c++17")
-        // Its time goes into libtorch; what optimizing would buy here is compile time alone.
+        // The time of these functions is spent in libtorch, so optimizing them would only lengthen
+        // the build.
         .opt_level(0)
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
         .flag("-isystem")
@@ -44,8 +46,9 @@ fn compile(lib: &Path) {
         .compile("maskmaker_torch");
 }
 
-/// `REVISION` where git's files are absent (images), else git's own word in release builds. Test
-/// builds have none, so that a commit does not compile everything again.
+/// Returns the revision to embed: the variable `REVISION` if it is set (images have no git), else
+/// git's description in release builds. Test builds have none, so that a commit does not compile
+/// everything again.
 fn revision() -> String {
     println!("cargo:rerun-if-env-changed=REVISION");
     if let Ok(given) = std::env::var("REVISION")
@@ -61,7 +64,7 @@ fn revision() -> String {
         let text = String::from_utf8(output.stdout).ok()?;
         output.status.success().then(|| text.trim().to_owned())
     };
-    // Any change of the sources asks again whether the tree is dirty.
+    // Any change of the sources must ask git again whether the tree is dirty.
     println!("cargo:rerun-if-changed=src");
     println!("cargo:rerun-if-changed=Cargo.lock");
     for file in ["HEAD", "logs/HEAD"] {

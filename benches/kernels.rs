@@ -1,6 +1,7 @@
-//! Times 3x3 convolutions in 32 bits by oneDNN alone and by Winograd's algorithm, in turn, at shapes of fcn, psp and deeplab,
-//! and prints the constant by which the program chooses between them (`SUMMING` in src/torch/winograd.rs) as this
-//! processor would have it. Set `ONEDNN_MAX_CPU_ISA` to see another set of instructions.
+//! Times 3x3 convolutions of 32-bit floats by oneDNN and by Winograd's algorithm, in turn, at
+//! shapes of fcn, psp and deeplab. Prints the constant by which the program chooses between them
+//! (`TRANSFORM_COST` in src/kernels/tuning.rs) as it fits this processor. `ONEDNN_MAX_CPU_ISA`
+//! selects an older set of instructions.
 //!   kernels [--rounds 7] [--threads 2]
 #![allow(clippy::print_stdout)]
 
@@ -8,14 +9,13 @@ use std::time::Instant;
 
 use clap::Parser;
 use maskmaker::error::Result;
-use maskmaker::torch::{
-    ConvolutionAlgorithm, Geometry, PackedConvolution, WinogradCost, with_seed,
-};
+use maskmaker::kernels::{ConvolutionAlgorithm, PackedConvolution, WinogradCost};
+use maskmaker::torch::{Geometry, with_seed};
 use tch::{Device, Kind, Tensor};
 
 #[derive(Parser)]
 struct Arguments {
-    /// Each algorithm is timed as many times; the medians are printed.
+    /// Number of timed rounds per algorithm; the medians are printed
     #[arg(long, default_value_t = 7)]
     rounds: usize,
     #[arg(long, default_value_t = 2)]
@@ -74,13 +74,13 @@ fn main() -> Result<()> {
         println!(
             "{batch:5}  {channels:5}  {height:5} {width:5}  {outputs:5} {dilation:8}  {direct:9.2}  {winograd:11.2}  {ratio:5.2}  {expected:8.2}"
         );
-        let summing = (ratio * cost.direct_multiplications as f64
+        let transform_cost = (ratio * cost.direct_multiplications as f64
             - cost.product_multiplications as f64)
             / cost.transformed_values as f64;
-        constants.push(summing);
+        constants.push(transform_cost);
     }
     let all: Vec<String> = constants.iter().map(|constant| format!("{constant:.0}")).collect();
-    println!("SUMMING by shape: {}; median {:.0}", all.join(" "), median(constants));
+    println!("TRANSFORM_COST by shape: {}; median {:.0}", all.join(" "), median(constants));
     Ok(())
 }
 

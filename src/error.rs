@@ -120,22 +120,6 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// An error of libtorch: ours unless a boundary says otherwise.
-impl From<tch::TchError> for Error {
-    fn from(error: tch::TchError) -> Self {
-        let text = error.to_string();
-        let text = text.trim_start_matches("Internal torch error: ");
-        // The C++ backtrace that libtorch appends helps nobody at a terminal.
-        let backtrace_starts =
-            ["\nException raised from", "\nframe #"].iter().filter_map(|marker| text.find(marker));
-        let reason = text[..backtrace_starts.min().unwrap_or(text.len())].trim();
-        if reason.contains("out of memory") || reason.contains("can't allocate memory") {
-            return Self::new(ErrorKind::Memory, &format!("not enough memory ({reason})"));
-        }
-        Self::new(ErrorKind::Internal, &format!("libtorch: {reason}"))
-    }
-}
-
 /// Collects problems while checking goes on.
 #[derive(Debug, Default)]
 pub struct Problems {
@@ -213,25 +197,6 @@ mod tests {
         let error = problems.into_result().unwrap_err();
         assert_eq!(error.to_string(), "a is wrong (and 1 more problem, below)\n- b is wrong");
         assert_eq!(error.exit_code(), 3);
-    }
-
-    #[test]
-    fn libtorchs_frames_stay_out_and_running_out_of_memory_is_told_apart() {
-        let text = "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate \
-                    memory: you tried to allocate 99 bytes.\nframe #0: c10::ThrowEnforceNotMet";
-        let error = Error::from(tch::TchError::Torch(text.to_owned()));
-        let error = error.with_memory_advice("; take less");
-        let message = error.to_string();
-        assert!(
-            message.starts_with("not enough memory (") && message.ends_with("; take less"),
-            "{message}"
-        );
-        assert!(!message.contains("frame"), "{message}");
-        assert_eq!(error.exit_code(), 3);
-
-        let other = "bad shape\nException raised from f at x.cpp:1\nframe #0: g";
-        let error = Error::from(tch::TchError::Torch(other.to_owned())).with_memory_advice("; no");
-        assert_eq!((error.to_string().as_str(), error.exit_code()), ("libtorch: bad shape", 1));
     }
 
     #[test]

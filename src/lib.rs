@@ -10,7 +10,7 @@
 //! | one file per subcommand, which wires rooms together | [`commands`] |
 //! | HTTP | [`serve`] |
 //! | artifact and image to class ids; training; annotated images to channels | [`inference`], [`train`], [`preprocess`] |
-//! | files to batches; networks and weights; regions and outlines | [`data`], [`model`], [`annotations`] |
+//! | files to batches; networks and weights; convolutions on the processor; regions and outlines | [`data`], [`model`], [`kernels`], [`annotations`] |
 //! | the ground floor | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`], [`torch`] |
 //!
 //! Everyone uses [`error`], [`files`], [`colors`], [`console`] and [`progress`].
@@ -31,6 +31,7 @@ pub mod error;
 pub mod files;
 pub mod imaging;
 pub mod inference;
+pub mod kernels;
 pub mod metrics;
 pub mod model;
 pub mod preprocess;

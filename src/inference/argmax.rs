@@ -1,29 +1,35 @@
-//! The class of every pixel, from logits on a coarser grid.
+//! Computes the class of every pixel from logits on a coarser grid.
+//!
+//! Validation takes libtorch's `argmax` of full-size logits instead (`Network::predict_classes` in
+//! src/model/network.rs), because it runs on the device of the training. The function here needs no
+//! memory for full-size logits. Both interpolate alike, and may differ where two classes are equal
+//! up to rounding.
 
 use std::ops::Range;
 
-/// Pixels that are compared at a time.
+/// Pixels that are compared at a time, in vector registers.
 const LANES: usize = 16;
 
-/// One image's logits on its grid, whichever way they lie in memory.
+/// Logits of one image on its grid, in either memory format.
 pub(super) struct LogitsSlice<'a> {
     values: &'a [f32],
     classes: usize,
-    /// How far apart the logits of one cell are, and those of one class.
+    /// Distance in memory, in values, between neighboring classes of a cell, and between
+    /// neighboring cells of a class.
     strides: (usize, usize),
     rows: usize,
     columns: usize,
 }
 
 impl<'a> LogitsSlice<'a> {
-    /// Planes `[classes, rows, columns]`.
+    /// Reads planes `[classes, rows, columns]`.
     pub(super) fn from_planes(values: &'a [f32], (rows, columns): (usize, usize)) -> Self {
         let cells = rows * columns;
         let classes = values.len().checked_div(cells).unwrap_or(0);
         Self { values, classes, strides: (cells, 1), rows, columns }
     }
 
-    /// Cells `[rows, columns, classes]`, which is channels-last memory.
+    /// Reads cells `[rows, columns, classes]`, which is channels-last memory.
     pub(super) fn from_channels_last(values: &'a [f32], (rows, columns): (usize, usize)) -> Self {
         let classes = values.len().checked_div(rows * columns).unwrap_or(0);
         Self { values, classes, strides: (1, classes), rows, columns }
@@ -34,7 +40,7 @@ impl<'a> LogitsSlice<'a> {
     }
 }
 
-/// Pixels in a row (or column) that lie between the same two cells of the grid.
+/// Neighboring pixels of a row (or column) that lie between the centers of the same two cells.
 #[derive(Debug, PartialEq)]
 struct PixelSpan {
     pixels: Range<usize>,
@@ -42,16 +48,16 @@ struct PixelSpan {
     after: usize,
 }
 
-/// How pixels lie between the cells along one side of the image.
+/// Positions of the pixels between the cells along one side of the image.
 struct AxisInterpolation {
     spans: Vec<PixelSpan>,
-    /// Of each pixel: how much of the cell after it goes into it.
+    /// Weight of the cell after each pixel, 0 to 1. The cell before has the rest.
     weights: Vec<f32>,
 }
 
 impl AxisInterpolation {
-    /// `pixels` of the `full` ones that `cells` cover: centers to centers, as PyTorch's `interpolate` with corners not
-    /// aligned.
+    /// Places the first `pixels` of the `full_pixels` that the cells cover, center to center, as
+    /// PyTorch's `interpolate` with `align_corners=False`.
     fn new(cells: usize, full_pixels: usize, pixels: usize) -> Self {
         let scale = cells as f32 / full_pixels as f32;
         let mut axis = Self { spans: Vec::new(), weights: Vec::with_capacity(pixels) };
@@ -71,12 +77,13 @@ impl AxisInterpolation {
     }
 }
 
-/// The class with the highest bilinearly interpolated logit at every pixel, the lowest class among equals, without the
-/// interpolated logits ever being in memory.
+/// Returns the class with the highest bilinearly interpolated logit at every pixel; the lowest
+/// class wins among equals. The interpolated logits are never all in memory.
 ///
-/// `logits` cover `full` pixels (width, height), of which the first `size` are answered. What is interpolated lies between
-/// the corners, so that a class whose highest corner is below the lowest of another cannot win between them: of most of
-/// the cells one class is left, and nothing is interpolated there.
+/// `logits` cover `full_size` pixels (width, height); the result holds the first `(width, height)`
+/// of them. An interpolated value lies between the values at the four corners. A class whose
+/// highest corner is below the lowest corner of another therefore cannot win between them. In most
+/// places one class is left, and nothing is interpolated there.
 pub(super) fn argmax_classes(
     logits: &LogitsSlice<'_>,
     full_size: (usize, usize),
@@ -128,7 +135,8 @@ pub(super) fn argmax_classes(
     ids
 }
 
-/// The same where every cell is a pixel, of which the first `width` of each row are wanted.
+/// Fills in the classes where every cell is a pixel, of which the first `width` of each row are
+/// wanted.
 fn argmax_same_size(logits: &LogitsSlice<'_>, width: usize, ids: &mut [u8]) {
     for (row, ids) in ids.chunks_exact_mut(width.max(1)).enumerate() {
         let first = row * logits.columns;
@@ -143,7 +151,7 @@ fn argmax_same_size(logits: &LogitsSlice<'_>, width: usize, ids: &mut [u8]) {
     }
 }
 
-/// The class of one cell.
+/// Returns the class of one cell.
 fn argmax_cell(scores: &[f32]) -> u8 {
     let (mut best, mut winner) = (f32::NEG_INFINITY, 0);
     for (class, &score) in scores.iter().enumerate() {
@@ -154,10 +162,10 @@ fn argmax_cell(scores: &[f32]) -> u8 {
     winner
 }
 
-/// The classes of up to [`LANES`] cells from `first` on, of planes.
+/// Writes the classes of up to [`LANES`] cells from `first` on, from planes.
 fn argmax_planes(logits: &LogitsSlice<'_>, first: usize, ids: &mut [u8]) {
     let mut best = [f32::NEG_INFINITY; LANES];
-    // As wide as the scores, so that both are compared by the same instructions.
+    // The winners are as wide as the scores, so that one kind of vector instruction compares both.
     let mut winners = [0u32; LANES];
     let planes = logits.values.chunks_exact(logits.strides.0);
     for (class, plane) in planes.enumerate() {
@@ -176,7 +184,7 @@ fn argmax_planes(logits: &LogitsSlice<'_>, first: usize, ids: &mut [u8]) {
     ids.iter_mut().zip(winners).for_each(|(id, winner)| *id = winner as u8);
 }
 
-/// Where a class scores higher than the best so far, it is the best.
+/// Makes `class` the best where it scores higher than the best so far.
 fn update_argmax(class: u8, scores: impl Iterator<Item = f32>, best: &mut [f32], ids: &mut [u8]) {
     for ((best, id), score) in best.iter_mut().zip(ids).zip(scores) {
         let better = score > *best;
@@ -189,8 +197,8 @@ fn interpolate_linear(before: f32, after: f32, weight: f32) -> f32 {
     (1.0 - weight) * before + weight * after
 }
 
-/// The classes that can win somewhere between four cells, with their logits there: above left, above right, below left,
-/// below right.
+/// Lists the classes that can win between four cells, with their logits at the corners: above left,
+/// above right, below left, below right.
 fn find_candidates(
     logits: &LogitsSlice<'_>,
     xs: &PixelSpan,
@@ -225,7 +233,8 @@ mod tests {
 
     use super::*;
 
-    /// What PyTorch interpolates, `[classes, height, width]`.
+    /// Interpolates logits by PyTorch and returns `[classes, height, width]`. Sizes of grids are
+    /// (rows, columns), those of images (width, height).
     fn upsample_by_torch(logits: &[f32], grid: (usize, usize), full: (usize, usize)) -> Tensor {
         let classes = (logits.len() / (grid.0 * grid.1)) as i64;
         let tensor = Tensor::from_slice(logits).reshape([1, classes, grid.0 as i64, grid.1 as i64]);
@@ -233,7 +242,8 @@ mod tests {
         tensor.upsample_bilinear2d(full, false, None, None).squeeze_dim(0)
     }
 
-    /// The classes of logits `[classes, rows, columns]`, which are the same from either memory.
+    /// Returns the classes of logits `[classes, rows, columns]`, after checking that both memory
+    /// formats give the same.
     fn argmax_of_planes(
         values: &[f32],
         grid: (usize, usize),

@@ -1,36 +1,36 @@
-//! Which layers of a network are computed in one pass: BatchNorm is folded into the convolution before it, and
-//! ReLU and the sum with a shortcut are done while the convolution's results are still at hand.
+//! Groups the layers of a network into passes: BatchNorm is folded into the convolution before it,
+//! and ReLU and the sum with a shortcut are computed while the convolution's results are still in
+//! registers or caches.
 
 use crate::model::graph::{Conv, Graph, Op, ValueId};
 
-/// One pass over its inputs.
+/// One pass of the fused network, which computes one value.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct FusedNode {
-    /// What is computed.
     pub(super) op: FusedOp,
-    /// From which values; of a convolution with a sum the second is what it is added to.
+    /// Values that the pass reads. For a convolution with a sum, the second is the addend.
     pub(super) inputs: Vec<ValueId>,
-    /// Which value it is: the last of the nodes that it stands for.
+    /// Value that the pass computes: that of the last node that it replaces.
     pub(super) output: ValueId,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum FusedOp {
-    /// A convolution with what follows it.
+    /// A convolution with the nodes that follow it.
     Conv {
         conv: Conv,
-        /// The BatchNorm that is folded in.
+        /// Name of the BatchNorm that is folded in.
         norm: Option<String>,
-        /// Whether the second input is added.
+        /// True if the second input is added.
         add: bool,
         relu: bool,
     },
-    /// Anything else, as the graph has it.
+    /// Any other operation, as in the graph.
     Unfused(Op),
 }
 
 impl FusedNode {
-    /// Elements of its weight.
+    /// Returns the number of elements of the weight.
     pub(super) fn weight_elements(&self) -> i64 {
         match &self.op {
             FusedOp::Conv { conv, .. } => {
@@ -41,37 +41,43 @@ impl FusedNode {
     }
 }
 
-/// The passes that give `wanted`, in an order in which each comes after its inputs.
+/// Returns the passes that compute `output`, in an order in which each comes after its inputs.
 pub(super) fn fuse_graph(graph: &Graph, output: ValueId) -> Vec<FusedNode> {
     let last_uses = graph.last_uses(&[output]);
-    let needed: Vec<bool> = last_uses.iter().map(Option::is_some).collect();
     let mut reader_counts = vec![0; graph.nodes.len()];
     reader_counts[output] += 1;
-    for (node, _) in graph.nodes.iter().zip(&needed).filter(|(_, needed)| **needed) {
-        node.inputs.iter().for_each(|&input| reader_counts[input] += 1);
+    for (node, last_use) in graph.nodes.iter().zip(&last_uses) {
+        if last_use.is_some() {
+            for &input in &node.inputs {
+                reader_counts[input] += 1;
+            }
+        }
     }
     let matcher = FusionMatcher { graph, reader_counts };
     let mut is_fused = vec![false; graph.nodes.len()];
-    let mut steps = Vec::new();
-    // From the end: the last node of a pass is met before those that it swallows.
-    for value in (1..graph.nodes.len()).rev().filter(|&value| needed[value]) {
-        if is_fused[value] || matcher.is_dropout(value) {
+    let mut nodes = Vec::new();
+    // The loop runs from the end, because the last node of a pass must be met before the nodes that
+    // it absorbs.
+    for value in (1..graph.nodes.len()).rev() {
+        if last_uses[value].is_none() || is_fused[value] || matcher.is_dropout(value) {
             continue;
         }
-        let (op, inputs, inner_nodes) = matcher.match_ending_at(value);
-        for value in inner_nodes {
-            is_fused[value] = true;
+        let (op, mut inputs, inner_nodes) = matcher.match_ending_at(value);
+        for inner in inner_nodes {
+            is_fused[inner] = true;
         }
-        let inputs = inputs.into_iter().map(|input| matcher.skip_dropouts(input)).collect();
-        steps.push(FusedNode { op, inputs, output: value });
+        for input in &mut inputs {
+            *input = matcher.skip_dropouts(*input);
+        }
+        nodes.push(FusedNode { op, inputs, output: value });
     }
-    steps.reverse();
-    steps
+    nodes.reverse();
+    nodes
 }
 
 struct FusionMatcher<'a> {
     graph: &'a Graph,
-    /// How many nodes read each value.
+    /// Number of nodes that read each value.
     reader_counts: Vec<usize>,
 }
 
@@ -88,7 +94,7 @@ impl FusionMatcher<'_> {
         matches!(self.op(value), Op::Dropout { .. })
     }
 
-    /// The value itself, or what a dropout, which does nothing in inference, would pass on.
+    /// Returns the value itself, or the input of a dropout, which does nothing in inference.
     fn skip_dropouts(&self, mut value: ValueId) -> ValueId {
         while self.is_dropout(value) {
             value = self.input(value);
@@ -96,43 +102,55 @@ impl FusionMatcher<'_> {
         value
     }
 
-    /// The pass that ends with `value`: its work, what it reads, and the nodes inside it.
+    /// Returns the pass that ends with `value`: its operation, the values that it reads, and the
+    /// nodes inside it.
     fn match_ending_at(&self, value: ValueId) -> (FusedOp, Vec<ValueId>, Vec<ValueId>) {
-        let mut inner_nodes = Vec::new();
-        let mut current = value;
-        // One node further in, if nobody else reads it.
-        let mut step_back = |current: &mut ValueId| {
-            let next = self.input(*current);
-            let is_only_reader = self.reader_counts[next] == 1;
-            if is_only_reader {
-                inner_nodes.push(next);
-                *current = next;
-            }
-            is_only_reader
-        };
-        let relu = *self.op(current) == Op::Relu && step_back(&mut current);
+        let mut walk = PassWalk { matcher: self, current: value, inner_nodes: Vec::new() };
+        let relu = *self.op(value) == Op::Relu && walk.step_back();
         let mut shortcut = None;
-        if *self.op(current) == Op::Add {
-            let addend = self.graph.nodes[current].inputs[1];
-            if addend != 0 && step_back(&mut current) {
+        if *self.op(walk.current) == Op::Add {
+            let addend = self.graph.nodes[walk.current].inputs[1];
+            if addend != 0 && walk.step_back() {
                 shortcut = Some(addend);
             }
         }
         let mut norm = None;
-        if let Op::BatchNorm { name, .. } = self.op(current) {
-            let name = name.clone();
-            if step_back(&mut current) {
-                norm = Some(name);
-            }
+        if let Op::BatchNorm { name, .. } = self.op(walk.current)
+            && walk.step_back()
+        {
+            norm = Some(name.clone());
         }
-        if let Op::Conv(conv) = self.op(current) {
-            let inputs = std::iter::once(self.input(current)).chain(shortcut).collect();
-            let add = shortcut.is_some();
-            (FusedOp::Conv { conv: conv.clone(), norm, add, relu }, inputs, inner_nodes)
+        if let Op::Conv(conv) = self.op(walk.current) {
+            let mut inputs = vec![self.input(walk.current)];
+            inputs.extend(shortcut);
+            let op = FusedOp::Conv { conv: conv.clone(), norm, add: shortcut.is_some(), relu };
+            (op, inputs, walk.inner_nodes)
         } else {
             let node = &self.graph.nodes[value];
             (FusedOp::Unfused(node.op.clone()), node.inputs.clone(), Vec::new())
         }
+    }
+}
+
+/// Walk from the last node of a pass toward its inputs.
+struct PassWalk<'a> {
+    matcher: &'a FusionMatcher<'a>,
+    current: ValueId,
+    /// Nodes on the way that belong to the pass, without its last node.
+    inner_nodes: Vec<ValueId>,
+}
+
+impl PassWalk<'_> {
+    /// Steps to the first input of the current node and returns true, unless another node reads
+    /// that input too.
+    fn step_back(&mut self) -> bool {
+        let next = self.matcher.input(self.current);
+        let is_only_reader = self.matcher.reader_counts[next] == 1;
+        if is_only_reader {
+            self.inner_nodes.push(next);
+            self.current = next;
+        }
+        is_only_reader
     }
 }
 

@@ -1,32 +1,28 @@
-//! A network made ready: normalization folded, weights packed for the processor or halved for a GPU, nothing that
-//! training needs.
+//! A network prepared for inference: BatchNorm folded, weights packed for the processor or
+//! converted for a GPU, without the state of training.
 
 use std::cmp::Reverse;
 
 use tch::{Device, Kind, Tensor};
 
+use super::conv_kernel::ConvKernel;
+use super::fold::{FoldedConv, WeightFolder};
 use super::fuse::{FusedNode, FusedOp, fuse_graph};
+use super::liveness::Liveness;
 use crate::error::{Error, Result};
-use crate::model::graph::{Conv, Graph, Op, ValueId};
+use crate::model::graph::{Graph, Op, ValueId};
 use crate::model::precision::ComputePrecision;
-use crate::torch::{Geometry, PackedConvolution, parallel_map, to_channels_last};
+use crate::torch::parallel_map;
 
-/// PyTorch's epsilon of BatchNorm.
-const BATCH_NORM_EPSILON: f64 = 1e-5;
-
-/// Side of the feature maps that choose the first layout of the weights: 96 pixels, the size of
-/// the server's trial, divided by the stride of 8. Inputs of other sizes choose again.
-const INITIAL_LAYOUT_SIDE: i64 = 12;
-
-/// Weights that are read before the first of them is packed, in sizes of the largest.
+/// Largest total size of the weights that are loaded at a time, in multiples of the largest weight.
 const MAX_LOADED_WEIGHTS: i64 = 2;
 
-/// What gives logits on a grid that is coarser than the pixels.
+/// A network that computes logits on a grid that is coarser than the pixels.
 #[derive(Debug)]
 pub(super) struct FusedNetwork {
     layers: Vec<FusedLayer>,
-    /// The values that no pass after the one at this index reads: they are freed then.
-    last_uses: Vec<Vec<ValueId>>,
+    /// Values that are freed after the layer at each index, because no later layer reads them.
+    values_to_free: Vec<Vec<ValueId>>,
     value_count: usize,
     output: ValueId,
     kind: Kind,
@@ -38,7 +34,7 @@ struct FusedLayer {
     op: LayerOp,
     inputs: Vec<ValueId>,
     output: ValueId,
-    /// Whether the value that is added may be written over: nobody reads it later.
+    /// True if the addend may be overwritten, because no later layer reads it.
     add_in_place: bool,
 }
 
@@ -48,92 +44,38 @@ enum LayerOp {
     Unfused(Op),
 }
 
-#[derive(Debug)]
-enum ConvKernel {
-    Packed(PackedConvolution),
-    /// Where there is no oneDNN, and on GPUs.
-    Native {
-        weight: Tensor,
-        bias: Tensor,
-        geometry: Geometry,
-    },
-}
+/// A node of the fused graph and its index in the order of computing.
+type IndexedNode = (usize, FusedNode);
 
 impl FusedNetwork {
-    /// Folds and packs what `tensor` gives of `(module, leaf)`, in memory of its own on `device`. It is asked once for each
-    /// that is needed, for several at a time but not for all, so that no second copy of all need be in memory.
+    /// Folds and packs the tensors that `load_tensor` returns for `(module, leaf)`. They must lie
+    /// on `device`, in memory that no other code shares. Each needed tensor is loaded once, several
+    /// at a time but never all, so that no second copy of all weights is in memory.
     pub(super) fn new(
         graph: &Graph,
         device: Device,
         precision: ComputePrecision,
         load_tensor: impl Fn(&str, &str) -> Result<Tensor> + Sync,
     ) -> Result<Self> {
-        // The last operation only enlarges what the head answers: it is left to whoever needs pixels.
-        let last = graph.nodes.get(graph.out).filter(|node| node.op == Op::ResizeLike);
-        let output = last.and_then(|node| node.inputs.first().copied()).unwrap_or(graph.out);
+        let output = find_coarse_output(graph);
         let nodes = fuse_graph(graph, output);
-        let fp32_layers: Vec<&str> =
-            graph.classifier_layers().map(|conv| conv.name.as_str()).collect();
-        let mut last_reads = vec![None; graph.nodes.len()];
-        for (index, step) in nodes.iter().enumerate() {
-            step.inputs.iter().for_each(|&input| last_reads[input] = Some(index));
-        }
-        last_reads[output] = None;
-        // The largest weights first: what they were made from leaves room for the others.
-        let mut remaining: Vec<(usize, FusedNode)> = nodes.into_iter().enumerate().collect();
-        remaining.sort_by_key(|(_, step)| Reverse(step.weight_elements()));
-        let max_elements =
-            MAX_LOADED_WEIGHTS * remaining.first().map_or(0, |(_, step)| step.weight_elements());
-        let mut layers: Vec<(usize, FusedLayer)> = Vec::with_capacity(remaining.len());
-        while !remaining.is_empty() {
-            let mut elements = 0;
-            let fits = |(_, step): &&(usize, FusedNode)| {
-                elements += step.weight_elements();
-                elements <= max_elements
-            };
-            let group_len = remaining.iter().take_while(fits).count().max(1);
-            let group: Vec<(usize, FusedNode)> = remaining.drain(..group_len).collect();
-            let prepared = parallel_map(&group, |(_, step)| match &step.op {
-                FusedOp::Unfused(_) => Ok(None),
-                FusedOp::Conv { conv, norm, .. } => tch::no_grad(|| {
-                    let in_fp32 = fp32_layers.contains(&conv.name.as_str());
-                    let kind = if in_fp32 { Kind::Float } else { precision.kind() };
-                    let (weight, bias) = fold_batch_norm(&load_tensor, conv, norm.as_deref())?;
-                    Ok(Some((weight.f_to_kind(kind)?, bias.f_to_kind(kind)?, in_fp32)))
-                }),
-            })?;
-            // By one after the other: which layout is best depends on how many threads may share the work.
-            for ((index, FusedNode { op, inputs, output }), prepared) in
-                group.into_iter().zip(prepared)
-            {
-                let add_in_place =
-                    inputs.get(1).is_some_and(|&addend| last_reads[addend] == Some(index));
-                let op = match (op, prepared) {
-                    (FusedOp::Unfused(op), _) => LayerOp::Unfused(op),
-                    (FusedOp::Conv { conv, relu, .. }, Some((weight, bias, in_fp32))) => {
-                        LayerOp::Conv {
-                            kernel: ConvKernel::new(&conv, weight, bias)?,
-                            relu,
-                            in_fp32,
-                        }
-                    }
-                    (FusedOp::Conv { .. }, None) => return Err(missing_value_error()),
-                };
-                layers.push((index, FusedLayer { op, inputs, output, add_in_place }));
+        let liveness = Liveness::new(&nodes, graph.nodes.len(), output);
+        let values_to_free = liveness.values_to_free(nodes.len());
+        let folder = WeightFolder::new(graph, precision.kind(), load_tensor);
+        let mut layers = Vec::with_capacity(nodes.len());
+        for group in group_by_weight_size(nodes) {
+            let folded = parallel_map(&group, |(_, node)| folder.fold(node))?;
+            // Weights are packed one after the other, because oneDNN chooses a layout by the number
+            // of threads that may share the work.
+            for ((index, node), folded) in group.into_iter().zip(folded) {
+                layers.push((index, FusedLayer::new(index, node, folded, &liveness)?));
             }
         }
         layers.sort_by_key(|(index, _)| *index);
-        let layers: Vec<FusedLayer> = layers.into_iter().map(|(_, pass)| pass).collect();
-        let mut last_uses = vec![Vec::new(); layers.len()];
-        for (value, last_reader) in last_reads.iter().enumerate() {
-            if let Some(last_reader) = last_reader {
-                last_uses[*last_reader].push(value);
-            }
-        }
         Ok(Self {
-            layers,
-            last_uses,
-            value_count: last_reads.len(),
+            layers: layers.into_iter().map(|(_, layer)| layer).collect(),
+            values_to_free,
+            value_count: liveness.value_count(),
             output,
             kind: precision.kind(),
             device,
@@ -144,12 +86,14 @@ impl FusedNetwork {
         self.device
     }
 
-    /// Logits `[batch, classes, height, width]` in 32 bits for normalized images `[batch, 3, height, width]` in
-    /// channels-last memory; height and width of the result are an eighth of the images', rounded up.
+    /// Returns logits `[batch, classes, height, width]` in 32 bits for normalized images
+    /// `[batch, 3, height, width]` in channels-last memory. Height and width of the result are an
+    /// eighth of the images', rounded up.
     pub(super) fn logits(&self, input: &Tensor) -> Result<Tensor> {
-        let mut values: Vec<Option<Tensor>> = (0..self.value_count).map(|_| None).collect();
+        let mut values = Vec::new();
+        values.resize_with(self.value_count, || None);
         values[0] = Some(input.f_to_kind(self.kind)?);
-        for (layer, unused) in self.layers.iter().zip(&self.last_uses) {
+        for (layer, unused) in self.layers.iter().zip(&self.values_to_free) {
             let result = layer.forward(&values)?;
             values[layer.output] = Some(result);
             for &value in unused {
@@ -162,48 +106,117 @@ impl FusedNetwork {
     }
 }
 
+/// Returns the value of the logits before they are enlarged to the image's size, which is left to
+/// the caller.
+fn find_coarse_output(graph: &Graph) -> ValueId {
+    if let Some(node) = graph.nodes.get(graph.out)
+        && node.op == Op::ResizeLike
+        && let Some(&input) = node.inputs.first()
+    {
+        return input;
+    }
+    graph.out
+}
+
+/// Groups nodes whose weights are loaded together. The largest weights come first: the memory of
+/// their plain forms is free again when the others are loaded.
+fn group_by_weight_size(nodes: Vec<FusedNode>) -> Vec<Vec<IndexedNode>> {
+    let mut nodes: Vec<IndexedNode> = nodes.into_iter().enumerate().collect();
+    nodes.sort_by_key(|(_, node)| Reverse(node.weight_elements()));
+    let largest = nodes.first().map_or(0, |(_, node)| node.weight_elements());
+    let mut groups: Vec<Vec<IndexedNode>> = Vec::new();
+    let mut group_elements = 0;
+    for (index, node) in nodes {
+        let elements = node.weight_elements();
+        group_elements += elements;
+        match groups.last_mut() {
+            Some(group) if group_elements <= MAX_LOADED_WEIGHTS * largest => {
+                group.push((index, node));
+            }
+            _ => {
+                group_elements = elements;
+                groups.push(vec![(index, node)]);
+            }
+        }
+    }
+    groups
+}
+
 impl FusedLayer {
-    fn forward(&self, values: &[Option<Tensor>]) -> Result<Tensor> {
-        let input_at = |position: usize| -> Result<&Tensor> {
-            let value = self.inputs.get(position).and_then(|&input| values.get(input));
-            value.and_then(Option::as_ref).ok_or_else(missing_value_error)
+    /// Makes the layer of a node. `folded` is the weight of a convolution.
+    fn new(
+        index: usize,
+        node: FusedNode,
+        folded: Option<FoldedConv>,
+        liveness: &Liveness,
+    ) -> Result<Self> {
+        let FusedNode { op, inputs, output } = node;
+        let addend = inputs.get(1);
+        let add_in_place = addend.is_some_and(|&addend| liveness.is_last_reader(index, addend));
+        let op = match (op, folded) {
+            (FusedOp::Unfused(op), _) => LayerOp::Unfused(op),
+            (FusedOp::Conv { conv, relu, .. }, Some(folded)) => {
+                let FoldedConv { weight, bias, in_fp32 } = folded;
+                LayerOp::Conv { kernel: ConvKernel::new(&conv, weight, bias)?, relu, in_fp32 }
+            }
+            (FusedOp::Conv { .. }, None) => return Err(missing_value_error()),
         };
+        Ok(Self { op, inputs, output, add_in_place })
+    }
+
+    fn forward(&self, values: &[Option<Tensor>]) -> Result<Tensor> {
+        let inputs = LayerInputs { ids: &self.inputs, values };
         match &self.op {
             LayerOp::Conv { kernel, relu, in_fp32 } => {
-                let input = input_at(0)?;
+                let input = inputs.get(0)?;
                 let input =
                     if *in_fp32 { input.f_to_kind(Kind::Float)? } else { input.shallow_clone() };
                 let addend = match self.inputs.len() {
-                    2 if self.add_in_place => Some(input_at(1)?.shallow_clone()),
-                    2 => Some(copy_tensor(input_at(1)?)?),
+                    2 if self.add_in_place => Some(inputs.get(1)?.shallow_clone()),
+                    2 => Some(copy_tensor(inputs.get(1)?)?),
                     _ => None,
                 };
                 kernel.forward(&input, addend, *relu)
             }
-            LayerOp::Unfused(op) => apply_op(op, input_at, self.inputs.len()),
+            LayerOp::Unfused(op) => apply_op(op, &inputs),
         }
     }
 }
 
-fn apply_op<'a>(
-    op: &Op,
-    input_at: impl Fn(usize) -> Result<&'a Tensor>,
-    input_count: usize,
-) -> Result<Tensor> {
+/// Values that a layer reads.
+struct LayerInputs<'a> {
+    ids: &'a [ValueId],
+    /// All values that are computed so far.
+    values: &'a [Option<Tensor>],
+}
+
+impl<'a> LayerInputs<'a> {
+    /// Returns the input at this position of the layer's inputs.
+    fn get(&self, position: usize) -> Result<&'a Tensor> {
+        let id = self.ids.get(position).copied().unwrap_or(usize::MAX);
+        self.values.get(id).and_then(Option::as_ref).ok_or_else(missing_value_error)
+    }
+}
+
+fn apply_op(op: &Op, inputs: &LayerInputs<'_>) -> Result<Tensor> {
     match *op {
-        Op::Relu => Ok(input_at(0)?.f_relu()?),
+        Op::Relu => Ok(inputs.get(0)?.f_relu()?),
         Op::MaxPool { kernel, stride, padding } => {
-            Ok(input_at(0)?.f_max_pool2d([kernel; 2], [stride; 2], [padding; 2], [1; 2], false)?)
+            let (kernel, stride, padding) = ([kernel; 2], [stride; 2], [padding; 2]);
+            Ok(inputs.get(0)?.f_max_pool2d(kernel, stride, padding, [1; 2], false)?)
         }
-        Op::Add => Ok(input_at(0)?.f_add(input_at(1)?)?),
-        Op::AdaptiveAvgPool { side } => Ok(input_at(0)?.f_adaptive_avg_pool2d([side; 2])?),
+        Op::Add => Ok(inputs.get(0)?.f_add(inputs.get(1)?)?),
+        Op::AdaptiveAvgPool { side } => Ok(inputs.get(0)?.f_adaptive_avg_pool2d([side; 2])?),
         Op::Concat => {
-            let parts: Result<Vec<&Tensor>> = (0..input_count).map(input_at).collect();
-            Ok(Tensor::f_cat(&parts?, 1)?)
+            let mut parts = Vec::with_capacity(inputs.ids.len());
+            for position in 0..inputs.ids.len() {
+                parts.push(inputs.get(position)?);
+            }
+            Ok(Tensor::f_cat(&parts, 1)?)
         }
         Op::ResizeLike => {
-            let size = input_at(1)?.size();
-            Ok(input_at(0)?.f_upsample_bilinear2d([size[2], size[3]], false, None, None)?)
+            let size = inputs.get(1)?.size();
+            Ok(inputs.get(0)?.f_upsample_bilinear2d([size[2], size[3]], false, None, None)?)
         }
         Op::Input | Op::Conv(_) | Op::BatchNorm { .. } | Op::Dropout { .. } => {
             Err(Error::internal(format!("{op:?} is left after folding")))
@@ -211,80 +224,7 @@ fn apply_op<'a>(
     }
 }
 
-/// BatchNorm in inference is `(x - mean) / sqrt(variance + eps) * weight + bias`: a scale and an offset per channel.
-fn fold_batch_norm(
-    load_tensor: impl Fn(&str, &str) -> Result<Tensor>,
-    conv: &Conv,
-    norm: Option<&str>,
-) -> Result<(Tensor, Tensor)> {
-    let mut weight = load_tensor(&conv.name, "weight")?;
-    let load_double = |module: &str, leaf: &str| {
-        Ok::<_, Error>(load_tensor(module, leaf)?.f_to_kind(Kind::Double)?)
-    };
-    let mut bias = if conv.bias {
-        load_double(&conv.name, "bias")?
-    } else {
-        Tensor::f_zeros([conv.out_channels], (Kind::Double, weight.device()))?
-    };
-    if let Some(norm) = norm {
-        let std = (load_double(norm, "running_var")?.f_add_scalar(BATCH_NORM_EPSILON)?).f_sqrt()?;
-        let scale = load_double(norm, "weight")?.f_div(&std)?;
-        let offset = bias.f_sub(&load_double(norm, "running_mean")?)?.f_mul(&scale)?;
-        bias = offset.f_add(&load_double(norm, "bias")?)?;
-        let _ = weight.f_mul_(&scale.f_to_kind(Kind::Float)?.f_reshape([-1, 1, 1, 1])?)?;
-    }
-    Ok((weight, bias.f_to_kind(Kind::Float)?))
-}
-
-impl ConvKernel {
-    /// As this device likes it.
-    fn new(conv: &Conv, weight: Tensor, bias: Tensor) -> Result<Self> {
-        let geometry =
-            Geometry { padding: conv.padding(), stride: conv.stride, dilation: conv.dilation };
-        if weight.device() == Device::Cpu && weight.kind() != Kind::Half {
-            // A processor or a libtorch without these kernels computes the same, slower.
-            let packed = PackedConvolution::new(&weight, Some(bias.shallow_clone()), geometry);
-            if let Ok(packed) = packed {
-                // One by one, so that no two forms of all weights are in memory.
-                drop(weight);
-                packed.choose_layout([
-                    1,
-                    conv.in_channels,
-                    INITIAL_LAYOUT_SIDE,
-                    INITIAL_LAYOUT_SIDE,
-                ])?;
-                return Ok(Self::Packed(packed));
-            }
-        }
-        Ok(Self::Native { weight: to_channels_last(&weight)?, bias, geometry })
-    }
-
-    fn forward(&self, input: &Tensor, addend: Option<Tensor>, relu: bool) -> Result<Tensor> {
-        match self {
-            Self::Packed(packed) => match addend {
-                None => packed.forward(input, relu),
-                Some(sum) => packed.forward_add_inplace(input, &sum, relu),
-            },
-            Self::Native { weight, bias, geometry } => {
-                let Geometry { padding, stride, dilation } = *geometry;
-                let mut out = input.f_conv2d(
-                    weight,
-                    Some(bias),
-                    [stride; 2],
-                    [padding; 2],
-                    [dilation; 2],
-                    1,
-                )?;
-                if let Some(addend) = addend {
-                    out = out.f_add_(&addend)?;
-                }
-                Ok(if relu { out.f_relu_()? } else { out })
-            }
-        }
-    }
-}
-
-/// The same elements in memory of their own.
+/// Copies a tensor into memory of its own, in the same memory format.
 fn copy_tensor(tensor: &Tensor) -> Result<Tensor> {
     let mut copy = tensor.f_empty_like()?;
     copy.f_copy_(tensor)?;
@@ -303,7 +243,7 @@ mod tests {
     use crate::model::{ModelConfig, Network};
     use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
 
-    /// A network whose running statistics are not those of a fresh one.
+    /// Makes a network with running statistics that differ from a new network's.
     fn network(algorithm: Algorithm, backbone: Backbone) -> Network {
         let mut network = Network::random((algorithm, backbone), 5, 7, Device::Cpu).unwrap();
         for (name, tensor) in network.weights.named_tensors().unwrap() {
@@ -328,7 +268,7 @@ mod tests {
         FusedNetwork::new(&stored.graph, Device::Cpu, compute, tensor).unwrap()
     }
 
-    /// Numbers from -1 to 1 in no order, the same in every run.
+    /// Makes a tensor of numbers from -1 to 1 in no order, the same in every run.
     fn sine_tensor(size: &[i64]) -> Tensor {
         let count = size.iter().product::<i64>();
         (Tensor::arange(count, (Kind::Float, Device::Cpu)) * 12.9898).sin().reshape(size)

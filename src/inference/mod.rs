@@ -1,13 +1,21 @@
-//! One code path from an upright image to its class ids, for predict, evaluate and serve.
+//! Computes class ids, confidence and probabilities of upright images, for predict and serve.
 //!
-//! [`Engine`] loads a model. Its BatchNorm is folded into the convolutions (`fuse`, `prepared`), or it is a frozen
-//! TorchScript module (`scripted`); either gives logits on a grid for an image that is looked at as asked (`passes`,
-//! `tiles`), and `readout` makes classes, confidence and probabilities at the image's size of them.
+//! An [`Engine`] loads a model, which is either a fused network or a frozen TorchScript module
+//! (`torchscript`). `fused_network` makes a fused network: `fuse` groups layers into passes, `fold`
+//! folds BatchNorm into the convolutions, `conv_kernel` packs their weights, and `liveness` finds
+//! when the memory of a value is free again.
+//!
+//! Both compute logits on a grid that is coarser than the pixels. `predictor` runs them as a
+//! request asks: scaled, mirrored, or in tiles (`tiles`). `postprocess` turns logits into classes
+//! (`argmax`), confidence and probabilities at the image's size.
 
 mod argmax;
+mod conv_kernel;
 mod engine;
+mod fold;
 mod fuse;
 mod fused_network;
+mod liveness;
 mod postprocess;
 mod predictor;
 mod segment;

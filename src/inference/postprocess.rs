@@ -1,4 +1,4 @@
-//! From logits on the network's grid to answers at the image's size.
+//! Turns logits on the network's grid into answers at the image's size.
 
 use image::GrayImage;
 use tch::{Device, Kind, Tensor};
@@ -8,19 +8,23 @@ use super::segment::{OutputDetail, Segmentation};
 use crate::error::{Error, Result};
 use crate::torch::float_slice;
 
-/// Logits that are resized at a time, so that memory does not follow from classes times pixels.
+/// Largest number of logits that are resized at a time, so that memory does not grow with classes
+/// times pixels.
 const MAX_RESIZED_LOGITS: i64 = 32 << 20;
 
-/// How the grid lies on the pixels.
+/// Position of the grid on the pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum GridAlignment {
-    /// It covers the image exactly, whatever its cells' size (PyTorch's `interpolate` to a size).
+    /// The grid covers the image exactly, whatever the size of its cells (PyTorch's `interpolate`
+    /// to a size).
     FitsImage,
-    /// A cell is this many pixels; what goes beyond the image is cut off.
+    /// A cell has this side in pixels; what reaches over the image's right and lower edge is cut
+    /// off.
     CellSide(i64),
 }
 
-/// Reads one image's logits `[classes, rows, columns]` at `width` x `height` pixels.
+/// Computes the answer at `width` x `height` pixels from one image's logits `[classes, rows,
+/// columns]`.
 pub(super) fn postprocess_logits(
     logits: &Tensor,
     alignment: GridAlignment,
@@ -34,20 +38,7 @@ pub(super) fn postprocess_logits(
         GridAlignment::FitsImage => (width, height),
         GridAlignment::CellSide(side) => (side * columns, side * rows),
     };
-    let cpu_logits = logits.f_to_device(Device::Cpu)?;
-    let channels_last = cpu_logits.f_permute([1, 2, 0])?;
-    let to_usize = |(width, height): (i64, i64)| (width as usize, height as usize);
-    let ids = if channels_last.is_contiguous() {
-        let logits = LogitsSlice::from_channels_last(
-            float_slice(&channels_last)?,
-            to_usize((rows, columns)),
-        );
-        argmax::argmax_classes(&logits, to_usize(full_size), to_usize((width, height)))
-    } else {
-        let planes = cpu_logits.f_contiguous()?;
-        let logits = LogitsSlice::from_planes(float_slice(&planes)?, to_usize((rows, columns)));
-        argmax::argmax_classes(&logits, to_usize(full_size), to_usize((width, height)))
-    };
+    let ids = find_classes(logits, full_size, (width, height))?;
     let mut builder = SegmentationBuilder::new(classes as usize, ids, detail);
     let rows_at_once = (MAX_RESIZED_LOGITS / (classes * width).max(1)).clamp(1, height.max(1));
     let mut first_row = if detail == OutputDetail::Classes { height } else { 0 };
@@ -59,14 +50,33 @@ pub(super) fn postprocess_logits(
     }
     let ids = GrayImage::from_raw(width as u32, height as u32, builder.ids);
     let ids = ids.ok_or_else(|| Error::internal("a mask has another size than its image"))?;
-    let confidence = (builder.probability_sums.iter().zip(&builder.pixel_counts))
-        .map(|(&sum, &count)| if count == 0 { 0.0 } else { (sum / count as f64) as f32 })
-        .collect();
+    let mut confidence = Vec::with_capacity(builder.probability_sums.len());
+    for (&sum, &count) in builder.probability_sums.iter().zip(&builder.pixel_counts) {
+        confidence.push(if count == 0 { 0.0 } else { (sum / count as f64) as f32 });
+    }
     Ok(Segmentation { ids, confidence, probabilities: builder.probabilities })
 }
 
-/// Rows `first..first + rows` of the logits at `width` x `height` pixels, `[classes, rows, width]`: bilinear, corners
-/// not aligned, as PyTorch's `interpolate`.
+/// Returns the class of every pixel, row by row, from logits `[classes, rows, columns]` that cover
+/// `full_size` pixels. Both sizes are (width, height).
+fn find_classes(logits: &Tensor, full_size: (i64, i64), size: (i64, i64)) -> Result<Vec<u8>> {
+    let shape = logits.size();
+    let grid_size = (shape[1] as usize, shape[2] as usize);
+    let full_size = (full_size.0 as usize, full_size.1 as usize);
+    let size = (size.0 as usize, size.1 as usize);
+    let cpu_logits = logits.f_to_device(Device::Cpu)?;
+    let channels_last = cpu_logits.f_permute([1, 2, 0])?;
+    if channels_last.is_contiguous() {
+        let logits = LogitsSlice::from_channels_last(float_slice(&channels_last)?, grid_size);
+        return Ok(argmax::argmax_classes(&logits, full_size, size));
+    }
+    let planes = cpu_logits.f_contiguous()?;
+    let logits = LogitsSlice::from_planes(float_slice(&planes)?, grid_size);
+    Ok(argmax::argmax_classes(&logits, full_size, size))
+}
+
+/// Resizes logits to `width` x `height` pixels and returns the rows from `first_row` on, `[classes,
+/// rows, width]`: bilinear with `align_corners=False`, as PyTorch's `interpolate`.
 fn upsample_rows(
     logits: &Tensor,
     (full_width, full_height): (i64, i64),
@@ -77,7 +87,7 @@ fn upsample_rows(
     let (classes, grid_rows, grid_columns) = (size[0], size[1], size[2]);
     let planes = logits.f_contiguous()?;
     let planes = if (first_row, rows, full_height) == (0, height, height) {
-        // In one go, by PyTorch's own kernel.
+        // The whole image is resized by PyTorch's own kernel.
         planes.f_unsqueeze(0)?.f_upsample_bilinear2d(
             [full_height, full_width],
             false,
@@ -85,7 +95,8 @@ fn upsample_rows(
             None,
         )?
     } else {
-        // Down the columns by hand, because PyTorch's kernel cannot begin in the middle.
+        // PyTorch's kernel cannot begin in the middle, so the columns are resized by a matrix
+        // product.
         let row_weights = interpolation_matrix(grid_rows, full_height, (first_row, rows))?
             .f_to_device(logits.device())?;
         let strip = row_weights.f_matmul(&planes)?;
@@ -96,7 +107,8 @@ fn upsample_rows(
     Ok(if full_width == width { planes } else { planes.f_narrow(2, 0, width)?.f_contiguous()? })
 }
 
-/// The matrix `[rows, cells]` that interpolates rows `first..` of `full` from `cells`.
+/// Makes the matrix `[rows, cells]` that interpolates `rows` rows from `first_row` on, of
+/// `full_rows` in all.
 fn interpolation_matrix(
     cells: i64,
     full_rows: i64,
@@ -112,14 +124,10 @@ fn interpolation_matrix(
         weights[above] += 1.0 - fraction;
         weights[below] += fraction;
     }
-    Ok(Tensor::f_from_data_size(float_bytes(&matrix).as_slice(), &[rows, cells], Kind::Float)?)
+    Ok(Tensor::f_from_slice(&matrix)?.f_reshape([rows, cells])?)
 }
 
-fn float_bytes(values: &[f32]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_ne_bytes()).collect()
-}
-
-/// What has been read so far.
+/// Answer that grows strip by strip.
 struct SegmentationBuilder {
     ids: Vec<u8>,
     probability_sums: Vec<f64>,
@@ -129,17 +137,18 @@ struct SegmentationBuilder {
 
 impl SegmentationBuilder {
     fn new(classes: usize, ids: Vec<u8>, detail: OutputDetail) -> Self {
-        let len_if_asked = |min_detail, count| if detail >= min_detail { count } else { 0 };
+        let confidence_classes = if detail >= OutputDetail::Confidence { classes } else { 0 };
+        let probability_classes = if detail >= OutputDetail::Probabilities { classes } else { 0 };
         let pixels = ids.len();
         Self {
             ids,
-            probability_sums: vec![0.0; len_if_asked(OutputDetail::Confidence, classes)],
-            pixel_counts: vec![0; len_if_asked(OutputDetail::Confidence, classes)],
-            probabilities: vec![0.0; len_if_asked(OutputDetail::Probabilities, classes * pixels)],
+            probability_sums: vec![0.0; confidence_classes],
+            pixel_counts: vec![0; confidence_classes],
+            probabilities: vec![0.0; probability_classes * pixels],
         }
     }
 
-    /// Takes logits `[classes, rows, width]` whose first pixel is number `first` of the image.
+    /// Adds a strip of logits `[classes, rows, width]` that begins at this pixel of the image.
     fn add_strip(
         &mut self,
         logits: &Tensor,
@@ -174,7 +183,7 @@ mod tests {
     fn logits(classes: i64, rows: i64, columns: i64) -> Tensor {
         let count = classes * rows * columns;
         let numbers = Tensor::arange(count, (Kind::Float, Device::Cpu));
-        // No two alike, in no order.
+        // No two values are equal, and they are in no order.
         ((numbers * 12.9898).sin() * 3.0).reshape([classes, rows, columns])
     }
 

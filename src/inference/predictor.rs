@@ -1,5 +1,5 @@
-//! One image, looked at as asked: as it is or scaled down, in tiles, mirrored, at several sizes. Whatever the way, the
-//! result is logits on the network's grid.
+//! Runs a network over images as a request asks: as they are or scaled down, in tiles, mirrored, at
+//! several sizes. The result is always logits on a grid.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::fused_network::FusedNetwork;
 use super::postprocess::GridAlignment;
-use super::segment::{ModelInfo, TestTimeAugmentation};
+use super::segment::{ModelInfo, SegmentOptions, scale_side};
 use super::tiles;
 use super::torchscript::TorchScriptNetwork;
 use crate::error::{Error, Result};
@@ -18,14 +18,14 @@ use crate::model::network::{IMAGENET_MEAN, IMAGENET_STD};
 use crate::model::size::shrink_image;
 use crate::torch::build_float_tensor;
 
-/// What answers logits on a grid.
+/// The network behind an engine.
 #[derive(Debug)]
 pub(super) enum Backend {
     Fused(FusedNetwork),
     TorchScript(TorchScriptNetwork),
 }
 
-/// A core with what its images are normalized by, on the same device.
+/// A network and the constants that normalize its images, on the same device.
 #[derive(Debug)]
 pub(super) struct Predictor {
     backend: Backend,
@@ -34,87 +34,95 @@ pub(super) struct Predictor {
     std: Tensor,
 }
 
-/// Logits of images of one size: `[batch, classes, rows, columns]`, and how they lie on the pixels.
+/// Logits `[batch, classes, rows, columns]` of images of one size, and their position on the
+/// pixels.
 #[derive(Debug)]
 pub(super) struct GridLogits {
     pub(super) logits: Tensor,
     pub(super) alignment: GridAlignment,
-    /// The size that the grid was made for: the image's own, or that of the image scaled down.
+    /// Width and height that the grid was made for, in pixels: the image's own, or those of the
+    /// image scaled down.
     pub(super) size: (u32, u32),
 }
 
 impl Predictor {
     pub(super) fn new(backend: Backend) -> Result<Self> {
         let device = backend.device();
-        let to_device = |values: &[f32]| Tensor::f_from_slice(values)?.f_to_device(device);
-        let (mean, std) = (to_device(&IMAGENET_MEAN)?, to_device(&IMAGENET_STD)?);
+        let mean = Tensor::f_from_slice(&IMAGENET_MEAN)?.f_to_device(device)?;
+        let std = Tensor::f_from_slice(&IMAGENET_STD)?.f_to_device(device)?;
         Ok(Self { backend, normalized_bytes: normalization_table(), mean, std })
     }
 
-    /// The scores of images of one size, all looked at in the same way.
+    /// Returns the logits of images of one size. With several passes these are logarithms of the
+    /// mean probabilities.
     pub(super) fn predict(
         &self,
         images: &[&RgbImage],
-        tta: &TestTimeAugmentation,
+        options: &SegmentOptions,
         info: &ModelInfo,
     ) -> Result<GridLogits> {
-        let scales: &[f32] = if tta.scales.is_empty() { &[1.0] } else { &tta.scales };
-        if scales == [1.0] && !tta.flip {
-            return self.predict_once(images, tta.tile, info);
+        let SegmentOptions { tile, tta, .. } = options;
+        if tta.scales() == [1.0] && !tta.flip {
+            return self.predict_once(images, *tile, info);
         }
+        let flips: &[bool] = if tta.flip { &[false, true] } else { &[false] };
         let mut sum: Option<GridLogits> = None;
         let mut pass_count = 0.0;
-        for &scale in scales {
-            let scaled: Vec<Cow<'_, RgbImage>> =
-                images.iter().map(|image| resize_by_scale(image, scale)).collect();
-            for flipped in [false, true].iter().take(if tta.flip { 2 } else { 1 }) {
-                let inputs: Vec<Cow<'_, RgbImage>> = scaled
-                    .iter()
-                    .map(|image| {
-                        if *flipped {
-                            Cow::Owned(flip_horizontal(&**image))
-                        } else {
-                            Cow::Borrowed(&**image)
-                        }
-                    })
-                    .collect();
-                let inputs: Vec<&RgbImage> = inputs.iter().map(|image| &**image).collect();
-                let predicted = self.predict_once(&inputs, tta.tile, info)?;
-                // Cells of a tiled grid may reach over the image's edge, which mirroring would move.
-                let logits = resample_to_image(&predicted)?;
-                let logits = if *flipped { logits.f_flip([3])? } else { logits };
-                let probabilities = logits.f_softmax(1, Kind::Float)?;
+        for &scale in tta.scales() {
+            let mut scaled = Vec::with_capacity(images.len());
+            for image in images {
+                scaled.push(resize_by_scale(image, scale));
+            }
+            for &is_flipped in flips {
+                let pass = self.predict_probabilities(&scaled, is_flipped, *tile, info)?;
                 pass_count += 1.0;
-                match &mut sum {
-                    None => {
-                        let size = images.first().map_or((0, 0), |image| image.dimensions());
-                        let size = if tta.tile { size } else { predicted.size };
-                        sum = Some(GridLogits {
-                            logits: probabilities,
-                            alignment: GridAlignment::FitsImage,
-                            size,
-                        });
-                    }
-                    Some(sum) => {
-                        let cells = sum.logits.size();
-                        let resized = probabilities.f_upsample_bilinear2d(
-                            [cells[2], cells[3]],
-                            false,
-                            None,
-                            None,
-                        )?;
-                        let _ = sum.logits.f_add_(&resized)?;
-                    }
-                }
+                let Some(sum) = &mut sum else {
+                    let size = images.first().map_or((0, 0), |image| image.dimensions());
+                    sum = Some(GridLogits { size: if *tile { size } else { pass.size }, ..pass });
+                    continue;
+                };
+                let cells = sum.logits.size();
+                let cells = [cells[2], cells[3]];
+                let resized = pass.logits.f_upsample_bilinear2d(cells, false, None, None)?;
+                let _ = sum.logits.f_add_(&resized)?;
             }
         }
         let mut sum = sum.ok_or_else(|| Error::internal("no pass was asked for"))?;
-        // Logits whose softmax is the mean of the probabilities.
+        // The softmax of these logarithms is the mean of the probabilities.
         sum.logits = sum.logits.f_div_scalar(pass_count)?.f_clamp_min(1e-12)?.f_log()?;
         Ok(sum)
     }
 
-    /// One pass over images of one size.
+    /// Runs one pass over images of one size, mirrored if `is_flipped` is set, and returns the
+    /// probabilities of the images as they were, on a grid that covers them exactly.
+    fn predict_probabilities(
+        &self,
+        images: &[Cow<'_, RgbImage>],
+        is_flipped: bool,
+        tile: bool,
+        info: &ModelInfo,
+    ) -> Result<GridLogits> {
+        let mut inputs = Vec::with_capacity(images.len());
+        for image in images {
+            let image: &RgbImage = image;
+            inputs.push(if is_flipped {
+                Cow::Owned(flip_horizontal(image))
+            } else {
+                Cow::Borrowed(image)
+            });
+        }
+        let predicted = self.predict_once(&borrow_images(&inputs), tile, info)?;
+        // Mirroring would move the cells of a tiled grid that reach over the image's edge, so the
+        // grid is resampled to end with the image first.
+        let mut logits = resample_to_image(&predicted)?;
+        if is_flipped {
+            logits = logits.f_flip([3])?;
+        }
+        let logits = logits.f_softmax(1, Kind::Float)?;
+        Ok(GridLogits { logits, alignment: GridAlignment::FitsImage, size: predicted.size })
+    }
+
+    /// Runs one pass over images of one size.
     fn predict_once(
         &self,
         images: &[&RgbImage],
@@ -130,21 +138,21 @@ impl Predictor {
             return Ok(GridLogits { logits, alignment: GridAlignment::FitsImage, size });
         }
         if tile {
-            let image_logits: Result<Vec<Tensor>> = images
-                .iter()
-                .map(|image| tiles::compute_tiled_logits(image, info, |tile| self.forward(&[tile])))
-                .collect();
-            let image_logits = image_logits?;
-            let cell_side = tiles::CELL_SIDE;
-            return Ok(GridLogits {
-                logits: Tensor::f_cat(&image_logits, 0)?,
-                alignment: GridAlignment::CellSide(cell_side),
-                size,
-            });
+            let mut image_logits = Vec::with_capacity(images.len());
+            for image in images {
+                let logits =
+                    tiles::compute_tiled_logits(image, info, |tile| self.forward(&[tile]))?;
+                image_logits.push(logits);
+            }
+            let logits = Tensor::f_cat(&image_logits, 0)?;
+            let alignment = GridAlignment::CellSide(tiles::CELL_SIDE);
+            return Ok(GridLogits { logits, alignment, size });
         }
-        let shrunk: Vec<Cow<'_, RgbImage>> =
-            images.iter().map(|image| shrink_image(image, info.max_side)).collect();
-        let shrunk: Vec<&RgbImage> = shrunk.iter().map(|image| &**image).collect();
+        let mut shrunk = Vec::with_capacity(images.len());
+        for image in images {
+            shrunk.push(shrink_image(image, info.max_side));
+        }
+        let shrunk = borrow_images(&shrunk);
         let size = shrunk.first().map_or(size, |image| image.dimensions());
         Ok(GridLogits { logits: self.forward(&shrunk)?, alignment: GridAlignment::FitsImage, size })
     }
@@ -157,8 +165,13 @@ impl Predictor {
         }
     }
 
-    /// `[batch, 3, height, width]` in channels-last memory; to a GPU the bytes cross as they are
-    /// (`docs/architecture.md#bytes-to-the-device`).
+    /// Returns normalized images `[batch, 3, height, width]` in channels-last memory. A GPU
+    /// receives the bytes as they are and normalizes them
+    /// (`docs/architecture.md#bytes-to-the-device`); on a processor each byte is looked up in a
+    /// table and written straight into the float tensor, without tensors in between.
+    /// `Network::normalize` in src/model/network.rs computes the same values, up to rounding, by
+    /// tensor operations on both, because it also serves training, whose batches are tensors
+    /// already.
     fn normalize_images(&self, images: &[&RgbImage]) -> Result<Tensor> {
         let (width, height) = images.first().map_or((0, 0), |image| image.dimensions());
         let size = [images.len() as i64, i64::from(height), i64::from(width), 3];
@@ -185,13 +198,17 @@ impl Predictor {
     }
 }
 
-/// Of each channel: what each byte becomes.
+/// Returns the normalized value of each byte, by channel.
 fn normalization_table() -> [[f32; 256]; 3] {
     std::array::from_fn(|channel| {
         std::array::from_fn(|byte| {
             (byte as f32 / 255.0 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
         })
     })
+}
+
+fn borrow_images<'a>(images: &'a [Cow<'_, RgbImage>]) -> Vec<&'a RgbImage> {
+    images.iter().map(|image| &**image).collect()
 }
 
 impl Backend {
@@ -203,7 +220,7 @@ impl Backend {
     }
 }
 
-/// The logits on a grid that covers the image exactly.
+/// Returns the logits on a grid that covers the image exactly.
 fn resample_to_image(predicted: &GridLogits) -> Result<Tensor> {
     let GridAlignment::CellSide(cell_side) = predicted.alignment else {
         return Ok(predicted.logits.shallow_clone());
@@ -212,24 +229,22 @@ fn resample_to_image(predicted: &GridLogits) -> Result<Tensor> {
     if width % cell_side == 0 && height % cell_side == 0 {
         return Ok(predicted.logits.shallow_clone());
     }
-    // Sampled anew at as many cells, each a little smaller than before.
+    // The logits are resampled at as many cells, each a little smaller than before.
     let size = predicted.logits.size();
-    let covered_share = |full: i64, side: i64| side as f64 / (full * cell_side) as f64;
-    let (height_share, width_share) =
-        (covered_share(size[2], height), covered_share(size[3], width));
+    let height_share = height as f64 / (size[2] * cell_side) as f64;
+    let width_share = width as f64 / (size[3] * cell_side) as f64;
     let theta = [width_share, 0.0, width_share - 1.0, 0.0, height_share, height_share - 1.0]
         .map(|value| value as f32);
     let theta = Tensor::f_from_slice(&theta)?.f_reshape([1, 2, 3])?;
     let theta = theta.f_to_device(predicted.logits.device())?.f_expand([size[0], 2, 3], false)?;
     let sampling_grid = Tensor::f_affine_grid_generator(&theta, &size[..], false)?;
-    // Bilinear (0), the border goes on (1).
+    // 0 is bilinear interpolation, and 1 repeats the border outside the grid.
     Ok(predicted.logits.f_grid_sampler(&sampling_grid, 0, 1, false)?)
 }
 
 fn resize_by_scale(image: &RgbImage, scale: f32) -> Cow<'_, RgbImage> {
     let (width, height) = image.dimensions();
-    let scale_side = |side: u32| ((f64::from(side) * f64::from(scale)).round() as u32).max(1);
-    let size = (scale_side(width), scale_side(height));
+    let size = (scale_side(width, scale), scale_side(height, scale));
     if size == (width, height) {
         return Cow::Borrowed(image);
     }

@@ -1,120 +1,138 @@
-//! What is asked of an engine about images, what it answers, and what it says of itself. No tensors here, so that
-//! servers and their tests need none.
+//! Requests to an engine, its answers, and its description. Nothing here holds tensors, so that the
+//! server and its tests need none.
 
 use image::{GrayImage, RgbImage};
 
 use crate::error::Result;
 
-/// How an image is looked at.
+/// Passes over an image beyond the plain one.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TestTimeAugmentation {
-    /// In overlapping tiles at its full size, and not scaled down to the limit on the longer side.
-    pub tile: bool,
-    /// Also mirrored left to right; the probabilities are averaged.
+    /// Computes the image mirrored left to right too, and averages the probabilities.
     pub flip: bool,
-    /// At each of these sizes, relative to the image's; the probabilities are averaged. Empty is 1 alone.
+    /// Sizes to compute the image at, relative to its own; the probabilities are averaged. Empty
+    /// means 1 alone.
     pub scales: Vec<f32>,
 }
 
-/// The most scales of one view.
+/// Largest number of scales in a request.
 pub const MAX_TTA_SCALES: usize = 5;
-/// What a scale may be.
+/// Range of a scale, relative to the image's size.
 pub const TTA_SCALE_RANGE: std::ops::RangeInclusive<f32> = 0.25..=4.0;
 
-/// How much is told of an image; each includes those before it.
+/// Amount of detail in an answer; each level includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum OutputDetail {
     /// The most likely class of every pixel.
     #[default]
     Classes,
-    /// And how sure of them the network is, by class.
+    /// The mean probability of each class too.
     Confidence,
-    /// And every class's probability in every pixel.
+    /// The probability of every class in every pixel too.
     Probabilities,
 }
 
-/// What is asked about images.
+/// Options of a request.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct SegmentOptions {
-    /// How they are looked at.
+    /// Computes images that exceed the limit on the longer side in overlapping tiles at full size,
+    /// instead of scaled down.
+    pub tile: bool,
     pub tta: TestTimeAugmentation,
-    /// How much is told.
     pub detail: OutputDetail,
 }
 
-/// What an engine answers about one image.
+/// Answer about one image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Segmentation {
     /// The class id of every pixel, at the image's own size.
     pub ids: GrayImage,
-    /// For each class the mean probability, 0 to 1, over the pixels where it is the most likely one; 0 for
-    /// classes that occur nowhere. Empty unless [`Detail::Confidence`] or more was asked for.
+    /// Mean probability of each class, 0 to 1, over the pixels where it is the most likely one; 0
+    /// for a class without pixels. Empty below [`OutputDetail::Confidence`].
     pub confidence: Vec<f32>,
-    /// `[classes, height, width]`, 0 to 1, at the image's own size. Empty unless asked for.
+    /// Probabilities `[classes, height, width]`, 0 to 1, at the image's own size. Empty below
+    /// [`OutputDetail::Probabilities`].
     pub probabilities: Vec<f32>,
 }
 
-/// What an engine says of itself.
+/// Description of an engine and its model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelInfo {
-    /// One name per class, class 0 first.
+    /// Names of the classes, class 0 first.
     pub class_names: Vec<String>,
-    /// Red, green and blue by class.
+    /// Colors of the classes: red, green and blue, 0 to 255.
     pub colors: Vec<[u8; 3]>,
-    /// The arithmetic: `fp32`, `bf16` or `fp16`.
+    /// Number format: `fp32`, `bf16` or `fp16`.
     pub precision: &'static str,
-    /// `cpu` or `cuda:0`.
+    /// Device: `cpu` or `cuda:0`.
     pub device: String,
-    /// Pixels; images with a longer side are scaled down to it, or tiled.
+    /// Largest side that is computed whole, in pixels.
     pub max_side: u32,
-    /// Pixels; the side of a tile.
+    /// Side of a tile, in pixels.
     pub tile_side: u32,
-    /// Pixels that neighboring tiles share.
+    /// Overlap of neighboring tiles, in pixels.
     pub tile_overlap: u32,
 }
 
-/// Something that segments images; the trait is what servers and tests need to know of an engine.
+/// Segments images. The trait is all that the server and its tests know of an engine.
 pub trait Segment: Send {
-    /// Answers about upright images that are all of one size, in their order.
+    /// Segments upright images that are all of one size, and returns the answers in their order.
     fn segment(
         &mut self,
         images: &[&RgbImage],
         options: &SegmentOptions,
     ) -> Result<Vec<Segmentation>>;
 
-    /// What the engine says of itself; the same as long as it lives.
+    /// Returns the engine's description, which never changes.
     fn info(&self) -> &ModelInfo;
 }
 
-impl ModelInfo {
-    /// How many pixels the network computes for an image of `width` x `height`, all passes together: what the
-    /// time of an answer follows.
-    pub fn network_pixels(&self, (width, height): (u32, u32), tta: &TestTimeAugmentation) -> u64 {
-        let flip_passes = if tta.flip { 2 } else { 1 };
-        let scales: &[f32] = if tta.scales.is_empty() { &[1.0] } else { &tta.scales };
-        let pixels_at_scale = |scale: f32| {
-            let scale_side =
-                |side: u32| ((f64::from(side) * f64::from(scale)).round() as u64).max(1);
-            let (width, height) = (scale_side(width), scale_side(height));
-            let longer = width.max(height);
-            if longer <= u64::from(self.max_side) {
-                width * height
-            } else if tta.tile {
-                let side = u64::from(self.tile_side);
-                count_tiles(width, side, self.tile_overlap.into())
-                    * count_tiles(height, side, self.tile_overlap.into())
-                    * (side.min(width) * side.min(height))
-            } else {
-                let max_side = u64::from(self.max_side);
-                (width * max_side).div_ceil(longer).max(1)
-                    * (height * max_side).div_ceil(longer).max(1)
-            }
-        };
-        flip_passes * scales.iter().map(|&scale| pixels_at_scale(scale)).sum::<u64>()
+impl TestTimeAugmentation {
+    /// Returns the scales to compute the image at, at least one.
+    pub(super) fn scales(&self) -> &[f32] {
+        if self.scales.is_empty() { &[1.0] } else { &self.scales }
     }
 }
 
-/// How many tiles of `side` that share `overlap` cover `length`.
+impl ModelInfo {
+    /// Returns the number of pixels that the network computes for an image of `width` x `height` in
+    /// all passes together. The time to compute is about proportional to it.
+    pub fn network_pixels(&self, (width, height): (u32, u32), options: &SegmentOptions) -> u64 {
+        let flip_passes = if options.tta.flip { 2 } else { 1 };
+        let mut pixels = 0;
+        for &scale in options.tta.scales() {
+            let width = u64::from(scale_side(width, scale));
+            let height = u64::from(scale_side(height, scale));
+            pixels += self.pass_pixels(width, height, options.tile);
+        }
+        flip_passes * pixels
+    }
+
+    /// Returns the number of pixels that the network computes in one pass over an image of this
+    /// size.
+    fn pass_pixels(&self, width: u64, height: u64, tile: bool) -> u64 {
+        let longer = width.max(height);
+        if longer <= u64::from(self.max_side) {
+            width * height
+        } else if tile {
+            let (side, overlap) = (u64::from(self.tile_side), u64::from(self.tile_overlap));
+            count_tiles(width, side, overlap)
+                * count_tiles(height, side, overlap)
+                * (side.min(width) * side.min(height))
+        } else {
+            let max_side = u64::from(self.max_side);
+            (width * max_side).div_ceil(longer).max(1) * (height * max_side).div_ceil(longer).max(1)
+        }
+    }
+}
+
+/// Returns a side at this scale, in pixels, at least 1.
+pub(super) fn scale_side(side: u32, scale: f32) -> u32 {
+    ((f64::from(side) * f64::from(scale)).round() as u32).max(1)
+}
+
+/// Returns the number of tiles of `side` pixels that cover `length` pixels, if neighbors share
+/// `overlap` pixels.
 pub(super) fn count_tiles(length: u64, side: u64, overlap: u64) -> u64 {
     if length <= side { 1 } else { (length - overlap).div_ceil(side - overlap) }
 }
@@ -137,16 +155,13 @@ mod tests {
 
     #[test]
     fn work_follows_size_passes_and_tiles() {
-        let tta = TestTimeAugmentation::default();
-        assert_eq!(model_info().network_pixels((640, 480), &tta), 640 * 480);
-        assert_eq!(model_info().network_pixels((4096, 1024), &tta), 2048 * 512);
-        let both = TestTimeAugmentation {
-            flip: true,
-            scales: vec![0.5, 1.0],
-            ..TestTimeAugmentation::default()
-        };
+        let options = SegmentOptions::default();
+        assert_eq!(model_info().network_pixels((640, 480), &options), 640 * 480);
+        assert_eq!(model_info().network_pixels((4096, 1024), &options), 2048 * 512);
+        let tta = TestTimeAugmentation { flip: true, scales: vec![0.5, 1.0] };
+        let both = SegmentOptions { tta, ..SegmentOptions::default() };
         assert_eq!(model_info().network_pixels((640, 480), &both), 2 * (640 * 480 + 320 * 240));
-        let tiled = TestTimeAugmentation { tile: true, ..TestTimeAugmentation::default() };
+        let tiled = SegmentOptions { tile: true, ..SegmentOptions::default() };
         assert_eq!(model_info().network_pixels((640, 480), &tiled), 640 * 480);
         assert_eq!(model_info().network_pixels((4096, 1000), &tiled), 5 * 1024 * 1000);
         assert_eq!(model_info().network_pixels((0, 0), &tiled), 1);

@@ -1,4 +1,6 @@
-//! How an engine computes: arithmetic, threads, sizes.
+//! Settings of an engine: arithmetic, threads, sizes.
+
+use std::collections::BTreeSet;
 
 use tch::Device;
 
@@ -6,13 +8,14 @@ use crate::model::artifact::Bf16Agreement;
 use crate::model::precision::ComputePrecision;
 use crate::sagemaker::hyperparameters;
 
-/// The share of the pixels whose class may be another in bfloat16 for it to be chosen by itself.
+/// Share of pixels whose class differs in bfloat16 from which on `Auto` does not choose bfloat16.
 const MAX_DIFFERING_SHARE: f64 = 0.005;
 
-/// The arithmetic of inference.
+/// Number format of inference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum InferencePrecision {
-    /// bf16 on a processor that has it, if training found the masks to be the same; half precision on a GPU
+    /// bf16 on a processor that has it, if training found the masks to be the same; half precision
+    /// on a GPU
     #[default]
     Auto,
     /// 32-bit floating point
@@ -23,20 +26,21 @@ pub enum InferencePrecision {
     Fp16,
 }
 
-/// How an engine computes; the same for predict and serve, so that both give the same masks.
+/// Settings of an engine. predict and serve take the same, so that both give the same masks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EngineOptions {
-    /// The arithmetic.
     pub precision: InferencePrecision,
-    /// Pixels; an image whose longer side is more is scaled down to it and its mask scaled back, or tiled.
+    /// Largest side that is computed whole, in pixels. A larger image is scaled down to it and its
+    /// mask scaled back up, or computed in tiles.
     pub max_side: u32,
-    /// Pixels; the side of a tile.
+    /// Side of a tile, in pixels.
     pub tile_side: u32,
-    /// Threads of the network's layers; without it one per core.
+    /// Threads of the network's layers; `None` means one per core.
     pub threads: Option<usize>,
 }
 
-/// The format that a setting asks for on a device, given what training measured of the model.
+/// Returns the number format for a setting on a device, given how well training found bfloat16 to
+/// agree with 32 bits.
 pub(super) fn choose_precision(
     precision: InferencePrecision,
     device: Device,
@@ -57,27 +61,33 @@ pub(super) fn choose_precision(
     }
 }
 
-/// Gives libtorch this many threads, or one per core: two on one core only wait for each other's vector units.
+/// Gives libtorch this many threads, or one per physical core: two threads on one core wait for
+/// each other's vector units.
 pub(super) fn set_threads(threads: Option<usize>) {
     let available = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = threads
-        .unwrap_or_else(|| count_physical_cores().map_or(available, |cores| cores.min(available)));
+    let threads = match threads {
+        Some(threads) => threads,
+        None => count_physical_cores().unwrap_or(available).min(available),
+    };
     let threads = threads.max(1) as i32;
-    // Setting what is set starts a pool of threads anew, which nothing here uses and which spin for a while.
+    // Setting the same number again would start a second pool of threads, which spins unused for a
+    // while.
     if tch::get_num_threads() != threads {
         tch::set_num_threads(threads);
     }
 }
 
-/// Cores of this machine, each counted once however many threads it runs; nothing where the system does not say.
+/// Counts the physical cores of this machine, or returns `None` where the system does not list
+/// them.
 fn count_physical_cores() -> Option<usize> {
-    let processors = std::fs::read_dir("/sys/devices/system/cpu").ok()?.flatten();
-    let siblings = processors
-        .filter_map(|entry| {
-            std::fs::read_to_string(entry.path().join("topology/thread_siblings_list")).ok()
-        })
-        .collect::<std::collections::BTreeSet<String>>();
-    (!siblings.is_empty()).then_some(siblings.len())
+    let mut siblings = BTreeSet::new();
+    for processor in std::fs::read_dir("/sys/devices/system/cpu").ok()?.flatten() {
+        let path = processor.path().join("topology/thread_siblings_list");
+        if let Ok(list) = std::fs::read_to_string(path) {
+            siblings.insert(list);
+        }
+    }
+    if siblings.is_empty() { None } else { Some(siblings.len()) }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! Large images in overlapping tiles: each is computed by itself, and where tiles overlap their logits are blended,
-//! each tile's counting the less the nearer its edge is, because a network knows nothing of what lies beyond it.
+//! Computes large images in overlapping tiles. Where tiles overlap, their logits are averaged with
+//! weights that fall toward a tile's edge, because the network knows nothing of the image beyond
+//! the edge.
 
 use image::RgbImage;
 use image::imageops::crop_imm;
@@ -8,66 +9,102 @@ use tch::{Kind, Tensor};
 use super::segment::{ModelInfo, count_tiles};
 use crate::error::{Error, Result};
 
-/// Pixels: tiles begin at multiples of this, the stride of the networks' grid, and so do their grids' cells.
+/// Side of a cell, in pixels: the stride of the networks' grid. Tiles begin at multiples of it.
 pub(super) const CELL_SIDE: i64 = 8;
 
-/// Logits `[1, classes, rows, columns]` of an image in cells of [`CELL`] pixels; `compute` answers about one tile.
+/// Computes logits `[1, classes, rows, columns]` of an image in cells of [`CELL_SIDE`] pixels.
+/// `compute_logits` computes those of one tile.
 pub(super) fn compute_tiled_logits(
     image: &RgbImage,
     info: &ModelInfo,
     compute_logits: impl Fn(&RgbImage) -> Result<Tensor>,
 ) -> Result<Tensor> {
     let (width, height) = image.dimensions();
-    let cells_along = |side: u32| (i64::from(side) + CELL_SIDE - 1) / CELL_SIDE;
-    let (rows, columns) = (cells_along(height), cells_along(width));
-    let mut weighted_sums: Option<(Tensor, Tensor)> = None;
+    let (rows, columns) = (count_cells(height), count_cells(width));
+    let overlap = i64::from(info.tile_overlap) / CELL_SIDE;
+    let mut canvas = None;
     for y in tile_starts(height, info) {
         for x in tile_starts(width, info) {
             let side = info.tile_side;
             let tile = crop_imm(image, x, y, side.min(width - x), side.min(height - y)).to_image();
             let logits = pool_to_cells(&compute_logits(&tile)?, tile.dimensions())?;
-            let size = logits.size();
-            let (classes, tile_rows, tile_columns) = (size[1], size[2], size[3]);
-            let options = (Kind::Float, logits.device());
-            if weighted_sums.is_none() {
-                let sum = Tensor::f_zeros([1, classes, rows, columns], options)?;
-                weighted_sums = Some((sum, Tensor::f_zeros([1, 1, rows, columns], options)?));
+            if canvas.is_none() {
+                canvas = Some(Canvas::new(&logits, rows, columns)?);
             }
-            let Some((logit_sum, weight_sum)) = &weighted_sums else { break };
-            let overlap = i64::from(info.tile_overlap) / CELL_SIDE;
-            let tile_weights = blend_ramp(tile_rows, overlap)?.f_reshape([1, 1, -1, 1])?;
-            let tile_weights = tile_weights
-                .f_mul(&blend_ramp(tile_columns, overlap)?.f_reshape([1, 1, 1, -1])?)?;
-            let tile_weights = tile_weights.f_to_device(logits.device())?;
+            let Some(canvas) = &canvas else { break };
             let (first_row, first_column) = (i64::from(y) / CELL_SIDE, i64::from(x) / CELL_SIDE);
-            let tile_region = |canvas: &Tensor| -> Result<Tensor> {
-                Ok(canvas.f_narrow(2, first_row, tile_rows)?.f_narrow(
-                    3,
-                    first_column,
-                    tile_columns,
-                )?)
-            };
-            let _ = tile_region(logit_sum)?.f_add_(&logits.f_mul(&tile_weights)?)?;
-            let _ = tile_region(weight_sum)?.f_add_(&tile_weights)?;
+            canvas.add_tile(&logits, first_row, first_column, overlap)?;
         }
     }
-    let (sum, weight) = weighted_sums.ok_or_else(|| Error::internal("an image without tiles"))?;
-    Ok(sum.f_div(&weight)?)
+    let Some(Canvas { logit_sum, weight_sum }) = canvas else {
+        return Err(Error::internal("an image without tiles"));
+    };
+    Ok(logit_sum.f_div(&weight_sum)?)
 }
 
-/// Where tiles begin along a side, in pixels: multiples of [`CELL`], evenly spread.
+/// Weighted sums over the tiles that cover each cell of an image.
+struct Canvas {
+    /// Weighted logits, `[1, classes, rows, columns]`.
+    logit_sum: Tensor,
+    /// Weights, `[1, 1, rows, columns]`.
+    weight_sum: Tensor,
+}
+
+impl Canvas {
+    /// Makes an empty canvas for tiles with logits of this kind, `[1, classes, ...]`.
+    fn new(logits: &Tensor, rows: i64, columns: i64) -> Result<Self> {
+        let options = (Kind::Float, logits.device());
+        let logit_sum = Tensor::f_zeros([1, logits.size()[1], rows, columns], options)?;
+        Ok(Self { logit_sum, weight_sum: Tensor::f_zeros([1, 1, rows, columns], options)? })
+    }
+
+    /// Adds the logits `[1, classes, rows, columns]` of a tile that begins at this cell. `overlap`
+    /// is the number of cells that neighboring tiles share.
+    fn add_tile(
+        &self,
+        logits: &Tensor,
+        first_row: i64,
+        first_column: i64,
+        overlap: i64,
+    ) -> Result<()> {
+        let size = logits.size();
+        let (rows, columns) = (size[2], size[3]);
+        let weights = blend_ramp(rows, overlap)?.f_reshape([1, 1, -1, 1])?;
+        let weights = weights.f_mul(&blend_ramp(columns, overlap)?.f_reshape([1, 1, 1, -1])?)?;
+        let weights = weights.f_to_device(logits.device())?;
+        for (sum, addend) in
+            [(&self.logit_sum, &logits.f_mul(&weights)?), (&self.weight_sum, &weights)]
+        {
+            let sum_rows = sum.f_narrow(2, first_row, rows)?;
+            let _ = sum_rows.f_narrow(3, first_column, columns)?.f_add_(addend)?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns the number of cells that cover a side of so many pixels.
+fn count_cells(side: u32) -> i64 {
+    (i64::from(side) + CELL_SIDE - 1) / CELL_SIDE
+}
+
+/// Returns where tiles begin along a side, in pixels: multiples of [`CELL_SIDE`], evenly spread.
 fn tile_starts(length: u32, info: &ModelInfo) -> Vec<u32> {
     let (side, overlap) = (u64::from(info.tile_side), u64::from(info.tile_overlap));
     let count = count_tiles(length.into(), side, overlap);
     let (cell, length) = (CELL_SIDE as u64, u64::from(length));
-    // The last one reaches to the end or, because it begins at a cell, a little less far into the others.
+    // The last tile ends with the side. Because it begins at a cell, it may be a little smaller.
     let last_start = length.saturating_sub(side).div_ceil(cell) * cell;
-    (0..count).map(|tile| (last_start * tile / (count - 1).max(1) / cell * cell) as u32).collect()
+    let mut starts = Vec::with_capacity(count as usize);
+    for tile in 0..count {
+        starts.push((last_start * tile / (count - 1).max(1) / cell * cell) as u32);
+    }
+    starts
 }
 
-/// A tile's logits in cells of [`CELL`] pixels, whatever grid the network answers on.
+/// Returns a tile's logits in cells of [`CELL_SIDE`] pixels, averaged if the network's grid is
+/// finer.
 fn pool_to_cells(logits: &Tensor, (width, height): (u32, u32)) -> Result<Tensor> {
-    let cells = [height, width].map(|side| (i64::from(side) + CELL_SIDE - 1) / CELL_SIDE);
+    let cells = [count_cells(height), count_cells(width)];
     let size = logits.size();
     if size[2..] == cells {
         return Ok(logits.shallow_clone());
@@ -75,11 +112,13 @@ fn pool_to_cells(logits: &Tensor, (width, height): (u32, u32)) -> Result<Tensor>
     Ok(logits.f_adaptive_avg_pool2d(cells)?)
 }
 
-/// Weights along a side of `cells`: rising over the overlap, then 1, then falling.
+/// Returns the weights along a side of `cells`: rising over the overlap, then 1, then falling.
 fn blend_ramp(cells: i64, overlap: i64) -> Result<Tensor> {
     let ramp_length = (overlap + 1) as f32;
-    let weight_at = |cell: i64| ((cell + 1).min(cells - cell) as f32 / ramp_length).min(1.0);
-    let weights: Vec<f32> = (0..cells).map(weight_at).collect();
+    let mut weights = Vec::with_capacity(cells as usize);
+    for cell in 0..cells {
+        weights.push(((cell + 1).min(cells - cell) as f32 / ramp_length).min(1.0));
+    }
     Ok(Tensor::f_from_slice(&weights)?)
 }
 
@@ -100,7 +139,8 @@ mod tests {
         }
     }
 
-    /// A network that answers each cell's mean brightness, and knows nothing of its neighbors.
+    /// Computes each cell's mean brightness, as a network whose cells see nothing of their
+    /// neighbors.
     fn mean_brightness(tile: &RgbImage) -> Result<Tensor> {
         let (width, height) = (i64::from(tile.width()), i64::from(tile.height()));
         let pixels = Tensor::f_from_data_size(tile.as_raw(), &[1, height, width, 3], Kind::Uint8)?;

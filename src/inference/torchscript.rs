@@ -1,5 +1,5 @@
-//! Any TorchScript segmentation network: what it was trained with does not matter, as long as it takes normalized
-//! images and returns logits.
+//! Runs any TorchScript segmentation network that takes normalized images and returns logits,
+//! whatever program trained it.
 
 use std::path::Path;
 
@@ -9,23 +9,25 @@ use crate::error::{Error, Result};
 use crate::model::precision::ComputePrecision;
 use crate::torch::FrozenModule;
 
-/// Sides of the picture that a network is tried with: odd ones first, for those that take any.
+/// Multiple that the sides of an input must have, with height and width of a probe of such sides.
+/// Odd sides come first, for networks that take any.
 const PROBE_SIZES: [(i64, [i64; 2]); 2] = [(1, [75, 101]), (32, [96, 128])];
 
-/// A TorchScript module that was tried.
+/// A TorchScript module that computed a probe.
 #[derive(Debug)]
 pub(super) struct TorchScriptNetwork {
     module: FrozenModule,
     kind: Kind,
     device: Device,
-    /// Sides that the network takes are multiples of this.
+    /// Number that the sides of an input must be multiples of.
     size_multiple: i64,
-    /// How many classes it tells apart.
+    /// Number of classes.
     pub(super) num_classes: i64,
 }
 
 impl TorchScriptNetwork {
-    /// Loads a file and tries it, so that a file that is no such network is told now.
+    /// Loads a file and runs a probe through it, so that a file that is no such network is refused
+    /// now.
     pub(super) fn load(path: &Path, device: Device, precision: ComputePrecision) -> Result<Self> {
         let kind = precision.kind();
         let module = FrozenModule::load(path, device, kind)?;
@@ -40,11 +42,11 @@ impl TorchScriptNetwork {
                     network.num_classes = check_output_shape(&logits)?;
                     return Ok(network);
                 }
-                // The first says why, the later ones may only repeat it.
+                // The first error names the reason; later ones may only repeat it.
                 Err(error) => _ = first_error.get_or_insert(error),
             }
         }
-        let message = first_error.map(|error| error.to_string()).unwrap_or_default();
+        let message = first_error.as_ref().map(Error::to_string).unwrap_or_default();
         let first: String = message.lines().next().unwrap_or_default().chars().take(300).collect();
         Err(Error::input(format!(
             "is not a segmentation network as expected: given a normalized image as f32 [1, 3, \
@@ -57,26 +59,24 @@ impl TorchScriptNetwork {
         self.device
     }
 
-    /// Logits `[batch, classes, height, width]` in 32 bits for normalized images; height and width of the result are
-    /// the network's affair.
+    /// Returns logits `[batch, classes, height, width]` in 32 bits for normalized images. The
+    /// network decides height and width of the result.
     pub(super) fn logits(&self, input: &Tensor) -> Result<Tensor> {
         let size = input.size();
-        let round_up =
-            |side: i64| (side + self.size_multiple - 1) / self.size_multiple * self.size_multiple;
-        let (height, width) = (round_up(size[2]), round_up(size[3]));
+        let multiple = self.size_multiple as u64;
+        let height = (size[2] as u64).next_multiple_of(multiple) as i64;
+        let width = (size[3] as u64).next_multiple_of(multiple) as i64;
         if (height, width) == (size[2], size[3]) {
             return self.forward(input);
         }
-        // Filled up with the mean color at the right and at the bottom, and cut off again.
+        // The image is padded at the right and at the bottom with zeros, which are the mean color,
+        // and the cells of the padding are cut off.
         let padded = input.f_constant_pad_nd([0, width - size[3], 0, height - size[2]])?;
         let logits = self.forward(&padded)?;
         let grid = logits.size();
-        let covered_cells = |cells: i64, side: i64, full: i64| (cells * side + full - 1) / full;
-        Ok(logits.f_narrow(2, 0, covered_cells(grid[2], size[2], height))?.f_narrow(
-            3,
-            0,
-            covered_cells(grid[3], size[3], width),
-        )?)
+        let rows = covered_cells(grid[2], size[2], height);
+        let columns = covered_cells(grid[3], size[3], width);
+        Ok(logits.f_narrow(2, 0, rows)?.f_narrow(3, 0, columns)?)
     }
 
     fn forward(&self, input: &Tensor) -> Result<Tensor> {
@@ -84,7 +84,12 @@ impl TorchScriptNetwork {
     }
 }
 
-/// The classes of what a network answered about one image.
+/// Returns how many of the cells that cover `full` pixels cover the first `side` of them.
+fn covered_cells(cells: i64, side: i64, full: i64) -> i64 {
+    (cells * side + full - 1) / full
+}
+
+/// Returns the number of classes of the logits for one image, or an error if their shape is wrong.
 fn check_output_shape(logits: &Tensor) -> Result<i64> {
     match logits.size()[..] {
         [1, classes @ 2..=254, height, width] if height > 0 && width > 0 => Ok(classes),

@@ -96,8 +96,8 @@ impl AppState {
         let options = RequestOptions::parse(headers)?;
         let content = BodyKind::from_headers(headers)?;
         let response_format = ResponseFormat::negotiate(headers, content, &options)?;
-        let segment_options =
-            SegmentOptions { tta: options.tta, detail: response_format.output_detail() };
+        let detail = response_format.output_detail();
+        let segment_options = SegmentOptions { tile: options.tile, tta: options.tta, detail };
         Ok((content, InferenceParams { model, response_format, options: segment_options }))
     }
 

@@ -32,6 +32,8 @@ const MAX_TOLERANCE_PX: f64 = 100.0;
 /// What is asked of one answer.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub(super) struct RequestOptions {
+    /// Computes a large image in tiles, instead of scaled down.
+    pub(super) tile: bool,
     /// How the image is looked at.
     pub(super) tta: TestTimeAugmentation,
     /// What an answer in JSON tells.
@@ -111,9 +113,9 @@ impl RequestOptions {
 
     /// Takes one pair; none if the key is not ours, else an error that says what is allowed.
     fn set_option(&mut self, key: &str, value: &str) -> Option<Result<(), String>> {
-        let Self { tta: view, json_options: json } = self;
+        let Self { tile, tta: view, json_options: json } = self;
         Some(match key {
-            "tile" => parse_bool(value, &mut view.tile),
+            "tile" => parse_bool(value, tile),
             "flip" => parse_bool(value, &mut view.flip),
             "scales" => parse_scales(value, &mut view.scales),
             "polygons" => parse_bool(value, &mut json.polygons),
@@ -207,8 +209,8 @@ mod tests {
             assert_eq!(parse(own).unwrap(), RequestOptions::default(), "{own}");
         }
         let options = parse("trace=1; Tile=TRUE,flip=true;scales=0.75:1:1.25").unwrap();
-        let view = TestTimeAugmentation { tile: true, flip: true, scales: vec![0.75, 1.0, 1.25] };
-        assert_eq!(options.tta, view);
+        let tta = TestTimeAugmentation { flip: true, scales: vec![0.75, 1.0, 1.25] };
+        assert_eq!((options.tile, options.tta), (true, tta));
         let json = parse("polygons=false,tolerance=2.5,min_area=40,rle=both,background=true");
         assert_eq!(
             json.unwrap().json_options,

@@ -162,7 +162,7 @@ impl AppState {
         if let Some(reply_bytes) = response_format.exact_bytes(size, model.info.class_names.len()) {
             self.check_response_size(reply_bytes)?;
         }
-        let work_pixels = model.info.network_pixels(size, &options.tta);
+        let work_pixels = model.info.network_pixels(size, options);
         let max_compute = self.settings.max_compute;
         if let Some(predicted) = model.time_estimate.predict_if_over(work_pixels, max_compute) {
             return Err(too_much_work_error(predicted, max_compute));

@@ -1,7 +1,7 @@
-//! The first NVIDIA GPU, if there is one. libtorch's GPU libraries are not linked, so that one program
-//! runs everywhere; where they lie beside it, they are opened before libtorch is used.
+//! Finds the first NVIDIA GPU. libtorch's GPU libraries are not linked, so that one program runs
+//! with and without them; where they lie beside libtorch, they are opened before libtorch is used.
 
-// The border to the dynamic linker and the driver: each block says why it is sound.
+// Calls the dynamic linker and NVIDIA's driver; each block says why it is sound.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -11,7 +11,8 @@ use tch::{Cuda, Device};
 
 const RTLD_NOW: c_int = 2;
 const RTLD_GLOBAL: c_int = 0x100;
-/// `CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR` and `..._MINOR` of cuda.h.
+/// Attributes of a device as cuda.h numbers them: `CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR`
+/// and `..._MINOR`.
 const COMPUTE_CAPABILITY_MAJOR: c_int = 75;
 const COMPUTE_CAPABILITY_MINOR: c_int = 76;
 
@@ -20,10 +21,11 @@ unsafe extern "C" {
     fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
 }
 
-/// The device to compute on: the first GPU that libtorch can use, else the processor.
-/// `CUDA_VISIBLE_DEVICES` chooses another, or none when it is empty.
+/// Returns the device to compute on: the first GPU that libtorch can use, else the processor.
+/// `CUDA_VISIBLE_DEVICES` chooses another GPU, or none when it is empty.
 ///
-/// To be asked before anything else of libtorch in the process, which looks for its GPU part once.
+/// The first call must come before any other use of libtorch in the process, which looks for its
+/// GPU part only once.
 pub fn default_device() -> Device {
     static DEVICE: OnceLock<Device> = OnceLock::new();
     *DEVICE.get_or_init(|| {
@@ -32,7 +34,7 @@ pub fn default_device() -> Device {
     })
 }
 
-/// The first visible GPU's compute capability, as in 8.0 for an A100.
+/// Returns the first visible GPU's compute capability, such as (8, 0) for an A100.
 pub fn compute_capability() -> Option<(i32, i32)> {
     type Init = unsafe extern "C" fn(u32) -> c_int;
     type Get = unsafe extern "C" fn(*mut c_int, c_int) -> c_int;
@@ -42,8 +44,8 @@ pub fn compute_capability() -> Option<(i32, i32)> {
         (find_symbol(driver, c"cuInit")?, find_symbol(driver, c"cuDeviceGet")?);
     let get_attribute = find_symbol(driver, c"cuDeviceGetAttribute")?;
     let (mut device, mut major, mut minor) = (0, 0, 0);
-    // Sound: the three have these signatures in every driver (cuda.h), write to the integers given to
-    // them and keep no pointer.
+    // SAFETY: the three functions have these signatures in every driver (cuda.h), write to the
+    // integers given to them and keep no pointer.
     let statuses = unsafe {
         let init: Init = std::mem::transmute(init);
         let get_device: Get = std::mem::transmute(get_device);
@@ -59,14 +61,14 @@ pub fn compute_capability() -> Option<(i32, i32)> {
 }
 
 fn open_library(library: &CStr, flags: c_int) -> Option<*mut c_void> {
-    // Sound: the name ends in NUL, and the libraries' constructors are NVIDIA's and libtorch's own,
-    // which linking them would run as well.
+    // SAFETY: the name ends with a zero byte, and the libraries' constructors are NVIDIA's and
+    // libtorch's own, which linking the libraries would run as well.
     let handle = unsafe { dlopen(library.as_ptr(), flags) };
     (!handle.is_null()).then_some(handle)
 }
 
 fn find_symbol(library: *mut c_void, name: &CStr) -> Option<*mut c_void> {
-    // Sound: the library was opened and is never closed, the name ends in NUL.
+    // SAFETY: the library was opened and is never closed, and the name ends with a zero byte.
     let address = unsafe { dlsym(library, name.as_ptr()) };
     (!address.is_null()).then_some(address)
 }

@@ -1,34 +1,39 @@
-//! Looking into a tensor's memory, and making tensors of memory.
+//! Views of a tensor's memory, and tensors whose memory Rust code fills.
 
-// Each block says why it is sound.
+// Makes slices from tensors' data pointers; each block says why it is sound.
 #![allow(unsafe_code)]
 
 use tch::{Device, Kind, Tensor};
 
 use crate::error::{Error, Result};
 
-/// The elements of a dense tensor of 32-bit floats on the processor, in the order of its indices, without a copy.
+/// Returns the elements of a dense 32-bit float tensor on the processor, in the order of its
+/// indices, without a copy.
 pub fn float_slice(tensor: &Tensor) -> Result<&[f32]> {
     let (first, count) = dense_float_data(tensor)?;
     if count == 0 {
         return Ok(&[]);
     }
-    // Sound: a contiguous tensor has `numel` elements one after the other from its data pointer on, they live as
-    // long as the tensor that is borrowed, and nobody here writes to a tensor that others look into.
+    // SAFETY: a contiguous tensor has `numel` elements side by side from its data pointer on, they
+    // live as long as the borrowed tensor, and code of this crate writes to no tensor while a slice
+    // of its memory lives.
     Ok(unsafe { std::slice::from_raw_parts(first.cast_const(), count) })
 }
 
-/// The same to be written: only for tensors that nobody else looks into or writes to meanwhile.
-pub(super) fn float_slice_mut(tensor: &mut Tensor) -> Result<&mut [f32]> {
+/// Returns the same elements for writing. The caller must see to it that no other handle of the
+/// same memory (`shallow_clone`, views) is read or written while the slice lives: the borrow
+/// checker sees this handle alone.
+pub(crate) fn float_slice_mut(tensor: &mut Tensor) -> Result<&mut [f32]> {
     let (first, count) = dense_float_data(tensor)?;
     if count == 0 {
         return Ok(&mut []);
     }
-    // Sound: as above. Other handles of the same memory may exist, which this room does not use meanwhile.
+    // SAFETY: as in `float_slice`. Other handles of the same memory may exist, and the callers,
+    // which are in this crate, do not use them meanwhile.
     Ok(unsafe { std::slice::from_raw_parts_mut(first, count) })
 }
 
-/// Where they begin, and how many there are.
+/// Returns the address of a dense float tensor's first element, and the number of its elements.
 fn dense_float_data(tensor: &Tensor) -> Result<(*mut f32, usize)> {
     let fits = tensor.device() == Device::Cpu
         && tensor.kind() == Kind::Float
@@ -40,24 +45,27 @@ fn dense_float_data(tensor: &Tensor) -> Result<(*mut f32, usize)> {
     Ok((tensor.data_ptr().cast::<f32>(), tensor.numel()))
 }
 
-/// A tensor of 32-bit floats on the processor; `fill` gets its elements, zeros, in the order of its indices.
+/// Makes a tensor of 32-bit floats on the processor. `fill` gets its elements, which are zeros, in
+/// the order of its indices.
 pub fn build_float_tensor(size: &[i64], fill: impl FnOnce(&mut [f32])) -> Result<Tensor> {
     let tensor = Tensor::f_zeros(size, (Kind::Float, Device::Cpu))?;
     let count = tensor.numel();
     if count > 0 {
-        // Sound: a new contiguous tensor has `numel` elements one after the other from its data pointer on, and nobody
-        // else has seen it yet.
+        // SAFETY: a new contiguous tensor has `numel` elements side by side from its data pointer
+        // on, and this function holds its only handle.
         fill(unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<f32>(), count) });
     }
     Ok(tensor)
 }
 
-/// The same elements with those of all channels of a pixel, or of a kernel's tap, side by side in memory.
+/// Returns a tensor `[batch, channels, height, width]` of the same elements in channels-last
+/// memory: all channels of a pixel, or of a tap of a kernel, lie side by side.
 pub fn to_channels_last(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
 }
 
-/// A tensor on the processor; `write` gets its bytes, zeros, in the order of its indices.
+/// Makes a tensor on the processor. `write` gets its bytes, which are zeros, in the order of its
+/// indices. `kind` must be a number and not a boolean, of which not every byte is a valid value.
 pub fn build_tensor(
     size: &[i64],
     kind: Kind,
@@ -66,8 +74,8 @@ pub fn build_tensor(
     let tensor = Tensor::f_zeros(size, (kind, Device::Cpu))?;
     let bytes = tensor.numel() * kind.elt_size_in_bytes();
     if bytes > 0 {
-        // Sound: a new contiguous tensor has so many bytes one after the other from its data pointer on, nobody else has
-        // seen it yet, and whoever writes numbers of any bits makes numbers, if not of booleans.
+        // SAFETY: a new contiguous tensor has so many bytes side by side from its data pointer on,
+        // and this function holds its only handle. Any bytes are valid numbers.
         write(unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast::<u8>(), bytes) })?;
     }
     Ok(tensor)

@@ -1,24 +1,28 @@
-//! What tch does not bind of libtorch: C++ beside its Rust face, and the one room with `unsafe`.
+//! The border to C++: calls of libtorch, of the system and of the allocator that the crate `tch`
+//! does not bind.
 //!
-//! Every function here is safe to call, and turns C++ exceptions into errors.
+//! This is the only room with `unsafe` (`docs/architecture.md#unsafe-code-in-one-room`). Every
+//! function here is safe to call, and turns C++ exceptions into errors.
 
-mod c_string;
 mod convolution;
 mod cuda;
+mod error;
+mod ffi;
 mod memory;
 mod module;
 mod parallel;
 mod process;
 mod random;
 mod script;
-mod winograd;
 
-pub use convolution::{ConvolutionAlgorithm, Geometry, PackedConvolution};
+pub use convolution::Geometry;
+pub(crate) use convolution::{convolve_packed, pack_weight, packed_weights_equal};
 pub use cuda::{compute_capability, default_device};
+pub(crate) use memory::float_slice_mut;
 pub use memory::{build_float_tensor, build_tensor, float_slice, to_channels_last};
 pub use module::FrozenModule;
+pub(crate) use parallel::parallel_for_each;
 pub use parallel::parallel_map;
 pub use process::{exit_process, limit_kernel_caches, release_memory};
 pub use random::with_seed;
 pub use script::{NamedTensor, write_torchscript};
-pub use winograd::WinogradCost;

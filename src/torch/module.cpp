@@ -1,4 +1,7 @@
-// Runs TorchScript files as they are best for inference: what tch does not bind. The Rust face is module.rs.
+// Loads and runs TorchScript files for inference, which tch does not bind as needed. The Rust face
+// is module.rs.
+
+#include "ffi.h"
 
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/python/update_graph_executor_opt.h>
@@ -6,35 +9,22 @@
 #include <torch/csrc/jit/runtime/profiling_graph_executor_impl.h>
 #include <torch/csrc/jit/serialization/import.h>
 
-#include <cstring>
 #include <stdexcept>
+#include <string>
 
 namespace {
 
 using torch::jit::Module;
 
-template <class Function> auto catch_exceptions(char **error_message, Function function) -> decltype(function()) {
-  *error_message = nullptr;
-  try {
-    try {
-      return function();
-    } catch (const std::exception &error) {
-      *error_message = strdup(error.what());
-    }
-  } catch (...) {
-  }
-  return nullptr;
-}
-
-// Networks are given images of any size: code made for the sizes seen first would be made again and again. (The second
-// switch is each thread's own.)
+// Keeps libtorch from compiling for the sizes that it sees first: images have any size, and it
+// would compile again and again. The second switch belongs to the calling thread.
 void disable_shape_specialization() {
   torch::jit::getProfilingMode() = false;
   torch::jit::setGraphExecutorOptimize(false);
 }
 
-// The logits among what segmentation networks return: a tensor, torchvision's dictionary, or a sequence whose first they
-// are.
+// Finds the logits in the value that a segmentation network returns: a tensor, torchvision's
+// dictionary, or a sequence whose first element holds them.
 at::Tensor extract_logits(const c10::IValue &module_output) {
   if (module_output.isTensor()) return module_output.toTensor();
   if (module_output.isGenericDict()) {
@@ -54,17 +44,14 @@ at::Tensor extract_logits(const c10::IValue &module_output) {
 
 extern "C" {
 
-// Loads a file onto `device` (-1: the processor, else a GPU's number), with its floating-point tensors as `kind` (a
-// c10::ScalarType), and freezes it: parameters become constants, BatchNorm is folded. `optimize` also gives weights
-// oneDNN's layout, for 32-bit floats on the processor.
 Module *maskmaker_load_module(const char *path, int device, int kind, bool optimize, char **error_message) {
-  return catch_exceptions(error_message, [&]() -> Module * {
+  return catch_exceptions<Module *>(error_message, nullptr, [&] {
     disable_shape_specialization();
     const auto target_device = device < 0 ? c10::Device(c10::kCPU) : c10::Device(c10::kCUDA, device);
     Module module = torch::jit::load(path, target_device);
     module.eval();
     module.to(static_cast<c10::ScalarType>(kind));
-    // A module without the attribute "training" was frozen before.
+    // A module without the attribute "training" is frozen already.
     if (module.hasattr("training")) module = torch::jit::freeze(module);
     if (optimize) module = torch::jit::optimize_for_inference(module);
     return new Module(module);
@@ -72,9 +59,9 @@ Module *maskmaker_load_module(const char *path, int device, int kind, bool optim
 }
 
 at::Tensor *maskmaker_run_module(const Module *module, const at::Tensor *input, char **error_message) {
-  return catch_exceptions(error_message, [&] {
+  return catch_into_tensor(error_message, [&] {
     disable_shape_specialization();
-    return new at::Tensor(extract_logits(Module(*module).forward({*input})));
+    return extract_logits(Module(*module).forward({*input}));
   });
 }
 

@@ -1,18 +1,24 @@
-//! TorchScript files, frozen for inference.
+//! Loads TorchScript files, frozen for inference.
 
-// The border to module.cpp: each block says why it is sound.
+// Calls module.cpp; each block says why it is sound.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::path::Path;
 use std::ptr::NonNull;
 
 use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
-use super::c_string::take_c_string;
-use super::convolution::tensor_from_raw;
+use super::ffi::{take_c_string, tensor_from_raw, to_c_string};
 use crate::error::{Error, Result};
+
+/// Index of the processor where a GPU's index may stand.
+const CPU_INDEX: c_int = -1;
+/// Numbers of `c10::ScalarType`, which ffi.h asserts.
+const SCALAR_TYPE_HALF: c_int = 5;
+const SCALAR_TYPE_FLOAT: c_int = 6;
+const SCALAR_TYPE_BFLOAT16: c_int = 15;
 
 unsafe extern "C" {
     fn maskmaker_load_module(
@@ -30,31 +36,32 @@ unsafe extern "C" {
     fn maskmaker_drop_module(module: *mut c_void);
 }
 
-/// A frozen module that turns one tensor into logits.
+/// A frozen TorchScript module that computes logits from one tensor.
 #[derive(Debug)]
 pub struct FrozenModule(NonNull<c_void>);
 
-// Sound: a module has no ties to the thread that loaded it, and only one thread has it at a time.
+// SAFETY: a module has no ties to the thread that loaded it, and `FrozenModule` is not `Sync`, so
+// that one thread uses it at a time.
 unsafe impl Send for FrozenModule {}
 
 impl FrozenModule {
-    /// Loads a file onto a device with its floating-point numbers as `kind`: `Float`, `BFloat16` or `Half`.
+    /// Loads a file onto a device, with its floating-point numbers as `kind`: `Float`, `BFloat16`
+    /// or `Half`.
     pub fn load(path: &Path, device: Device, kind: Kind) -> Result<Self> {
-        let c_path = CString::new(path.as_os_str().as_encoded_bytes())
-            .map_err(|_| Error::input("the path holds a zero byte"))?;
+        let c_path = to_c_string(path.as_os_str().as_encoded_bytes(), "path")?;
         let device_index = match device {
             Device::Cuda(index) => index as c_int,
-            _ => -1,
+            _ => CPU_INDEX,
         };
-        // c10::ScalarType.
         let scalar_type = match kind {
-            Kind::BFloat16 => 15,
-            Kind::Half => 5,
-            _ => 6,
+            Kind::BFloat16 => SCALAR_TYPE_BFLOAT16,
+            Kind::Half => SCALAR_TYPE_HALF,
+            _ => SCALAR_TYPE_FLOAT,
         };
         let optimize = device == Device::Cpu && kind == Kind::Float;
         let mut error_message = std::ptr::null_mut();
-        // Sound: the text ends with a zero and lives through the call, which lets no exception out.
+        // SAFETY: the path ends with a zero byte and outlives the call, which lets no exception
+        // out.
         let module = unsafe {
             maskmaker_load_module(
                 c_path.as_ptr(),
@@ -64,17 +71,21 @@ impl FrozenModule {
                 &raw mut error_message,
             )
         };
-        NonNull::new(module).map(Self).ok_or_else(|| {
+        let Some(module) = NonNull::new(module) else {
             let message = take_c_string(error_message);
             let first_line = message.lines().next().unwrap_or_default();
-            Error::input(format!("cannot be loaded as TorchScript: {first_line}"))
-        })
+            let problem = format!("cannot be loaded as TorchScript: {first_line}");
+            return Err(Error::input(problem));
+        };
+        Ok(Self(module))
     }
 
-    /// The logits for `[batch, 3, height, width]`: the module's result, or what is `out` in it.
+    /// Returns the logits for images `[batch, 3, height, width]`: the module's result, or the
+    /// tensor in it as `extract_logits` in module.cpp finds it.
     pub fn forward(&self, input: &Tensor) -> Result<Tensor> {
         let mut error_message = std::ptr::null_mut();
-        // Sound: module and tensor live through the call; the result is a new handle.
+        // SAFETY: module and tensor outlive the call, and the result is a new handle that this side
+        // owns.
         let out = unsafe {
             maskmaker_run_module(self.0.as_ptr(), input.as_ptr(), &raw mut error_message)
         };
@@ -84,7 +95,7 @@ impl FrozenModule {
 
 impl Drop for FrozenModule {
     fn drop(&mut self) {
-        // Sound: `load` got it from `new`, and this is its only end.
+        // SAFETY: `load` got the pointer from `new`, and `drop` runs once.
         unsafe { maskmaker_drop_module(self.0.as_ptr()) }
     }
 }

@@ -1,19 +1,19 @@
-// Work on the threads that libtorch computes with: the pool is inside its library, and a second one would contend with it
-// for the same cores. The Rust face is parallel.rs.
+// Runs work on libtorch's own threads: the pool is inside its library, and a second pool would
+// contend with it for the same cores. The Rust face is parallel.rs.
+
+#include "ffi.h"
 
 #include <ATen/TensorIterator.h>
 #include <ATen/ops/arange.h>
 
-#include <cstring>
-
 extern "C" {
 
-// Calls `work` with parts of 0..count until each was in one, at the same time on as many threads as libtorch has; gives
-// null, or what went wrong.
 char *maskmaker_parallel_for(int64_t count, void (*work)(const void *context, int64_t first, int64_t last),
                             const void *context) {
-  try {
-    // An iterator over the numbers themselves: it knows nothing of parts but where their elements lie.
+  char *error_message = nullptr;
+  const bool is_done = catch_exceptions(&error_message, false, [&] {
+    // The iterator runs over the numbers themselves, since it tells a part only where its elements
+    // lie in memory.
     const at::Tensor indices = at::arange(count, at::kLong);
     auto iterator = at::TensorIteratorConfig().add_const_input(indices).build();
     iterator.for_each(
@@ -24,11 +24,9 @@ char *maskmaker_parallel_for(int64_t count, void (*work)(const void *context, in
           }
         },
         1);
-    return nullptr;
-  } catch (const std::exception &error) {
-    return strdup(error.what());
-  } catch (...) {
-    return strdup("an exception of no known kind");
-  }
+    return true;
+  });
+  if (is_done || error_message) return error_message;
+  return strdup("an exception of no known kind");
 }
 }

@@ -1,14 +1,14 @@
-//! Work on the threads that libtorch computes with. They keep their cores for a while after each operation, so that
-//! threads of anybody else's would have to share with them.
+//! Runs Rust closures on libtorch's own threads. These spin on their cores for a while after each
+//! operation, so that a second pool of threads would contend with them.
 
-// The border to parallel.cpp: each block says why it is sound.
+// Calls parallel.cpp; each block says why it is sound.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use super::c_string::take_c_string;
+use super::ffi::take_c_string;
 use crate::error::{Error, Result};
 
 unsafe extern "C" {
@@ -19,23 +19,24 @@ unsafe extern "C" {
     ) -> *mut c_char;
 }
 
-/// What [`part`] gets of [`for_each`].
+/// State that [`parallel_for_each`] shares with the threads that run [`run_range`].
 struct ParallelContext<T, F> {
     items: *mut T,
     work: F,
     panicked: AtomicBool,
 }
 
-/// What `work` makes of every item, on as many threads as libtorch has, each of which takes the next that is left. libtorch's
-/// own operations inside compute on the thread that they are called on alone.
+/// Calls `work` with every item, on as many threads as libtorch has, and returns the results in the
+/// order of the items. Each thread takes the next item that is left, so items may differ in how
+/// long they take. libtorch's own operations within `work` run on the calling thread alone.
 pub fn parallel_map<T: Sync, R: Send>(
     items: &[T],
     work: impl Fn(&T) -> Result<R> + Sync,
 ) -> Result<Vec<R>> {
     let next_index = AtomicUsize::new(0);
     let threads = tch::get_num_threads().max(1) as usize;
-    let mut results_by_thread: Vec<Vec<(usize, Result<R>)>> =
-        (0..threads).map(|_| Vec::new()).collect();
+    let mut results_by_thread: Vec<Vec<(usize, Result<R>)>> = Vec::new();
+    results_by_thread.resize_with(threads, Vec::new);
     parallel_for_each(&mut results_by_thread, |thread_results| {
         while let index = next_index.fetch_add(1, Ordering::Relaxed)
             && let Some(item) = items.get(index)
@@ -48,8 +49,9 @@ pub fn parallel_map<T: Sync, R: Send>(
     results.into_iter().map(|(_, result)| result).collect()
 }
 
-/// Does `work` to every item; several threads at a time, each of which has a run of neighbors.
-pub(super) fn parallel_for_each<T: Send>(
+/// Calls `work` with every item. The items are divided into runs of neighbors, one per thread of
+/// libtorch. A panic in `work` becomes an error.
+pub(crate) fn parallel_for_each<T: Send>(
     items: &mut [T],
     work: impl Fn(&mut T) + Sync,
 ) -> Result<()> {
@@ -57,8 +59,8 @@ pub(super) fn parallel_for_each<T: Send>(
         ParallelContext { items: items.as_mut_ptr(), work, panicked: AtomicBool::new(false) };
     if !items.is_empty() {
         let callback = range_callback(&context);
-        // Sound: the context lives through the call, and is of the types that `part` was made for. The other side hands out
-        // each number below `count` once.
+        // SAFETY: the context outlives the call and has the types that `callback` was made for. The
+        // C++ side hands out each index below the slice's length once.
         let error_message = unsafe {
             maskmaker_parallel_for(items.len() as i64, callback, (&raw const context).cast())
         };
@@ -72,29 +74,29 @@ pub(super) fn parallel_for_each<T: Send>(
     Ok(())
 }
 
-/// [`part`] for this context: names its types, which no caller can.
+/// Returns [`run_range`] for the types of this context, which callers cannot name.
 fn range_callback<T: Send, F: Fn(&mut T) + Sync>(
     _: &ParallelContext<T, F>,
 ) -> extern "C" fn(*const c_void, i64, i64) {
     run_range::<T, F>
 }
 
-/// The items from `first` until before `last`.
+/// Works on the items from `first` until before `last`.
 extern "C" fn run_range<T: Send, F: Fn(&mut T) + Sync>(
     context: *const c_void,
     first: i64,
     last: i64,
 ) {
-    // Sound: `for_each` gave it, and waits for this to end.
+    // SAFETY: `parallel_for_each` made the pointer from its context and waits until this call ends.
     let context = unsafe { &*context.cast::<ParallelContext<T, F>>() };
-    let work = || {
+    // A panic must not unwind through C++.
+    let result = catch_unwind(AssertUnwindSafe(|| {
         for index in first..last {
-            // Sound: the index is below the slice's length, and no other call has it.
+            // SAFETY: the index is below the slice's length, and no other call gets the same index.
             (context.work)(unsafe { &mut *context.items.add(index as usize) });
         }
-    };
-    // No panic may pass through the other side.
-    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+    }));
+    if result.is_err() {
         context.panicked.store(true, Ordering::Relaxed);
     }
 }

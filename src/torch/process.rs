@@ -1,64 +1,73 @@
-//! What is settled for libtorch and the whole process: who hands out memory (jemalloc, to Rust, libtorch and all others; a
-//! fuzzer brings its own), how much is remembered of past computations, and how the process ends.
+//! Settings of the whole process: the memory allocator (jemalloc, for Rust, libtorch and all other
+//! libraries; a fuzzer brings its own), the sizes of libtorch's caches, and how the process ends.
 
-// Each block says why it is sound.
+// Calls jemalloc and the system, and sets environment variables; each block says why it is sound.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
 use std::io::Write;
 
-/// Hands out the memory of everything in this process, of libtorch and its like too, which find it under malloc's name.
+/// Allocator of Rust code. libtorch and other libraries find the same jemalloc under malloc's name.
 #[cfg(not(fuzzing))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// How it does so, where the variable `MALLOC_CONF` says nothing else (<https://jemalloc.net/jemalloc.3.html>, TUNING). In one
-/// place for all threads, however large the piece; what was freed is kept for what is computed next (until
-/// [`give_back_memory`]), for otherwise every tensor of every pass would be mapped by the system anew. No huge pages: on a
-/// machine that has just lost a large process they take long to come.
+/// Settings of jemalloc, unless the variable `MALLOC_CONF` overrides them
+/// (<https://jemalloc.net/jemalloc.3.html>, TUNING):
+///
+/// - `narenas:1,oversize_threshold:0`: one arena for all threads and for pieces of any size.
+/// - `dirty_decay_ms:-1`: freed memory is kept for the next computation until [`release_memory`];
+///   otherwise the system would map the tensors of every pass anew.
+///
+/// Huge pages stay off: on a machine that has just lost a large process, the system takes long to
+/// provide them.
 #[cfg(not(fuzzing))]
 #[unsafe(export_name = "malloc_conf")]
 static MALLOC_CONF: &[u8; 49] = b"narenas:1,oversize_threshold:0,dirty_decay_ms:-1\0";
 
-/// Gives memory that was freed back to the system: after a model was let go.
+/// Returns freed memory to the system. Called after a model was unloaded.
 pub fn release_memory() {
     #[cfg(not(fuzzing))]
     {
         let (purge_all_arenas, null) = (c"arena.4096.purge", std::ptr::null_mut());
-        // Sound: jemalloc's own function, which may be called at any time from any thread; it is asked for nothing, so that
-        // nothing is written, and what it does not know it refuses.
+        // SAFETY: `mallctl` is jemalloc's own function, and any thread may call it at any time. No
+        // old and no new value is passed, so nothing is read or written through pointers, and
+        // unknown names are refused.
         let _ = unsafe {
             tikv_jemalloc_sys::mallctl(purge_all_arenas.as_ptr(), null, null.cast(), null, 0)
         };
     }
 }
 
-/// What oneDNN and the layer above it remember of the convolutions they made: of 1024 of them unless told otherwise,
-/// which every new size of image fills up by tens. These are of the last few sizes.
+/// Capacities of the caches of compiled convolutions, in entries: oneDNN's own and that of
+/// libtorch's layer above it. The default is 1024 for each, which every new image size fills by
+/// tens. These capacities hold the last few sizes.
 const CACHE_CAPACITIES: [(&str, &str); 2] =
     [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256"), ("LRU_CACHE_CAPACITY", "64")];
 
-/// Bounds what libtorch remembers of past computations, unless the environment does. It looks when it computes first: to be
-/// called at the start of the process, and with a second thread running nothing is done.
+/// Limits libtorch's caches of compiled convolutions to `CACHE_CAPACITIES`, unless the environment
+/// says otherwise. libtorch reads the variables at its first computation, so this must run at the
+/// start of the process. Does nothing if a second thread runs already.
 pub fn limit_kernel_caches() {
     let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
     for (name, value) in CACHE_CAPACITIES {
         if threads == 1 && std::env::var_os(name).is_none() {
-            // Sound: no other thread is there that could read the environment meanwhile.
+            // SAFETY: the process has one thread, so no other can read the environment meanwhile.
             unsafe { std::env::set_var(name, value) };
         }
     }
 }
 
-/// Ends the process at once, with its exit code, once what was printed is out. libtorch's own end takes time and
-/// pulls the ground from under a thread that still computes for a client that was cut off.
+/// Flushes standard output and ends the process at once with this exit code. libtorch's destructors
+/// would take time, and would free memory that a thread may still use which computes for a client
+/// that was cut off.
 pub fn exit_process(code: u8) -> ! {
     unsafe extern "C" {
         fn _exit(status: c_int) -> !;
     }
-    // Nobody is left to be told of a broken pipe.
+    // A broken pipe can no longer be reported.
     let _ = std::io::stdout().flush();
-    // Sound: POSIX's own function; what it skips are destructors.
+    // SAFETY: `_exit` is POSIX's own function, takes any status, and skips only destructors.
     unsafe { _exit(c_int::from(code)) }
 }
 
@@ -72,13 +81,14 @@ mod tests {
 
     use super::*;
 
-    /// What the allocator tells of `name`, about `of` if that is asked for.
+    /// Reads a value of jemalloc by name. A non-null `address` is the question's argument.
     fn read_mallctl<T: Default>(name: &CStr, mut address: *const c_void) -> Option<T> {
         let mut value = T::default();
         let mut size = size_of::<T>();
         let input =
             if address.is_null() { (null_mut(), 0) } else { ((&raw mut address).cast(), 8) };
-        // Sound: the answer has room for `size` bytes, which must be what is told, and `of` is a pointer of 8.
+        // SAFETY: `value` has room for `size` bytes, jemalloc writes no more and says how many, and
+        // `address` is a pointer of 8 bytes.
         let status = unsafe {
             mallctl(name.as_ptr(), (&raw mut value).cast(), &raw mut size, input.0, input.1)
         };

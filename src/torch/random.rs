@@ -1,18 +1,19 @@
-//! Random numbers of libtorch under a seed. tch binds one generator, which belongs to the whole process.
+//! Draws libtorch's random numbers under a seed. tch binds one generator, which belongs to the
+//! whole process.
 
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::Result;
 
-/// This lock is held from seeding to the last draw, so that no other thread seeds the generator or
+/// Lock that is held from seeding to the last draw, so that no other thread seeds the generator or
 /// draws from it in between.
 static GENERATOR_LOCK: Mutex<()> = Mutex::new(());
 
-/// Seeds libtorch's generator and runs `draw`, whose numbers then depend on the seed alone. All code
-/// that draws from that generator must do so through this function. `draw` must not call it again,
-/// or it waits for itself.
+/// Seeds libtorch's generator and runs `draw`, whose numbers then depend on the seed alone. All
+/// code that draws from that generator must do so through this function. `draw` must not call it
+/// again: it would wait for itself.
 pub fn with_seed<T>(seed: u64, draw: impl FnOnce() -> Result<T>) -> Result<T> {
-    // A panic while drawing leaves nothing half done: the next one seeds anew.
+    // A panic while drawing leaves no half-done state: the next call seeds anew.
     let _guard = GENERATOR_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
     tch::manual_seed(seed as i64);
     draw()

@@ -1,4 +1,6 @@
-// Writes TorchScript files: what tch does not bind. The Rust face is script.rs.
+// Writes TorchScript files, which tch does not bind. The Rust face is script.rs.
+
+#include "ffi.h"
 
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/frontend/resolver.h>
@@ -14,15 +16,15 @@ using torch::jit::Module;
 
 namespace {
 
-// A module without parts. Class names must be identifiers, which attribute names (`0`) need not be; Python reads
-// `module.training` of every module.
+// Makes a module without parts. Class names must be identifiers, which attribute names such as `0`
+// need not be. Python reads `module.training` of every module.
 Module make_module(const std::string &name) {
   Module module("M_" + name);
   module.register_attribute("training", c10::BoolType::get(), false);
   return module;
 }
 
-// Puts a tensor at a dotted name, making the modules on the way.
+// Registers a tensor under a dotted name, and makes the modules on the way.
 void register_tensor(const Module &root, std::string name, const at::Tensor &tensor, bool is_buffer) {
   Module module = root;
   for (size_t dot; (dot = name.find('.')) != std::string::npos; name = name.substr(dot + 1)) {
@@ -42,26 +44,16 @@ void register_tensor(const Module &root, std::string name, const at::Tensor &ten
 
 extern "C" {
 
-// As `struct TensorEntry` in script.rs.
-struct maskmaker_tensor_entry {
-  const char *name;
-  const at::Tensor *tensor;
-  bool is_buffer;
-};
-
-enum maskmaker_write_status { WRITTEN = 0, FAILED = 1, NOT_WRITABLE = 2 };
-
-// Writes a module with `entries` and the methods of `source` to `path`. What went wrong is put into `error_message`, which
-// maskmaker_free frees; no exception leaves.
 int maskmaker_write_torchscript(const char *path, const char *class_name, const char *source,
                                 const maskmaker_tensor_entry *entries, size_t count, char **error_message) {
-  std::ofstream file;
-  try {
+  return catch_exceptions<int>(error_message, FAILED, [&] {
+    std::ofstream file;
     try {
       Module root = make_module(class_name);
       for (size_t i = 0; i < count; ++i) register_tensor(root, entries[i].name, *entries[i].tensor, entries[i].is_buffer);
       root.define(source, torch::jit::nativeResolver());
-      // Into a stream: written to a path, the path's name would be in the file, and its bytes would depend on it.
+      // The module is saved into a stream: saved to a path, it would hold the path's name, and its
+      // bytes would depend on it.
       errno = 0;
       file.open(path, std::ios::binary | std::ios::trunc);
       if (file) root.save(file);
@@ -69,15 +61,12 @@ int maskmaker_write_torchscript(const char *path, const char *class_name, const 
       if (!file) throw std::runtime_error("the stream broke");
       return WRITTEN;
     } catch (const std::exception &error) {
-      // libtorch's own words for a full disk name a record of the archive.
-      const bool is_io_error = file.fail();
-      *error_message = strdup(is_io_error && errno != 0 ? std::strerror(errno) : error.what());
-      return is_io_error ? NOT_WRITABLE : FAILED;
+      if (!file.fail()) throw;
+      // libtorch's own message for a full disk names a record of the archive instead of the reason.
+      *error_message = strdup(errno != 0 ? std::strerror(errno) : error.what());
+      return NOT_WRITABLE;
     }
-  } catch (...) {
-    *error_message = nullptr;
-    return FAILED;
-  }
+  });
 }
 
 void maskmaker_free(char *text) { std::free(text); }

@@ -1,29 +1,28 @@
-//! Writing TorchScript files.
+//! Writes TorchScript files.
 
-// The border to script.cpp: each block says why it is sound.
+// Calls script.cpp; each block says why it is sound.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{c_char, c_int};
 use std::path::Path;
 
 use tch::{Device, Tensor};
 use torch_sys::C_tensor;
 
-use super::c_string::take_c_string;
+use super::ffi::{take_c_string, to_c_string};
 use crate::error::{Error, Result};
 
-/// A tensor of a module.
+/// A tensor of a module, with its name.
 #[derive(Debug)]
 pub struct NamedTensor {
-    /// Where it lies, with dots between the modules on the way: `layer1.0.conv1.weight`.
+    /// Dotted path through the modules: `layer1.0.conv1.weight`.
     pub name: String,
-    /// Its elements.
     pub tensor: Tensor,
-    /// Whether it is a buffer, and else a parameter.
+    /// True for a buffer, false for a parameter.
     pub is_buffer: bool,
 }
 
-/// As `maskmaker_entry` in script.cpp.
+/// A [`NamedTensor`] as the C++ side reads it: `maskmaker_tensor_entry`.
 #[repr(C)]
 struct TensorEntry {
     name: *const c_char,
@@ -31,7 +30,12 @@ struct TensorEntry {
     is_buffer: bool,
 }
 
-/// The file could not be written: `NOT_WRITABLE` in script.cpp.
+// ffi.h asserts the same size of `maskmaker_tensor_entry`.
+const _: () = assert!(size_of::<TensorEntry>() == 24);
+
+/// Statuses of `maskmaker_write_torchscript`, as `maskmaker_write_status` in ffi.h numbers them.
+const WRITTEN: c_int = 0;
+/// Status of a file that could not be written: `NOT_WRITABLE` in ffi.h.
 const NOT_WRITABLE: c_int = 2;
 
 unsafe extern "C" {
@@ -45,43 +49,40 @@ unsafe extern "C" {
     ) -> c_int;
 }
 
-/// Writes a module that holds `tensors` and the methods in `source` (TorchScript text), in evaluation
-/// mode. Every module has an attribute `training`, as Python expects. `class_name` is an identifier.
-/// Tensors are written from the CPU in the usual order of elements, whatever their memory is like, so
-/// that the file's bytes depend on its content alone.
+/// Writes a module that holds `tensors` and the methods in `source` (TorchScript text), in
+/// evaluation mode. Every module has an attribute `training`, as Python expects. `class_name` is an
+/// identifier.
+///
+/// Tensors are written from the CPU in the order of their indices, whatever their memory layout is,
+/// so that the file's bytes depend on its content alone.
 pub fn write_torchscript(
     path: &Path,
     class_name: &str,
     source: &str,
     tensors: &[NamedTensor],
 ) -> Result<()> {
-    let to_contiguous_cpu = |tensor: &Tensor| -> Result<Tensor> {
-        Ok(tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?)
-    };
-    let path_bytes =
-        CString::new(path.as_os_str().as_encoded_bytes()).map_err(|_| zero_byte_error("path"))?;
-    let class_name = CString::new(class_name).map_err(|_| zero_byte_error("class name"))?;
-    let source = CString::new(source).map_err(|_| zero_byte_error("source"))?;
+    let path_text = to_c_string(path.as_os_str().as_encoded_bytes(), "path")?;
+    let class_name = to_c_string(class_name, "class name")?;
+    let source = to_c_string(source, "source")?;
     let mut owned_tensors = Vec::with_capacity(tensors.len());
     for NamedTensor { name, tensor, is_buffer } in tensors {
-        let name = CString::new(name.as_str()).map_err(|_| zero_byte_error("tensor's name"))?;
-        owned_tensors.push((name, to_contiguous_cpu(tensor)?, *is_buffer));
+        let name = to_c_string(name.as_str(), "tensor's name")?;
+        let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
+        owned_tensors.push((name, tensor, *is_buffer));
     }
-    let entries: Vec<TensorEntry> = owned_tensors
-        .iter()
-        .map(|(name, tensor, is_buffer)| TensorEntry {
-            name: name.as_ptr(),
-            tensor: tensor.as_ptr(),
-            is_buffer: *is_buffer,
-        })
-        .collect();
+    let mut entries = Vec::with_capacity(owned_tensors.len());
+    for (name, tensor, is_buffer) in &owned_tensors {
+        let (name, tensor) = (name.as_ptr(), tensor.as_ptr());
+        entries.push(TensorEntry { name, tensor, is_buffer: *is_buffer });
+    }
     let mut error_message = std::ptr::null_mut();
-    // Sound: all that the pointers name lives in `owned`, `entries` and the strings above until the
-    // call is over, an `at::Tensor` is what tch's pointers point to, the other side reads `count`
-    // entries of the layout that `repr(C)` gives them and keeps none of them, and lets no exception out.
+    // SAFETY: all that the pointers name lives in `owned_tensors`, `entries` and the strings above
+    // until the call is over. tch's pointers point to `at::Tensor`. The C++ side reads
+    // `entries.len()` entries of the layout that `repr(C)` gives them, keeps none, and lets no
+    // exception out.
     let status = unsafe {
         maskmaker_write_torchscript(
-            path_bytes.as_ptr(),
+            path_text.as_ptr(),
             class_name.as_ptr(),
             source.as_ptr(),
             entries.as_ptr(),
@@ -91,14 +92,10 @@ pub fn write_torchscript(
     };
     let message = take_c_string(error_message);
     match status {
-        0 => Ok(()),
+        WRITTEN => Ok(()),
         NOT_WRITABLE => Err(Error::input(format!("cannot write {}: {message}", path.display()))),
         _ => Err(tch::TchError::Torch(message).into()),
     }
-}
-
-fn zero_byte_error(subject: &str) -> Error {
-    Error::input(format!("the {subject} holds a zero byte"))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ sets=(
   "AVX512_CORE_BF16 avx512 avx512_bf16"
 )
 # The library's tests of everything that computes, and the jobs and servers that compare bytes and golden numbers.
-[ $# -gt 0 ] || set -- torch:: inference:: model:: train:: golden:: processes:: train::the_same_job
+[ $# -gt 0 ] || set -- torch:: kernels:: inference:: model:: train:: golden:: processes:: train::the_same_job
 
 passed=0 failed=0 skipped=0
 log=$(mktemp)

@@ -11,7 +11,7 @@ const FLOORS: [&[&str]; 8] = [
     &["commands"],
     &["serve"],
     &["inference", "train", "preprocess"],
-    &["data", "model", "annotations"],
+    &["data", "model", "kernels", "annotations"],
     &["imaging", "render", "metrics", "sagemaker", "aws", "torch"],
     &["files", "progress"],
     &["error", "colors", "console"],

@@ -1,4 +1,4 @@
-//! The engine: a model made ready to segment images.
+//! Loads a model and segments images with it.
 
 use std::path::Path;
 
@@ -19,9 +19,10 @@ use crate::model::artifact::{
 };
 use crate::model::labels::read_labels;
 use crate::model::size::restore_mask_size;
-use crate::torch::{default_device, release_memory};
+use crate::torch::{default_device, float_slice, release_memory};
 
-/// Memory that a model takes, about, for each byte of its file: its weights as they were read, or in a layout or two.
+/// Bytes of memory that a model takes, about, for each byte of its file: the weights as they were
+/// read, or in one or two layouts.
 const MEMORY_PER_FILE_BYTE: u64 = 2;
 
 /// A network that segments images.
@@ -29,11 +30,11 @@ const MEMORY_PER_FILE_BYTE: u64 = 2;
 pub struct Engine {
     predictor: Predictor,
     info: ModelInfo,
-    // Dropped last.
+    // Fields are dropped in their order, so the memory is released after the weights.
     _release_memory: ReleaseMemoryOnDrop,
 }
 
-/// Gives memory back to the system when it is dropped: what an engine held shall be there for the next one.
+/// Returns freed memory to the system when it is dropped, so that the next engine finds it.
 #[derive(Debug)]
 struct ReleaseMemoryOnDrop;
 
@@ -44,11 +45,12 @@ impl Drop for ReleaseMemoryOnDrop {
 }
 
 impl Engine {
-    /// Loads the model in `folder`: an artifact of `train` (`config.json` and `model.safetensors`), or the
-    /// TorchScript file `model.pt` alone, with classes named by `labels.json` if that is there.
+    /// Loads the model in `folder`: an artifact of `train` (`config.json` and `model.safetensors`),
+    /// or the TorchScript file `model.pt` alone, with classes named by `labels.json` if that
+    /// exists.
     pub fn load(folder: &Path, options: EngineOptions) -> Result<Self> {
         set_threads(options.threads);
-        // What was freed meanwhile is left to the first images.
+        // Memory that loading freed is kept for the first images.
         tch::no_grad(|| {
             if is_torchscript_only(folder) {
                 load_torchscript(folder, options)
@@ -58,7 +60,7 @@ impl Engine {
         })
     }
 
-    /// Bytes of memory that loading the model in `folder` is going to take.
+    /// Returns the bytes of memory that loading the model in `folder` takes, about.
     pub fn memory_to_load(folder: &Path) -> Result<u64> {
         let name = match (is_torchscript_only(folder), folder.join(CONFIG_FILE).is_file()) {
             (true, _) => TORCHSCRIPT_FILE,
@@ -80,8 +82,10 @@ fn load_artifact(folder: &Path, options: EngineOptions) -> Result<Engine> {
     let device = default_device();
     let stored = StoredModel::open(folder)?;
     let precision = choose_precision(options.precision, device, stored.config.bf16.as_ref());
-    let tensor = |module: &str, leaf: &str| Ok(stored.tensor(module, leaf)?.f_to_device(device)?);
-    let backend = Backend::Fused(FusedNetwork::new(&stored.graph, device, precision, tensor)?);
+    let network = FusedNetwork::new(&stored.graph, device, precision, |module, leaf| {
+        Ok(stored.tensor(module, leaf)?.f_to_device(device)?)
+    })?;
+    let backend = Backend::Fused(network);
     let ModelConfig { class_names, num_classes, .. } = stored.config;
     let labels = read_labels(&folder.join(LABELS_FILE), num_classes);
     let colors = labels.unwrap_or_default().into_iter().map(|label| label.color).collect();
@@ -118,7 +122,9 @@ impl Engine {
             Device::Cuda(index) => format!("cuda:{index}"),
             _ => "cpu".to_owned(),
         };
-        colors.extend((colors.len()..class_names.len()).map(|id| class_color(id as u8)));
+        for id in colors.len()..class_names.len() {
+            colors.push(class_color(id as u8));
+        }
         let EngineOptions { max_side, tile_side, .. } = options;
         let tile_side = tile_side.min(max_side) / 8 * 8;
         let tile_overlap = tile_side / 8 / 8 * 8;
@@ -132,14 +138,16 @@ impl Engine {
         images: &[&RgbImage],
         options: &SegmentOptions,
     ) -> Result<Vec<Segmentation>> {
-        let predicted = self.predictor.predict(images, &options.tta, &self.info)?;
-        let postprocess_image = |(index, image): (usize, &&RgbImage)| {
+        let predicted = self.predictor.predict(images, options, &self.info)?;
+        let (size, detail) = (predicted.size, options.detail);
+        let mut segmentations = Vec::with_capacity(images.len());
+        for (index, image) in images.iter().enumerate() {
             let logits = predicted.logits.f_get(index as i64)?;
-            let segmentation =
-                postprocess_logits(&logits, predicted.alignment, predicted.size, options.detail)?;
-            resize_segmentation(segmentation, predicted.size, image.dimensions(), options.detail)
-        };
-        images.iter().enumerate().map(postprocess_image).collect()
+            let segmentation = postprocess_logits(&logits, predicted.alignment, size, detail)?;
+            let segmentation = resize_segmentation(segmentation, size, image.dimensions(), detail)?;
+            segmentations.push(segmentation);
+        }
+        Ok(segmentations)
     }
 }
 
@@ -159,7 +167,7 @@ impl Segment for Engine {
     }
 }
 
-/// The answer about an image that was scaled down, at the image's own size.
+/// Resizes the answer about an image that was scaled down to the image's own size.
 fn resize_segmentation(
     segmentation: Segmentation,
     from_size: (u32, u32),
@@ -178,7 +186,7 @@ fn resize_segmentation(
     Ok(Segmentation { ids: restore_mask_size(ids, to_size), confidence, probabilities })
 }
 
-/// Planes of `from` pixels, resized bilinearly.
+/// Resizes planes of `from_size` pixels to `to_size`, bilinearly.
 fn resize_planes(planes: &[f32], from_size: (u32, u32), to_size: (u32, u32)) -> Result<Vec<f32>> {
     let pixels = (from_size.0 as usize * from_size.1 as usize).max(1);
     let classes = (planes.len() / pixels) as i64;
@@ -186,7 +194,7 @@ fn resize_planes(planes: &[f32], from_size: (u32, u32), to_size: (u32, u32)) -> 
     let tensor = tch::Tensor::f_from_slice(planes)?.f_reshape(size)?;
     let size = [i64::from(to_size.1), i64::from(to_size.0)];
     let resized = tensor.f_upsample_bilinear2d(size, false, None, None)?.f_contiguous()?;
-    Ok(crate::torch::float_slice(&resized)?.to_vec())
+    Ok(float_slice(&resized)?.to_vec())
 }
 
 #[cfg(test)]

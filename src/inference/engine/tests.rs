@@ -23,7 +23,7 @@ fn picture(width: u32, height: u32) -> RgbImage {
     })
 }
 
-/// An artifact, and the network in it.
+/// Writes a model folder, and returns it with the network in it.
 fn model() -> (tempfile::TempDir, Network) {
     let folder = tempfile::tempdir().unwrap();
     let names = ["nothing", "road", "car"].map(str::to_owned).to_vec();
@@ -33,13 +33,12 @@ fn model() -> (tempfile::TempDir, Network) {
     (folder, network)
 }
 
-fn segment_image(
-    engine: &mut Engine,
-    image: &RgbImage,
-    tta: TestTimeAugmentation,
-    detail: OutputDetail,
-) -> Segmentation {
-    engine.segment(&[image], &SegmentOptions { tta, detail }).unwrap().pop().unwrap()
+fn segment_image(engine: &mut Engine, image: &RgbImage, options: &SegmentOptions) -> Segmentation {
+    engine.segment(&[image], options).unwrap().pop().unwrap()
+}
+
+fn segment_classes(engine: &mut Engine, image: &RgbImage) -> Segmentation {
+    segment_image(engine, image, &SegmentOptions::default())
 }
 
 fn differing_share(a: &Segmentation, b: &Segmentation) -> f64 {
@@ -87,12 +86,8 @@ fn a_folder_with_nothing_but_torchscript_is_served_with_the_same_masks() {
     for size in [(97, 64), (33, 50)] {
         let image = picture(size.0, size.1);
         let [one, other] = [&mut engine, &mut scripted].map(|engine| {
-            segment_image(
-                engine,
-                &image,
-                TestTimeAugmentation::default(),
-                OutputDetail::Probabilities,
-            )
+            let detail = OutputDetail::Probabilities;
+            segment_image(engine, &image, &SegmentOptions { detail, ..SegmentOptions::default() })
         });
         assert!(differing_share(&one, &other) < 0.005);
         let largest = (one.probabilities.iter().zip(&other.probabilities))
@@ -112,12 +107,7 @@ fn every_way_of_looking_gives_a_mask_of_the_images_size_and_probabilities_that_s
     let mut engine = Engine::load(folder.path(), OPTIONS).unwrap();
     for size in [(97, 64), (300, 141), (1, 1), (3, 290)] {
         let image = picture(size.0, size.1);
-        let plain = segment_image(
-            &mut engine,
-            &image,
-            TestTimeAugmentation::default(),
-            OutputDetail::Classes,
-        );
+        let plain = segment_classes(&mut engine, &image);
         for (tile, flip, scales) in [
             (false, false, vec![]),
             (true, false, vec![]),
@@ -125,19 +115,19 @@ fn every_way_of_looking_gives_a_mask_of_the_images_size_and_probabilities_that_s
             (true, true, vec![0.5, 1.0, 1.5]),
             (false, false, vec![0.75]),
         ] {
-            let tta = TestTimeAugmentation { tile, flip, scales };
-            let answer =
-                segment_image(&mut engine, &image, tta.clone(), OutputDetail::Probabilities);
-            assert_eq!(answer.ids.dimensions(), size, "{tta:?}");
+            let tta = TestTimeAugmentation { flip, scales };
+            let options = SegmentOptions { tile, tta, detail: OutputDetail::Probabilities };
+            let answer = segment_image(&mut engine, &image, &options);
+            assert_eq!(answer.ids.dimensions(), size, "{options:?}");
             let pixels = (size.0 * size.1) as usize;
             assert_eq!(answer.probabilities.len(), 3 * pixels);
             for pixel in (0..pixels).step_by(7) {
                 let sum: f32 =
                     (0..3).map(|class| answer.probabilities[class * pixels + pixel]).sum();
-                assert!((sum - 1.0).abs() < 1e-3, "{tta:?}: {sum}");
+                assert!((sum - 1.0).abs() < 1e-3, "{options:?}: {sum}");
             }
             assert!(answer.confidence.iter().all(|c| (0.0..=1.0).contains(c)));
-            assert!(differing_share(&plain, &answer) < 0.6, "{tta:?} {size:?}");
+            assert!(differing_share(&plain, &answer) < 0.6, "{options:?} {size:?}");
         }
     }
 }
@@ -149,8 +139,9 @@ fn a_mirrored_image_gives_the_mirrored_mask_when_both_are_looked_at() {
     let image = picture(96, 64);
     let mirrored = image::imageops::flip_horizontal(&image);
     let tta = TestTimeAugmentation { flip: true, ..TestTimeAugmentation::default() };
-    let one = segment_image(&mut engine, &image, tta.clone(), OutputDetail::Classes);
-    let mut other = segment_image(&mut engine, &mirrored, tta, OutputDetail::Classes);
+    let options = SegmentOptions { tta, ..SegmentOptions::default() };
+    let one = segment_image(&mut engine, &image, &options);
+    let mut other = segment_image(&mut engine, &mirrored, &options);
     other.ids = image::imageops::flip_horizontal(&other.ids);
     assert!(differing_share(&one, &other) < 0.002);
 }
@@ -161,13 +152,11 @@ fn tiles_are_near_to_the_whole_where_the_whole_may_be_computed() {
     let whole = EngineOptions { max_side: 512, ..OPTIONS };
     let image = picture(384, 200);
     let mut engine = Engine::load(folder.path(), whole).unwrap();
-    let expected =
-        segment_image(&mut engine, &image, TestTimeAugmentation::default(), OutputDetail::Classes);
+    let expected = segment_classes(&mut engine, &image);
     let mut engine = Engine::load(folder.path(), OPTIONS).unwrap();
-    let tta = TestTimeAugmentation { tile: true, ..TestTimeAugmentation::default() };
-    let tiled = segment_image(&mut engine, &image, tta, OutputDetail::Classes);
-    let scaled =
-        segment_image(&mut engine, &image, TestTimeAugmentation::default(), OutputDetail::Classes);
+    let options = SegmentOptions { tile: true, ..SegmentOptions::default() };
+    let tiled = segment_image(&mut engine, &image, &options);
+    let scaled = segment_classes(&mut engine, &image);
     assert!(differing_share(&expected, &tiled) < 0.15, "{}", differing_share(&expected, &tiled));
     assert!(differing_share(&expected, &tiled) < differing_share(&expected, &scaled));
 }

@@ -20,7 +20,7 @@ use super::model::Model;
 use super::queue::Permit;
 use super::settings::ServeSettings;
 use crate::error::{Error, Result};
-use crate::inference::{Segment, SegmentOptions, Segmentation, TestTimeAugmentation};
+use crate::inference::{Segment, SegmentOptions, Segmentation};
 
 /// The way to the compute thread, which ends when this is dropped and all jobs are done.
 #[derive(Debug)]
@@ -229,7 +229,7 @@ impl ComputeWorker {
             return Ok(());
         }
         let image = RgbImage::from_pixel(side, side, image::Rgb([128; 3]));
-        let work_pixels = model.info.network_pixels((side, side), &TestTimeAugmentation::default());
+        let work_pixels = model.info.network_pixels((side, side), &SegmentOptions::default());
         let mut shortest = Duration::MAX;
         for _ in 0..2 {
             let started = Instant::now();

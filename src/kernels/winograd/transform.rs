@@ -1,23 +1,26 @@
-//! The transformations before and after the products: the paper's matrices, for the channels of a tile at a time.
+//! Transforms of Winograd's algorithm, by the paper's matrices, for the channels of a tile at a
+//! time. The loops over channels have fixed lengths, so that the compiler turns them into vector
+//! instructions.
 
 use std::array::from_fn;
 
-/// Matrix G of the paper: filters are transformed by it from both sides.
+/// Matrix `G`: `U = G g G^T`.
 pub(super) const FILTER_TRANSFORM: [[f32; 3]; 4] =
     [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
 
-/// The transpose of B: inputs are transformed by it from both sides. Of four neighbors the second named is added, with
-/// its sign, to the first.
+/// Matrix `B^T`: `V = B^T d B`. Each row has two entries that are not 0: the first place has a 1,
+/// and the second place has this sign.
 pub(super) const INPUT_TRANSFORM: [(usize, usize, f32); 4] =
     [(0, 2, -1.0), (1, 2, 1.0), (2, 1, -1.0), (1, 3, -1.0)];
 
-/// The transpose of A: products are transformed by it from both sides.
+/// Matrix `A^T`: `Y = A^T M A`.
 pub(super) const OUTPUT_TRANSFORM: [OutputTransformRow; 2] = [
     OutputTransformRow { first: 0, others: [1, 2], sign: 1.0 },
     OutputTransformRow { first: 1, others: [2, 3], sign: -1.0 },
 ];
 
-/// A row of that matrix: of four neighbors the others are added, with their sign, to the first.
+/// Row of `A^T`. It has three entries that are not 0: the place `first` has a 1, and the places
+/// `others` have this sign.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OutputTransformRow {
     pub(super) first: usize,
@@ -25,10 +28,11 @@ pub(super) struct OutputTransformRow {
     pub(super) sign: f32,
 }
 
-/// Channels that are summed at a time.
+/// Channels that are transformed at a time, in vector registers.
 const LANES: usize = 16;
 
-/// One row of the 16 transformed filters `[input]` of each of the `[input, 3, 3]` of an output.
+/// Computes one row of `U` for one output channel: from its `kernels` `[input channels, 3, 3]` and
+/// a row of `G` the four filters of the row, `[input channels]` each.
 pub(super) fn transform_filters(
     kernels: &[f32],
     row_coefficients: [f32; 3],
@@ -50,7 +54,8 @@ pub(super) fn transform_filters(
     }
 }
 
-/// The four sums of a tile: of four neighbors in each of two rows, of which the second is added with this sign.
+/// Computes one row of `V` for one tile: from two rows of four inputs `[channels]`, of which the
+/// second is multiplied by `sign`, the four values `[channels]` of the row.
 pub(super) fn transform_inputs(
     inputs: [[&[f32]; 4]; 2],
     sign: f32,
@@ -85,17 +90,19 @@ pub(super) fn transform_inputs(
         .for_each(|channel| transform_chunk::<1>(inputs, sign, transformed, channel));
 }
 
-/// What a row of a tile's products is to one of its outputs.
+/// Share of a row of `M` in one output.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct OutputContribution {
+    /// Row of `A^T` that gives the output's column.
     pub(super) column: OutputTransformRow,
+    /// Entry of `A^T` for the output's row.
     pub(super) sign: f32,
-    /// Whether it is added to what is there.
+    /// Adds the share to the output, instead of overwriting it.
     pub(super) accumulate: bool,
     pub(super) relu: bool,
 }
 
-/// One share of an output of a tile, from four neighboring products.
+/// Computes the share of a row of `M`, four products `[output channels]`, in one output of a tile.
 pub(super) fn transform_outputs(
     products: [&[f32]; 4],
     contribution: OutputContribution,
@@ -134,13 +141,13 @@ pub(super) fn transform_outputs(
         .for_each(|channel| transform_chunk::<1>(products, contribution, out, channel));
 }
 
-/// Some values from `at` on.
+/// Loads `N` values from `start` on.
 #[inline]
 fn load_lanes<const N: usize>(values: &[f32], start: usize) -> [f32; N] {
     values.get(start..).and_then(<[f32]>::first_chunk).copied().unwrap_or([0.0; N])
 }
 
-/// Writes values from `at` on.
+/// Stores `N` values from `start` on.
 #[inline]
 fn store_lanes<const N: usize>(values: &mut [f32], start: usize, lanes: [f32; N]) {
     if let Some(values) = values.get_mut(start..).and_then(<[f32]>::first_chunk_mut) {

@@ -1,0 +1,116 @@
+// Declares every function and struct that C++ and Rust share, and how exceptions become messages.
+// Each .cpp file includes this header. The Rust file of the same name declares the same functions
+// again in its block `unsafe extern "C"`; the assertions below and those in Rust hold the layouts
+// together.
+
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <exception>
+
+namespace torch::jit {
+struct Module;
+}
+
+extern "C" {
+
+// --- convolution.cpp ---
+
+// Layout of `struct Geometry` in convolution.rs.
+struct maskmaker_geometry {
+  int64_t padding, stride, dilation;
+};
+static_assert(sizeof(maskmaker_geometry) == 24, "convolution.rs asserts the same size");
+
+// Returns the weight in the layout that oneDNN prefers for this geometry and, unless it is null,
+// for an input of this shape [batch, channels, height, width]. Returns null and sets
+// `error_message` where oneDNN cannot.
+at::Tensor *maskmaker_pack_convolution(const at::Tensor *weight, const maskmaker_geometry *geometry,
+                                       const int64_t *input_shape, char **error_message);
+
+// Returns 1 if two packed weights hold the same bytes and 0 if not. Returns -1 and sets
+// `error_message` if one is not packed.
+int maskmaker_packed_equal(const at::Tensor *a, const at::Tensor *b, char **error_message);
+
+// Returns the convolution of `input`, plus `addend` unless it is null, with ReLU last if `relu` is
+// set. `addend` is overwritten, and the returned tensor is another handle of it. Returns null and
+// sets `error_message` if that fails.
+at::Tensor *maskmaker_convolve(const at::Tensor *input, const at::Tensor *weight, const at::Tensor *bias,
+                               const maskmaker_geometry *geometry, bool relu, const at::Tensor *addend,
+                               char **error_message);
+
+// --- module.cpp ---
+
+// Numbers of c10::ScalarType that module.rs writes by hand.
+static_assert(static_cast<int>(c10::ScalarType::Half) == 5, "SCALAR_TYPE_HALF in module.rs");
+static_assert(static_cast<int>(c10::ScalarType::Float) == 6, "SCALAR_TYPE_FLOAT in module.rs");
+static_assert(static_cast<int>(c10::ScalarType::BFloat16) == 15, "SCALAR_TYPE_BFLOAT16 in module.rs");
+
+// Loads a file onto `device` (-1: the processor, else the index of a GPU), with its floating-point
+// tensors as `kind` (a c10::ScalarType), and freezes it: parameters become constants, and BatchNorm
+// is folded. `optimize` also packs weights for oneDNN, for 32-bit floats on the processor. Returns
+// null and sets `error_message` if that fails.
+torch::jit::Module *maskmaker_load_module(const char *path, int device, int kind, bool optimize,
+                                          char **error_message);
+
+// Returns the logits that a module computes. Returns null and sets `error_message` if that fails.
+at::Tensor *maskmaker_run_module(const torch::jit::Module *module, const at::Tensor *input, char **error_message);
+
+void maskmaker_drop_module(torch::jit::Module *module);
+
+// --- parallel.cpp ---
+
+// Calls `work` with ranges that cover 0..count once, at the same time on as many threads as
+// libtorch has. Returns null, or an error message that maskmaker_free frees.
+char *maskmaker_parallel_for(int64_t count, void (*work)(const void *context, int64_t first, int64_t last),
+                            const void *context);
+
+// --- script.cpp ---
+
+// Layout of `struct TensorEntry` in script.rs.
+struct maskmaker_tensor_entry {
+  const char *name;
+  const at::Tensor *tensor;
+  bool is_buffer;
+};
+static_assert(sizeof(maskmaker_tensor_entry) == 24, "script.rs asserts the same size");
+
+// Statuses that script.rs writes by hand.
+enum maskmaker_write_status { WRITTEN = 0, FAILED = 1, NOT_WRITABLE = 2 };
+
+// Writes a module with `count` entries and the methods of `source` to `path`. Returns a
+// maskmaker_write_status, and sets `error_message` unless it is WRITTEN.
+int maskmaker_write_torchscript(const char *path, const char *class_name, const char *source,
+                                const maskmaker_tensor_entry *entries, size_t count, char **error_message);
+
+// Frees a message that any of these functions returned.
+void maskmaker_free(char *text);
+}
+
+// Returns the result of `function`. If `function` throws, returns `failure` and sets
+// `error_message` to a copy of the exception's message, or to null if the exception has none or
+// memory ran out.
+template <class Result, class Function>
+Result catch_exceptions(char **error_message, Result failure, Function function) {
+  *error_message = nullptr;
+  try {
+    try {
+      return function();
+    } catch (const std::exception &error) {
+      *error_message = strdup(error.what());
+    }
+  } catch (...) {
+  }
+  return failure;
+}
+
+// Returns the tensor that `function` makes, on the heap. If it throws, returns null and sets
+// `error_message`.
+template <class Function> at::Tensor *catch_into_tensor(char **error_message, Function function) {
+  return catch_exceptions<at::Tensor *>(error_message, nullptr, [&] { return new at::Tensor(function()); });
+}
