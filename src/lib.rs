@@ -8,7 +8,8 @@
 //! |---|---|
 //! | the program | [`cli`] |
 //! | one file per subcommand, which wires rooms together | [`commands`] |
-//! | HTTP | [`serve`] |
+//! | the server of models | [`serve`] |
+//! | sockets, bodies, errors and logs of any server | [`http`] |
 //! | artifact and image to class ids; training; annotated images to channels | [`inference`], [`train`], [`preprocess`] |
 //! | files to batches; networks and weights; convolutions on the processor; regions and outlines | [`data`], [`model`], [`kernels`], [`annotations`] |
 //! | the ground floor | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`], [`torch`] |
@@ -29,6 +30,7 @@ pub mod console;
 pub mod data;
 pub mod error;
 pub mod files;
+pub mod http;
 pub mod imaging;
 pub mod inference;
 pub mod kernels;

@@ -1,4 +1,5 @@
-//! The kinds of SageMaker endpoint: how large a request and its answer may be on each, and how long one may take.
+//! The kinds of SageMaker endpoint, and the largest request, the largest answer and the longest
+//! computation of each.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,11 +9,11 @@ use crate::error::{Error, did_you_mean};
 
 const MB: usize = 1 << 20;
 
-/// What `MaxPayloadInMB: 0` stands for: objects of any size, sent in chunks. Ours end at 1 GB, as those of
-/// asynchronous endpoints do.
+/// The limit, in MB, that stands for `MaxPayloadInMB: 0`, which is "no limit": 1 GB, as for
+/// asynchronous endpoints.
 const UNLIMITED_PAYLOAD_MB: u32 = 1024;
 
-/// What stands between clients and this server.
+/// The kind of SageMaker endpoint in front of this server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EndpointKind {
     /// Requests and answers to 25 MB, 60 s.
@@ -26,23 +27,23 @@ pub enum EndpointKind {
     Batch,
 }
 
-/// What an endpoint carries. Source: SageMaker's documentation of each kind ("Model Hosting FAQs", "Serverless Inference",
-/// "Asynchronous inference", `ModelClientConfig` of `CreateTransformJob`).
+/// The limits of an endpoint. Source: SageMaker's documentation of each kind ("Model Hosting FAQs",
+/// "Serverless Inference", "Asynchronous inference", `ModelClientConfig` of `CreateTransformJob`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndpointLimits {
-    /// The largest body of a request.
+    /// Largest body of a request, in bytes.
     pub max_body_bytes: usize,
-    /// The largest body of an answer.
+    /// Largest body of an answer, in bytes.
     pub max_reply_bytes: usize,
-    /// The longest that one request may be computed.
+    /// Longest time to compute one request.
     pub max_compute: Duration,
 }
 
 impl EndpointKind {
-    /// Every kind.
+    /// All kinds, in the order of messages.
     pub const ALL: [Self; 4] = [Self::Realtime, Self::Serverless, Self::Async, Self::Batch];
 
-    /// As it is written.
+    /// Returns the name in settings and messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Realtime => "realtime",
@@ -52,8 +53,8 @@ impl EndpointKind {
         }
     }
 
-    /// What it carries. `payload_mb` is `SAGEMAKER_MAX_PAYLOAD_IN_MB`, which a batch transform job may set; 0 there is
-    /// "no limit".
+    /// Returns the limits of this kind. `payload_mb` is `SAGEMAKER_MAX_PAYLOAD_IN_MB`, which a
+    /// batch transform job may set; 0 means "no limit".
     pub fn limits(self, payload_mb: Option<u32>) -> EndpointLimits {
         let (body_mb, reply_mb, seconds) = match self {
             Self::Realtime => (25, 25, 60),
@@ -82,7 +83,7 @@ impl fmt::Display for EndpointKind {
 impl FromStr for EndpointKind {
     type Err = Error;
 
-    /// The name in any case.
+    /// Reads a name in any case.
     fn from_str(text: &str) -> Result<Self, Error> {
         let found = Self::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(text));
         found.ok_or_else(|| {
@@ -94,18 +95,18 @@ impl FromStr for EndpointKind {
     }
 }
 
-/// How the records of a batch transform job are put into requests.
+/// The number of records that a batch transform job puts into one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BatchStrategy {
-    /// One record in a request, which is what suits images.
+    /// One record, which suits images.
     #[default]
     SingleRecord,
-    /// As many as fit.
+    /// As many records as fit into the payload.
     MultiRecord,
 }
 
 impl BatchStrategy {
-    /// As it is written in `SAGEMAKER_BATCH_STRATEGY` and in the answer of `/execution-parameters`.
+    /// Returns the name in `SAGEMAKER_BATCH_STRATEGY` and in the answer of `/execution-parameters`.
     pub fn name(self) -> &'static str {
         match self {
             Self::SingleRecord => "SINGLE_RECORD",
@@ -117,7 +118,7 @@ impl BatchStrategy {
 impl FromStr for BatchStrategy {
     type Err = Error;
 
-    /// The name in any case, with or without the underscore (the API writes `SingleRecord`).
+    /// Reads a name in any case, with or without the underscore (the API writes `SingleRecord`).
     fn from_str(text: &str) -> Result<Self, Error> {
         match text.replace('_', "").to_ascii_lowercase().as_str() {
             "singlerecord" => Ok(Self::SingleRecord),

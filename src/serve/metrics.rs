@@ -1,55 +1,42 @@
-//! `GET /metrics`: counters for Prometheus, in the text format of `OpenMetrics`.
+//! The metrics of the server at `GET /metrics`: requests, stages of images, queue and models.
 
-use std::fmt;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
-use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::{Family, MetricConstructor};
+use axum::response::Response;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::memory;
-use super::reply::ErrorType;
-use super::server::AppState;
+use super::admission::memory;
 use super::timing::Timing;
+use crate::http::{HttpMetrics, SecondsHistogram, render_registry};
 
-/// What `OpenMetrics` 1.0 calls its text format.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Bounds in seconds: from a server that only passes bytes on to a large image on one core.
-const SECONDS_BUCKETS: [f64; 16] = [
-    0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0, 60.0,
-];
-
+/// The server's registry of metrics.
 #[derive(Debug)]
 pub(super) struct Metrics {
     registry: Registry,
-    requests: Family<RequestLabels, Counter>,
-    request_seconds: Family<PathLabels, Histogram, SecondsHistogram>,
+    /// Metrics of requests, which the access log keeps.
+    pub(super) http: HttpMetrics,
     stage_seconds: Family<StageLabels, Histogram, SecondsHistogram>,
     batch_sizes: Histogram,
-    pub(super) in_flight: Gauge,
     queue_seconds: Gauge<f64, AtomicU64>,
     models: Gauge,
     models_bytes: Gauge,
     resident_bytes: Gauge,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct RequestLabels {
-    path: &'static str,
-    status: u32,
-    error_type: ErrorLabel,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PathLabels {
-    path: &'static str,
+/// The state of the server when its metrics are read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ServerLoad {
+    /// Predicted time of the computing that waits or is done now.
+    pub(super) compute_time: Duration,
+    /// Models that are loaded.
+    pub(super) model_count: usize,
+    /// Memory held or reserved for models, in bytes.
+    pub(super) model_bytes: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -57,52 +44,10 @@ struct StageLabels {
     stage: &'static str,
 }
 
-/// The name of an error, or nothing for an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum ErrorLabel {
-    None,
-    Error(ErrorType),
-    /// Nobody got an answer, because the client left.
-    ClientLeft,
-}
-
-impl fmt::Display for ErrorLabel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => Ok(()),
-            Self::Error(error_type) => error_type.fmt(f),
-            Self::ClientLeft => f.write_str("ClientLeft"),
-        }
-    }
-}
-
-impl EncodeLabelValue for ErrorLabel {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
-        fmt::Write::write_fmt(encoder, format_args!("{self}"))
-    }
-}
-
-#[derive(Debug, Clone)]
-struct SecondsHistogram;
-
-impl MetricConstructor<Histogram> for SecondsHistogram {
-    fn new_metric(&self) -> Histogram {
-        Histogram::new(SECONDS_BUCKETS)
-    }
-}
-
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("maskmaker");
-        let requests = Family::default();
-        registry.register("requests", "Requests by path, status and error", requests.clone());
-        let request_seconds = Family::new_with_constructor(SecondsHistogram);
-        registry.register_with_unit(
-            "request",
-            "Time from a request's head to its answer",
-            Unit::Seconds,
-            request_seconds.clone(),
-        );
+        let http = HttpMetrics::register(&mut registry);
         let stage_seconds = Family::new_with_constructor(SecondsHistogram);
         registry.register_with_unit(
             "stage",
@@ -116,8 +61,6 @@ impl Default for Metrics {
             "Images computed together, as images saw it",
             batch_sizes.clone(),
         );
-        let in_flight = Gauge::default();
-        registry.register("in_flight", "Requests that have no answer yet", in_flight.clone());
         let queue_seconds = Gauge::default();
         let help = "Computing that waits or is done now, as predicted";
         registry.register_with_unit("queue", help, Unit::Seconds, queue_seconds.clone());
@@ -131,11 +74,9 @@ impl Default for Metrics {
         registry.register_with_unit("resident_memory", help, Unit::Bytes, resident_bytes.clone());
         Self {
             registry,
-            requests,
-            request_seconds,
+            http,
             stage_seconds,
             batch_sizes,
-            in_flight,
             queue_seconds,
             models,
             models_bytes,
@@ -145,42 +86,21 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts an answer.
-    pub(super) fn record_request(
-        &self,
-        path: &'static str,
-        status: u16,
-        error: ErrorLabel,
-        seconds: f64,
-        timing: Option<&Timing>,
-    ) {
-        self.requests
-            .get_or_create(&RequestLabels { path, status: status.into(), error_type: error })
-            .inc();
-        self.request_seconds.get_or_create(&PathLabels { path }).observe(seconds);
-        if let Some(timing) = timing {
-            for (stage, elapsed) in timing.stages() {
-                self.stage_seconds
-                    .get_or_create(&StageLabels { stage })
-                    .observe(elapsed.as_secs_f64());
-            }
-            self.batch_sizes.observe(timing.batch_size as f64);
+    /// Counts the stages and the batch of an answer.
+    pub(super) fn record_timing(&self, timing: &Timing) {
+        for (stage, elapsed) in timing.stages() {
+            let labels = StageLabels { stage };
+            self.stage_seconds.get_or_create(&labels).observe(elapsed.as_secs_f64());
         }
+        self.batch_sizes.observe(timing.batch_size as f64);
     }
-}
 
-impl AppState {
-    /// The answer of `GET /metrics`.
-    pub(super) fn render_metrics(&self) -> Response {
-        let metrics = &self.metrics;
-        metrics.queue_seconds.set(self.limiter.compute_time().as_secs_f64());
-        let (model_count, model_bytes) = self.models.totals();
-        metrics.models.set(model_count as i64);
-        metrics.models_bytes.set(i64::try_from(model_bytes).unwrap_or(i64::MAX));
-        metrics.resident_bytes.set(memory::resident_bytes().unwrap_or(0) as i64);
-        let mut text = String::new();
-        // Writing to a string does not fail.
-        let _ = encode(&mut text, &metrics.registry);
-        ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response()
+    /// Returns the answer to `GET /metrics`.
+    pub(super) fn render(&self, load: ServerLoad) -> Response {
+        self.queue_seconds.set(load.compute_time.as_secs_f64());
+        self.models.set(load.model_count as i64);
+        self.models_bytes.set(i64::try_from(load.model_bytes).unwrap_or(i64::MAX));
+        self.resident_bytes.set(memory::resident_bytes().unwrap_or(0) as i64);
+        render_registry(&self.registry)
     }
 }

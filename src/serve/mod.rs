@@ -1,46 +1,40 @@
-//! The HTTP server: router, queue, request and response formats, models that come and go.
+//! The HTTP server of models. A request passes these folders:
 //!
-//! A request walks `app` -> the checks of its head (options, media types, declared size, model) -> its body, under
-//! limits -> a place in the queue -> the decoder -> room by measured work -> the compute thread, together with others of
-//! its kind -> the encoder. Everything that is refused gets a JSON body `{"error": "...", "error_type": "..."}` with a
-//! name of [`ErrorType`]; except that a head which hyper cannot parse or finds too long never reaches the router: hyper
-//! itself answers 400 or 431, with an empty body. How much is taken on at once, and what that costs, is in [`Settings`].
+//! 1. `routes` checks its head (options, media types, declared size, model) and reads its body. 2.
+//! `request` finds the images in the body, and decodes them. 3. `admission` takes a place for the
+//! request, and room for its image by measured compute time. 4. `pipeline` leads each image through
+//! these steps, and several images of one body together. 5. `worker` computes images on the compute
+//! thread, in batches of one kind. 6. `response` chooses the format of the answer, and encodes it.
+//!
+//! `registry` holds the models that the server has loaded. [`ServeSettings`] bounds how much work
+//! is accepted at once, and what it takes of memory. Sockets, bodies, the log and the form of
+//! errors come from [`crate::http`].
+//!
+//! A refused request gets the JSON body `{"error": "...", "error_type": "..."}` with a name of
+//! [`ErrorType`], except for a head that hyper cannot parse or finds too long: this never reaches
+//! the router, and hyper itself answers 400 or 431 with an empty body.
 
-mod accept;
-mod app;
-mod body;
+mod admission;
+mod api_error;
 mod endpoint;
-mod engine;
-mod estimate;
-mod execution_parameters;
-mod input;
-mod invocations;
-mod listen;
-mod log;
-mod memory;
 mod metrics;
-mod model;
-mod models;
-mod multi_model;
-mod observe;
-mod openapi;
-mod options;
-mod output;
-mod page;
 mod pipeline;
-mod queue;
-mod records;
-mod reply;
+mod registry;
+mod request;
+mod response;
+mod routes;
 mod run;
 mod server;
 mod settings;
+mod state;
 mod timing;
+mod worker;
 
+pub use api_error::ErrorType;
 pub use endpoint::{BatchStrategy, EndpointKind, EndpointLimits};
-pub use input::{BoxFuture, ObjectFetcher};
-pub use listen::serve_until;
-pub use model::{LoadedModel, ModelLoader};
-pub use reply::ErrorType;
-pub use run::run_server;
-pub use server::{Server, ServerStatus};
+pub use registry::model::{LoadedModel, ModelLoader};
+pub use request::{BoxFuture, ObjectFetcher};
+pub use run::{run_server, serve_until};
+pub use server::Server;
 pub use settings::ServeSettings;
+pub use state::ServerStatus;

@@ -1,4 +1,4 @@
-//! The server's parts together, before any socket: models, queue, compute thread.
+//! The parts of the server put together, before any socket.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,29 +6,16 @@ use std::time::Duration;
 use axum::Router;
 use tokio::sync::watch;
 
-use super::app;
-use super::engine::ComputeThread;
-use super::input::ObjectFetcher;
 use super::metrics::Metrics;
-use super::model::{Model, ModelLoader};
-use super::models::ModelRegistry;
-use super::queue::Limiter;
-use super::reply::{ApiError, ErrorType};
+use super::pipeline::Pipeline;
+use super::registry::ModelRegistry;
+use super::registry::model::ModelLoader;
+use super::request::ObjectFetcher;
+use super::routes;
 use super::settings::ServeSettings;
+use super::state::{AppState, SINGLE_MODEL_NAME, ServerStatus};
+use super::worker::ComputeThread;
 use crate::error::{Error, Result};
-
-/// Where the one model of a server stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ServerStatus {
-    /// It is being loaded.
-    Loading,
-    /// Images are answered.
-    Ready,
-    /// It could not be loaded.
-    Failed(Error),
-    /// The thread that computes has ended.
-    Stopped,
-}
 
 /// A server without a socket.
 #[derive(Clone)]
@@ -36,28 +23,10 @@ pub struct Server {
     state: Arc<AppState>,
 }
 
-/// What every request sees.
-pub(super) struct AppState {
-    pub(super) settings: ServeSettings,
-    pub(super) limiter: Arc<Limiter>,
-    pub(super) compute_thread: Arc<ComputeThread>,
-    pub(super) models: Arc<ModelRegistry>,
-    pub(super) metrics: Metrics,
-    /// Who fetches images that requests name, if that is allowed.
-    pub(super) fetcher: Option<Arc<dyn ObjectFetcher>>,
-    /// Of a server with one model.
-    single_model: Option<watch::Receiver<ModelStatus>>,
-}
-
-#[derive(Debug, Clone)]
-enum ModelStatus {
-    Loading,
-    Ready(Arc<Model>),
-    Failed(Error),
-}
-
 impl Server {
-    /// Starts the compute thread, and loading of the model unless models come by `/models`; returns at once.
+    /// Starts the compute thread and, unless models come by `/models`, loading of the model.
+    /// Returns at once. `fetcher` gets images that requests name; without a fetcher such requests
+    /// are refused.
     pub fn start(
         settings: &ServeSettings,
         loader: Arc<dyn ModelLoader>,
@@ -65,123 +34,72 @@ impl Server {
     ) -> Result<Self> {
         settings.validate()?;
         let compute_thread = Arc::new(ComputeThread::start(settings)?);
-        let models = Arc::new(ModelRegistry::new(settings, loader, Arc::clone(&compute_thread)));
-        let single_model =
-            if settings.multi_model { None } else { Some(spawn_load_thread(settings, &models)?) };
-        let shared = AppState {
+        let registry = Arc::new(ModelRegistry::new(settings, loader, Arc::clone(&compute_thread)));
+        let model_status =
+            if settings.multi_model { None } else { Some(spawn_load_thread(settings, &registry)?) };
+        let state = AppState {
             settings: settings.clone(),
-            limiter: Limiter::new(settings),
-            compute_thread,
-            models,
+            pipeline: Arc::new(Pipeline::new(settings, compute_thread, fetcher)),
+            registry,
             metrics: Metrics::default(),
-            fetcher,
-            single_model,
+            model_status,
         };
-        Ok(Self { state: Arc::new(shared) })
+        Ok(Self { state: Arc::new(state) })
     }
 
-    /// The routes; needs no socket, only tokio.
+    /// Returns the routes, which need no socket but run on tokio.
     pub fn router(&self) -> Router {
-        app::build_router(&self.state)
+        routes::build_router(&self.state)
     }
 
-    /// Where the model stands now; a server of many models is always ready. Never waits.
+    /// Returns the status of the model now, without waiting. A server of many models is always
+    /// ready.
     pub fn status(&self) -> ServerStatus {
-        let state = &self.state;
-        if !state.compute_thread.is_alive() {
-            return ServerStatus::Stopped;
-        }
-        match state.single_model.as_ref().map(|status| status.borrow().clone()) {
-            None | Some(ModelStatus::Ready(_)) => ServerStatus::Ready,
-            Some(ModelStatus::Loading) => ServerStatus::Loading,
-            Some(ModelStatus::Failed(error)) => ServerStatus::Failed(error),
-        }
+        self.state.status()
     }
 
     /// Waits until the model is loaded.
     pub async fn ready(&self) -> Result<()> {
-        let Some(status) = &self.state.single_model else { return Ok(()) };
+        let Some(status) = &self.state.model_status else { return Ok(()) };
         let mut status = status.clone();
-        let settled = status.wait_for(|status| !matches!(status, ModelStatus::Loading)).await;
+        let settled = status.wait_for(|status| *status != ServerStatus::Loading).await;
         match settled.as_deref() {
-            Ok(ModelStatus::Failed(error)) => Err(error.clone()),
+            Ok(ServerStatus::Failed(error)) => Err(error.clone()),
             Ok(_) => Ok(()),
             Err(_) => Err(Error::internal("the thread that loads the model ended")),
         }
     }
 
-    /// Lets go of everything and waits, not for ever, until the compute thread has ended, so that a process does not end
-    /// under a thread that is still taking libtorch down.
+    /// Drops the server and waits, at most `max_wait`, until the compute thread has ended, so that
+    /// the process does not end under a thread that still releases libtorch.
     pub(super) async fn shutdown(self, max_wait: Duration) {
         let is_loading = self.status() == ServerStatus::Loading;
-        let mut thread_ended = self.state.compute_thread.ended_receiver();
+        let mut thread_ended = self.state.pipeline.compute_thread.ended_receiver();
         drop(self);
         if !is_loading {
-            // Either way the process goes on to its end.
+            // The process ends in any case, also when the wait times out.
             let _ = tokio::time::timeout(max_wait, thread_ended.wait_for(|ended| *ended)).await;
         }
     }
 }
 
-impl AppState {
-    /// The model of this name; without a name the one that there is.
-    pub(super) fn model(&self, name: Option<&str>) -> Result<Arc<Model>, ApiError> {
-        if !self.compute_thread.is_alive() {
-            return Err(thread_ended_error());
-        }
-        match (&self.single_model, name) {
-            (Some(status), None) => match &*status.borrow() {
-                ModelStatus::Ready(model) => Ok(Arc::clone(model)),
-                ModelStatus::Loading => {
-                    Err(ApiError::new(ErrorType::ModelLoading, "loading the model"))
-                }
-                ModelStatus::Failed(error) => Err(ApiError::new(
-                    ErrorType::ModelUnavailable,
-                    format!("the model could not be loaded: {error}"),
-                )),
-            },
-            (None, Some(name)) => self.models.get(name),
-            (Some(_), Some(_)) => Err(ApiError::new(
-                ErrorType::NotFound,
-                "this server has one model; ask it with POST /invocations, or start it with \
-                 SAGEMAKER_MULTI_MODEL=true",
-            )),
-            (None, None) => Err(ApiError::new(
-                ErrorType::NotFound,
-                "this server has models by name (SAGEMAKER_MULTI_MODEL=true); ask one with POST /models/NAME/invoke",
-            )),
-        }
-    }
-
-    /// Refuses unless images can be answered, or models loaded.
-    pub(super) fn check_health(&self) -> Result<(), ApiError> {
-        if self.settings.multi_model && self.compute_thread.is_alive() {
-            return Ok(());
-        }
-        self.model(None).map(drop)
-    }
-}
-
+/// Loads the single model on a thread of its own, and returns the status that the thread keeps.
 fn spawn_load_thread(
     settings: &ServeSettings,
-    models: &Arc<ModelRegistry>,
-) -> Result<watch::Receiver<ModelStatus>> {
-    let (status_sender, status_receiver) = watch::channel(ModelStatus::Loading);
-    let (models, folder) = (Arc::clone(models), settings.model_dir.clone());
+    registry: &Arc<ModelRegistry>,
+) -> Result<watch::Receiver<ServerStatus>> {
+    let (status_sender, status_receiver) = watch::channel(ServerStatus::Loading);
+    let (registry, folder) = (Arc::clone(registry), settings.model_dir.clone());
     std::thread::Builder::new()
         .name("load".into())
         .spawn(move || {
-            let loaded = models.load_blocking("", &folder);
-            drop(models);
-            status_sender.send_replace(loaded.map_or_else(ModelStatus::Failed, ModelStatus::Ready));
+            let loaded = registry.load_blocking(SINGLE_MODEL_NAME, &folder);
+            drop(registry);
+            status_sender.send_replace(match loaded {
+                Ok(_) => ServerStatus::Ready,
+                Err(error) => ServerStatus::Failed(error),
+            });
         })
         .map_err(|cause| Error::internal(format!("cannot start a thread: {cause}")))?;
     Ok(status_receiver)
-}
-
-pub(super) fn thread_ended_error() -> ApiError {
-    ApiError::new(
-        ErrorType::ModelUnavailable,
-        "the engine's thread has ended; restart the container and see its log for the reason",
-    )
 }

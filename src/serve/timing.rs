@@ -1,42 +1,31 @@
-//! What is told of a request that was computed: sizes, and where its time went.
+//! The times and sizes of a computed request, as the log, the metrics and `Server-Timing` tell
+//! them.
 
-use std::fmt::Write;
 use std::time::Duration;
 
-use axum::http::HeaderValue;
+use crate::http::{AccessInfo, milliseconds};
 
-/// Left in the response's extensions by handlers, for headers, log and metrics.
-#[derive(Debug, Clone, Default)]
-pub(super) struct AccessInfo {
-    /// Bytes of the request's body that came.
-    pub(super) bytes_in: usize,
-    /// The model that was asked for, where there are several.
-    pub(super) model: Option<String>,
-    /// Nothing where no image was computed.
-    pub(super) timing: Option<Timing>,
-}
-
-/// Where the time of an answer went; of several images, the sums.
+/// The stages of an answer with their times. For several images, the sums.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Timing {
     /// Time to decode the image from bytes to pixels.
     pub(super) decode: Duration,
-    /// Waiting: for the turn to be decoded, for room, and for the model.
+    /// Time to wait for a decoder, for room, and for the model.
     pub(super) queue: Duration,
-    /// The network, all images of the batch together.
+    /// Time of the network for all images of the batch together.
     pub(super) model: Duration,
-    /// Writing the answer.
+    /// Time to encode the answer.
     pub(super) encode: Duration,
-    /// Images that were computed together, at most.
+    /// Images of the largest batch.
     pub(super) batch_size: usize,
     /// Images of this request.
     pub(super) image_count: usize,
-    /// Columns and rows; of the largest image.
+    /// Width and height of the largest image, in pixels.
     pub(super) size: (u32, u32),
 }
 
 impl Timing {
-    /// The stages in their order, by the names that headers, log and metrics use.
+    /// Returns the stages in their order, by the names in `Server-Timing` and the metrics.
     pub(super) fn stages(&self) -> [(&'static str, Duration); 4] {
         [
             ("decode", self.decode),
@@ -46,7 +35,7 @@ impl Timing {
         ]
     }
 
-    /// Adds those of another image.
+    /// Adds the times and sizes of another image.
     pub(super) fn add(&mut self, other: &Self) {
         self.decode += other.decode;
         self.queue += other.queue;
@@ -54,27 +43,30 @@ impl Timing {
         self.encode += other.encode;
         self.batch_size = self.batch_size.max(other.batch_size);
         self.image_count += other.image_count;
-        let pixels = |(width, height): (u32, u32)| u64::from(width) * u64::from(height);
-        if pixels(other.size) > pixels(self.size) {
+        if pixel_count(other.size) > pixel_count(self.size) {
             self.size = other.size;
         }
     }
 
-    /// The header `Server-Timing` (W3C): milliseconds by stage, which browsers show in their network view.
-    pub(super) fn server_timing_header(&self, total: Duration) -> Option<HeaderValue> {
-        let mut text = String::with_capacity(112);
-        for (name, elapsed) in self.stages().into_iter().chain([("total", total)]) {
-            let comma = if text.is_empty() { "" } else { ", " };
-            // Writing to a string does not fail.
-            let _ = write!(text, "{comma}{name};dur={:.3}", milliseconds(elapsed));
-        }
-        HeaderValue::try_from(text).ok()
+    /// Adds the sizes, in pixels, and the times, in milliseconds, to the request's log line.
+    pub(super) fn report_to(&self, access_info: &mut AccessInfo) {
+        let (width, height) = self.size;
+        access_info.fields.extend([
+            ("images", self.image_count.into()),
+            ("width", width.into()),
+            ("height", height.into()),
+            ("batch", self.batch_size.into()),
+            ("decode_ms", milliseconds(self.decode).into()),
+            ("queue_ms", milliseconds(self.queue).into()),
+            ("model_ms", milliseconds(self.model).into()),
+            ("encode_ms", milliseconds(self.encode).into()),
+        ]);
+        access_info.stages.extend(self.stages());
     }
 }
 
-/// To three decimals, which is microseconds.
-pub(super) fn milliseconds(time: Duration) -> f64 {
-    time.as_micros() as f64 / 1000.0
+fn pixel_count((width, height): (u32, u32)) -> u64 {
+    u64::from(width) * u64::from(height)
 }
 
 #[cfg(test)]
@@ -95,9 +87,16 @@ mod tests {
         let mut sum = one;
         sum.add(&Timing { batch_size: 1, size: (3, 30), ..one });
         assert_eq!((sum.decode, sum.batch_size, sum.image_count, sum.size), (ms(2), 2, 2, (3, 30)));
+        let mut access_info = AccessInfo::default();
+        sum.report_to(&mut access_info);
+        let stages = [("decode", ms(2)), ("queue", ms(0)), ("model", ms(14)), ("encode", ms(0))];
+        assert_eq!(access_info.stages, stages);
+        let fields: Vec<_> =
+            access_info.fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(
-            sum.server_timing_header(Duration::from_micros(15_250)).unwrap(),
-            "decode;dur=2.000, queue;dur=0.000, model;dur=14.000, encode;dur=0.000, total;dur=15.250"
+            fields.join(" "),
+            "images=2 width=3 height=30 batch=2 decode_ms=2.0 queue_ms=0.0 model_ms=14.0 \
+             encode_ms=0.0"
         );
     }
 }

@@ -6,10 +6,11 @@ use std::path::Path;
 
 /// The rooms by floor, from the top. A room imports rooms of lower floors only, so rooms of one
 /// floor do not know each other. The last two floors are the modules that every room may use.
-const FLOORS: [&[&str]; 8] = [
+const FLOORS: [&[&str]; 9] = [
     &["cli"],
     &["commands"],
     &["serve"],
+    &["http"],
     &["inference", "train", "preprocess"],
     &["data", "model", "kernels", "annotations"],
     &["imaging", "render", "metrics", "sagemaker", "aws", "torch"],

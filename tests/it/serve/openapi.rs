@@ -141,14 +141,18 @@ async fn what_is_documented_is_routed_and_nothing_else_is() {
 
 #[tokio::test]
 async fn every_route_of_the_sources_is_documented() {
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/serve");
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/serve")];
     let route = Regex::new(r#"\.route\(\s*"([^"]+)""#).unwrap();
     let mut routes = BTreeSet::new();
-    for file in fs::read_dir(sources).unwrap() {
-        let path = file.unwrap().path();
-        if path.extension().is_some_and(|ending| ending == "rs") {
-            let text = fs::read_to_string(path).unwrap();
-            routes.extend(route.captures_iter(&text).map(|found| found[1].to_owned()));
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let text = fs::read_to_string(path).unwrap();
+                routes.extend(route.captures_iter(&text).map(|found| found[1].to_owned()));
+            }
         }
     }
     let mut documented = BTreeSet::new();
