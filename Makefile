@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools libtorch demo test lint fmt hyperparameters fuzz check-weights bench-train-step bench-recipe \
+.PHONY: help tools libtorch demo test lint fmt hyperparameters settings fuzz check-weights bench-train-step bench-recipe \
   bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels soak image-cpu test-image \
   test-page test-aws test-interop test-gpu test-isa test-bare push
 
@@ -54,6 +54,9 @@ hyperparameters: libtorch ## Write hyperparameters/README.md and schema.json fro
 	cargo build --locked $(options)
 	$${CARGO_TARGET_DIR:-target}/debug/maskmaker hyperparameters --format markdown >hyperparameters/README.md
 	$${CARGO_TARGET_DIR:-target}/debug/maskmaker hyperparameters --format schema >hyperparameters/schema.json
+
+settings: libtorch ## Write the tables of flags in docs/ from the command line's definition
+	cargo test --test it --locked $(options) -- --ignored --exact settings::write_the_tables_of_flags
 
 fuzz: libtorch ## Fuzz the readers of foreign files (TARGET=all RUNS=10000000), with the stable compiler
 	fuzz/run.sh $(or $(TARGET),all) $(or $(RUNS),10000000)

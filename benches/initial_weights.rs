@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
 
-use maskmaker::model::Network;
+use maskmaker::model::{Architecture, Network};
 use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
 use tch::Device;
 
@@ -17,6 +17,7 @@ fn main() {
     let algorithm: Algorithm = serde_json::from_value(word(algorithm)).unwrap();
     let backbone: Backbone = serde_json::from_value(word(backbone)).unwrap();
     let (classes, seed) = (classes.parse().unwrap(), seed.parse().unwrap());
-    let network = Network::random((algorithm, backbone), classes, seed, Device::Cpu).unwrap();
+    let architecture = Architecture { algorithm, backbone };
+    let network = Network::random(architecture, classes, seed, Device::Cpu).unwrap();
     std::fs::write(file, network.weights.to_safetensors().unwrap()).unwrap();
 }

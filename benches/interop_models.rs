@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use maskmaker::model::forward::ForwardMode;
-use maskmaker::model::{Artifact, ModelConfig, Network, artifact};
+use maskmaker::model::{Architecture, Artifact, ModelConfig, Network, artifact};
 use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
 use tch::{Device, Kind, Tensor};
 
@@ -23,12 +23,12 @@ fn main() {
     for algorithm in [Algorithm::Fcn, Algorithm::Psp, Algorithm::Deeplab] {
         for backbone in [Backbone::Resnet18, Backbone::Resnet50] {
             let name = format!("{}-{}", algorithm.name(), backbone.name());
-            write(&Path::new(&folder).join(name), (algorithm, backbone));
+            write(&Path::new(&folder).join(name), Architecture { algorithm, backbone });
         }
     }
 }
 
-fn write(folder: &Path, kind: (Algorithm, Backbone)) {
+fn write(folder: &Path, kind: Architecture) {
     let mut network = Network::random(kind, CLASSES, 11, Device::Cpu).unwrap();
     // As after a training: BatchNorm is not the identity.
     for (name, tensor) in network.weights.named_tensors().unwrap() {

@@ -8,8 +8,8 @@ use std::time::Instant;
 use clap::Parser;
 use maskmaker::data::loader::Batch;
 use maskmaker::error::Result;
-use maskmaker::model::Network;
 use maskmaker::model::precision::ComputePrecision;
+use maskmaker::model::{Architecture, Network};
 use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
 use maskmaker::train::optimizer::OptimizerConfig;
 use maskmaker::train::{TrainConfig, TrainStep};
@@ -40,10 +40,11 @@ fn main() -> Result<()> {
         "fp16" => ComputePrecision::Fp16,
         _ => ComputePrecision::Fp32,
     };
-    let network = (Algorithm::Fcn, Backbone::Resnet50);
-    let network = Network::random(network, 4, 1, tch::Device::Cpu)?;
-    let rule = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4 };
-    let mut stepper = TrainStep::new(network, TrainConfig { compute, ..TrainConfig::new(rule) })?;
+    let architecture = Architecture { algorithm: Algorithm::Fcn, backbone: Backbone::Resnet50 };
+    let network = Network::random(architecture, 4, 1, tch::Device::Cpu)?;
+    let optimizer = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4 };
+    let mut train_step =
+        TrainStep::new(network, TrainConfig { compute, ..TrainConfig::new(optimizer) })?;
     let pixels = IMAGES * SIDE * SIDE;
     let batch = Batch {
         pixels: (0..pixels * 3).map(|i| (i * 7919 % 251) as u8).collect(),
@@ -54,7 +55,7 @@ fn main() -> Result<()> {
     for step in 0..arguments.warmup + arguments.steps {
         let start = Instant::now();
         // Reading the loss waits for the step to end.
-        let loss = stepper.run(&batch, 1e-4)?.f_double_value(&[])?;
+        let loss = train_step.run(&batch, 1e-4)?.f_double_value(&[])?;
         let seconds = start.elapsed().as_secs_f64();
         if let Some(step) = step.checked_sub(arguments.warmup) {
             println!("{{\"step\": {step}, \"seconds\": {seconds:.6}, \"loss\": {loss:.6}}}");

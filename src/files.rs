@@ -1,91 +1,126 @@
-//! Files and folders: listing what is there, and writing so that a file is whole or absent
+//! Files and folders: listing a folder, and writing a file so that it is whole or absent
 //! (`docs/architecture.md#atomic-files`).
 
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::error::{Error, Problems, Result};
 
-/// How names start that a killed process may leave behind.
+/// Prefix of temporary names, which a killed process may leave behind.
 const PARTIAL_PREFIX: &str = ".partial-";
 
-/// What a folder holds while it is being filled by a program whose interruption must not be mistaken for its end.
+/// Mode of written files: all users may read them, the owner may write them.
+const FILE_MODE: u32 = 0o644;
+
+/// Name of the file that marks a folder as unfinished. A folder holds it while `preprocess` fills
+/// the folder, so that an interrupted run is not mistaken for a complete one.
 pub const UNFINISHED_MARKER: &str = ".maskmaker-unfinished";
 
-/// Writes `bytes` to `path` under a temporary name in the same folder, syncs, and renames.
-/// Missing parent folders are made.
+/// Names the file in the error of an operation of the operating system.
+trait PathContext<T> {
+    fn with_path(self, operation: &str, path: &Path) -> Result<T>;
+}
+
+impl<T> PathContext<T> for io::Result<T> {
+    fn with_path(self, operation: &str, path: &Path) -> Result<T> {
+        self.map_err(|cause| Error::io(operation, path, &cause))
+    }
+}
+
+/// Writes `bytes` to `path`: under a temporary name in the same folder first, then syncs and
+/// renames. Makes missing parent folders.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write_error = |cause: &std::io::Error| Error::io("write", path, cause);
+    write_and_sync(path, bytes).with_path("write", path)
+}
+
+fn write_and_sync(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = parent_folder(path);
-    fs::create_dir_all(folder).map_err(|e| write_error(&e))?;
-    let mut file = tempfile::Builder::new()
-        .prefix(PARTIAL_PREFIX)
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-        .tempfile_in(folder)
-        .map_err(|e| write_error(&e))?;
-    file.write_all(bytes).and_then(|()| file.as_file().sync_all()).map_err(|e| write_error(&e))?;
-    file.persist(path).map_err(|e| write_error(&e.error))?;
-    fsync_folder(folder).map_err(|e| write_error(&e))
+    fs::create_dir_all(folder)?;
+    let mut file = create_partial_file(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    fsync_folder(folder)
 }
 
-/// The same without waiting for the disk, for many files whose folder is marked as [`UNFINISHED`] and brought to disk
-/// in the end by [`sync_disk`]. The folder must be there.
+/// Writes `bytes` to `path` as [`write_atomically`] does, but does not wait for the disk. The
+/// caller marks the folder with [`UNFINISHED_MARKER`] and calls [`sync_filesystem`] after the last
+/// file. The folder must exist.
 pub fn write_without_sync(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write_error = |cause: &std::io::Error| Error::io("write", path, cause);
-    let mut file = tempfile::Builder::new()
+    write_and_rename(path, bytes).with_path("write", path)
+}
+
+fn write_and_rename(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = create_partial_file(parent_folder(path))?;
+    file.write_all(bytes)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// Creates a file with a temporary name in `folder`.
+fn create_partial_file(folder: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new()
         .prefix(PARTIAL_PREFIX)
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
-        .tempfile_in(parent_folder(path))
-        .map_err(|e| write_error(&e))?;
-    file.write_all(bytes).map_err(|e| write_error(&e))?;
-    file.persist(path).map(drop).map_err(|e| write_error(&e.error))
+        .permissions(fs::Permissions::from_mode(FILE_MODE))
+        .tempfile_in(folder)
 }
 
-/// Makes a folder and those above it.
+/// Makes a folder and its missing parents.
 pub fn create_folder(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).map_err(|cause| Error::io("make the folder", path, &cause))
+    fs::create_dir_all(path).with_path("make the folder", path)
 }
 
-/// Waits until everything that was written is on the disk of `folder`.
+/// Waits until all written data of the file system that holds `folder` is on disk.
 pub fn sync_filesystem(folder: &Path) -> Result<()> {
-    let sync = || rustix::fs::syncfs(fs::File::open(folder)?).map_err(std::io::Error::from);
-    sync().map_err(|cause| Error::io("write", folder, &cause))
+    let open_folder = fs::File::open(folder).with_path("write", folder)?;
+    rustix::fs::syncfs(open_folder).map_err(io::Error::from).with_path("write", folder)
 }
 
-/// As [`write_atomically`] for content that `write` puts into a new file at the path it is given, piece by piece.
+/// Writes a file as [`write_atomically`] does, with content that `write_content` puts piece by
+/// piece into a new file. `write_content` gets the temporary path of that file.
 pub fn write_atomically_with(
     path: &Path,
     write_content: impl FnOnce(&Path) -> Result<()>,
 ) -> Result<()> {
-    let write_error = |cause: &std::io::Error| Error::io("write", path, cause);
     let folder = parent_folder(path);
-    fs::create_dir_all(folder).map_err(|e| write_error(&e))?;
-    let temporary_folder = tempfile::Builder::new()
-        .prefix(PARTIAL_PREFIX)
-        .tempdir_in(folder)
-        .map_err(|e| write_error(&e))?;
-    let file = temporary_folder.path().join("content");
+    let partial_folder = create_partial_folder(folder).with_path("write", path)?;
+    let file = partial_folder.path().join("content");
     write_content(&file)?;
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    fs::set_permissions(&file, mode)
-        .and_then(|()| fs::File::open(&file)?.sync_all())
-        .and_then(|()| fs::rename(&file, path))
-        .and_then(|()| fsync_folder(folder))
-        .map_err(|e| write_error(&e))
+    sync_and_rename(&file, path).with_path("write", path)
 }
 
-/// The folder of a file; a bare name has an empty parent.
+/// Makes `folder` and its missing parents, and in it a folder with a temporary name.
+fn create_partial_folder(folder: &Path) -> io::Result<TempDir> {
+    fs::create_dir_all(folder)?;
+    tempfile::Builder::new().prefix(PARTIAL_PREFIX).tempdir_in(folder)
+}
+
+fn sync_and_rename(file: &Path, path: &Path) -> io::Result<()> {
+    fs::set_permissions(file, fs::Permissions::from_mode(FILE_MODE))?;
+    fs::File::open(file)?.sync_all()?;
+    fs::rename(file, path)?;
+    fsync_folder(parent_folder(path))
+}
+
+/// Returns the folder of a file: `.` for a bare name, whose parent is empty.
 fn parent_folder(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
-/// A rename survives a power cut only once the folder is on disk too.
-fn fsync_folder(folder: &Path) -> std::io::Result<()> {
+/// Brings a folder's entries to disk. A rename survives a power cut only after that.
+fn fsync_folder(folder: &Path) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
 }
 
-/// Removes what a killed process left half written in `folder`; what cannot be removed stays.
+/// Removes the temporary files and folders that a killed process left in `folder`. Ignores those
+/// that cannot be removed.
 pub fn remove_partials(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(PARTIAL_PREFIX) {
@@ -95,36 +130,37 @@ pub fn remove_partials(folder: &Path) {
     }
 }
 
-/// Removes a file if it is there.
+/// Removes a file if it exists.
 pub fn remove_file_if_exists(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
-        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io("remove", path, &cause))
-        }
-        _ => Ok(()),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.with_path("remove", path),
     }
 }
 
-/// Visits the files at any depth below a folder with their sizes in bytes, in no particular order. What storage
-/// and tools leave beside data is not visited: hidden files and Hadoop's markers. Everything that cannot be read,
-/// and what is neither a file nor a folder, is a problem.
+/// Calls `visit` with the path and size in bytes of each file at any depth below a folder, in no
+/// particular order. Leaves out hidden files and files that storage systems and tools put beside
+/// data. Reports as problems entries that cannot be read and entries that are neither file nor
+/// folder.
 pub fn visit_files(folder: &Path, problems: &mut Problems, visit: &mut impl FnMut(PathBuf, u64)) {
-    let entries = fs::read_dir(folder).map_err(|cause| Error::io("list", folder, &cause));
-    for entry in problems.record_err(entries).into_iter().flatten() {
-        let entry = entry.map_err(|cause| Error::io("list", folder, &cause));
-        let Some(path) = problems.record_err(entry).map(|entry| entry.path()) else { continue };
+    let entries = fs::read_dir(folder).with_path("list", folder);
+    let Some(entries) = problems.record_err(entries) else { return };
+    for entry in entries {
+        let entry = entry.with_path("list", folder);
+        let Some(entry) = problems.record_err(entry) else { continue };
+        let path = entry.path();
         if is_ignored_file(&path) {
             continue;
         }
-        // Follows links, as FastFile and mounts of a laptop may have them.
-        let metadata = fs::metadata(&path).map_err(|cause| Error::io("read", &path, &cause));
+        // `metadata` follows links: SageMaker's FastFile mode and mounts on a laptop may hold some.
+        let metadata = fs::metadata(&path).with_path("read", &path);
         let Some(metadata) = problems.record_err(metadata) else { continue };
         if metadata.is_dir() {
             visit_files(&path, problems, visit);
         } else if metadata.is_file() {
             visit(path, metadata.len());
         } else {
-            // Reading a FIFO would wait for ever.
+            // Reading a FIFO may never end.
             problems.push(format!("{} is neither a file nor a folder; remove it", path.display()));
         }
     }
@@ -139,9 +175,9 @@ fn is_ignored_file(path: &Path) -> bool {
         || name == "__MACOSX"
 }
 
-/// Reads a whole file, naming it when that fails.
+/// Reads a whole file; the error names the file.
 pub fn read_file(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|cause| Error::io("read", path, &cause))
+    fs::read(path).with_path("read", path)
 }
 
 #[cfg(test)]

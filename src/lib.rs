@@ -14,7 +14,7 @@
 //! | files to batches; networks and weights; convolutions on the processor; regions and outlines | [`data`], [`model`], [`kernels`], [`annotations`] |
 //! | the ground floor | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`], [`torch`] |
 //!
-//! Everyone uses [`error`], [`files`], [`colors`], [`console`] and [`progress`].
+//! Everyone uses [`error`], [`files`], [`colors`], [`console`], [`progress`] and [`settings`].
 //! `docs/architecture.md` tells what each room owns, which decisions hold in all of them, and how
 //! an image goes through them; `tests/it/architecture.rs` checks the imports.
 
@@ -41,5 +41,6 @@ pub mod progress;
 pub mod render;
 pub mod sagemaker;
 pub mod serve;
+pub mod settings;
 pub mod torch;
 pub mod train;

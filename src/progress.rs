@@ -1,13 +1,15 @@
-//! What a person or a log sees while images are worked through: on a terminal a bar with loss, img/s
-//! and time left, elsewhere one plain line per interval.
+//! Progress of work on images: on a terminal a bar with loss, images per second and time left,
+//! elsewhere a plain line per interval.
 
+use std::fmt;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use crate::console::{self, print_stderr};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-/// Time between plain lines.
+use crate::console::{self, print_stderr};
+
+/// Least time between plain lines.
 const PLAIN_LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Progress through a known number of images.
@@ -23,29 +25,26 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Starts showing `what` over `total` images.
+    /// Starts to show progress through `total_images` images under the name `label`.
     pub fn new(label: &str, total_images: usize) -> Self {
         let is_plain = !std::io::stderr().is_terminal();
         let target =
             if is_plain { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(Some(total_images as u64), target);
-        // Short enough for a terminal of 80 columns.
+        // The line fits on a terminal of 80 columns.
         let template = "{prefix} {bar:20} {pos}/{len} {speed} {msg} {eta} left";
         if let Ok(style) = ProgressStyle::with_template(template) {
-            let speed = |state: &indicatif::ProgressState, writer: &mut dyn std::fmt::Write| {
-                let _ = write!(writer, "{:.1} img/s", state.per_sec());
-            };
-            bar.set_style(style.with_key("speed", speed));
+            bar.set_style(style.with_key("speed", write_speed));
         }
         bar.set_prefix(label.to_owned());
-        console::set_progress_bar((!is_plain).then(|| bar.clone()));
+        console::set_progress_bar(if is_plain { None } else { Some(bar.clone()) });
         let now = Instant::now();
         let label = label.to_owned();
         Self { bar, is_plain, label, total_images, images_done: 0, started: now, last_line: now }
     }
 
-    /// Counts `images` more. `loss` is asked for only when something is shown, because reading it
-    /// waits for the device.
+    /// Adds `images` to the images done. Calls `loss` only if a line or bar is due to be shown,
+    /// because reading the loss waits for the device.
     pub fn advance(&mut self, images: usize, loss: impl FnOnce() -> Option<f64>) {
         self.images_done += images;
         let is_due = self.last_line.elapsed() >= PLAIN_LINE_INTERVAL;
@@ -54,10 +53,14 @@ impl Progress {
             let images_per_second = self.images_per_second();
             let seconds_left = (self.total_images - self.images_done.min(self.total_images)) as f64
                 / images_per_second.max(1e-9);
-            let loss = loss().map_or(String::new(), |loss| format!(", loss {loss:.4}"));
-            let Self { label: what, images_done: done, total_images: total, .. } = self;
+            let loss = match loss() {
+                Some(loss) => format!(", loss {loss:.4}"),
+                None => String::new(),
+            };
+            let Self { label, images_done, total_images, .. } = self;
             print_stderr(format_args!(
-                "{what}: {done}/{total} images{loss}, {images_per_second:.1} img/s, {seconds_left:.0} s left"
+                "{label}: {images_done}/{total_images} images{loss}, {images_per_second:.1} img/s, \
+                 {seconds_left:.0} s left"
             ));
         } else if !self.is_plain {
             if let Some(loss) = loss() {
@@ -67,19 +70,24 @@ impl Progress {
         }
     }
 
-    /// Images per second so far.
+    /// Returns the mean images per second since the start.
     pub fn images_per_second(&self) -> f64 {
         self.images_done as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
     }
 
-    /// Takes the bar away, so that lines can be printed.
+    /// Removes the bar, so that lines can be printed.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
         console::set_progress_bar(None);
     }
 }
 
-/// An error that ends the work early must not be written behind the bar either.
+/// Writes the images per second into the bar's line.
+fn write_speed(state: &ProgressState, writer: &mut dyn fmt::Write) {
+    let _ = write!(writer, "{:.1} img/s", state.per_sec());
+}
+
+/// Removes the bar after an early end too, so that the error does not share a line with the bar.
 impl Drop for Progress {
     fn drop(&mut self) {
         if !self.bar.is_finished() {

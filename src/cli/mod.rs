@@ -1,22 +1,25 @@
-//! The command line: subcommands, flags, their variables and the exit codes.
+//! The command line: subcommands, flags, their environment variables and the exit codes.
 
-// Comments on flags are the help that people read, without Markdown.
+// clap prints the comments on flags as help texts, so they hold no Markdown.
 #![allow(clippy::doc_markdown)]
 
 mod preprocess;
 mod serve;
+mod settings_table;
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::preprocess::PreprocessArgs;
 use self::serve::ServeArgs;
+pub use self::settings_table::settings_markdown;
 use crate::commands::augment_preview::PreviewOptions;
 use crate::commands::{self, export};
 use crate::console::{print_stderr, print_stdout};
@@ -24,8 +27,8 @@ use crate::data::synthetic::SampleData;
 use crate::error::{Error, Result};
 use crate::imaging::DecodeLimits;
 use crate::inference::{EngineOptions, InferencePrecision};
-use crate::model::size::DEFAULT_MAX_SIDE_PX;
 use crate::sagemaker::{MlRoot, failure, hyperparameters};
+use crate::settings::{self, IntegerSetting};
 use crate::torch;
 
 /// The version and the git revision that the program was built from.
@@ -40,7 +43,7 @@ struct Cli {
         long,
         global = true,
         env = "MASKMAKER_ML_ROOT",
-        default_value = "/opt/ml",
+        default_value = settings::DEFAULT_ML_ROOT,
         value_name = "DIR"
     )]
     ml_root: PathBuf,
@@ -72,6 +75,19 @@ enum Command {
     },
 }
 
+/// Returns the bytes of so many MB of 2^20 bytes.
+fn megabytes_to_bytes(megabytes: u64) -> u64 {
+    megabytes << 20
+}
+
+/// Returns clap's parser of whole numbers in the setting's range.
+fn integer_parser<T>(setting: IntegerSetting) -> RangedI64ValueParser<T>
+where
+    T: TryFrom<i64> + Clone + Send + Sync,
+{
+    RangedI64ValueParser::new().range(i64::from(setting.min)..=i64::from(setting.max))
+}
+
 #[derive(Debug, Args)]
 struct TrainArgs {
     /// Weights for use_pretrained_model, before the channel `pretrained` and those of the image: a
@@ -80,59 +96,68 @@ struct TrainArgs {
     #[arg(long, env = "MASKMAKER_PRETRAINED", value_name = "PATH")]
     pretrained: Option<OsString>,
     /// Longest time that a channel in Pipe mode may bring nothing
-    #[arg(long, env = "MASKMAKER_PIPE_TIMEOUT", default_value_t = 600, value_name = "SECONDS",
-          value_parser = clap::value_parser!(u64).range(1..=432_000))]
+    #[arg(long, env = "MASKMAKER_PIPE_TIMEOUT", default_value_t = settings::DEFAULT_PIPE_TIMEOUT_S,
+          value_name = settings::PIPE_TIMEOUT.unit,
+          value_parser = integer_parser::<u64>(settings::PIPE_TIMEOUT))]
     pipe_timeout: u64,
-    /// Space for objects that a manifest names by s3:// URIs; those without room are fetched anew in
-    /// each epoch [default: all of the temporary folder's disk but 4 GiB]
-    #[arg(long, env = "MASKMAKER_S3_CACHE_SIZE", value_name = "MB",
-          value_parser = clap::value_parser!(u64).range(0..=1_000_000_000))]
+    /// Space for objects that a manifest names by s3:// URIs; those without room are fetched anew
+    /// in each epoch [default: all of the temporary folder's disk but 4 GiB]
+    #[arg(long, env = "MASKMAKER_S3_CACHE_SIZE", value_name = settings::S3_CACHE_SIZE.unit,
+          value_parser = integer_parser::<u64>(settings::S3_CACHE_SIZE))]
     s3_cache_size: Option<u64>,
     /// Longest time that S3 may bring nothing, after which it is asked again
-    #[arg(long, env = "MASKMAKER_S3_TIMEOUT", default_value_t = 60, value_name = "SECONDS",
-          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, env = "MASKMAKER_S3_TIMEOUT", default_value_t = settings::DEFAULT_S3_TIMEOUT_S,
+          value_name = settings::S3_TIMEOUT.unit,
+          value_parser = integer_parser::<u64>(settings::S3_TIMEOUT))]
     s3_timeout: u64,
 }
 
 impl TrainArgs {
     fn into_options(self) -> commands::train::TrainOptions {
         commands::train::TrainOptions {
-            // An empty variable is as good as none.
-            pretrained: self.pretrained.filter(|path| !path.is_empty()).map(PathBuf::from),
+            // A variable that is set to nothing counts as unset.
+            pretrained: match self.pretrained {
+                Some(path) if !path.is_empty() => Some(PathBuf::from(path)),
+                _ => None,
+            },
             pipe_timeout: Duration::from_secs(self.pipe_timeout),
-            s3_cache_bytes: self.s3_cache_size.map(|megabytes| megabytes << 20),
+            s3_cache_bytes: self.s3_cache_size.map(megabytes_to_bytes),
             s3_timeout: Duration::from_secs(self.s3_timeout),
         }
     }
 }
 
-/// How hyperparameters are described.
+/// Form of the description of hyperparameters.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum HyperparametersFormat {
     Markdown,
     Schema,
 }
 
-/// How images are computed, alike in predict and serve.
+/// Flags of the network's computation, the same in predict and serve.
 #[derive(Debug, Args)]
 struct InferenceArgs {
     /// Arithmetic of the network
-    #[arg(long, env = "MASKMAKER_PRECISION", default_value = "auto")]
+    #[arg(long, env = "MASKMAKER_PRECISION", value_enum, default_value_t)]
     precision: InferencePrecision,
     /// Scale images with a longer side down to this many pixels, and their masks back
-    #[arg(long, env = "MASKMAKER_MAX_SIDE", default_value_t = DEFAULT_MAX_SIDE_PX, value_name = "PIXELS",
-          value_parser = clap::value_parser!(u32).range(32..=16384))]
+    #[arg(long, env = "MASKMAKER_MAX_SIDE", default_value_t = settings::DEFAULT_MAX_SIDE_PX,
+          value_name = settings::MAX_SIDE.unit,
+          value_parser = integer_parser::<u32>(settings::MAX_SIDE))]
     max_side: u32,
     /// Side of the tiles that larger images are computed in where that is asked for
-    #[arg(long, env = "MASKMAKER_TILE_SIDE", default_value_t = 1024, value_name = "PIXELS",
-          value_parser = clap::value_parser!(u32).range(32..=16384))]
+    #[arg(long, env = "MASKMAKER_TILE_SIDE", default_value_t = settings::DEFAULT_TILE_SIDE_PX,
+          value_name = settings::TILE_SIDE.unit,
+          value_parser = integer_parser::<u32>(settings::TILE_SIDE))]
     tile_side: u32,
     /// Threads of the network's layers [default: one per core]
-    #[arg(long, env = "MASKMAKER_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, env = "MASKMAKER_THREADS", value_name = settings::THREADS.unit,
+          value_parser = integer_parser::<u16>(settings::THREADS))]
     threads: Option<u16>,
     /// Refuse images with more pixels
-    #[arg(long, env = "MASKMAKER_MAX_PIXELS", default_value_t = 64_000_000, value_name = "PIXELS",
-          value_parser = clap::value_parser!(u64).range(1..=4_000_000_000))]
+    #[arg(long, env = "MASKMAKER_MAX_PIXELS", default_value_t = settings::DEFAULT_MAX_PIXELS,
+          value_name = settings::MAX_PIXELS.unit,
+          value_parser = integer_parser::<u64>(settings::MAX_PIXELS))]
     max_pixels: u64,
 }
 
@@ -207,8 +232,8 @@ struct SampleDataArgs {
     seed: u64,
 }
 
-/// Runs the program; the exit code says whose fault a failure is
-/// (`docs/architecture.md#exit-codes`). It ends here, without libtorch's own end.
+/// Runs the program and ends the process with an exit code of `docs/architecture.md#exit-codes`.
+/// The process ends without the destructors of libtorch.
 pub fn main() -> ! {
     torch::limit_kernel_caches();
     let cli = Cli::parse_from(arguments_with_subcommand(env::args_os()));
@@ -216,40 +241,40 @@ pub fn main() -> ! {
     let is_training = matches!(cli.command, Command::Train(_));
     let panic_message = record_panics();
     let result = panic::catch_unwind(panic::AssertUnwindSafe(|| run_command(cli.command, &root)));
-    let result = result.unwrap_or_else(|_| {
-        let error =
-            Error::internal(panic_message.lock().map(|text| text.clone()).unwrap_or_default());
-        if is_training {
-            // The command itself could not write it any more.
-            let _ = failure::write_failure_reason(&root, &error);
+    let error = match result {
+        Ok(Ok(())) => torch::exit_process(0),
+        Ok(Err(error)) => error,
+        Err(_) => {
+            let error = Error::internal(read_message(&panic_message));
+            if is_training {
+                // The panic ended the command before the command could write the failure file.
+                let _ = failure::write_failure_reason(&root, &error);
+            }
+            error
         }
-        Err(error)
-    });
-    let code = result.map_or_else(
-        |error| {
-            print_stderr(format_args!("error: {error}"));
-            error.exit_code()
-        },
-        |()| 0,
-    );
-    torch::exit_process(code)
+    };
+    print_stderr(format_args!("error: {error}"));
+    torch::exit_process(error.exit_code())
 }
 
-/// Called as `train` or `serve` (links in the image, for jobs that name no other entry point), the
-/// name is the subcommand.
+/// Returns the arguments with the program's name as the subcommand if that name is `train` or
+/// `serve`. The image holds links of these names, for jobs that set an entry point of their own.
 fn arguments_with_subcommand(raw_arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let mut arguments: Vec<_> = raw_arguments.collect();
-    let program_name = arguments.first().and_then(|program| Path::new(program).file_name());
-    if let Some(name) = program_name.filter(|name| *name == "train" || *name == "serve") {
-        let subcommand = name.to_owned();
-        arguments.splice(..1, ["maskmaker".into(), subcommand]);
+    let Some(program) = arguments.first() else { return arguments };
+    for subcommand in ["train", "serve"] {
+        if Path::new(program).file_name() == Some(OsStr::new(subcommand)) {
+            arguments.splice(..1, ["maskmaker".into(), subcommand.into()]);
+            break;
+        }
     }
     arguments
 }
 
-/// A panic is a bug of ours. Its place and message become an error like any other, and no backtrace
-/// reaches a user. One on another thread is also said at once, because that thread's owner may only
-/// learn that it ended.
+/// Installs a panic hook that stores the place and message of the last panic, and returns the
+/// store. A panic is a bug of this program: `main` makes it an error like any other, and prints no
+/// backtrace. The hook also prints a panic of another thread at once, because the owner of that
+/// thread may only see that the thread ended.
 fn record_panics() -> Arc<Mutex<String>> {
     let last_message = Arc::new(Mutex::new(String::new()));
     let hook_message = last_message.clone();
@@ -263,6 +288,14 @@ fn record_panics() -> Arc<Mutex<String>> {
         }
     }));
     last_message
+}
+
+/// Returns the message of the last panic, or an empty text if a panic ended the store itself.
+fn read_message(stored: &Mutex<String>) -> String {
+    match stored.lock() {
+        Ok(message) => message.clone(),
+        Err(_) => String::new(),
+    }
 }
 
 fn run_command(command: Command, root: &MlRoot) -> Result<()> {
@@ -288,8 +321,8 @@ fn run_command(command: Command, root: &MlRoot) -> Result<()> {
             )
         }
         Command::Preprocess(preprocess) => {
-            let settings =
-                commands::preprocess::check_split_shares(preprocess.into_settings(root))?;
+            let settings = preprocess.into_settings(root);
+            commands::preprocess::check_split_shares(settings.split)?;
             commands::preprocess::run_preprocess(root, settings)
         }
         Command::AugmentPreview(preview) => {

@@ -1,29 +1,31 @@
 //! The flags of `preprocess`.
 
-// Comments on flags are the help that people read, without Markdown.
+// clap prints the comments on flags as help texts, so they hold no Markdown.
 #![allow(clippy::doc_markdown)]
 
 use std::path::PathBuf;
 
 use clap::Args;
 
+use super::integer_parser;
 use crate::annotations::split::SplitConfig;
 use crate::commands::preprocess::parse_percent;
 use crate::imaging::DecodeLimits;
 use crate::preprocess::{self, AnnotationFormat, AnnotationPolicy};
 use crate::sagemaker::MlRoot;
+use crate::settings;
 
 #[derive(Debug, Args)]
 pub(super) struct PreprocessArgs {
-    /// Folder of annotations: Label Studio's objects and exports, COCO, Ground Truth's manifests and
-    /// masks, or masks [default: processing/input/annotations below the root]
+    /// Folder of annotations: Label Studio's objects and exports, COCO, Ground Truth's manifests
+    /// and masks, or masks [default: processing/input/annotations below the root]
     #[arg(long, value_name = "DIR")]
     annotations: Option<PathBuf>,
     /// Folder of images [default: processing/input/images below the root]
     #[arg(long, value_name = "DIR")]
     images: Option<PathBuf>,
-    /// Folder that gets train, train_annotation, validation, validation_annotation, label_map and the
-    /// report [default: processing/output below the root]
+    /// Folder that gets train, train_annotation, validation, validation_annotation, label_map and
+    /// the report [default: processing/output below the root]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// The labeling configuration (XML), a project's JSON that holds it, or a labels.json: which
@@ -40,12 +42,13 @@ pub(super) struct PreprocessArgs {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// What to do with several annotations of one image
-    #[arg(long, default_value = "ground-truth")]
+    #[arg(long, value_enum, default_value_t)]
     several: AnnotationPolicy,
     /// Leave out images on which nothing was drawn; else they are background
     #[arg(long)]
     skip_empty: bool,
-    /// Labels that are painted over all others, the topmost first; else later regions cover earlier ones
+    /// Labels that are painted over all others, the topmost first; else later regions cover earlier
+    /// ones
     #[arg(long, value_delimiter = ',', value_name = "LABELS")]
     priority: Vec<String>,
     /// Labels whose regions are ignored (255)
@@ -64,8 +67,9 @@ pub(super) struct PreprocessArgs {
     #[arg(long)]
     copy: bool,
     /// Refuse images with more pixels
-    #[arg(long, default_value_t = 64_000_000, value_name = "PIXELS",
-          value_parser = clap::value_parser!(u64).range(1..=4_000_000_000))]
+    #[arg(long, default_value_t = settings::DEFAULT_MAX_PIXELS,
+          value_name = settings::MAX_PIXELS.unit,
+          value_parser = integer_parser::<u64>(settings::MAX_PIXELS))]
     max_pixels: u64,
 }
 

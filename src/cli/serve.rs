@@ -1,6 +1,6 @@
 //! The flags of `serve`, and the variables that SageMaker sets.
 
-// Comments on flags are the help that people read, without Markdown.
+// clap prints the comments on flags as help texts, so they hold no Markdown.
 #![allow(clippy::doc_markdown)]
 
 use std::net::IpAddr;
@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::InferenceArgs;
+use super::{InferenceArgs, integer_parser, megabytes_to_bytes};
 use crate::sagemaker::MlRoot;
 use crate::serve::{BatchStrategy, EndpointKind, ServeSettings};
+use crate::settings;
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
     /// Address to listen on
-    #[arg(long, env = "MASKMAKER_HOST", default_value = "0.0.0.0")]
+    #[arg(long, env = "MASKMAKER_HOST", default_value_t = settings::DEFAULT_HOST)]
     host: IpAddr,
     /// Port to listen on, 0 for any free one [default: SAGEMAKER_BIND_TO_PORT, else 8080]
     #[arg(long, env = "MASKMAKER_PORT")]
@@ -24,10 +25,11 @@ pub(super) struct ServeArgs {
     bind_to_port: Option<u16>,
     /// Serve models that come and go by /models, as multi-model endpoints do
     #[arg(long, env = "SAGEMAKER_MULTI_MODEL", num_args = 0..=1, default_value_t = false,
-          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = parse_bool_flag)]
+          default_missing_value = "true", action = clap::ArgAction::Set,
+          value_parser = parse_bool_flag)]
     multi_model: bool,
-    /// What stands between clients and the server: realtime, serverless, async or batch; it decides the
-    /// limits below [default: batch if SAGEMAKER_BATCH is true, else realtime]
+    /// What stands between clients and the server: realtime, serverless, async or batch; it decides
+    /// the limits below [default: batch if SAGEMAKER_BATCH is true, else realtime]
     #[arg(long, env = "MASKMAKER_ENDPOINT", value_name = "KIND")]
     endpoint: Option<EndpointKind>,
     #[arg(long, env = "SAGEMAKER_BATCH", hide = true, default_value_t = false,
@@ -41,34 +43,38 @@ pub(super) struct ServeArgs {
     batch_strategy: Option<BatchStrategy>,
     /// Largest request body [default: 25; serverless 4, async 1024, batch 100 or
     /// SAGEMAKER_MAX_PAYLOAD_IN_MB]
-    #[arg(long, env = "MASKMAKER_MAX_BODY_MB", value_name = "MB",
-          value_parser = clap::value_parser!(u32).range(1..=2048))]
+    #[arg(long, env = "MASKMAKER_MAX_BODY_MB", value_name = settings::MAX_BODY_MB.unit,
+          value_parser = integer_parser::<u32>(settings::MAX_BODY_MB))]
     max_body_mb: Option<u32>,
-    /// Largest answer; one that is known to be larger is refused before it is computed [default: 25;
-    /// serverless 4, async 1024, batch 100]
-    #[arg(long, env = "MASKMAKER_MAX_REPLY_MB", value_name = "MB",
-          value_parser = clap::value_parser!(u32).range(1..=2048))]
+    /// Largest answer; one that is known to be larger is refused before it is computed [default:
+    /// 25; serverless 4, async 1024, batch 100]
+    #[arg(long, env = "MASKMAKER_MAX_REPLY_MB", value_name = settings::MAX_REPLY_MB.unit,
+          value_parser = integer_parser::<u32>(settings::MAX_REPLY_MB))]
     max_reply_mb: Option<u32>,
     /// Longest time that one request may be computed, by what others took; longer ones are refused
     /// [default: 60; async 3600, batch 600]
-    #[arg(long, env = "MASKMAKER_MAX_SECONDS", value_name = "SECONDS",
-          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, env = "MASKMAKER_MAX_SECONDS", value_name = settings::MAX_SECONDS.unit,
+          value_parser = integer_parser::<u64>(settings::MAX_SECONDS))]
     max_seconds: Option<u64>,
     /// Computing that may wait, by the same measure; further requests are answered 503
-    #[arg(long, env = "MASKMAKER_MAX_WAIT", default_value_t = 20, value_name = "SECONDS",
-          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, env = "MASKMAKER_MAX_WAIT", default_value_t = settings::DEFAULT_MAX_WAIT_S,
+          value_name = settings::MAX_WAIT.unit,
+          value_parser = integer_parser::<u64>(settings::MAX_WAIT))]
     max_wait: u64,
     /// Requests that are worked on or wait, whatever their size
-    #[arg(long, env = "MASKMAKER_QUEUE_DEPTH", default_value_t = 1024, value_name = "REQUESTS",
-          value_parser = clap::value_parser!(u32).range(1..=65536))]
+    #[arg(long, env = "MASKMAKER_QUEUE_DEPTH", default_value_t = settings::DEFAULT_QUEUE_DEPTH,
+          value_name = settings::QUEUE_DEPTH.unit,
+          value_parser = integer_parser::<u32>(settings::QUEUE_DEPTH))]
     queue_depth: u32,
     /// Images that are computed together, at most
-    #[arg(long, env = "MASKMAKER_MAX_BATCH", default_value_t = 8, value_name = "IMAGES",
-          value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, env = "MASKMAKER_MAX_BATCH", default_value_t = settings::DEFAULT_MAX_BATCH,
+          value_name = settings::MAX_BATCH.unit,
+          value_parser = integer_parser::<u16>(settings::MAX_BATCH))]
     max_batch: u16,
-    /// Memory for the models of a multi-model endpoint [default: a share of the container's]
-    #[arg(long, env = "MASKMAKER_MODELS_MB", value_name = "MB",
-          value_parser = clap::value_parser!(u64).range(1..=16_777_216))]
+    /// Memory for the models of a multi-model endpoint [default: 60 % of the
+    /// container's]
+    #[arg(long, env = "MASKMAKER_MODELS_MB", value_name = settings::MODELS_MB.unit,
+          value_parser = integer_parser::<u64>(settings::MODELS_MB))]
     models_mb: Option<u64>,
     /// Let requests name images as s3://BUCKET/KEY, which are read with the endpoint's role
     /// [default: true in batch transform]
@@ -77,17 +83,20 @@ pub(super) struct ServeArgs {
     s3_references: Option<bool>,
     /// Leave out the line that is logged for every request
     #[arg(long, env = "MASKMAKER_QUIET", num_args = 0..=1, default_value_t = false,
-          default_missing_value = "true", action = clap::ArgAction::Set, value_parser = parse_bool_flag)]
+          default_missing_value = "true", action = clap::ArgAction::Set,
+          value_parser = parse_bool_flag)]
     quiet: bool,
     /// Seconds that requests in flight may take after SIGTERM
-    #[arg(long, env = "MASKMAKER_DRAIN_TIMEOUT", default_value_t = 25, value_name = "SECONDS",
-          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, env = "MASKMAKER_DRAIN_TIMEOUT",
+          default_value_t = settings::DEFAULT_DRAIN_TIMEOUT_S,
+          value_name = settings::DRAIN_TIMEOUT.unit,
+          value_parser = integer_parser::<u64>(settings::DRAIN_TIMEOUT))]
     drain_timeout: u64,
     #[command(flatten)]
     pub(super) inference: InferenceArgs,
 }
 
-/// `true` or `false` in any case; an empty variable is as good as none.
+/// Parses `true` or `false` in any case, `1` or `0`. A variable that is set to nothing is `false`.
 fn parse_bool_flag(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" => Ok(true),
@@ -102,23 +111,29 @@ impl ServeArgs {
         self.endpoint.unwrap_or(default)
     }
 
-    /// Whether images in S3 may be named.
+    /// Returns true if requests may name images in S3.
     pub(super) fn allows_s3_references(&self) -> bool {
         self.s3_references.unwrap_or(self.endpoint_kind() == EndpointKind::Batch)
     }
 
     pub(super) fn to_settings(&self, root: &MlRoot) -> ServeSettings {
         let defaults = ServeSettings::for_endpoint(self.endpoint_kind(), self.max_payload_in_mb);
-        let megabytes_to_bytes = |megabytes: u32| (megabytes as usize) << 20;
-        let max_body_bytes = self.max_body_mb.map_or(defaults.max_body_bytes, megabytes_to_bytes);
+        let max_body_bytes = match self.max_body_mb {
+            Some(megabytes) => megabytes_to_bytes(megabytes.into()) as usize,
+            None => defaults.max_body_bytes,
+        };
+        let max_reply_bytes = match self.max_reply_mb {
+            Some(megabytes) => megabytes_to_bytes(megabytes.into()) as usize,
+            None => defaults.max_reply_bytes,
+        };
         let defaults = defaults.with_max_body_bytes(max_body_bytes);
         ServeSettings {
             host: self.host,
             port: self.port.or(self.bind_to_port).unwrap_or(defaults.port),
             model_dir: root.model_folder(),
             multi_model: self.multi_model,
-            models_bytes: self.models_mb.map(|megabytes| megabytes << 20),
-            max_reply_bytes: self.max_reply_mb.map_or(defaults.max_reply_bytes, megabytes_to_bytes),
+            models_bytes: self.models_mb.map(megabytes_to_bytes),
+            max_reply_bytes,
             max_compute: self.max_seconds.map_or(defaults.max_compute, Duration::from_secs),
             max_wait: Duration::from_secs(self.max_wait),
             max_pixels: self.inference.max_pixels,
@@ -135,7 +150,7 @@ impl ServeArgs {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
+    use clap::{CommandFactory, Parser};
 
     use super::*;
 
@@ -155,6 +170,34 @@ mod tests {
         assert_eq!(settings(&[]).port, 8080);
         assert_eq!(settings(&["--bind-to-port", "9000"]).port, 9000);
         assert_eq!(settings(&["--bind-to-port", "9000", "--port", "0"]).port, 0);
+    }
+
+    #[test]
+    fn help_texts_say_the_defaults_that_clap_does_not_know() {
+        let command = TestCli::command();
+        let help = |id: &str| {
+            let flag = command.get_arguments().find(|flag| flag.get_id() == id).unwrap();
+            flag.get_help().unwrap().to_string()
+        };
+        assert!(help("port").contains(&format!("else {}]", settings::DEFAULT_PORT)));
+        let realtime = EndpointKind::Realtime.limits(None);
+        for kind in EndpointKind::ALL {
+            let limits = kind.limits(None);
+            for (id, value, default) in [
+                ("max_body_mb", limits.max_body_bytes >> 20, realtime.max_body_bytes >> 20),
+                ("max_reply_mb", limits.max_reply_bytes >> 20, realtime.max_reply_bytes >> 20),
+                (
+                    "max_seconds",
+                    limits.max_compute.as_secs() as usize,
+                    realtime.max_compute.as_secs() as usize,
+                ),
+            ] {
+                let help = help(id);
+                assert!(help.contains(&format!("[default: {default};")), "{help}");
+                let is_named = help.contains(&format!("{kind} {value}"));
+                assert!(is_named || value == default, "{id} of {kind} is {value}: {help}");
+            }
+        }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::error::{Error, Problems, Result};
 use crate::files::write_atomically;
 use crate::imaging::{Region, encode_png, resize_image};
 use crate::model::size::shrink_image;
-use crate::render::{SheetRow, cell_side_px, draw_classes, draw_contact_sheet};
+use crate::render::{ContactSheet, SheetRow, cell_side_px, draw_classes, draw_contact_sheet};
 use crate::sagemaker::hyperparameters::Augmentations;
 use crate::sagemaker::{Channels, Hyperparameters, MlRoot, StopSignal};
 
@@ -175,8 +175,14 @@ fn draw_sheet(
         ),
     ];
     let legend_ids = GrayImage::from_raw(crop_ids.len() as u32, 1, crop_ids).unwrap_or_default();
-    let (rows, classes) = ((&rows[..], cell_px), (&legend_ids, class_names));
-    Ok(Some(draw_contact_sheet(&title, &columns, rows, classes)))
+    Ok(Some(draw_contact_sheet(&ContactSheet {
+        title: &title,
+        columns: &columns,
+        rows: &rows,
+        cell_px,
+        ids: &legend_ids,
+        class_names,
+    })))
 }
 
 /// A sample as it is stored, upright, in a size for the sheet; the mask keeps its own.

@@ -1,4 +1,4 @@
-//! `maskmaker export`: a model in a form for other programs.
+//! `maskmaker export` writes a model as TorchScript or ONNX, for other programs.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::console::print_stdout;
 use crate::error::Result;
 use crate::model::{Artifact, artifact};
 
-/// Forms of a model.
+/// File format of an exported model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum ExportFormat {
     /// model.pt, for torch.jit.load; train writes it too.
@@ -17,23 +17,21 @@ pub enum ExportFormat {
     Onnx,
 }
 
-/// Writes the model in `folder` to `output`, or beside its weights.
+/// Writes the model in `folder` to `output`, by default to the format's usual name in `folder`.
 pub fn run_export(folder: &Path, format: ExportFormat, output: Option<&Path>) -> Result<()> {
     let model = Artifact::read(folder, Device::Cpu)?;
-    let path_in_folder = |name| folder.join(name);
-    let path = match format {
-        ExportFormat::Torchscript => {
-            let path =
-                output.map_or_else(|| path_in_folder(artifact::TORCHSCRIPT_FILE), Path::to_owned);
-            model.network.write_torchscript(&path)?;
-            path
-        }
-        ExportFormat::Onnx => {
-            let path = output.map_or_else(|| path_in_folder(artifact::ONNX_FILE), Path::to_owned);
-            model.write_onnx(&path)?;
-            path
-        }
+    let default_name = match format {
+        ExportFormat::Torchscript => artifact::TORCHSCRIPT_FILE,
+        ExportFormat::Onnx => artifact::ONNX_FILE,
     };
+    let path = match output {
+        Some(path) => path.to_owned(),
+        None => folder.join(default_name),
+    };
+    match format {
+        ExportFormat::Torchscript => model.network.write_torchscript(&path)?,
+        ExportFormat::Onnx => model.write_onnx(&path)?,
+    }
     print_stdout(format_args!("{} -> {}", folder.display(), path.display()));
     Ok(())
 }

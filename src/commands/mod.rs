@@ -1,4 +1,4 @@
-//! One file per subcommand; each wires rooms together.
+//! Subcommands: one file or folder for each, which connects rooms.
 
 pub mod augment_preview;
 pub mod export;

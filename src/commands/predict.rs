@@ -1,4 +1,4 @@
-//! `maskmaker predict`: masks and overlays for a person at a laptop.
+//! `maskmaker predict` writes masks and overlays of image files.
 
 use std::path::{Path, PathBuf};
 
@@ -9,8 +9,9 @@ use crate::imaging::{DecodeLimits, decode_upright, encode_mask, encode_png};
 use crate::inference::{Engine, EngineOptions, Segment, SegmentOptions};
 use crate::render::draw_overlay;
 
-/// Writes `<name>.mask.png` (class ids) and `<name>.overlay.png` (colors and legend) for every
-/// image into `output`, or beside the image. An image that fails does not stop the others.
+/// Writes `<name>.mask.png` (class ids) and `<name>.overlay.png` (colors and legend) of every image
+/// into `output`, by default beside the image. Goes on after an image that fails, and returns the
+/// errors of all images.
 pub fn run_predict(
     model_folder: &Path,
     images: &[PathBuf],
@@ -28,7 +29,7 @@ pub fn run_predict(
     problems.into_result()
 }
 
-/// The path of each image's results without their endings.
+/// Returns the path of each image's results without the endings `.mask.png` and `.overlay.png`.
 fn target_stems(images: &[PathBuf], output: Option<&Path>) -> Result<Vec<PathBuf>> {
     let mut problems = Problems::new();
     let mut targets: Vec<PathBuf> = Vec::new();
@@ -57,11 +58,18 @@ fn predict_image(
     target_stem: &Path,
     limits: DecodeLimits,
 ) -> Result<()> {
-    let image = decode_upright(&read_file(path)?, limits)
-        .map_err(|cause| Error::input(format!("{}: {cause}", path.display())))?;
-    let segmentations = engine.segment(&[&image], &SegmentOptions::default());
-    let segmentation = segmentations.map_err(|error| error.with_context(path.display()))?.pop();
-    let ids = segmentation.ok_or_else(|| Error::internal("the engine answered nothing"))?.ids;
+    let image = match decode_upright(&read_file(path)?, limits) {
+        Ok(image) => image,
+        Err(cause) => return Err(Error::input(format!("{}: {cause}", path.display()))),
+    };
+    let mut segmentations = match engine.segment(&[&image], &SegmentOptions::default()) {
+        Ok(segmentations) => segmentations,
+        Err(error) => return Err(error.with_context(path.display())),
+    };
+    let Some(segmentation) = segmentations.pop() else {
+        return Err(Error::internal("the engine answered nothing"));
+    };
+    let ids = segmentation.ids;
     let mask_path = append_ending(target_stem, "mask.png");
     let overlay_path = append_ending(target_stem, "overlay.png");
     write_atomically(&mask_path, &encode_mask(&ids))?;
@@ -75,7 +83,7 @@ fn predict_image(
     Ok(())
 }
 
-/// Appends, because a name may itself hold a dot.
+/// Appends a dot and the ending. `Path::with_extension` would cut a stem that holds a dot.
 fn append_ending(stem: &Path, ending: &str) -> PathBuf {
     let mut name = stem.as_os_str().to_owned();
     name.push(".");

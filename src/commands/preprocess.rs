@@ -1,15 +1,20 @@
-//! `maskmaker preprocess`: annotations become masks, in the channels that `train` reads.
+//! `maskmaker preprocess` makes masks of annotations and writes the channels that `train` reads.
 
+use crate::annotations::split::SplitConfig;
 use crate::console::{print_stderr, print_stdout};
 use crate::error::{Error, Result};
 use crate::preprocess::{self, PreprocessSettings};
 use crate::sagemaker::{MlRoot, ProcessingJob, StopSignal};
 
-/// Writes the channels and says what is in them; in a processing job also to SageMaker.
+/// Writes the channels and prints a summary. In a processing job the summary, or the error, also
+/// becomes the job's exit message.
 pub fn run_preprocess(root: &MlRoot, settings: PreprocessSettings) -> Result<()> {
     let stop = StopSignal::listen()?;
     let job = ProcessingJob::read(root)?;
-    let host = job.as_ref().and_then(|job| job.host.clone());
+    let host = match &job {
+        Some(job) => job.host.clone(),
+        None => None,
+    };
     let output = settings.output.clone();
     let result = preprocess::write_channels(&PreprocessSettings { host, ..settings }, &stop);
     let message = match &result {
@@ -19,7 +24,7 @@ pub fn run_preprocess(root: &MlRoot, settings: PreprocessSettings) -> Result<()>
     if let Some(job) = job
         && let Err(error) = job.write_exit_message(root, &message)
     {
-        // The masks matter more than the message about them.
+        // The masks are written already, so a lost message does not fail the job.
         print_stderr(format_args!("warning: {error}"));
     }
     let report = result?;
@@ -30,35 +35,34 @@ pub fn run_preprocess(root: &MlRoot, settings: PreprocessSettings) -> Result<()>
     Ok(())
 }
 
-/// A share in percent, as `--train-test-split-ratio 20`.
+/// Parses a share in percent, 0 to 100, such as `20`, `12.5` or `20 %`.
 pub fn parse_percent(text: &str) -> Result<f64, String> {
-    let percentage: Option<f64> = text.trim().trim_end_matches('%').trim_end().parse().ok();
-    match percentage {
-        Some(percentage) if (0.0..=100.0).contains(&percentage) => {
-            if percentage > 0.0 && percentage < 1.0 {
-                // 0.2 is how other programs write 20 percent.
-                return Err(format!(
-                    "{text} percent is less than one image in a hundred; for {} percent write {0}",
-                    100.0 * percentage
-                ));
-            }
-            Ok(percentage)
-        }
-        _ => Err("allowed is a percentage from 0 to 100".to_owned()),
+    let number = text.trim().trim_end_matches('%').trim_end();
+    // Not a number is in no range.
+    let percentage = number.parse().unwrap_or(f64::NAN);
+    if !(0.0..=100.0).contains(&percentage) {
+        return Err("allowed is a percentage from 0 to 100".to_owned());
     }
+    if percentage > 0.0 && percentage < 1.0 {
+        // Other programs write 20 percent as 0.2.
+        return Err(format!(
+            "{text} percent is less than one image in a hundred; for {} percent write {0}",
+            100.0 * percentage
+        ));
+    }
+    Ok(percentage)
 }
 
-/// The settings, whose shares must leave something to train on.
-pub fn check_split_shares(settings: PreprocessSettings) -> Result<PreprocessSettings> {
-    let (validation_percent, test_percent) =
-        (settings.split.validation_percent, settings.split.test_percent);
+/// Refuses shares of validation and test that leave nothing to train on.
+pub fn check_split_shares(split: SplitConfig) -> Result<()> {
+    let SplitConfig { validation_percent, test_percent, .. } = split;
     if validation_percent + test_percent >= 100.0 {
         return Err(Error::input(format!(
-            "--train-test-split-ratio {validation_percent} and --test-ratio {test_percent} leave nothing to train on; together they \
-             must be less than 100"
+            "--train-test-split-ratio {validation_percent} and --test-ratio {test_percent} leave \
+             nothing to train on; together they must be less than 100"
         )));
     }
-    Ok(settings)
+    Ok(())
 }
 
 #[cfg(test)]

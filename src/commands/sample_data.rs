@@ -1,4 +1,4 @@
-//! `maskmaker sample-data`: a data set for trying things.
+//! `maskmaker sample-data` writes a small synthetic data set.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use crate::console::print_stdout;
 use crate::data::synthetic::SampleData;
 use crate::error::Result;
 
-/// Writes the data set into `folder` and says what is there.
+/// Writes the data set into `folder` and prints the number of images of each split.
 pub fn write_sample_data(folder: &Path, options: &SampleData) -> Result<()> {
     let summary = options.write(folder)?;
     print_stdout(format_args!(

@@ -1,4 +1,5 @@
-//! `maskmaker serve`: the model in the model folder, or those of a multi-model endpoint, over HTTP.
+//! `maskmaker serve` serves the model in the model folder, or the models of a multi-model endpoint,
+//! over HTTP.
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -9,22 +10,24 @@ use crate::error::Result;
 use crate::inference::{Engine, EngineOptions};
 use crate::serve::{self, BoxFuture, LoadedModel, ModelLoader, ObjectFetcher, ServeSettings};
 
-/// The longest that S3 may bring nothing.
+/// Longest time without a byte from S3.
 const S3_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Serves until SIGTERM or SIGINT. With `references`, requests may name images in S3, which are read with the
-/// endpoint's own role.
+/// Serves until SIGTERM or SIGINT. With `allow_s3_references` requests may name images in S3, which
+/// the server reads with the endpoint's own role.
 pub fn run_serve(
     settings: &ServeSettings,
     options: EngineOptions,
     allow_s3_references: bool,
 ) -> Result<()> {
-    let fetcher =
-        allow_s3_references.then(|| Arc::new(S3ObjectFetcher::default()) as Arc<dyn ObjectFetcher>);
+    let mut fetcher: Option<Arc<dyn ObjectFetcher>> = None;
+    if allow_s3_references {
+        fetcher = Some(Arc::new(S3ObjectFetcher::default()));
+    }
     serve::run_server(settings, Arc::new(EngineLoader(options)), fetcher)
 }
 
-/// Makes engines of model folders.
+/// Loads model folders as engines with these options.
 struct EngineLoader(EngineOptions);
 
 impl ModelLoader for EngineLoader {
@@ -39,33 +42,49 @@ impl ModelLoader for EngineLoader {
     }
 }
 
-/// Objects of S3. The connection is made when the first is asked for.
+/// Reads objects of S3. The client is made for the first object.
 #[derive(Default)]
-struct S3ObjectFetcher(Arc<OnceLock<Arc<dyn ObjectStore>>>);
+struct S3ObjectFetcher(Arc<OnceLock<S3Client>>);
 
 impl ObjectFetcher for S3ObjectFetcher {
     fn fetch(&self, uri: &str, max_bytes: usize) -> BoxFuture<'static, Result<Vec<u8>, String>> {
-        let (store, uri) = (Arc::clone(&self.0), uri.to_owned());
+        let client = Arc::clone(&self.0);
+        let uri = uri.to_owned();
         Box::pin(async move {
-            let fetch_blocking = move || {
-                let object_uri: S3Uri =
-                    uri.parse().map_err(|problem| format!("{uri} {problem}"))?;
-                let store = if let Some(store) = store.get() {
-                    store
-                } else {
-                    // A failure is not kept: credentials may come later.
-                    let settings = aws::S3Settings::new(S3_TIMEOUT, Arc::new(|| false));
-                    let client = S3Client::connect(settings).map_err(|f| f.to_string())?;
-                    store.get_or_init(|| Arc::new(client))
-                };
-                let mut bytes = Vec::new();
-                let request =
-                    GetRequest { uri: &object_uri, max_bytes: max_bytes as u64, etag: None };
-                store.get(&request, &mut bytes).map_err(|failure| failure.to_string())?;
-                Ok(bytes)
-            };
-            let result = tokio::task::spawn_blocking(fetch_blocking).await;
-            result.unwrap_or_else(|_| Err("reading the object failed".to_owned()))
+            let task = tokio::task::spawn_blocking(move || fetch_object(&client, &uri, max_bytes));
+            match task.await {
+                Ok(result) => result,
+                Err(_) => Err("reading the object failed".to_owned()),
+            }
         })
     }
+}
+
+/// Reads an object of at most `max_bytes`. Waits for S3, so this is no function for the server's
+/// asynchronous threads.
+fn fetch_object(
+    client: &OnceLock<S3Client>,
+    uri: &str,
+    max_bytes: usize,
+) -> Result<Vec<u8>, String> {
+    let object_uri = match uri.parse::<S3Uri>() {
+        Ok(object_uri) => object_uri,
+        Err(problem) => return Err(format!("{uri} {problem}")),
+    };
+    let client = connect_once(client)?;
+    let request = GetRequest { uri: &object_uri, max_bytes: max_bytes as u64, etag: None };
+    let mut bytes = Vec::new();
+    client.get(&request, &mut bytes).map_err(|failure| failure.to_string())?;
+    Ok(bytes)
+}
+
+/// Returns the client, and makes it at the first call. Only a client that works is kept:
+/// credentials may become available later.
+fn connect_once(client: &OnceLock<S3Client>) -> Result<&S3Client, String> {
+    if let Some(client) = client.get() {
+        return Ok(client);
+    }
+    let settings = aws::S3Settings::new(S3_TIMEOUT, Arc::new(|| false));
+    let connected = S3Client::connect(settings).map_err(|failure| failure.to_string())?;
+    Ok(client.get_or_init(|| connected))
 }

@@ -1,6 +1,6 @@
-//! BMP: the pixels by the crate `image`, after the size in the header was checked.
+//! BMP files. The crate `image` decodes the pixels, after the size in the header was checked here.
 
-use std::io::Cursor;
+use std::io::{Cursor, ErrorKind};
 
 use image::codecs::bmp::BmpDecoder;
 use image::{DynamicImage, RgbImage};
@@ -8,54 +8,58 @@ use image::{DynamicImage, RgbImage};
 use super::decode::DecodeLimits;
 use super::error::DecodeError;
 
-/// Bytes before the information header, whose first word is its own size.
+/// Size of the file header in bytes. The information header follows, and its first word is its own
+/// size.
 const FILE_HEADER_BYTES: usize = 14;
-/// The size of the oldest information header, in which width and height have 16 bits.
+/// Size in bytes of the oldest information header, in which width and height have 16 bits.
 const CORE_HEADER_BYTES: u32 = 12;
-/// Compressions whose data have a length of their own: 8-bit and 4-bit runs.
+/// Numbers of the compressions whose data have a length of their own: 8-bit and 4-bit runs.
 const RLE_COMPRESSIONS: [u32; 2] = [1, 2];
 
 fn bmp_error(problem: &str) -> DecodeError {
     DecodeError::Broken(format!("a BMP {problem}"))
 }
 
-/// The pixels, upright and without alpha: a BMP has no orientation.
+/// Decodes the pixels, upright and without alpha. A BMP has no orientation.
 pub(super) fn decode_bmp(bytes: &[u8], limits: DecodeLimits) -> Result<RgbImage, DecodeError> {
     check_bmp(bytes, limits)?;
-    let image = BmpDecoder::new(Cursor::new(bytes)).and_then(DynamicImage::from_decoder);
-    image.map(DynamicImage::into_rgb8).map_err(|error| match &error {
-        image::ImageError::IoError(cause) if cause.kind() == std::io::ErrorKind::UnexpectedEof => {
-            bmp_error("that is cut off")
+    match BmpDecoder::new(Cursor::new(bytes)).and_then(DynamicImage::from_decoder) {
+        Ok(image) => Ok(image.into_rgb8()),
+        Err(image::ImageError::IoError(cause)) if cause.kind() == ErrorKind::UnexpectedEof => {
+            Err(bmp_error("that is cut off"))
         }
-        _ => bmp_error(&format!("that cannot be decoded: {error}")),
-    })
+        Err(error) => Err(bmp_error(&format!("that cannot be decoded: {error}"))),
+    }
 }
 
-/// Checks the size, and that compressed data are all there: the decoder stops where the last row does.
+/// Checks the size, and that compressed data are complete: the decoder stops at the last row and
+/// would not notice a missing end.
 fn check_bmp(bytes: &[u8], limits: DecodeLimits) -> Result<(), DecodeError> {
-    let truncated_error = || bmp_error("that is cut off");
-    let read_u32 = |offset: usize| {
-        let le_bytes = bytes.get(offset..).and_then(|rest| rest.first_chunk()).copied();
-        le_bytes.map(u32::from_le_bytes).ok_or_else(truncated_error)
-    };
-    if read_u32(FILE_HEADER_BYTES)? == CORE_HEADER_BYTES {
-        let size = read_u32(FILE_HEADER_BYTES + 4)?;
+    if read_u32(bytes, FILE_HEADER_BYTES)? == CORE_HEADER_BYTES {
+        let size = read_u32(bytes, FILE_HEADER_BYTES + 4)?;
         return limits.check_size(size & 0xffff, size >> 16);
     }
-    let (width, height) = (
-        read_u32(FILE_HEADER_BYTES + 4)?.cast_signed(),
-        read_u32(FILE_HEADER_BYTES + 8)?.cast_signed(),
-    );
-    // A negative height tells that the top row comes first.
+    let width = read_u32(bytes, FILE_HEADER_BYTES + 4)?.cast_signed();
+    let height = read_u32(bytes, FILE_HEADER_BYTES + 8)?.cast_signed();
+    // A negative height means that the top row comes first.
     limits.check_size(width.unsigned_abs(), height.unsigned_abs())?;
-    let (pixels_offset, compression, data_bytes) =
-        (read_u32(10)?, read_u32(FILE_HEADER_BYTES + 16)?, read_u32(FILE_HEADER_BYTES + 20)?);
+    let pixels_offset = read_u32(bytes, 10)?;
+    let compression = read_u32(bytes, FILE_HEADER_BYTES + 16)?;
+    let data_bytes = read_u32(bytes, FILE_HEADER_BYTES + 20)?;
     if RLE_COMPRESSIONS.contains(&compression)
         && u64::from(pixels_offset) + u64::from(data_bytes) > bytes.len() as u64
     {
-        return Err(truncated_error());
+        return Err(bmp_error("that is cut off"));
     }
     Ok(())
+}
+
+/// Reads the little-endian number at an offset.
+fn read_u32(bytes: &[u8], offset: usize) -> Result<u32, DecodeError> {
+    match bytes.get(offset..).and_then(<[u8]>::first_chunk) {
+        Some(le_bytes) => Ok(u32::from_le_bytes(*le_bytes)),
+        None => Err(bmp_error("that is cut off")),
+    }
 }
 
 #[cfg(test)]

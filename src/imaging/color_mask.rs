@@ -1,4 +1,4 @@
-//! Masks whose colors stand for classes: PNG files in color, not class ids.
+//! Masks whose colors stand for classes: PNG files in color in place of class ids.
 
 use png::{BitDepth, ColorType, Transformations};
 
@@ -15,18 +15,18 @@ pub struct ColorMask {
     pub width: u32,
     /// Rows, in pixels.
     pub height: u32,
-    /// The pixels by rows from the top.
+    /// Pixels by rows from the top.
     pub pixels: ColorPixels,
 }
 
-/// The colors of pixels, 8 bits per sample; a higher one of 16 is kept.
+/// Colors of pixels, with 8 bits per sample. 16-bit samples keep their high byte.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ColorPixels {
-    /// One index per pixel, which may be past the end of the palette.
+    /// Pixels as indices, which may be past the end of the palette.
     Palette {
-        /// Red, green, blue, alpha (0 is transparent).
+        /// Red, green, blue, alpha (0 is transparent) of each entry.
         colors: Vec<[u8; 4]>,
-        /// One per pixel.
+        /// Index of each pixel.
         indices: Vec<u8>,
     },
     /// Red, green, blue of each pixel.
@@ -37,9 +37,8 @@ pub enum ColorPixels {
 
 /// Decodes a mask in color: palette, RGB, or grayscale, each with transparency or without.
 ///
-/// # Errors
-/// [`MaskError::Decode`] as [`decode_upright`](super::decode_upright); [`MaskError::NotClassIds`] for other
-/// formats than PNG.
+/// # Errors [`MaskError::Decode`] as [`decode_upright`](super::decode_upright);
+/// [`MaskError::NotClassIds`] for other formats than PNG.
 pub fn decode_color_mask(bytes: &[u8], limits: DecodeLimits) -> Result<ColorMask, MaskError> {
     match detect_format(bytes)? {
         ImageFormat::Png => {}
@@ -54,13 +53,7 @@ pub fn decode_color_mask(bytes: &[u8], limits: DecodeLimits) -> Result<ColorMask
             )));
         }
     }
-    let png = catch_decoder_panics(|| {
-        png_file::read_png(bytes, limits, |color| match color {
-            // Looked up once per color and not once per pixel.
-            ColorType::Indexed => Transformations::IDENTITY,
-            _ => Transformations::EXPAND | Transformations::STRIP_16,
-        })
-    })?;
+    let png = catch_decoder_panics(|| png_file::read_png(bytes, limits, choose_transformations))?;
     let pixels = match png.color {
         ColorType::Indexed => {
             let indices = match png.bit_depth {
@@ -91,6 +84,14 @@ pub fn decode_color_mask(bytes: &[u8], limits: DecodeLimits) -> Result<ColorMask
     Ok(mask)
 }
 
+fn choose_transformations(color: ColorType) -> Transformations {
+    match color {
+        // The palette stays: its users look up each color once, not each pixel.
+        ColorType::Indexed => Transformations::IDENTITY,
+        _ => Transformations::EXPAND | Transformations::STRIP_16,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,7 +102,7 @@ mod tests {
         decode_color_mask(&fixture(name), DecodeLimits::default()).unwrap()
     }
 
-    /// The colors without alpha.
+    /// Returns the colors without alpha.
     fn rgb(mask: &ColorMask) -> Vec<u8> {
         match &mask.pixels {
             ColorPixels::Palette { colors, indices } => {
@@ -118,7 +119,7 @@ mod tests {
     fn the_colors_are_those_that_a_viewer_shows_for_every_kind_of_png() {
         let mut checked = 0;
         for (name, bytes) in all_fixtures() {
-            // Turned by EXIF, which masks are not.
+            // EXIF turns these pictures, but not masks.
             if !bytes.starts_with(b"\x89PNG") || name.contains("exif") || name.contains("orient") {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Pictures of every supported kind to upright RGB.
+//! Decoding of pictures of every supported format to upright RGB.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -6,31 +6,33 @@ use image::RgbImage;
 
 use super::error::DecodeError;
 use super::lazy_image::LazyImage;
+use crate::settings::DEFAULT_MAX_PIXELS;
 
-/// The longest side of a picture, in pixels, whatever [`Limits`] allows: a JPEG's header holds no
-/// larger number, and a PNG that is all length costs its decoder far more time than its pixels are
-/// worth, because every row begins anew.
+/// Longest side of a picture, in pixels, whatever [`DecodeLimits`] allows. A JPEG's header holds no
+/// larger number. A very long PNG costs its decoder far more time than its pixels are worth,
+/// because every row begins anew.
 pub const MAX_SIDE_PX: u32 = 65_535;
 
-/// What a picture may cost before it is refused.
+/// Limits on the cost of decoding a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DecodeLimits {
-    /// The largest width x height, in pixels, checked against the header before decoding.
+    /// Largest product of width and height, in pixels. The header is checked against it before
+    /// decoding.
     pub max_pixels: u64,
 }
 
 impl Default for DecodeLimits {
-    /// 64 megapixels (`docs/architecture.md#limits-on-images`).
+    /// Returns a limit of 64 megapixels (`docs/architecture.md#limits-on-images`).
     fn default() -> Self {
-        Self { max_pixels: 64_000_000 }
+        Self { max_pixels: DEFAULT_MAX_PIXELS }
     }
 }
 
 impl DecodeLimits {
-    /// Refuses a picture of `width` x `height` pixels if that is too large.
+    /// Refuses a picture of `width` x `height` pixels if it is too large.
     ///
-    /// # Errors
-    /// [`DecodeError::TooLarge`], and [`DecodeError::TooLong`] for a side over [`MAX_SIDE`].
+    /// # Errors [`DecodeError::TooLarge`], and [`DecodeError::SideTooLong`] for a side over
+    /// [`MAX_SIDE_PX`].
     pub fn check_size(self, width: u32, height: u32) -> Result<(), DecodeError> {
         if u64::from(width) * u64::from(height) > self.max_pixels {
             return Err(DecodeError::TooLarge { width, height, max_pixels: self.max_pixels });
@@ -42,28 +44,30 @@ impl DecodeLimits {
     }
 }
 
-/// Decodes a JPEG, PNG, WebP, TIFF or BMP, known by its first bytes, to 8-bit RGB as a viewer would show it.
+/// Decodes a JPEG, PNG, WebP, TIFF or BMP, recognized by its first bytes, to 8-bit RGB as a viewer
+/// would show it.
 ///
 /// The EXIF orientation is applied. Grayscale is repeated in the three channels, 16-bit samples
-/// keep their high byte, palettes are looked up, and alpha is dropped, not blended (as PIL's
-/// `convert("RGB")`). Color profiles are not applied. Of a TIFF with several images the first is taken; an animated
-/// WebP is refused, and so are TIFFs with floating-point samples and those compressed as JPEG or by fax machines.
+/// keep their high byte, palettes are looked up, and alpha is dropped, not blended (as by PIL's
+/// `convert("RGB")`). Color profiles are not applied. Only the first image of a TIFF is decoded. An
+/// animated WebP is refused, and so are TIFFs with floating-point samples and those compressed as
+/// JPEG or by fax machines.
 ///
-/// # Errors
-/// Bytes of another format, an image larger than `limits` or longer than [`MAX_SIDE`], and one
-/// that is cut off or damaged; a picture is never returned with missing parts painted gray.
+/// # Errors Bytes of another format, an image larger than `limits` or longer than [`MAX_SIDE_PX`],
+/// and one that is cut off or damaged. No picture is returned with missing parts painted gray.
 pub fn decode_upright(bytes: &[u8], limits: DecodeLimits) -> Result<RgbImage, DecodeError> {
     LazyImage::open(bytes, limits)?.decode()
 }
 
-/// Runs a decoder on bytes from outside; a panic inside it becomes [`DecodeError::Broken`].
-/// None is known, but the decoders are not ours and one request must not end a server.
+/// Runs a decoder on bytes from outside. A panic inside it becomes [`DecodeError::Broken`]: no
+/// panic is known, but the decoders are not ours, and one request must not end a server.
 pub(super) fn catch_decoder_panics<T>(
     decode: impl FnOnce() -> Result<T, DecodeError>,
 ) -> Result<T, DecodeError> {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| {
-        Err(DecodeError::Broken("an image that the decoder cannot cope with".to_owned()))
-    })
+    match catch_unwind(AssertUnwindSafe(decode)) {
+        Ok(result) => result,
+        Err(_) => Err(DecodeError::Broken("an image that the decoder cannot cope with".to_owned())),
+    }
 }
 
 #[cfg(test)]
@@ -91,8 +95,9 @@ mod tests {
             let expected = image::load_from_memory(&bytes).unwrap().into_rgb8();
             let got = decode(&fixture(picture)).unwrap_or_else(|e| panic!("{picture}: {e}"));
             let difference = largest_difference(&got, &expected);
-            // PNG is exact. Decoders of JPEG and lossy WebP may round differently, and do where they
-            // also have to interpolate colors; so may those of BMPs whose samples have 5 or 6 bits.
+            // PNG is exact. Decoders of JPEG and lossy WebP may round differently, and do so where
+            // they also interpolate colors. Decoders of BMP may round samples of 5 or 6 bits
+            // differently.
             let bytes = fixture(picture);
             let allowed = match picture {
                 _ if bytes.starts_with(b"\xff\xd8") || picture.starts_with("lossy") => 4,
@@ -163,7 +168,7 @@ mod tests {
         assert_eq!(decode(&longest).unwrap().dimensions(), (65_535, 2));
     }
 
-    /// A PNG with another size in its header.
+    /// Returns a PNG with another size in its header.
     fn png_that_claims(width: u32, height: u32) -> Vec<u8> {
         let mut png = fixture("rgb.png");
         png[16..20].copy_from_slice(&width.to_be_bytes());
@@ -173,7 +178,7 @@ mod tests {
         png
     }
 
-    /// The checksum of PNG chunks, bit by bit.
+    /// Returns the checksum of a PNG chunk, computed bit by bit.
     fn crc32(bytes: &[u8]) -> u32 {
         !bytes.iter().fold(!0, |sum, byte| {
             (0..8).fold(sum ^ u32::from(*byte), |s, _| {

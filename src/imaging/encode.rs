@@ -1,4 +1,4 @@
-//! Pictures and masks to bytes. The same pixels always give the same bytes.
+//! Encoding of pictures and masks. The same pixels always give the same bytes.
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{GrayImage, RgbImage};
@@ -6,29 +6,30 @@ use png::{BitDepth, ColorType, Compression, Encoder, Filter};
 
 use crate::colors::class_color;
 
-/// A mask as an 8-bit palette PNG: the indices are the class ids, and the palette has all 256
-/// entries of [`class_color`], so that every viewer shows the classes in their colors.
+/// Encodes a mask as an 8-bit palette PNG. The indices are the class ids, and the palette has all
+/// 256 entries of [`class_color`], so that every viewer shows the classes in their colors.
 ///
 /// A mask without pixels gives no bytes.
 pub fn encode_mask(ids: &GrayImage) -> Vec<u8> {
     encode_mask_with_colors(ids, class_color)
 }
 
-/// The same with other colors: red, green and blue by class id.
+/// Encodes a mask as [`encode_mask`] does, with other colors: red, green and blue by class id.
 pub fn encode_mask_with_colors(ids: &GrayImage, color: impl Fn(u8) -> [u8; 3]) -> Vec<u8> {
     let palette: Vec<u8> = (0..=u8::MAX).flat_map(color).collect();
     encode_png_samples(ids.width(), ids.height(), ids.as_raw(), |encoder| {
         encoder.set_color(ColorType::Indexed);
         encoder.set_palette(palette);
-        // Rows repeat those above them, so that hardly anything but zeros is left, which the fast
-        // compressor packs well enough: much sooner done than trying every filter on every row, for
-        // hardly more bytes. The compression comes first, because it sets a filter of its own.
+        // The rows of a mask mostly repeat those above them, so the filter `Up` leaves hardly
+        // anything but zeros, which the fast compressor packs well. Trying every filter on every
+        // row would take much longer for hardly fewer bytes. The compression comes first, because
+        // it sets a filter of its own.
         encoder.set_compression(Compression::Fast);
         encoder.set_filter(Filter::Up);
     })
 }
 
-/// A picture as an 8-bit RGB PNG. A picture without pixels gives no bytes.
+/// Encodes a picture as an 8-bit RGB PNG. A picture without pixels gives no bytes.
 pub fn encode_png(image: &RgbImage) -> Vec<u8> {
     encode_png_samples(image.width(), image.height(), image.as_raw(), |encoder| {
         encoder.set_color(ColorType::Rgb);
@@ -36,9 +37,9 @@ pub fn encode_png(image: &RgbImage) -> Vec<u8> {
     })
 }
 
-/// A picture as a baseline JPEG; `quality` is 1 to 100 as in libjpeg, and values outside count as
-/// the nearest inside. A picture without pixels, or one wider or higher than the 65535 that JPEG
-/// can say, gives no bytes.
+/// Encodes a picture as a baseline JPEG. `quality` is 1 to 100 as in libjpeg; values outside count
+/// as the nearest inside. A picture without pixels, or with a side over the 65535 pixels that
+/// JPEG's header can hold, gives no bytes.
 pub fn encode_jpeg(image: &RgbImage, quality: u8) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = JpegEncoder::new_with_quality(&mut bytes, quality.clamp(1, 100));
@@ -48,7 +49,8 @@ pub fn encode_jpeg(image: &RgbImage, quality: u8) -> Vec<u8> {
     }
 }
 
-/// Writing to memory fails only for a picture without pixels.
+/// Encodes samples as a PNG. Writing to memory fails only for a picture without pixels, which gives
+/// no bytes.
 fn encode_png_samples(
     width: u32,
     height: u32,
@@ -59,11 +61,13 @@ fn encode_png_samples(
     let mut encoder = Encoder::new(&mut bytes, width, height);
     encoder.set_depth(BitDepth::Eight);
     configure(&mut encoder);
-    let result = encoder.write_header().and_then(|mut writer| {
-        writer.write_image_data(samples)?;
-        writer.finish()
-    });
-    if result.is_ok() { bytes } else { Vec::new() }
+    if write_png(encoder, samples).is_ok() { bytes } else { Vec::new() }
+}
+
+fn write_png(encoder: Encoder<'_, &mut Vec<u8>>, samples: &[u8]) -> Result<(), png::EncodingError> {
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(samples)?;
+    writer.finish()
 }
 
 #[cfg(test)]

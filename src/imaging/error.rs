@@ -1,40 +1,42 @@
-//! What was found instead of a picture, or of a mask.
+//! Errors about bytes that are no picture, or no mask.
 
 use std::fmt;
 
 use super::decode::MAX_SIDE_PX;
 
-/// What can be read, for messages.
+/// The supported formats, for messages.
 const SUPPORTED_FORMATS: &str = "JPEG, PNG, WebP, TIFF and BMP";
 
-/// Why bytes are not a picture that can be used.
+/// Reason why bytes are not a usable picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DecodeError {
     /// There are no bytes.
     Empty,
-    /// The bytes begin like no format that can be read.
+    /// The bytes begin like none of the supported formats.
     NotAnImage {
-        /// What they look like, with an article: "a GIF image", "text".
+        /// Description of the bytes, with an article if it has one: "a GIF image", "JSON text".
         found: String,
     },
-    /// The header announces more pixels than [`Limits`](super::Limits) allows. Nothing was decoded.
+    /// The header announces more pixels than [`DecodeLimits`](super::DecodeLimits) allows. Nothing
+    /// was decoded.
     TooLarge {
         /// Columns, in pixels.
         width: u32,
         /// Rows, in pixels.
         height: u32,
-        /// The limit on their product.
+        /// Largest allowed product of the two, in pixels.
         max_pixels: u64,
     },
-    /// The header announces a side longer than [`MAX_SIDE`](super::MAX_SIDE). Nothing was decoded.
+    /// The header announces a side longer than [`MAX_SIDE_PX`](super::MAX_SIDE_PX). Nothing was
+    /// decoded.
     SideTooLong {
         /// Columns, in pixels.
         width: u32,
         /// Rows, in pixels.
         height: u32,
     },
-    /// An image that is cut off or damaged, or of a kind that cannot be decoded. The text
-    /// says which, and names the format.
+    /// The image is cut off or damaged, or of a kind that cannot be decoded. The text says which,
+    /// and names the format.
     Broken(String),
 }
 
@@ -66,12 +68,13 @@ impl fmt::Display for DecodeError {
 
 impl std::error::Error for DecodeError {}
 
-/// Why bytes are not a mask of class ids.
+/// Reason why bytes are not a mask of class ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MaskError {
-    /// They are not even a picture.
+    /// The bytes are not even a picture.
     Decode(DecodeError),
-    /// A picture, but not one channel of class ids. The text says what it is, and the fix.
+    /// The bytes are a picture, but not one channel of class ids. The text says what it is, and the
+    /// fix.
     NotClassIds(String),
 }
 

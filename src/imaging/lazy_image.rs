@@ -1,5 +1,5 @@
-//! A picture that is open: its size is known and allowed, and as little of it is decoded as the
-//! part asked for needs.
+//! Pictures that are open but not yet decoded. Their size is known and allowed, and a JPEG is
+//! decoded only as far as the requested region and size need.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -11,37 +11,40 @@ use image::{DynamicImage, RgbImage};
 use super::decode::{DecodeLimits, catch_decoder_panics};
 use super::error::DecodeError;
 use super::jpeg_file::{self, JpegHeader};
-use super::resize::{Region, resize_pixels};
+use super::resize::{Region, RgbPixels, resize_pixels};
 use super::sniff::{ImageFormat, detect_format};
 use super::{bmp_file, png_file, tiff_file, webp_file};
 
-/// A picture of any format whose header was read. Sizes and regions are those of the upright picture.
+/// A picture of any format whose header was read. Sizes and regions are those of the upright
+/// picture.
 #[derive(Debug)]
 pub struct LazyImage<'a> {
     content: ImageContent<'a>,
     orientation: Orientation,
-    /// As stored.
+    /// Columns of the stored picture, in pixels.
     width: u32,
     height: u32,
 }
 
 #[derive(Debug)]
 enum ImageContent<'a> {
-    /// Decoded when asked for, whole or reduced.
+    /// JPEG that is decoded on demand, whole or reduced.
     Jpeg(Cow<'a, [u8]>, JpegHeader),
-    /// Stored pixels: only of a JPEG a part can be decoded, and a PNG may tell its orientation after them.
+    /// Decoded pixels, not turned yet. Other formats have no reduced decoding, and the orientation
+    /// of a PNG may follow its pixels.
     Pixels(RgbImage),
 }
 
-/// What one thread decodes and resizes with, kept from picture to picture: fresh memory for every
-/// picture costs as much time as decoding a tenth of it.
+/// Memory and resizer of one thread, kept from picture to picture: fresh memory for every picture
+/// costs a noticeable part of its decoding time.
 #[derive(Default)]
 struct ThreadBuffers {
     pixels: Vec<u8>,
     resizer: Resizer,
 }
 
-/// Bytes of [`Scratch`] kept by each thread; a larger picture gives its memory back.
+/// Largest size in bytes of the [`ThreadBuffers::pixels`] that a thread keeps; memory for a larger
+/// picture is freed.
 const MAX_KEPT_BYTES: usize = 64 << 20;
 
 thread_local! {
@@ -49,11 +52,10 @@ thread_local! {
 }
 
 impl<'a> LazyImage<'a> {
-    /// Opens a picture, known by its first bytes.
+    /// Opens a picture, recognized by its first bytes.
     ///
-    /// # Errors
-    /// Bytes of no format that can be read, and an image larger than `limits` or longer than
-    /// [`MAX_SIDE`](super::MAX_SIDE). Damage may show only when it is decoded.
+    /// # Errors Bytes of no supported format, and an image larger than `limits` or longer than
+    /// [`MAX_SIDE_PX`](super::MAX_SIDE_PX). Damage to a JPEG may show only when it is decoded.
     pub fn open(
         bytes: impl Into<Cow<'a, [u8]>>,
         limits: DecodeLimits,
@@ -84,16 +86,16 @@ impl<'a> LazyImage<'a> {
         })
     }
 
-    /// Columns and rows of the upright picture.
+    /// Returns columns and rows of the upright picture, in pixels.
     pub fn dimensions(&self) -> (u32, u32) {
         let is_transposed = swaps_width_and_height(self.orientation);
         if is_transposed { (self.height, self.width) } else { (self.width, self.height) }
     }
 
-    /// All pixels, upright.
+    /// Decodes all pixels, upright.
     ///
-    /// # Errors
-    /// A picture that is cut off or damaged; none is returned with missing parts painted gray.
+    /// # Errors A picture that is cut off or damaged. No picture is returned with missing parts
+    /// painted gray.
     pub fn decode(self) -> Result<RgbImage, DecodeError> {
         let image = match self.content {
             ImageContent::Jpeg(bytes, header) => {
@@ -104,12 +106,11 @@ impl<'a> LazyImage<'a> {
         Ok(apply_orientation(image, self.orientation))
     }
 
-    /// `region` scaled to `width` x `height` pixels as by [`resize_image`](super::resize_image); of
-    /// a JPEG that is shrunk to a half or less, by way of the smallest reduced picture that still has
-    /// at least the pixels asked for.
+    /// Decodes `region` scaled to `width` x `height` pixels, as
+    /// [`resize_image`](super::resize_image) does. A JPEG that shrinks to a half or less is decoded
+    /// to the smallest reduced picture that still has at least the requested pixels.
     ///
-    /// # Errors
-    /// As [`decode`](Self::decode).
+    /// # Errors As [`decode`](Self::decode).
     pub fn crop_and_resize(
         &self,
         region: Region,
@@ -124,39 +125,51 @@ impl<'a> LazyImage<'a> {
         );
         let is_transposed = swaps_width_and_height(self.orientation);
         let (width, height) = if is_transposed { (height, width) } else { (width, height) };
-        let image =
-            THREAD_BUFFERS.with_borrow_mut(|ThreadBuffers { pixels, resizer }| {
-                match &self.content {
-                    ImageContent::Jpeg(bytes, header) => {
-                        let divisor = choose_divisor(region, width, height);
-                        let size = catch_decoder_panics(|| {
-                            jpeg_file::decode_jpeg_scaled(bytes, header, divisor, pixels)
-                        })?;
-                        let region = region.divided_by(divisor as f64);
-                        let resized =
-                            resize_pixels((pixels, size), region, (width, height), resizer);
-                        if pixels.capacity() > MAX_KEPT_BYTES {
-                            *pixels = Vec::new();
-                        }
-                        Ok(resized)
-                    }
-                    ImageContent::Pixels(image) => {
-                        let source = (image.as_raw().as_slice(), image.dimensions());
-                        Ok(resize_pixels(source, region, (width, height), resizer))
-                    }
-                }
-            })?;
+        let image = THREAD_BUFFERS
+            .with_borrow_mut(|buffers| self.resize_stored(region, width, height, buffers))?;
         Ok(apply_orientation(image, self.orientation))
+    }
+
+    /// Decodes `region` of the stored picture scaled to `width` x `height` pixels.
+    fn resize_stored(
+        &self,
+        region: Region,
+        width: u32,
+        height: u32,
+        buffers: &mut ThreadBuffers,
+    ) -> Result<RgbImage, DecodeError> {
+        let ThreadBuffers { pixels, resizer } = buffers;
+        match &self.content {
+            ImageContent::Jpeg(bytes, header) => {
+                let divisor = choose_divisor(region, width, height);
+                let size = catch_decoder_panics(|| {
+                    jpeg_file::decode_jpeg_scaled(bytes, header, divisor, pixels)
+                })?;
+                let region = region.divided_by(divisor as f64);
+                let source = RgbPixels { pixels, size };
+                let resized = resize_pixels(source, region, (width, height), resizer);
+                if pixels.capacity() > MAX_KEPT_BYTES {
+                    *pixels = Vec::new();
+                }
+                Ok(resized)
+            }
+            ImageContent::Pixels(image) => {
+                let source = RgbPixels { pixels: image.as_raw(), size: image.dimensions() };
+                Ok(resize_pixels(source, region, (width, height), resizer))
+            }
+        }
     }
 }
 
-/// The largest reduction after which `region` still has `width` x `height` pixels.
+/// Returns the largest divisor after which `region` still has `width` x `height` pixels.
 fn choose_divisor(region: Region, width: u32, height: u32) -> usize {
-    let keeps_enough_pixels = |divisor: &usize| {
-        let divisor = *divisor as f64;
-        region.width / divisor >= f64::from(width) && region.height / divisor >= f64::from(height)
-    };
-    [8, 4, 2].into_iter().find(keeps_enough_pixels).unwrap_or(1)
+    for divisor in [8, 4, 2] {
+        let reduced = region.divided_by(divisor as f64);
+        if reduced.width >= f64::from(width) && reduced.height >= f64::from(height) {
+            return divisor;
+        }
+    }
+    1
 }
 
 fn apply_orientation(image: RgbImage, orientation: Orientation) -> RgbImage {
@@ -173,7 +186,8 @@ fn swaps_width_and_height(orientation: Orientation) -> bool {
     matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
 }
 
-/// Where a region of the upright picture lies in the stored one of `columns` x `rows` pixels.
+/// Converts a region of the upright picture to one of the stored picture of `stored_width` x
+/// `stored_height` pixels.
 fn to_stored_region(
     region: Region,
     orientation: Orientation,
@@ -214,7 +228,7 @@ mod tests {
         )
     }
 
-    /// A scene with detail at every size, as photographs have, none of it as fine as a pixel.
+    /// Draws a scene with detail at every size, as photographs have, but none as fine as a pixel.
     fn scene(width: u32, height: u32) -> RgbImage {
         RgbImage::from_fn(width, height, |x, y| {
             let wave = |period: f64, angle: f64| {
@@ -241,7 +255,8 @@ mod tests {
             let (width, height) = whole.dimensions();
             assert_eq!(picture.dimensions(), (width, height), "{name}");
             oriented += u32::from(picture.orientation != Orientation::NoTransforms);
-            // Off center, so that a wrong corner shows; enlarged, so that nothing is reduced.
+            // The region is off center, so that a wrong corner shows, and enlarged, so that nothing
+            // is reduced.
             let region = Region {
                 left: 0.1 * f64::from(width),
                 top: 0.25 * f64::from(height),

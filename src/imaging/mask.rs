@@ -11,14 +11,13 @@ use super::sniff::{ImageFormat, detect_format};
 
 /// Decodes a mask to one class id per pixel, as stored: no EXIF orientation is applied.
 ///
-/// Of a palette PNG the ids are the indices, whatever the colors. Of a grayscale PNG they are
-/// the raw sample values at every bit depth: 0 and 1 in a 1-bit mask (not 0 and 255), 0 to 15 in
-/// a 4-bit one, and in a 16-bit one the values themselves as long as none exceeds 255.
+/// The ids of a palette PNG are its indices, whatever the colors. The ids of a grayscale PNG are
+/// the raw sample values at every bit depth: 0 and 1 in a 1-bit mask (not 0 and 255), 0 to 15 in a
+/// 4-bit one, and in a 16-bit one the values themselves if none exceeds 255.
 ///
-/// # Errors
-/// [`MaskError::Decode`] as [`decode_upright`](super::decode_upright);
-/// [`MaskError::NotClassIds`] for other formats than PNG, RGB and images with alpha, saying which it was and
-/// whether it looks like a photograph or like a color-coded mask.
+/// # Errors [`MaskError::Decode`] as [`decode_upright`](super::decode_upright);
+/// [`MaskError::NotClassIds`] for other formats than PNG, RGB and images with alpha, saying which
+/// it is and whether it looks like a photograph or like a color-coded mask.
 pub fn decode_mask(bytes: &[u8], limits: DecodeLimits) -> Result<GrayImage, MaskError> {
     match detect_format(bytes)? {
         ImageFormat::Png => {}
@@ -50,11 +49,13 @@ pub fn decode_mask(bytes: &[u8], limits: DecodeLimits) -> Result<GrayImage, Mask
             return Err(MaskError::NotClassIds(describe_colors(image.as_raw())));
         }
     };
-    GrayImage::from_raw(png.width, png.height, ids)
-        .ok_or_else(|| DecodeError::Broken("a PNG with too few pixels".to_owned()).into())
+    match GrayImage::from_raw(png.width, png.height, ids) {
+        Some(mask) => Ok(mask),
+        None => Err(DecodeError::Broken("a PNG with too few pixels".to_owned()).into()),
+    }
 }
 
-/// 16-bit big-endian samples as ids.
+/// Converts 16-bit big-endian samples to ids.
 fn narrow_to_class_ids(samples: &[u8]) -> Result<Vec<u8>, MaskError> {
     let values = samples.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
     match values.clone().max() {
@@ -65,13 +66,13 @@ fn narrow_to_class_ids(samples: &[u8]) -> Result<Vec<u8>, MaskError> {
     }
 }
 
-/// Samples of 1, 2 or 4 bits as numbers; rows are padded to whole bytes.
+/// Unpacks samples of 1, 2 or 4 bits to bytes. Rows are padded to whole bytes.
 pub(super) fn unpack_png_samples(png: &DecodedPng, depth: BitDepth) -> Vec<u8> {
     let (width, bits) = (png.width as usize, depth as usize);
     unpack_bits(png.samples.chunks_exact((width * bits).div_ceil(8)), width, bits)
 }
 
-/// What an RGB picture is, by how many colors it has.
+/// Describes an RGB picture by its number of colors.
 fn describe_colors(rgb: &[u8]) -> String {
     let mut seen_colors = vec![0_u64; (1 << 24) / 64];
     let mut is_gray = true;
@@ -80,7 +81,10 @@ fn describe_colors(rgb: &[u8]) -> String {
         seen_colors[color / 64] |= 1 << (color % 64);
         is_gray &= pixel[0] == pixel[1] && pixel[1] == pixel[2];
     }
-    let count: u32 = seen_colors.iter().map(|word| word.count_ones()).sum();
+    let mut count = 0;
+    for word in seen_colors {
+        count += word.count_ones();
+    }
     let s = if count == 1 { "" } else { "s" };
     match count {
         _ if is_gray => format!(

@@ -1,7 +1,8 @@
-//! Pixels: upright decoding of every input format under limits, palette PNG, resizing.
+//! Pixels: upright decoding of every input format under limits, masks as palette PNG, resizing.
 //!
-//! Bytes come from users and from the network: every function here either returns an image whose
-//! size was checked before a pixel was decoded, or says what the bytes were instead.
+//! The bytes come from users and from the network. Every decoder here checks the size of an image
+//! before it decodes a pixel, and either returns the image or an error that says what the bytes are
+//! instead.
 
 mod bmp_file;
 mod color_mask;

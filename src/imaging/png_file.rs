@@ -1,6 +1,6 @@
-//! PNG: opened once for pictures and for masks, with the size checked before anything is decoded.
+//! PNG files, for pictures and for masks. The size is checked before anything is decoded.
 
-use std::io::Cursor;
+use std::io::{Cursor, ErrorKind};
 
 use image::RgbImage;
 use image::metadata::Orientation;
@@ -10,36 +10,38 @@ use super::decode::DecodeLimits;
 use super::error::DecodeError;
 use super::samples::to_rgb;
 
-/// Room for the decoder's own buffers beside the pixels: palettes, EXIF, one row.
+/// Size in bytes of the decoder's own buffers beside the pixels: palettes, EXIF, one row.
 const EXTRA_DECODER_BYTES: u64 = 16 << 20;
 
-/// A decoded PNG, its samples as `transformations` left them.
+/// A decoded PNG, with its samples as the requested transformations left them.
 pub(super) struct DecodedPng {
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) color: ColorType,
     pub(super) bit_depth: BitDepth,
-    /// Rows from the top, each padded to whole bytes; 16-bit samples are big endian.
+    /// Rows from the top, each padded to whole bytes. 16-bit samples are big-endian.
     pub(super) samples: Vec<u8>,
-    /// Red, green, blue, alpha by index; empty for other kinds.
+    /// Red, green, blue, alpha of each index; empty if the PNG has no palette.
     pub(super) palette: Vec<[u8; 4]>,
     pub(super) orientation: Orientation,
 }
 
-fn png_error(error: &png::DecodingError) -> DecodeError {
-    DecodeError::Broken(match error {
-        png::DecodingError::IoError(cause) if cause.kind() == std::io::ErrorKind::UnexpectedEof => {
-            return truncated_png_error();
+#[expect(clippy::needless_pass_by_value, reason = "map_err passes a value")]
+fn png_error(error: png::DecodingError) -> DecodeError {
+    match &error {
+        png::DecodingError::IoError(cause) if cause.kind() == ErrorKind::UnexpectedEof => {
+            truncated_png_error()
         }
-        _ => format!("a PNG that cannot be decoded: {error}"),
-    })
+        _ => DecodeError::Broken(format!("a PNG that cannot be decoded: {error}")),
+    }
 }
 
 fn truncated_png_error() -> DecodeError {
     DecodeError::Broken("a PNG that is cut off".to_owned())
 }
 
-/// Decodes the (first) image of a PNG, whose samples are transformed as its kind calls for.
+/// Decodes the (first) image of a PNG. `transformations` chooses the transformations of the samples
+/// by the color type.
 pub(super) fn read_png(
     bytes: &[u8],
     limits: DecodeLimits,
@@ -48,23 +50,24 @@ pub(super) fn read_png(
     let max_bytes = limits.max_pixels.saturating_mul(8).saturating_add(EXTRA_DECODER_BYTES);
     let png_limits = png::Limits { bytes: usize::try_from(max_bytes).unwrap_or(usize::MAX) };
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), png_limits);
-    // Compressed texts and profiles are of no use here, and could unpack to anything.
+    // Compressed texts and profiles are not needed, and could unpack to any size.
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
-    let header = decoder.read_header_info().map_err(|e| png_error(&e))?;
+    let header = decoder.read_header_info().map_err(png_error)?;
     let ((width, height), color) = (header.size(), header.color_type);
     limits.check_size(width, height)?;
     decoder.set_transformations(transformations(color));
-    let mut reader = decoder.read_info().map_err(|e| png_error(&e))?;
-    let size = reader.output_buffer_size();
-    let size = size.ok_or_else(|| DecodeError::Broken("a PNG of impossible size".to_owned()))?;
+    let mut reader = decoder.read_info().map_err(png_error)?;
+    let Some(size) = reader.output_buffer_size() else {
+        return Err(DecodeError::Broken("a PNG of impossible size".to_owned()));
+    };
     let mut samples = vec![0; size];
-    let frame = reader.next_frame(&mut samples).map_err(|e| png_error(&e))?;
+    let frame = reader.next_frame(&mut samples).map_err(png_error)?;
     if (frame.width, frame.height) != (width, height) {
         return Err(DecodeError::Broken("an animated PNG with a partial first frame".to_owned()));
     }
-    // EXIF may follow the pixels. Other faults there cost no pixel and are let pass.
-    if let Err(error) = reader.finish().map_err(|e| png_error(&e))
+    // EXIF may follow the pixels. Faults after the pixels are ignored, unless the file is cut off.
+    if let Err(error) = reader.finish().map_err(png_error)
         && error == truncated_png_error()
     {
         return Err(error);
@@ -82,15 +85,19 @@ pub(super) fn read_png(
     })
 }
 
-/// The colors of a palette; alpha may be missing for the last ones, which are opaque.
+/// Returns the colors of the palette. Alpha may be missing for the last ones, which are opaque.
 fn read_palette(info: &png::Info<'_>) -> Vec<[u8; 4]> {
-    let colors = info.palette.as_deref().unwrap_or_default().chunks_exact(3);
     let alphas = info.trns.as_deref().unwrap_or_default();
-    let alpha_at = |index| alphas.get(index).copied().unwrap_or(u8::MAX);
-    colors.enumerate().map(|(i, color)| [color[0], color[1], color[2], alpha_at(i)]).collect()
+    let mut palette = Vec::new();
+    for (index, color) in info.palette.as_deref().unwrap_or_default().chunks_exact(3).enumerate() {
+        let alpha = alphas.get(index).copied().unwrap_or(u8::MAX);
+        palette.push([color[0], color[1], color[2], alpha]);
+    }
+    palette
 }
 
-/// The pixels as they are stored, in 8 bits, without alpha, and how to turn them upright.
+/// Decodes the pixels as they are stored, in 8 bits without alpha, and reads the orientation that
+/// turns them upright.
 pub(super) fn decode_png(
     bytes: &[u8],
     limits: DecodeLimits,
@@ -99,7 +106,9 @@ pub(super) fn decode_png(
     if png.color == ColorType::Indexed {
         return Err(DecodeError::Broken("a palette PNG without its palette".to_owned()));
     }
-    let image = RgbImage::from_raw(png.width, png.height, to_rgb(png.samples, png.color.samples()));
-    let image = image.ok_or_else(|| DecodeError::Broken("a PNG with too few pixels".to_owned()))?;
-    Ok((image, png.orientation))
+    let pixels = to_rgb(png.samples, png.color.samples());
+    match RgbImage::from_raw(png.width, png.height, pixels) {
+        Some(image) => Ok((image, png.orientation)),
+        None => Err(DecodeError::Broken("a PNG with too few pixels".to_owned())),
+    }
 }

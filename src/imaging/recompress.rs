@@ -1,36 +1,32 @@
-//! What compression as JPEG leaves of a picture.
+//! The losses of JPEG compression.
 
 use image::RgbImage;
 use turbojpeg::{Compressor, Decompressor, Image, PixelFormat, Subsamp};
 
-/// Compresses `image` as a JPEG of `quality` 1 to 100 (values outside count as the nearest inside) with
-/// colors at half the size, as cameras and web sites do, and decodes it again. A picture that JPEG cannot
-/// hold stays as it is.
+/// Compresses `image` as a JPEG of `quality` 1 to 100 (values outside count as the nearest inside)
+/// with colors at half the resolution, as cameras and web sites do, and decodes it again. A picture
+/// that JPEG cannot hold stays unchanged.
 pub fn recompress_jpeg(image: &mut RgbImage, quality: u8) {
-    let (width, height) = (image.width() as usize, image.height() as usize);
-    let encode_and_decode = || {
-        let mut pixels = image.as_raw().clone();
-        let wrap_pixels =
-            |pixels| Image { pixels, width, pitch: width * 3, height, format: PixelFormat::RGB };
-        let mut compressor = Compressor::new()?;
-        compressor.set_quality(i32::from(quality.clamp(1, 100)))?;
-        compressor.set_subsamp(Subsamp::Sub2x2)?;
-        let bytes = compressor.compress_to_owned(wrap_pixels(image.as_raw().as_slice()))?;
-        let target = Image {
-            pixels: pixels.as_mut_slice(),
-            width,
-            pitch: width * 3,
-            height,
-            format: PixelFormat::RGB,
-        };
-        Decompressor::new()?.decompress(&bytes, target)?;
-        Ok::<_, turbojpeg::Error>(pixels)
-    };
-    if let Ok(pixels) = encode_and_decode()
+    if let Ok(pixels) = encode_and_decode(image, quality)
         && pixels.len() == image.as_raw().len()
     {
         image.copy_from_slice(&pixels);
     }
+}
+
+/// Returns the pixels of `image` after compression.
+fn encode_and_decode(image: &RgbImage, quality: u8) -> turbojpeg::Result<Vec<u8>> {
+    let mut compressor = Compressor::new()?;
+    compressor.set_quality(i32::from(quality.clamp(1, 100)))?;
+    compressor.set_subsamp(Subsamp::Sub2x2)?;
+    let (width, height) = (image.width() as usize, image.height() as usize);
+    let (pitch, format) = (width * 3, PixelFormat::RGB);
+    let source = Image { pixels: image.as_raw().as_slice(), width, pitch, height, format };
+    let bytes = compressor.compress_to_owned(source)?;
+    let mut pixels = image.as_raw().clone();
+    let target = Image { pixels: pixels.as_mut_slice(), width, pitch, height, format };
+    Decompressor::new()?.decompress(&bytes, target)?;
+    Ok(pixels)
 }
 
 #[cfg(test)]

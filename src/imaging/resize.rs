@@ -1,31 +1,31 @@
-//! Regions of pictures and masks to a given size.
+//! Scaling of regions of pictures and masks.
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::{GrayImage, RgbImage};
 
-/// A rectangle in source pixels; (0, 0) is the outer corner of the first pixel, so fractions are
-/// meaningful. What lies outside the source is cut away.
+/// A rectangle in source pixels. (0, 0) is the outer corner of the first pixel, so fractions are
+/// meaningful. Parts outside the source are cut away.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Region {
-    /// Distance of the left edge from the source's left edge.
+    /// Distance from the source's left edge, in pixels.
     pub left: f64,
-    /// Distance of the upper edge from the source's upper edge.
+    /// Distance from the source's upper edge, in pixels.
     pub top: f64,
-    /// Columns covered.
+    /// Width, in pixels.
     pub width: f64,
-    /// Rows covered.
+    /// Height, in pixels.
     pub height: f64,
 }
 
 impl Region {
-    /// A whole picture of `width` x `height` pixels.
+    /// Returns the region of a whole picture of `width` x `height` pixels.
     pub fn whole(width: u32, height: u32) -> Self {
         Self { left: 0.0, top: 0.0, width: f64::from(width), height: f64::from(height) }
     }
 
-    /// The same part of the picture after its width and height were divided by `divisor`.
+    /// Returns the same part of the picture after its width and height were divided by `divisor`.
     pub(super) fn divided_by(self, divisor: f64) -> Self {
         let Self { left, top, width, height } = self;
         Self {
@@ -36,8 +36,8 @@ impl Region {
         }
     }
 
-    /// The part of the region that lies on a source of this size, at least a thousandth of a
-    /// pixel wide and high.
+    /// Returns the part of the region that lies on a source of this size, at least a thousandth of
+    /// a pixel wide and high.
     fn clamped(self, width: u32, height: u32) -> Self {
         let (left, width) = clamp_span(self.left, self.width, f64::from(width));
         let (top, height) = clamp_span(self.top, self.height, f64::from(height));
@@ -45,32 +45,46 @@ impl Region {
     }
 }
 
-/// `(start, length)` of a span cut to `0..size`; values that are not numbers count as 0.
+/// Returns `(start, length)` of a span cut to `0..size`. Values that are not numbers count as 0.
 fn clamp_span(start: f64, length: f64, size: f64) -> (f64, f64) {
     const MIN_LENGTH: f64 = 1e-3;
-    let zero_if_nan = |value: f64| if value.is_nan() { 0.0 } else { value };
     let (start, end) = (zero_if_nan(start), zero_if_nan(start) + zero_if_nan(length));
     let start = start.clamp(0.0, size - MIN_LENGTH);
     let end = zero_if_nan(end).clamp(start + MIN_LENGTH, size.max(start + MIN_LENGTH));
-    // start + length must not exceed size by a rounding error.
+    // The sum of start and length must not exceed the size by a rounding error.
     (start, (end - start).min(size - start))
 }
 
-/// `region` of `image` scaled to `width` x `height` pixels (each at least 1), bilinear with
-/// antialiasing when it shrinks: the values of PIL's `resize(..., BILINEAR, box=...)`. Only the
+fn zero_if_nan(value: f64) -> f64 {
+    if value.is_nan() { 0.0 } else { value }
+}
+
+/// Scales `region` of `image` to `width` x `height` pixels (each at least 1), bilinear with
+/// antialiasing where it shrinks: the values of PIL's `resize(..., BILINEAR, box=...)`. Only the
 /// region is computed. A source without pixels gives black.
 pub fn resize_image(image: &RgbImage, region: Region, width: u32, height: u32) -> RgbImage {
-    let source = (image.as_raw().as_slice(), image.dimensions());
+    let source = RgbPixels { pixels: image.as_raw(), size: image.dimensions() };
     resize_pixels(source, region, (width, height), &mut Resizer::new())
 }
 
-/// [`resize_image`] of pixels and their size, with buffers that are used again.
+/// The pixels of a picture.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RgbPixels<'a> {
+    /// Red, green and blue of each pixel.
+    pub(super) pixels: &'a [u8],
+    /// Columns and rows.
+    pub(super) size: (u32, u32),
+}
+
+/// Scales as [`resize_image`] does, from the RGB bytes of a source of `columns` x `rows` pixels and
+/// with a resizer whose buffers are used again.
 pub(super) fn resize_pixels(
-    (pixels, (columns, rows)): (&[u8], (u32, u32)),
+    source: RgbPixels<'_>,
     region: Region,
     (width, height): (u32, u32),
     resizer: &mut Resizer,
 ) -> RgbImage {
+    let RgbPixels { pixels, size: (columns, rows) } = source;
     let mut target = RgbImage::new(width.max(1), height.max(1));
     if columns == 0 || rows == 0 {
         return target;
@@ -79,19 +93,20 @@ pub(super) fn resize_pixels(
     let options = ResizeOptions::new()
         .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
         .crop(region.left, region.top, region.width, region.height);
-    // The typed calls compile the resizer for this one pixel type, and not for all thirteen.
+    // The typed calls compile the resizer for this pixel type only, and not for all thirteen.
     let source = TypedImageRef::<U8x3>::from_buffer(columns, rows, pixels);
     let target_view = TypedImage::<U8x3>::from_buffer(width.max(1), height.max(1), &mut target);
     let resized = match (source, target_view) {
         (Ok(source), Ok(mut view)) => resizer.resize_typed(&source, &mut view, &options).is_ok(),
         _ => false,
     };
-    // Fails only for a buffer that is too short or a region outside the source: neither is so here.
+    // Resizing fails only for a buffer that is too short or a region outside the source; neither
+    // can occur here.
     debug_assert!(resized, "{region:?} of {columns} x {rows}");
     target
 }
 
-/// `region` of a mask scaled to `width` x `height` pixels (each at least 1): every target pixel
+/// Scales `region` of a mask to `width` x `height` pixels (each at least 1). Every target pixel
 /// takes the id of the source pixel that its center falls on. A source without pixels gives 0.
 pub fn resize_mask(ids: &GrayImage, region: Region, width: u32, height: u32) -> GrayImage {
     let (width, height) = (width.max(1), height.max(1));
@@ -99,11 +114,6 @@ pub fn resize_mask(ids: &GrayImage, region: Region, width: u32, height: u32) -> 
         return GrayImage::new(width, height);
     }
     let region = region.clamped(ids.width(), ids.height());
-    let source_indices = |start: f64, length: f64, count: u32, size: u32| -> Vec<u32> {
-        let step = length / f64::from(count);
-        let source_index = |i| (start + (f64::from(i) + 0.5) * step) as u32;
-        (0..count).map(|i| source_index(i).min(size - 1)).collect()
-    };
     let columns = source_indices(region.left, region.width, width, ids.width());
     let rows = source_indices(region.top, region.height, height, ids.height());
     let mut target = GrayImage::new(width, height);
@@ -116,6 +126,18 @@ pub fn resize_mask(ids: &GrayImage, region: Region, width: u32, height: u32) -> 
         }
     }
     target
+}
+
+/// Returns for each of `count` target pixels the index of the source pixel, of `size`, that its
+/// center falls on. The target covers the span of `length` source pixels from `start` on.
+fn source_indices(start: f64, length: f64, count: u32, size: u32) -> Vec<u32> {
+    let step = length / f64::from(count);
+    let mut indices = Vec::with_capacity(count as usize);
+    for index in 0..count {
+        let position = start + (f64::from(index) + 0.5) * step;
+        indices.push((position as u32).min(size - 1));
+    }
+    indices
 }
 
 #[cfg(test)]

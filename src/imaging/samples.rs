@@ -1,7 +1,8 @@
-//! Samples of any number of channels to red, green, blue.
+//! Conversion of samples with any number of channels or bits to 8-bit ones.
 
-/// `samples` of pixels with `channels` channels, 8 bits each: one or two are grayscale, without and with alpha; of
-/// more the first three are red, green, blue. What follows those is dropped.
+/// Converts 8-bit samples of pixels with `channels` channels to red, green, blue. One channel is
+/// gray, two are gray and alpha, and of more than two the first three are red, green, blue. The
+/// others are dropped.
 pub(super) fn to_rgb(samples: Vec<u8>, channels: usize) -> Vec<u8> {
     match channels {
         3 => samples,
@@ -13,7 +14,8 @@ pub(super) fn to_rgb(samples: Vec<u8>, channels: usize) -> Vec<u8> {
     }
 }
 
-/// Samples of `bits` (1, 2 or 4) bits, the leftmost in the high bits, as numbers: `width` of each of `rows`.
+/// Unpacks samples of 1, 2 or 4 `bits`, the leftmost in the high bits, to bytes: the first `width`
+/// samples of each row.
 pub(super) fn unpack_bits<'a>(
     rows: impl Iterator<Item = &'a [u8]>,
     width: usize,

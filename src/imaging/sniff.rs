@@ -1,8 +1,10 @@
-//! Formats by their first bytes: names of files and content types lie.
+//! Recognition of formats by their first bytes, because file names and content types may be wrong.
+
+use std::fmt::Write;
 
 use super::error::DecodeError;
 
-/// The formats that can be decoded.
+/// The supported formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ImageFormat {
     Jpeg,
@@ -13,7 +15,7 @@ pub(super) enum ImageFormat {
 }
 
 impl ImageFormat {
-    /// What a file of this format is called, with an article.
+    /// Returns the name of a file of this format, with an article.
     pub(super) fn name_with_article(self) -> &'static str {
         match self {
             Self::Jpeg => "a JPEG",
@@ -25,7 +27,8 @@ impl ImageFormat {
     }
 }
 
-/// First bytes of what people send by mistake, so that the error can name it.
+/// Signatures of files that users send by mistake, as offset in bytes, bytes at that offset, and
+/// name for the error.
 const UNSUPPORTED_SIGNATURES: &[(usize, &[u8], &str)] = &[
     (0, b"GIF8", "a GIF image"),
     (4, b"ftypavif", "an AVIF image"),
@@ -44,7 +47,7 @@ const UNSUPPORTED_SIGNATURES: &[(usize, &[u8], &str)] = &[
     (0, b"\x1f\x8b", "gzip-compressed data"),
 ];
 
-/// The format of `bytes`, or an error that says what they look like.
+/// Returns the format of `bytes`, or an error that describes them.
 pub(super) fn detect_format(bytes: &[u8]) -> Result<ImageFormat, DecodeError> {
     if bytes.is_empty() {
         return Err(DecodeError::Empty);
@@ -55,46 +58,50 @@ pub(super) fn detect_format(bytes: &[u8]) -> Result<ImageFormat, DecodeError> {
     if bytes.starts_with(b"\x89PNG\r\n\x1a\n") {
         return Ok(ImageFormat::Png);
     }
-    let starts_with = |head: &[u8]| bytes.starts_with(head);
-    if starts_with(b"RIFF") && bytes.get(8..12).is_none_or(|name| name == b"WEBP") {
+    if bytes.starts_with(b"RIFF") && matches!(bytes.get(8..12), None | Some(b"WEBP")) {
         return Ok(ImageFormat::WebP);
     }
-    // Intel's and Motorola's order of bytes; 43 is BigTIFF.
-    if starts_with(b"II*\0")
-        || starts_with(b"MM\0*")
-        || starts_with(b"II+\0")
-        || starts_with(b"MM\0+")
-    {
+    // `II` is Intel's and `MM` Motorola's byte order; 42 (`*`) is TIFF and 43 (`+`) is BigTIFF.
+    if let Some(b"II*\0" | b"MM\0*" | b"II+\0" | b"MM\0+") = bytes.first_chunk() {
         return Ok(ImageFormat::Tiff);
     }
-    if starts_with(b"BM") && is_bmp(bytes) {
+    if bytes.starts_with(b"BM") && is_bmp(bytes) {
         return Ok(ImageFormat::Bmp);
     }
     Err(DecodeError::NotAnImage { found: describe_bytes(bytes) })
 }
 
-/// Whether what begins with two letters that a text may begin with is an image after all: by the size of its header.
+/// Sizes in bytes of the known information headers of a BMP.
+const BMP_HEADER_SIZES: [u8; 8] = [12, 16, 40, 52, 56, 64, 108, 124];
+
+/// Returns true if bytes that begin with `BM` are a BMP and not a text, judged by the size of the
+/// information header.
 fn is_bmp(bytes: &[u8]) -> bool {
     match bytes.get(14..18) {
-        Some(&[size @ (12 | 16 | 40 | 52 | 56 | 64 | 108 | 124), 0, 0, 0]) => size > 0,
-        Some(_) => false,
+        Some(size) => BMP_HEADER_SIZES.iter().any(|known| size == [*known, 0, 0, 0]),
         None => !bytes.iter().all(u8::is_ascii_graphic),
     }
 }
 
+/// Returns true for bytes of UTF-8 text, control characters excluded.
+fn is_text_byte(byte: u8) -> bool {
+    matches!(byte, b'\t' | b'\n' | b'\r' | 0x20..=0x7e | 0x80..)
+}
+
+/// Describes bytes of no supported format, with an article if the description has one.
 fn describe_bytes(bytes: &[u8]) -> String {
-    let signature = UNSUPPORTED_SIGNATURES.iter().find(|(offset, magic, _)| {
-        bytes.get(*offset..).is_some_and(|rest| rest.starts_with(magic))
-    });
-    if let Some((_, _, name)) = signature {
-        return (*name).to_owned();
+    for (offset, magic, name) in UNSUPPORTED_SIGNATURES {
+        if bytes.get(*offset..).is_some_and(|rest| rest.starts_with(magic)) {
+            return (*name).to_owned();
+        }
     }
     let head = &bytes[..bytes.len().min(256)];
     if b"\x89PNG\r\n\x1a\n".starts_with(head) {
         return "the first bytes of a PNG, cut off".to_owned();
     }
-    let is_text = |b: &u8| matches!(b, b'\t' | b'\n' | b'\r' | 0x20..=0x7e | 0x80..);
-    if head.iter().all(is_text) && std::str::from_utf8(&head[..head.len().min(64)]).is_ok() {
+    if head.iter().copied().all(is_text_byte)
+        && std::str::from_utf8(&head[..head.len().min(64)]).is_ok()
+    {
         let start: String = String::from_utf8_lossy(head).trim_start().chars().take(24).collect();
         return match start.as_bytes().first() {
             Some(b'{' | b'[') => "JSON text".to_owned(),
@@ -102,8 +109,12 @@ fn describe_bytes(bytes: &[u8]) -> String {
             _ => format!("text that starts {start:?}"),
         };
     }
-    let hex: Vec<String> = head.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("data that starts with the bytes {}", hex.join(" "))
+    let mut description = "data that starts with the bytes".to_owned();
+    for byte in head.iter().take(8) {
+        // Writing into a string cannot fail.
+        let _ = write!(description, " {byte:02x}");
+    }
+    description
 }
 
 #[cfg(test)]

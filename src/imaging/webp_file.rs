@@ -1,8 +1,10 @@
-//! WebP, lossy and lossless: the pixels by the crate `image`, after the container was walked here.
+//! WebP files, lossy and lossless. The crate `image` decodes the pixels, after the container was
+//! walked here.
 //!
-//! The container tells a size, and so does the stream of pixels in it; a decoder that makes room for the second after
-//! only the first was checked can be made to allocate anything. So the stream alone is handed to the decoder, in the
-//! simplest of containers, and alpha, profiles and texts never reach it.
+//! The container states a size, and so does the stream of pixels in it. A decoder that allocates by
+//! the second size after only the first was checked can be made to allocate any amount. So the
+//! decoder gets the stream alone in the simplest of containers, and alpha, profiles and texts never
+//! reach it.
 //!
 //! Container and headers: RFC 9649.
 
@@ -16,28 +18,29 @@ use image::{DynamicImage, RgbImage};
 use super::decode::DecodeLimits;
 use super::error::DecodeError;
 
-/// `RIFF`, a length, `WEBP`.
+/// Size in bytes of the file's header: `RIFF`, a length, `WEBP`.
 const RIFF_HEADER_BYTES: usize = 12;
-/// A name and a length before each chunk.
+/// Size in bytes of the name and the length before each chunk.
 const CHUNK_HEADER_BYTES: usize = 8;
-/// The flag of `VP8X` that tells an animation.
+/// Flag of `VP8X` that marks an animation.
 const ANIMATION_FLAG: u8 = 2;
 
 fn webp_error(problem: &str) -> DecodeError {
     DecodeError::Broken(format!("a WebP {problem}"))
 }
 
-/// What the container holds.
+/// The relevant content of the container.
 struct WebPChunks<'a> {
-    /// The first stream of pixels, and where its chunk is.
+    /// Data of the first chunk with a stream of pixels.
     bitstream: &'a [u8],
     is_lossless: bool,
-    /// The only chunk.
+    /// True if the container has no other chunk.
     is_only_chunk: bool,
     orientation: Orientation,
 }
 
-/// The pixels as they are stored, without alpha, and how to turn them upright.
+/// Decodes the pixels as they are stored, without alpha, and reads the orientation that turns them
+/// upright.
 pub(super) fn decode_webp(
     bytes: &[u8],
     limits: DecodeLimits,
@@ -47,46 +50,45 @@ pub(super) fn decode_webp(
     limits.check_size(width, height)?;
     let file =
         if parts.is_only_chunk { Cow::Borrowed(bytes) } else { Cow::Owned(wrap_in_riff(&parts)) };
-    let image = WebPDecoder::new(Cursor::new(&*file)).and_then(DynamicImage::from_decoder);
-    let image = image.map_err(|error| webp_error(&format!("that cannot be decoded: {error}")))?;
-    Ok((image.into_rgb8(), parts.orientation))
+    match WebPDecoder::new(Cursor::new(&*file)).and_then(DynamicImage::from_decoder) {
+        Ok(image) => Ok((image.into_rgb8(), parts.orientation)),
+        Err(error) => Err(webp_error(&format!("that cannot be decoded: {error}"))),
+    }
 }
 
-/// Walks the chunks; all of them must be there.
+/// Walks the chunks. All of them must be complete.
 fn read_chunks(bytes: &[u8]) -> Result<WebPChunks<'_>, DecodeError> {
-    let truncated_error = || webp_error("that is cut off");
-    let read_length = |offset: usize| {
-        let word = bytes.get(offset..).and_then(|rest| rest.first_chunk()).copied();
-        word.map(|word| u32::from_le_bytes(word) as usize).ok_or_else(truncated_error)
-    };
-    let riff = bytes
-        .get(..read_length(4)?.saturating_add(CHUNK_HEADER_BYTES))
-        .ok_or_else(truncated_error)?;
+    let riff_end = read_length(bytes, 4)?.saturating_add(CHUNK_HEADER_BYTES);
+    let riff = bytes.get(..riff_end).ok_or_else(truncated_webp_error)?;
     let (mut bitstream, mut vp8x, mut orientation) = (None, None, None);
     let (mut offset, mut chunk_count) = (RIFF_HEADER_BYTES, 0);
     while offset + CHUNK_HEADER_BYTES <= riff.len() {
         let start = offset + CHUNK_HEADER_BYTES;
-        let end = start.saturating_add(read_length(offset + 4)?);
-        let chunk = riff.get(start..end).ok_or_else(truncated_error)?;
+        let end = start.saturating_add(read_length(bytes, offset + 4)?);
+        let chunk = riff.get(start..end).ok_or_else(truncated_webp_error)?;
         match &riff[offset..offset + 4] {
             b"VP8X" => vp8x = Some(chunk),
             b"VP8 " => bitstream = bitstream.or(Some((chunk, false))),
             b"VP8L" => bitstream = bitstream.or(Some((chunk, true))),
             b"EXIF" => {
-                // Some writers put what precedes EXIF in a JPEG before it.
+                // Some writers put the identifier of a JPEG's EXIF segment before the data.
                 let exif = chunk.strip_prefix(b"Exif\0\0").unwrap_or(chunk);
-                orientation = orientation.or_else(|| Orientation::from_exif_chunk(exif));
+                orientation = orientation.or(Orientation::from_exif_chunk(exif));
             }
             _ => {}
         }
         chunk_count += 1;
-        // Chunks begin at even places.
+        // Chunks begin at even offsets.
         offset = end + end % 2;
     }
-    if vp8x.and_then(|canvas| canvas.first()).is_some_and(|flags| flags & ANIMATION_FLAG != 0) {
+    if let Some([flags, ..]) = vp8x
+        && flags & ANIMATION_FLAG != 0
+    {
         return Err(webp_error("animation; send one of its frames as an image of its own"));
     }
-    let (bitstream, is_lossless) = bitstream.ok_or_else(|| webp_error("without a picture"))?;
+    let Some((bitstream, is_lossless)) = bitstream else {
+        return Err(webp_error("without a picture"));
+    };
     Ok(WebPChunks {
         bitstream,
         is_lossless,
@@ -95,34 +97,49 @@ fn read_chunks(bytes: &[u8]) -> Result<WebPChunks<'_>, DecodeError> {
     })
 }
 
-/// Columns and rows, as the stream itself tells.
+/// Reads the length in bytes at an offset.
+fn read_length(bytes: &[u8], offset: usize) -> Result<usize, DecodeError> {
+    match bytes.get(offset..).and_then(<[u8]>::first_chunk) {
+        Some(le_bytes) => Ok(u32::from_le_bytes(*le_bytes) as usize),
+        None => Err(truncated_webp_error()),
+    }
+}
+
+fn truncated_webp_error() -> DecodeError {
+    webp_error("that is cut off")
+}
+
+/// Reads columns and rows, in pixels, from the stream itself.
 fn read_size(parts: &WebPChunks<'_>) -> Result<(u32, u32), DecodeError> {
     let stream = parts.bitstream;
     let size = if parts.is_lossless {
-        // A signature, then 14 bits each, less 1.
-        stream.get(1..5).map(|word| {
-            let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-            (1 + (word & 0x3fff), 1 + (word >> 14 & 0x3fff))
-        })
+        // A byte of signature, then width - 1 and height - 1 with 14 bits each.
+        let Some(&[_, a, b, c, d]) = stream.first_chunk() else {
+            return Err(webp_error("whose picture has no size"));
+        };
+        let word = u32::from_le_bytes([a, b, c, d]);
+        (1 + (word & 0x3fff), 1 + (word >> 14 & 0x3fff))
     } else {
-        // A tag of 3 bytes and a start code of 3; the two highest bits of each size are a scale for display.
-        stream.get(6..10).map(|word| {
-            let side = |at: usize| u32::from(u16::from_le_bytes([word[at], word[at + 1]]) & 0x3fff);
-            (side(0), side(2))
-        })
+        // A tag of 3 bytes and a start code of 3, then width and height with 16 bits each. The two
+        // highest bits of each are a scale for display.
+        let Some(&[_, _, _, _, _, _, a, b, c, d]) = stream.first_chunk() else {
+            return Err(webp_error("whose picture has no size"));
+        };
+        let (width, height) = (u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]));
+        (u32::from(width & 0x3fff), u32::from(height & 0x3fff))
     };
-    match size.ok_or_else(|| webp_error("whose picture has no size"))? {
+    match size {
         (0, _) | (_, 0) => Err(webp_error("without pixels")),
         size => Ok(size),
     }
 }
 
-/// The stream as the only chunk of a file.
+/// Returns a file whose only chunk is the stream.
 fn wrap_in_riff(parts: &WebPChunks<'_>) -> Vec<u8> {
     let stream = parts.bitstream;
     let name = if parts.is_lossless { b"VP8L" } else { b"VP8 " };
     let padding = stream.len() % 2;
-    // Parts of a file whose length has 32 bits.
+    // The casts lose nothing: both are parts of a file whose length has 32 bits.
     let riff_bytes = (4 + CHUNK_HEADER_BYTES + stream.len() + padding) as u32;
     let stream_bytes = stream.len() as u32;
     let headers =

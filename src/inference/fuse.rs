@@ -157,6 +157,7 @@ impl PassWalk<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Architecture;
     use crate::model::network::build_graph;
     use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
 
@@ -164,7 +165,7 @@ mod tests {
     fn nothing_is_left_of_normalization_and_of_dropout_in_any_network() {
         for algorithm in [Algorithm::Fcn, Algorithm::Psp, Algorithm::Deeplab] {
             for backbone in [Backbone::Resnet18, Backbone::Resnet50] {
-                let graph = build_graph(algorithm, backbone, 3);
+                let graph = build_graph(Architecture { algorithm, backbone }, 3);
                 let steps = fuse_graph(&graph, graph.out);
                 assert_eq!(steps.last().unwrap().output, graph.out);
                 let mut computed = vec![0];
@@ -187,7 +188,8 @@ mod tests {
 
     #[test]
     fn a_resnet_is_its_convolutions_a_pooling_and_a_resize() {
-        let graph = build_graph(Algorithm::Fcn, Backbone::Resnet50, 3);
+        let fcn50 = Architecture { algorithm: Algorithm::Fcn, backbone: Backbone::Resnet50 };
+        let graph = build_graph(fcn50, 3);
         let steps = fuse_graph(&graph, graph.out);
         let plain: Vec<&FusedOp> = steps
             .iter()

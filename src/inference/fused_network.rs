@@ -240,12 +240,12 @@ mod tests {
     use super::*;
     use crate::model::artifact::{self, StoredModel};
     use crate::model::forward::{ForwardMode, forward};
-    use crate::model::{ModelConfig, Network};
+    use crate::model::{Architecture, ModelConfig, Network};
     use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
 
-    /// Makes a network with running statistics that differ from a new network's.
-    fn network(algorithm: Algorithm, backbone: Backbone) -> Network {
-        let mut network = Network::random((algorithm, backbone), 5, 7, Device::Cpu).unwrap();
+    /// A network whose running statistics are not those of a fresh one.
+    fn network(architecture: Architecture) -> Network {
+        let mut network = Network::random(architecture, 5, 7, Device::Cpu).unwrap();
         for (name, tensor) in network.weights.named_tensors().unwrap() {
             if name.ends_with("running_var") {
                 network.weights.replace(&name, &(sine_tensor(&tensor.size()) + 1.5)).unwrap();
@@ -258,7 +258,7 @@ mod tests {
 
     fn fused_network(
         network: &Network,
-        kind: (Algorithm, Backbone),
+        kind: Architecture,
         compute: ComputePrecision,
     ) -> FusedNetwork {
         let folder = tempfile::tempdir().unwrap();
@@ -283,8 +283,9 @@ mod tests {
     fn a_prepared_network_answers_what_the_network_does() {
         for algorithm in [Algorithm::Fcn, Algorithm::Psp, Algorithm::Deeplab] {
             for backbone in [Backbone::Resnet18, Backbone::Resnet50] {
-                let network = network(algorithm, backbone);
-                let fused = fused_network(&network, (algorithm, backbone), ComputePrecision::Fp32);
+                let architecture = Architecture { algorithm, backbone };
+                let network = network(architecture);
+                let fused = fused_network(&network, architecture, ComputePrecision::Fp32);
                 for (height, width) in [(33, 50), (64, 40)] {
                     let input = channels_last_input(&[2, 3, height, width]);
                     let (graph, weights) = (network.graph(), &network.weights);
@@ -305,8 +306,8 @@ mod tests {
 
     #[test]
     fn bfloat16_stays_near() {
-        let kind = (Algorithm::Fcn, Backbone::Resnet18);
-        let network = network(kind.0, kind.1);
+        let kind = Architecture { algorithm: Algorithm::Fcn, backbone: Backbone::Resnet18 };
+        let network = network(kind);
         let input = channels_last_input(&[1, 3, 64, 64]);
         let logits = |compute| {
             tch::no_grad(|| fused_network(&network, kind, compute).logits(&input)).unwrap()

@@ -1,120 +1,129 @@
-//! The model artifact: the folder that `train` writes and that everything else reads.
+//! The model artifact: the folder that `train` writes and that the other subcommands read.
 //!
-//! `model.safetensors` (weights in torchvision's names) and `config.json` ([`Config`]) are the model;
-//! the rest is for people and other programs, and nothing here reads it: `model.pt`, `metrics.json`,
-//! `labels.json` and the model card. Other files in the folder are ignored. `docs/artifact.md`
-//! describes them.
+//! `model.safetensors` (weights in torchvision's names) and `config.json` ([`ModelConfig`]) are the
+//! model. This program reads none of the other files: `model.pt`, `metrics.json`, `labels.json` and
+//! the model card are for people and other programs. Unknown files in the folder are ignored.
+//! `docs/artifact.md` describes each file.
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::Network;
+use super::context::ErrorContext;
 use super::graph::Graph;
 use super::labels::Labels;
 use super::network::{IMAGENET_MEAN, IMAGENET_STD, build_graph};
 use super::tensor_file::{TensorFile, TensorSource};
-use super::weights;
+use super::{Architecture, Network, weights};
 use crate::error::{Error, Problems, Result};
 use crate::files::{read_file, remove_file_if_exists, write_atomically};
 use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
 
-/// File names inside the folder.
+/// Name of the file with the weights.
 pub const WEIGHTS_FILE: &str = "model.safetensors";
-/// See [`Config`].
+/// Name of the file with the [`ModelConfig`].
 pub const CONFIG_FILE: &str = "config.json";
-/// Scores on the validation images and the history of the training.
+/// Name of the file with the validation scores and the history of the training.
 pub const METRICS_FILE: &str = "metrics.json";
 
-/// The same network and weights as TorchScript, for other programs; nothing here reads it.
+/// Name of the file with the network and its weights as TorchScript, for other programs.
 pub const TORCHSCRIPT_FILE: &str = "model.pt";
-/// The network for ONNX Runtime and the like; `maskmaker export` writes it when asked.
+/// Name of the file with the network for ONNX Runtime, which only `maskmaker export` writes.
 pub const ONNX_FILE: &str = "model.onnx";
-/// The classes' names and colors.
+/// Name of the file with the classes' names and colors.
 pub const LABELS_FILE: &str = "labels.json";
-/// The model card, for people.
+/// Name of the model card.
 pub const MODEL_CARD_FILE: &str = "README.md";
 
-/// The layout of `config.json` that this version writes and reads.
+/// Version of the layout of `config.json` that this program writes and reads.
 const FORMAT_VERSION: u32 = 1;
 
-/// `config.json`: all that is needed to run the weights.
+/// The content of `config.json`: everything that running the weights needs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
-    /// Version of this layout; a reader refuses newer ones.
+    /// Version of this layout; only version 1 is read.
     pub format_version: u32,
-    /// The maskmaker that wrote it.
+    /// Version of the program that wrote the file.
     pub maskmaker_version: String,
-    /// The head.
     pub algorithm: Algorithm,
-    /// The features.
     pub backbone: Backbone,
-    /// Classes, background included: 2 to 254.
+    /// Number of classes, background included: 2 to 254.
     pub num_classes: usize,
-    /// One name per class, class 0 first.
+    /// Name of each class, class 0 first.
     pub class_names: Vec<String>,
-    /// What is subtracted from red, green and blue after division by 255.
+    /// Mean that is subtracted from red, green and blue after the division by 255.
     pub mean: [f32; 3],
-    /// The standard deviations that the differences are divided by. Files of earlier versions say `deviation`.
+    /// Standard deviations of red, green and blue that the differences are divided by. Files of
+    /// earlier versions call them `deviation`.
     #[serde(alias = "deviation")]
     pub std: [f32; 3],
-    /// How far bfloat16 can be trusted with these weights, if that was measured.
+    /// Agreement of bfloat16 with 32 bits under these weights, if it was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bf16: Option<Bf16Agreement>,
 }
 
-/// How often the most likely class in bfloat16 is another than in 32 bits, on validation images.
+/// Disagreement of bfloat16 with 32-bit floats on the most likely class of validation pixels.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Bf16Agreement {
     /// Share of the pixels whose class differs, 0 to 1.
     pub differing: f64,
-    /// Images that were compared.
+    /// Number of compared images.
     pub images: usize,
-    /// Their pixels.
+    /// Number of compared pixels.
     pub pixels: u64,
 }
 
 impl ModelConfig {
-    /// The configuration of a network; classes without names are called `class 0` and so on.
+    /// Returns the configuration of a network; classes without names are called `class 0` and so
+    /// on.
     pub fn new(
-        (algorithm, backbone): (Algorithm, Backbone),
+        architecture: Architecture,
         num_classes: usize,
         class_names: Option<Vec<String>>,
     ) -> Self {
+        let Architecture { algorithm, backbone } = architecture;
         Self {
             format_version: FORMAT_VERSION,
             maskmaker_version: env!("CARGO_PKG_VERSION").to_owned(),
             algorithm,
             backbone,
             num_classes,
-            class_names: class_names.unwrap_or_else(|| Self::default_class_names(num_classes)),
+            class_names: match class_names {
+                Some(names) => names,
+                None => Self::default_class_names(num_classes),
+            },
             mean: IMAGENET_MEAN,
             std: IMAGENET_STD,
             bf16: None,
         }
     }
 
-    /// What classes without names are called.
+    /// Returns the names of classes that were given none.
     pub fn default_class_names(num_classes: usize) -> Vec<String> {
         (0..num_classes).map(|id| format!("class {id}")).collect()
     }
 
+    /// Returns the architecture of the network.
+    pub fn architecture(&self) -> Architecture {
+        Architecture { algorithm: self.algorithm, backbone: self.backbone }
+    }
+
     pub(super) fn parse(bytes: &[u8]) -> Result<Self> {
-        // The version first: a newer file may differ in everything else.
+        // The version comes first, because a newer file may differ in everything else.
         #[derive(Deserialize)]
         struct Version {
             format_version: u32,
         }
-        let json_error = |cause: serde_json::Error| Error::input(cause.to_string());
-        let Version { format_version } = serde_json::from_slice(bytes).map_err(json_error)?;
+        let Version { format_version } = parse_json(bytes)?;
         if format_version != FORMAT_VERSION {
             return Err(Error::input(format!(
                 "format_version is {format_version}; this version of maskmaker reads \
                  {FORMAT_VERSION}: use the maskmaker that wrote the model, or train again"
             )));
         }
-        let config: Self = serde_json::from_slice(bytes).map_err(json_error)?;
+        let config: Self = parse_json(bytes)?;
         let mut problems = Problems::new();
         if !(2..=254).contains(&config.num_classes) {
             problems.push(format!("num_classes is {}; allowed: 2 to 254", config.num_classes));
@@ -131,62 +140,61 @@ impl ModelConfig {
     }
 }
 
-/// A model in its folder, whose tensors are read when they are asked for.
+fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|cause| Error::input(cause.to_string()))
+}
+
+/// A model in its folder. Its tensors are read one at a time, when they are asked for.
 #[derive(Debug)]
 pub struct StoredModel {
-    /// What `config.json` says.
+    /// Configuration in `config.json`.
     pub config: ModelConfig,
-    /// Its layers.
     pub graph: Graph,
     file: TensorFile,
     path: PathBuf,
 }
 
 impl StoredModel {
-    /// Reads the configuration, and holds names, types and shapes of the tensors against it; problems name the file.
+    /// Reads the configuration, and compares names, types and shapes of the tensors with it.
+    /// Problems name the file.
     pub fn open(folder: &Path) -> Result<Self> {
         let path = folder.join(CONFIG_FILE);
         if !path.is_file() {
             return Err(no_model_error(folder));
         }
-        let config =
-            ModelConfig::parse(&read_file(&path)?).map_err(|e| e.with_context(path.display()))?;
+        let config = ModelConfig::parse(&read_file(&path)?).error_context(path.display())?;
         let path = folder.join(WEIGHTS_FILE);
         let file = TensorFile::open(&path)?;
-        let graph = build_graph(config.algorithm, config.backbone, config.num_classes);
-        check_num_classes(&config, &file)
-            .and_then(|()| weights::check_tensors(&file, "", &graph.parameters()))
-            .map_err(|e| e.with_context(path.display()))?;
+        let graph = build_graph(config.architecture(), config.num_classes);
+        check_num_classes(&config, &file).error_context(path.display())?;
+        weights::check_tensors(&file, "", &graph.parameters()).error_context(path.display())?;
         Ok(Self { config, graph, file, path })
     }
 
-    /// The tensor `<module>.<leaf>`, on the processor and in the file's order.
+    /// Reads the tensor `<module>.<leaf>` to the CPU, in the file's order of elements.
     pub fn tensor(&self, module: &str, leaf: &str) -> Result<Tensor> {
         weights::read_tensor(&self.file, &format!("{module}.{leaf}"), Kind::Float)
     }
 }
 
-/// A model read from its folder.
+/// A model that was read from its folder as a whole.
 #[derive(Debug)]
 pub struct Artifact {
-    /// What `config.json` says.
+    /// Configuration in `config.json`.
     pub config: ModelConfig,
-    /// The network with its weights.
     pub network: Network,
 }
 
 impl Artifact {
-    /// Reads the folder; problems name the file.
+    /// Reads the model in `folder`. Problems name the file.
     pub fn read(folder: &Path, device: Device) -> Result<Self> {
         let StoredModel { config, file, path, .. } = StoredModel::open(folder)?;
-        let network = Network::from_tensors(&config, &file, "", device)
-            .map_err(|e| e.with_context(path.display()))?;
+        let network =
+            Network::from_tensors(&config, &file, "", device).error_context(path.display())?;
         Ok(Self { config, network })
     }
-}
 
-impl Artifact {
-    /// Writes the network as ONNX, with what its user must know of the configuration as metadata.
+    /// Writes the network as ONNX. The file's metadata are `class_names`, `mean` and `std`.
     pub fn write_onnx(&self, path: &Path) -> Result<()> {
         let ModelConfig { class_names, mean, std, .. } = &self.config;
         let metadata = [
@@ -198,15 +206,16 @@ impl Artifact {
     }
 }
 
-/// Writes weights, labels and configuration; each file is whole or absent, the configuration last.
-/// What describes other weights than these, or holds them in another form, is removed before.
+/// Writes weights, labels and configuration. Each file is whole or absent, and the configuration is
+/// written last. Files of an earlier model that describe or repeat its weights are removed first.
 pub fn write_model(folder: &Path, config: &ModelConfig, network: &Network) -> Result<()> {
     write_model_bytes(folder, config, &network.weights.to_safetensors()?)
 }
 
-/// The same with a whole weights file that was read before.
+/// Writes a model as [`write_model`] does, from the bytes of a whole weights file.
 pub fn write_model_bytes(folder: &Path, config: &ModelConfig, safetensors: &[u8]) -> Result<()> {
-    // The configuration first: without it a folder holds no model, whatever else is left of an old one.
+    // The configuration goes first: a folder without it holds no model, so an interruption leaves
+    // no mixture of two models.
     for name in
         [CONFIG_FILE, LABELS_FILE, TORCHSCRIPT_FILE, ONNX_FILE, METRICS_FILE, MODEL_CARD_FILE]
     {
@@ -231,16 +240,18 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     write_atomically(path, text.as_bytes())
 }
 
-/// A `num_classes` unlike the weights' gets its own words, not a list of shapes.
+/// Checks that the weights are for `config.num_classes` classes. The check has a message of its own
+/// because a list of shapes would not name the cause.
 pub(super) fn check_num_classes(config: &ModelConfig, file: &dyn TensorSource) -> Result<()> {
-    let graph = build_graph(config.algorithm, config.backbone, config.num_classes);
-    let weight = graph.classifier().map(|conv| format!("{}.weight", conv.name));
-    let description = weight.and_then(|name| file.dtype_and_shape(&name));
-    match description.and_then(|(_, shape)| shape.first().copied()) {
-        Some(weight_classes) if weight_classes != config.num_classes as i64 => {
+    let graph = build_graph(config.architecture(), config.num_classes);
+    let Some(classifier) = graph.classifier() else { return Ok(()) };
+    let description = file.dtype_and_shape(&format!("{}.weight", classifier.name));
+    let Some((_, shape)) = description else { return Ok(()) };
+    match shape.first() {
+        Some(&weight_classes) if weight_classes != config.num_classes as i64 => {
             Err(Error::input(format!(
-                "the weights are for {weight_classes} classes, config.json says num_classes {}; the two files \
-             are not of one model",
+                "the weights are for {weight_classes} classes, config.json says num_classes {}; \
+                 the two files are not of one model",
                 config.num_classes
             )))
         }
@@ -248,15 +259,12 @@ pub(super) fn check_num_classes(config: &ModelConfig, file: &dyn TensorSource) -
     }
 }
 
-/// What is said of a folder without a model.
+/// Returns the error about a folder without a model, which lists up to 10 of its files.
 pub fn no_model_error(folder: &Path) -> Error {
-    let names: Vec<String> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .take(10)
-        .collect();
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten().take(10) {
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
     let found = match names.as_slice() {
         [] if folder.is_dir() => "the folder is empty".to_owned(),
         [] => "there is no such folder".to_owned(),
@@ -268,8 +276,8 @@ pub fn no_model_error(folder: &Path) -> Error {
         ""
     };
     Error::input(format!(
-        "{} holds no model: {CONFIG_FILE}, which `maskmaker train` writes beside {WEIGHTS_FILE}, is missing \
-         ({found}){hint}",
+        "{} holds no model: {CONFIG_FILE}, which `maskmaker train` writes beside {WEIGHTS_FILE}, \
+         is missing ({found}){hint}",
         folder.display()
     ))
 }
@@ -278,7 +286,8 @@ pub fn no_model_error(folder: &Path) -> Error {
 mod tests {
     use super::*;
 
-    const FCN18: (Algorithm, Backbone) = (Algorithm::Fcn, Backbone::Resnet18);
+    const FCN18: Architecture =
+        Architecture { algorithm: Algorithm::Fcn, backbone: Backbone::Resnet18 };
 
     fn model(classes: usize) -> (tempfile::TempDir, ModelConfig, Network) {
         let folder = tempfile::tempdir().unwrap();
@@ -346,12 +355,14 @@ mod tests {
     #[test]
     fn classes_unlike_the_weights_name_both_sides_whatever_the_head() {
         for algorithm in [Algorithm::Fcn, Algorithm::Psp, Algorithm::Deeplab] {
-            let kind = (algorithm, Backbone::Resnet18);
+            let architecture = Architecture { algorithm, backbone: Backbone::Resnet18 };
             let folder = tempfile::tempdir().unwrap();
-            let network = Network::random(kind, 3, 1, Device::Cpu).unwrap();
-            write_model(folder.path(), &ModelConfig::new(kind, 3, None), &network).unwrap();
+            let network = Network::random(architecture, 3, 1, Device::Cpu).unwrap();
+            let config = ModelConfig::new(architecture, 3, None);
+            write_model(folder.path(), &config, &network).unwrap();
             assert!(Artifact::read(folder.path(), Device::Cpu).is_ok());
-            write_json(&folder.path().join(CONFIG_FILE), &ModelConfig::new(kind, 4, None)).unwrap();
+            let config = ModelConfig::new(architecture, 4, None);
+            write_json(&folder.path().join(CONFIG_FILE), &config).unwrap();
             let said = failure(folder.path());
             assert!(
                 said.contains("weights are for 3 classes, config.json says num_classes 4"),

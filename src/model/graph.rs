@@ -1,50 +1,51 @@
-//! A network as data: a list of operations, each naming the values it reads. The forward pass and
-//! everything else that needs to know the layers reads this one description
+//! A network as data: a list of operations, each of which names the values that it reads. The
+//! forward pass, the engine and the exporters all read this one description
 //! (`docs/architecture.md#one-layer-graph`).
 
-/// Index of a value: the output of the node with that index.
+/// Index of a value, which is the output of the node with the same index.
 pub type ValueId = usize;
 
 /// One operation. Tensors are `[batch, channels, height, width]`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
-    /// The normalized image; always node 0.
+    /// The normalized images; always node 0.
     Input,
     /// 2-D convolution with weight `<name>.weight` of shape `[output, input, kernel, kernel]`.
     Conv(Conv),
-    /// Batch normalization, eps 1e-5, momentum 0.1.
+    /// Batch normalization with epsilon 1e-5 and momentum 0.1.
     BatchNorm {
-        /// Prefix of its weights.
+        /// Prefix of the weights' names.
         name: String,
-        /// Channels of its input.
+        /// Number of channels.
         channels: i64,
     },
-    /// `max(x, 0)`.
+    /// Rectified linear unit, `max(x, 0)`.
     Relu,
-    /// Max pooling.
+    /// Max pooling with a square window.
     MaxPool {
-        /// Side of the square window.
+        /// Side of the square window, in pixels of the map.
         kernel: i64,
         /// Step between outputs.
         stride: i64,
-        /// Border around the image that never wins.
+        /// Width of the border around the map, which is never the maximum.
         padding: i64,
     },
     /// Sum of two values.
     Add,
-    /// Mean over a grid of `side` x `side` windows that cover the whole map, whatever its size;
-    /// windows overlap where the map's sides are not multiples (PyTorch's `AdaptiveAvgPool2d`).
+    /// Means over a grid of `side` x `side` windows that cover the whole map, whatever its size.
+    /// Windows overlap if the map's sides are not multiples of `side` (PyTorch's
+    /// `AdaptiveAvgPool2d`).
     AdaptiveAvgPool {
         /// Height and width of the result.
         side: i64,
     },
-    /// Values of one height and width, one after the other along the channels.
+    /// Concatenation along the channels of values that have the same height and width.
     Concat,
-    /// Zeroes elements while training and scales the rest so that the mean stays.
+    /// Dropout: training sets some elements to zero and scales the rest so that the mean stays.
     Dropout {
-        /// The share that is zeroed.
+        /// Probability that an element is set to zero, 0 to 1.
         probability: f64,
-        /// Tells the dropouts of a network apart.
+        /// Number of this dropout in the network, from 0.
         index: u64,
     },
     /// Bilinear resize (corners not aligned) of the first value to the height and width of the
@@ -52,108 +53,107 @@ pub enum Op {
     ResizeLike,
 }
 
-/// A convolution's settings.
+/// Settings of a 2-D convolution with a square kernel.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conv {
-    /// Prefix of its weights.
+    /// Prefix of the weights' names.
     pub name: String,
-    /// Input channels.
     pub in_channels: i64,
-    /// Output channels.
     pub out_channels: i64,
-    /// Side of the square kernel.
+    /// Side of the kernel.
     pub kernel: i64,
     /// Step between outputs.
     pub stride: i64,
     /// Step between the kernel's taps.
     pub dilation: i64,
-    /// Whether there is a `<name>.bias`.
+    /// True if the convolution has a `<name>.bias`.
     pub bias: bool,
-    /// How torchvision initializes it.
+    /// torchvision's initialization of the weight.
     pub init: ConvInit,
 }
 
 impl Conv {
-    /// Zeros around the image, so that stride 1 keeps height and width.
+    /// Returns the width of the border of zeros, with which a convolution of stride 1 keeps height
+    /// and width.
     pub fn padding(&self) -> i64 {
         self.dilation * (self.kernel - 1) / 2
     }
 }
 
-/// How a convolution's weight starts.
+/// Initialization of a convolution's weight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConvInit {
-    /// Normal with deviation `sqrt(2 / (output * kernel^2))`: torchvision's backbones.
+    /// Normal distribution with standard deviation `sqrt(2 / (output * kernel^2))`: torchvision's
+    /// backbones.
     KaimingNormalFanOut,
-    /// Uniform in `1 / sqrt(input * kernel^2)`, bias alike: PyTorch's default, torchvision's heads.
+    /// Uniform distribution up to `1 / sqrt(input * kernel^2)` on both sides of 0, for the bias
+    /// too: PyTorch's default, which torchvision's heads have.
     UniformFanIn,
 }
 
 /// An operation and the values it reads.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// What is computed.
     pub op: Op,
-    /// From which values.
+    /// Values that the operation reads.
     pub inputs: Vec<ValueId>,
 }
 
-/// A whole network.
+/// A network of a backbone and two heads.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Graph {
-    /// In an order in which each node comes after its inputs.
+    /// The operations, each after its inputs.
     pub nodes: Vec<Node>,
-    /// Logits `[batch, classes, height, width]` at the input's height and width.
+    /// The main head's logits `[batch, classes, height, width]`, at the input's height and width.
     pub out: ValueId,
-    /// The auxiliary head's logits, used in training only.
+    /// The auxiliary head's logits in the same shape, which training uses.
     pub aux: ValueId,
 }
 
-/// What a parameter is for.
+/// Task and initial value of a tensor.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ParameterRole {
-    /// Learned; starts uniform in plus and minus this bound.
+    /// Learned; starts uniformly distributed between minus and plus this bound.
     Uniform(f64),
-    /// Learned; starts normal with this deviation.
+    /// Learned; starts normally distributed around 0 with this standard deviation.
     Normal(f64),
     /// Learned; starts at this value.
     Constant(f64),
-    /// A running statistic; starts at this value.
+    /// Running statistic of BatchNorm; starts at this value.
     RunningStatistic(f64),
-    /// BatchNorm's `num_batches_tracked`: an integer scalar.
+    /// BatchNorm's `num_batches_tracked`, an integer scalar that starts at 0.
     BatchCounter,
 }
 
 impl ParameterRole {
-    /// Whether the optimizer changes it.
+    /// Returns true if the optimizer changes the tensor.
     pub fn is_trainable(self) -> bool {
         matches!(self, Self::Uniform(_) | Self::Normal(_) | Self::Constant(_))
     }
 }
 
-/// Name, shape and role of one tensor of the state dict.
+/// Description of one tensor of the state dict.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParameterSpec {
-    /// torchvision's key.
+    /// torchvision's key of the tensor.
     pub name: String,
-    /// Its shape; empty for a scalar.
+    /// Shape of the tensor; empty for a scalar.
     pub shape: Vec<i64>,
-    /// What it is for.
     pub role: ParameterRole,
 }
 
 impl Graph {
-    /// Every tensor of the state dict, in the order of the nodes.
+    /// Lists every tensor of the state dict, in the order of the nodes.
     pub fn parameters(&self) -> Vec<ParameterSpec> {
         self.nodes.iter().flat_map(|node| node.op.parameters()).collect()
     }
 
-    /// The convolution whose outputs are the classes' logits.
+    /// Returns the convolution whose outputs are the main head's logits.
     pub fn classifier(&self) -> Option<&Conv> {
         self.last_conv(self.out)
     }
 
-    /// The convolutions of both heads whose outputs are logits.
+    /// Lists the convolutions of both heads whose outputs are logits.
     pub fn classifier_layers(&self) -> impl Iterator<Item = &Conv> {
         [self.out, self.aux].into_iter().filter_map(|value| self.last_conv(value))
     }
@@ -168,14 +168,15 @@ impl Graph {
         }
     }
 
-    /// Whether a map of one value per image and channel is normalized: over a batch of one image
-    /// such a map has no variance.
+    /// Returns true if a map of one value per image and channel is normalized: over a batch of one
+    /// image such a map has no variance.
     pub fn pools_to_1x1(&self) -> bool {
         self.nodes.iter().any(|node| node.op == Op::AdaptiveAvgPool { side: 1 })
     }
 
-    /// For each node, the last node that reads it (itself if none does), given that only `wanted`
-    /// are asked for; `None` for nodes that need not be computed.
+    /// Returns for each node the index of the last node that reads it, given that only `requested`
+    /// are asked for. Requested values are read after the last node and get the number of nodes;
+    /// nodes that need not be computed get `None`.
     pub fn last_uses(&self, requested: &[ValueId]) -> Vec<Option<ValueId>> {
         let mut last_uses = vec![None; self.nodes.len()];
         for &value in requested {
@@ -194,41 +195,49 @@ impl Graph {
 
 impl Op {
     fn parameters(&self) -> Vec<ParameterSpec> {
-        let make_spec = |name: &str, leaf: &str, shape: &[i64], role| ParameterSpec {
-            name: format!("{name}.{leaf}"),
-            shape: shape.to_vec(),
-            role,
-        };
         match self {
-            Self::Conv(conv) => {
-                let kernel_area = (conv.kernel * conv.kernel) as f64;
-                let bound =
-                    ParameterRole::Uniform(1.0 / (conv.in_channels as f64 * kernel_area).sqrt());
-                let role = match conv.init {
-                    ConvInit::KaimingNormalFanOut => ParameterRole::Normal(
-                        (2.0 / (conv.out_channels as f64 * kernel_area)).sqrt(),
-                    ),
-                    ConvInit::UniformFanIn => bound,
-                };
-                let shape = [conv.out_channels, conv.in_channels, conv.kernel, conv.kernel];
-                let weight = make_spec(&conv.name, "weight", &shape, role);
-                let bias =
-                    conv.bias.then(|| make_spec(&conv.name, "bias", &[conv.out_channels], bound));
-                std::iter::once(weight).chain(bias).collect()
+            Self::Conv(conv) => conv.parameters(),
+            Self::BatchNorm { name, channels } => {
+                let shape = [*channels];
+                let (one, zero) =
+                    (ParameterRole::RunningStatistic(1.0), ParameterRole::RunningStatistic(0.0));
+                vec![
+                    parameter_spec(name, "weight", &shape, ParameterRole::Constant(1.0)),
+                    parameter_spec(name, "bias", &shape, ParameterRole::Constant(0.0)),
+                    parameter_spec(name, "running_mean", &shape, zero),
+                    parameter_spec(name, "running_var", &shape, one),
+                    parameter_spec(name, "num_batches_tracked", &[], ParameterRole::BatchCounter),
+                ]
             }
-            Self::BatchNorm { name, channels } => vec![
-                make_spec(name, "weight", &[*channels], ParameterRole::Constant(1.0)),
-                make_spec(name, "bias", &[*channels], ParameterRole::Constant(0.0)),
-                make_spec(name, "running_mean", &[*channels], ParameterRole::RunningStatistic(0.0)),
-                make_spec(name, "running_var", &[*channels], ParameterRole::RunningStatistic(1.0)),
-                make_spec(name, "num_batches_tracked", &[], ParameterRole::BatchCounter),
-            ],
             _ => Vec::new(),
         }
     }
 }
 
-/// Builds a graph node by node; each method returns the new value.
+impl Conv {
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        let kernel_area = (self.kernel * self.kernel) as f64;
+        let bound = ParameterRole::Uniform(1.0 / (self.in_channels as f64 * kernel_area).sqrt());
+        let role = match self.init {
+            ConvInit::KaimingNormalFanOut => {
+                ParameterRole::Normal((2.0 / (self.out_channels as f64 * kernel_area)).sqrt())
+            }
+            ConvInit::UniformFanIn => bound,
+        };
+        let shape = [self.out_channels, self.in_channels, self.kernel, self.kernel];
+        let mut specs = vec![parameter_spec(&self.name, "weight", &shape, role)];
+        if self.bias {
+            specs.push(parameter_spec(&self.name, "bias", &[self.out_channels], bound));
+        }
+        specs
+    }
+}
+
+fn parameter_spec(module: &str, leaf: &str, shape: &[i64], role: ParameterRole) -> ParameterSpec {
+    ParameterSpec { name: format!("{module}.{leaf}"), shape: shape.to_vec(), role }
+}
+
+/// A graph under construction. Each method adds a node and returns the index of its value.
 #[derive(Debug)]
 pub(super) struct GraphBuilder {
     nodes: Vec<Node>,
@@ -236,7 +245,7 @@ pub(super) struct GraphBuilder {
 }
 
 impl GraphBuilder {
-    /// A graph that holds its input, value 0.
+    /// Starts a graph with its input, value 0.
     pub(super) fn new() -> Self {
         Self { nodes: vec![Node { op: Op::Input, inputs: Vec::new() }], dropout_count: 0 }
     }

@@ -1,4 +1,4 @@
-//! `labels.json`: the classes' names and colors, by id.
+//! The file `labels.json`: names and colors of the classes, by id.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,28 +9,27 @@ use crate::colors::class_color;
 use crate::error::{Error, Result};
 use crate::files::read_file;
 
-/// Serializes as `{"0": {"name": "background", "color": [0, 0, 0]}, ...}`, in the order of the ids.
-/// The `label_map` channel takes the file again as its `labels.json`.
+/// The content of `labels.json`, which serializes as `{"0": {"name": "background", "color": [0, 0,
+/// 0]}, ...}` in the order of the ids. The `label_map` channel accepts the file as its
+/// `labels.json`.
 #[derive(Debug, Clone, Copy)]
 pub struct Labels<'a> {
-    /// One name per class, class 0 first.
+    /// Name of each class, class 0 first.
     pub names: &'a [String],
-    /// Red, green and blue by class; without them those of the masks.
+    /// Red, green and blue of each class, 0 to 255. Classes without a color get [`class_color`].
     pub colors: Option<&'a [[u8; 3]]>,
 }
 
 /// A class in `labels.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct LabelEntry {
-    /// Its name.
     pub name: String,
-    /// Red, green and blue, 0 to 255.
-    /// Files of earlier versions say `colour`.
+    /// Red, green and blue, 0 to 255. Files of earlier versions call them `colour`.
     #[serde(alias = "colour")]
     pub color: [u8; 3],
 }
 
-/// The classes in a `labels.json`, class 0 first; there must be `classes` of them.
+/// Reads the classes of a `labels.json`, class 0 first. The file must name `classes` of them.
 pub fn read_labels(path: &Path, classes: usize) -> Result<Vec<LabelEntry>> {
     let bytes = read_file(path)?;
     let labels: BTreeMap<u8, LabelEntry> = serde_json::from_slice(&bytes).map_err(|cause| {
@@ -57,10 +56,15 @@ struct Label<'a> {
 
 impl Serialize for Labels<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let given_color = |id: u8| self.colors?.get(usize::from(id)).copied();
-        let color_of = |id| given_color(id).unwrap_or_else(|| class_color(id));
-        let by_id = (0..=u8::MAX).zip(self.names);
-        serializer.collect_map(by_id.map(|(id, name)| (id, Label { name, color: color_of(id) })))
+        let mut labels = BTreeMap::new();
+        for (id, name) in (0..=u8::MAX).zip(self.names) {
+            let color = match self.colors.unwrap_or_default().get(usize::from(id)) {
+                Some(color) => *color,
+                None => class_color(id),
+            };
+            labels.insert(id, Label { name, color });
+        }
+        labels.serialize(serializer)
     }
 }
 

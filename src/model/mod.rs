@@ -1,9 +1,11 @@
 //! Networks, weights in torchvision's key names, and the model artifact.
 //!
-//! A network is described once, as a [`graph::Graph`]; the forward pass and what is written for other
-//! programs are read from that description.
+//! A network is described once, as a [`graph::Graph`]. The forward pass and the exports for other
+//! programs read that description.
 
+pub mod architecture;
 pub mod artifact;
+mod context;
 pub mod forward;
 pub mod graph;
 mod heads;
@@ -20,5 +22,6 @@ pub mod tensor_file;
 pub mod torchscript;
 pub mod weights;
 
+pub use architecture::Architecture;
 pub use artifact::{Artifact, ModelConfig};
 pub use network::Network;

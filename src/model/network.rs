@@ -1,4 +1,4 @@
-//! A graph with its weights: bytes of images in, logits or class ids out.
+//! A graph with its weights, which turns 8-bit images into logits or class ids.
 
 use std::path::Path;
 
@@ -10,65 +10,63 @@ use super::graph::Graph;
 use super::precision::ComputePrecision;
 use super::tensor_file::TensorSource;
 use super::weights::Weights;
-use super::{ModelConfig, heads, onnx, torchscript};
+use super::{Architecture, ModelConfig, heads, onnx, torchscript};
 use crate::error::{Error, Result};
-use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
 
-/// Mean of the red, green and blue channels over ImageNet, in units of full scale (torchvision).
+/// Mean of red, green and blue over ImageNet, as shares of full scale (torchvision).
 pub const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-/// Their standard deviation.
+/// Standard deviation of red, green and blue over ImageNet, as shares of full scale (torchvision).
 pub const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// A network on a device.
 #[derive(Debug)]
 pub struct Network {
     graph: Graph,
-    /// Its tensors.
     pub weights: Weights,
-    /// The number format of its computations.
+    /// Number format of activations and convolutions.
     pub precision: ComputePrecision,
     device: Device,
     mean: Tensor,
     std: Tensor,
 }
 
-/// The layers of an architecture.
-pub fn build_graph(algorithm: Algorithm, backbone: Backbone, classes: usize) -> Graph {
-    heads::build_network(algorithm, backbone, classes as i64)
+/// Builds the layers of an architecture.
+pub fn build_graph(architecture: Architecture, classes: usize) -> Graph {
+    heads::build_network(architecture, classes as i64)
 }
 
 impl Network {
-    /// A network with random weights.
+    /// Makes a network with random weights, which `seed` decides.
     pub fn random(
-        (algorithm, backbone): (Algorithm, Backbone),
+        architecture: Architecture,
         classes: usize,
         seed: u64,
         device: Device,
     ) -> Result<Self> {
-        let graph = build_graph(algorithm, backbone, classes);
+        let graph = build_graph(architecture, classes);
         let weights = Weights::random(graph.parameters(), seed, device)?;
         Self::new(graph, weights, device)
     }
 
-    /// A network with the tensors of a file whose names start with `prefix`.
+    /// Makes a network with those tensors of a file whose names start with `prefix`.
     pub fn from_tensors(
         config: &ModelConfig,
         tensors: &dyn TensorSource,
         prefix: &str,
         device: Device,
     ) -> Result<Self> {
-        let graph = build_graph(config.algorithm, config.backbone, config.num_classes);
+        let graph = build_graph(config.architecture(), config.num_classes);
         let weights = Weights::from_tensors(tensors, prefix, graph.parameters(), device)?;
         Self::new(graph, weights, device)
     }
 
     fn new(graph: Graph, weights: Weights, device: Device) -> Result<Self> {
-        let to_device_tensor = |values: &[f32]| Tensor::f_from_slice(values)?.f_to_device(device);
-        let (mean, std) = (to_device_tensor(&IMAGENET_MEAN)?, to_device_tensor(&IMAGENET_STD)?);
+        let mean = Tensor::f_from_slice(&IMAGENET_MEAN)?.f_to_device(device)?;
+        let std = Tensor::f_from_slice(&IMAGENET_STD)?.f_to_device(device)?;
         Ok(Self { graph, weights, precision: ComputePrecision::default(), device, mean, std })
     }
 
-    /// A copy with weights of its own in 32 bits, of which nothing is learned.
+    /// Copies the network with weights in 32 bits that share no memory and require no gradient.
     pub fn copy(&self) -> Result<Self> {
         let weights = self.weights.copy(Kind::Float, &[])?;
         Ok(Self {
@@ -77,7 +75,8 @@ impl Network {
         })
     }
 
-    /// A copy to compute many images with in this format, whose weights need not be converted for each.
+    /// Copies the network for many images in one number format. The convolutions' weights are
+    /// converted once and not for each image.
     pub fn frozen_copy(&self, precision: ComputePrecision) -> Result<Self> {
         let fp32_modules: Vec<&str> =
             self.graph.classifier_layers().map(|conv| conv.name.as_str()).collect();
@@ -85,25 +84,23 @@ impl Network {
         Ok(Self { precision, ..Self::new(self.graph.clone(), weights, self.device)? })
     }
 
-    /// Its layers.
     pub fn graph(&self) -> &Graph {
         &self.graph
     }
 
-    /// The device that holds the weights.
     pub fn device(&self) -> Device {
         self.device
     }
 
-    /// Logits for u8 images `[batch, height, width, 3]`.
+    /// Computes the logits of u8 images `[batch, height, width, 3]`.
     pub fn logits(&self, images: &Tensor, mode: ForwardMode<'_>) -> Result<Logits> {
         forward(&self.graph, &self.weights, &self.normalize(images)?, mode)
     }
 
-    /// What the first layer reads of u8 images `[batch, height, width, 3]`: `[batch, 3, height, width]`.
-    /// The bytes cross to the device as they are and are normalized there
-    /// (`docs/architecture.md#bytes-to-the-device`); the result of the permutation is channels-last
-    /// memory in NCHW order, the fastest layout for convolutions on CPU and GPU alike.
+    /// Normalizes u8 images `[batch, height, width, 3]` to the first layer's input `[batch, 3,
+    /// height, width]`. The bytes cross to the device as they are and are normalized there
+    /// (`docs/architecture.md#bytes-to-the-device`). The permutation leaves channels-last memory in
+    /// NCHW order, the fastest layout for convolutions on CPU and GPU alike.
     pub fn normalize(&self, images: &Tensor) -> Result<Tensor> {
         // `Predictor::normalize_images` of src/inference computes the same values, up to rounding, by
         // a table on a processor. This function also serves training, whose batches are tensors.
@@ -114,22 +111,25 @@ impl Network {
         Ok(images.f_to_kind(self.precision.kind())?)
     }
 
-    /// Writes the network as TorchScript, for `torch.jit.load`; the file is whole or absent.
+    /// Writes the network as TorchScript, for `torch.jit.load`. The file is whole or absent.
     pub fn write_torchscript(&self, path: &Path) -> Result<()> {
         torchscript::export_torchscript(path, &self.graph, &self.weights)
     }
 
-    /// Writes the network as ONNX; the file is whole or absent. `metadata` are names and texts for
-    /// whoever uses it.
+    /// Writes the network as ONNX. The file is whole or absent. `metadata` are names and texts that
+    /// the file carries.
     pub fn write_onnx(&self, path: &Path, metadata: &[(&str, String)]) -> Result<()> {
         onnx::write_onnx(path, &self.graph, &self.weights, metadata)
     }
 
-    /// The most likely class of every pixel of images that are all of one size.
+    /// Predicts the most likely class of each pixel of images that all have the same size.
     pub fn predict_classes(&self, images: &[&RgbImage]) -> Result<Vec<GrayImage>> {
         let Some(first) = images.first() else { return Ok(Vec::new()) };
         let (width, height) = first.dimensions();
-        let bytes: Vec<u8> = images.iter().flat_map(|image| image.as_raw()).copied().collect();
+        let mut bytes = Vec::with_capacity(images.len() * first.as_raw().len());
+        for image in images {
+            bytes.extend_from_slice(image.as_raw());
+        }
         let size = [images.len() as i64, i64::from(height), i64::from(width), 3];
         let class_ids = tch::no_grad(|| -> Result<Tensor> {
             let pixels = Tensor::f_from_data_size(&bytes, &size, Kind::Uint8)?;
@@ -141,12 +141,13 @@ impl Network {
         })?;
         let mut ids = vec![0; class_ids.numel()];
         class_ids.f_copy_data_u8(&mut ids, class_ids.numel())?;
-        let masks = ids.chunks_exact((width as usize * height as usize).max(1));
-        masks
-            .map(|ids| {
-                GrayImage::from_raw(width, height, ids.to_vec())
-                    .ok_or_else(|| Error::internal("a mask has another size than its image"))
-            })
-            .collect()
+        let mut masks = Vec::with_capacity(images.len());
+        for ids in ids.chunks_exact((width as usize * height as usize).max(1)) {
+            let Some(mask) = GrayImage::from_raw(width, height, ids.to_vec()) else {
+                return Err(Error::internal("a mask has another size than its image"));
+            };
+            masks.push(mask);
+        }
+        Ok(masks)
     }
 }

@@ -1,29 +1,28 @@
-//! In which number format a network is computed. Weights, BatchNorm's statistics and everything from the
-//! layers that give the logits on are 32-bit floats whatever the format.
+//! Number formats of a network's computations. Whatever the format, weights and BatchNorm's
+//! statistics are 32-bit floats, and so is everything from the layers on that give the logits.
 
 use tch::{Device, Kind};
 
 use crate::sagemaker::hyperparameters::Precision;
 use crate::torch::compute_capability;
 
-/// The format of activations, and of the convolutions that make them.
+/// Number format of activations, and of the convolutions that compute them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ComputePrecision {
-    /// 32-bit floats.
     #[default]
     Fp32,
-    /// bfloat16.
+    /// bfloat16, which has the range of 32-bit floats.
     Bf16,
-    /// Half precision, whose range is so small that gradients must be scaled.
+    /// Half precision, whose range is so small that losses must be scaled for their gradients.
     Fp16,
 }
 
 impl ComputePrecision {
-    /// What a setting asks for on a device.
+    /// Returns the format that a setting asks for on a device.
     pub fn from_setting(precision: Precision, device: Device) -> Self {
         match precision {
             Precision::Auto if device == Device::Cpu && !cpu_has_bf16() => Self::Fp32,
-            // V100 and T4 have half precision alone; bfloat16 came with 8.0.
+            // V100 and T4 have half precision only; bfloat16 came with compute capability 8.0.
             Precision::Auto
                 if device != Device::Cpu
                     && compute_capability().is_none_or(|capability| capability < (8, 0)) =>
@@ -36,7 +35,7 @@ impl ComputePrecision {
         }
     }
 
-    /// libtorch's name.
+    /// Returns libtorch's name of the format.
     pub fn kind(self) -> Kind {
         match self {
             Self::Fp32 => Kind::Float,
@@ -45,7 +44,7 @@ impl ComputePrecision {
         }
     }
 
-    /// The setting's word for it.
+    /// Returns the setting's word for the format.
     pub fn name(self) -> &'static str {
         match self {
             Self::Fp32 => Precision::Fp32,
@@ -56,8 +55,8 @@ impl ComputePrecision {
     }
 }
 
-/// Returns true if the processor multiplies bfloat16 itself (`avx512_bf16`, which every processor
-/// with `amx_bf16` has too) and oneDNN may use that.
+/// Returns true if the CPU multiplies bfloat16 itself (`avx512_bf16`, which every CPU with
+/// `amx_bf16` has too) and oneDNN may use that.
 pub fn cpu_has_bf16() -> bool {
     #[cfg(target_arch = "x86_64")]
     let has = std::arch::is_x86_feature_detected!("avx512bf16");

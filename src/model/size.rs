@@ -1,17 +1,18 @@
-//! The limit on what the network is given: larger images are scaled down, and their masks back up
-//! (`docs/architecture.md#limits-on-images`), so that memory is bounded and training scores what
-//! serving answers.
+//! The limit on the size of the network's input. Larger images are scaled down, and their masks
+//! back up (`docs/architecture.md#limits-on-images`), so that memory is bounded and training scores
+//! what serving answers.
 
 use std::borrow::Cow;
 
 use image::{GrayImage, RgbImage};
 
 use crate::imaging::{Region, resize_image, resize_mask};
+use crate::settings;
 
-/// Pixels of the longer side, unless a setting says otherwise.
-pub const DEFAULT_MAX_SIDE_PX: u32 = 2048;
+/// Longest side of the network's input, in pixels, unless a setting says otherwise.
+pub const DEFAULT_MAX_SIDE_PX: u32 = settings::DEFAULT_MAX_SIDE_PX;
 
-/// The image itself, or a copy whose longer side is `max_side`.
+/// Returns the image itself, or a copy whose longer side has `max_side` pixels.
 pub fn shrink_image(image: &RgbImage, max_side: u32) -> Cow<'_, RgbImage> {
     let (width, height) = image.dimensions();
     let longer = width.max(height);
@@ -26,7 +27,7 @@ pub fn shrink_image(image: &RgbImage, max_side: u32) -> Cow<'_, RgbImage> {
     Cow::Owned(resize_image(image, whole, scale_side(width), scale_side(height)))
 }
 
-/// The mask of a shrunken image at the size of the original.
+/// Scales the mask of a shrunken image to the size of the original, in pixels.
 pub fn restore_mask_size(ids: GrayImage, (width, height): (u32, u32)) -> GrayImage {
     if ids.dimensions() == (width, height) {
         return ids;

@@ -1,18 +1,20 @@
-//! The named tensors of a weights file, whatever its format: safetensors, or `.pth` in both forms.
+//! The named tensors of a weights file of any known format: safetensors, or `.pth` in both of its
+//! forms.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use safetensors::{Dtype, SafeTensors};
 use tch::{Kind, Tensor};
 
 use super::pth::PthFile;
-use super::tensor_file;
+use super::tensor_file::{self, to_i64_shape};
 use crate::error::{Error, Result};
 
-/// What `DataParallel` and `DistributedDataParallel` put before every name.
+/// Prefix that `DataParallel` and `DistributedDataParallel` put before every name.
 const DATA_PARALLEL_PREFIX: &str = "module.";
 
-/// The names, types and shapes in a file; elements are read tensor by tensor.
+/// A weights file in memory. Names, types and shapes are known; elements are read tensor by tensor.
 #[derive(Debug)]
 pub struct StateDict<'a> {
     file: WeightsFile<'a>,
@@ -26,17 +28,23 @@ enum WeightsFile<'a> {
     Pth(PthFile<'a>),
 }
 
-/// One tensor.
+/// Description of one tensor in a weights file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StateDictEntry {
-    /// Its name, without what parallel training puts before all of them.
+    /// Name of the tensor, without the prefix of parallel training.
     pub name: String,
-    /// The type of its elements.
     pub dtype: Dtype,
-    /// Its shape; empty for a scalar.
+    /// Shape of the tensor; empty for a scalar.
     pub shape: Vec<i64>,
-    /// Its name in the file.
+    /// Name of the tensor in the file.
     stored_name: String,
+}
+
+impl StateDictEntry {
+    fn new(stored_name: &str, dtype: Dtype, shape: &[usize]) -> Self {
+        let (name, stored_name) = (stored_name.to_owned(), stored_name.to_owned());
+        Self { name, dtype, shape: to_i64_shape(shape), stored_name }
+    }
 }
 
 impl<'a> StateDict<'a> {
@@ -58,72 +66,68 @@ impl<'a> StateDict<'a> {
                 "neither a safetensors file nor one of Python's torch.save{hint}"
             )));
         };
-        let mut descriptions: Vec<(String, Dtype, Vec<i64>)> = {
-            let to_i64_shape = |sides: &[usize]| sides.iter().map(|&side| side as i64).collect();
-            match &file {
-                WeightsFile::Safetensors(file) => file
-                    .iter()
-                    .map(|(name, view)| (name.to_owned(), view.dtype(), to_i64_shape(view.shape())))
-                    .collect(),
-                WeightsFile::Pth(file) => file
-                    .tensors()
-                    .map(|(name, dtype, sides)| (name.to_owned(), dtype, to_i64_shape(sides)))
-                    .collect(),
+        let mut entries = Vec::new();
+        match &file {
+            WeightsFile::Safetensors(file) => {
+                for (name, view) in file.iter() {
+                    entries.push(StateDictEntry::new(name, view.dtype(), view.shape()));
+                }
+                // safetensors has no order of its own, and messages must not change from run to
+                // run.
+                entries.sort_by(|first, second| first.stored_name.cmp(&second.stored_name));
             }
-        };
-        // safetensors has no order of its own; a message needs one.
-        if matches!(file, WeightsFile::Safetensors(_)) {
-            descriptions.sort_by(|first, second| first.0.cmp(&second.0));
+            WeightsFile::Pth(file) => {
+                for (name, dtype, shape) in file.tensors() {
+                    entries.push(StateDictEntry::new(name, dtype, shape));
+                }
+            }
         }
-        let is_data_parallel =
-            descriptions.iter().all(|(name, ..)| name.starts_with(DATA_PARALLEL_PREFIX));
-        let prefix = if is_data_parallel { DATA_PARALLEL_PREFIX } else { "" };
-        let entries: Vec<StateDictEntry> = descriptions
-            .into_iter()
-            .map(|(stored_name, dtype, shape)| {
-                let name = stored_name.strip_prefix(prefix).unwrap_or(&stored_name).to_owned();
-                StateDictEntry { name, dtype, shape, stored_name }
-            })
-            .collect();
-        let index_by_name =
-            entries.iter().enumerate().map(|(i, entry)| (entry.name.clone(), i)).collect();
+        if entries.iter().all(|entry| entry.stored_name.starts_with(DATA_PARALLEL_PREFIX)) {
+            for entry in &mut entries {
+                entry.name.drain(..DATA_PARALLEL_PREFIX.len());
+            }
+        }
+        let mut index_by_name = HashMap::new();
+        for (index, entry) in entries.iter().enumerate() {
+            index_by_name.insert(entry.name.clone(), index);
+        }
         Ok(Self { file, entries, index_by_name })
     }
 
-    /// Every tensor, in the order of a `.pth` file; those of safetensors by name.
+    /// Lists the tensors: those of a `.pth` file in its order, those of safetensors by name.
     pub fn entries(&self) -> &[StateDictEntry] {
         &self.entries
     }
 
-    /// The tensor of this name.
+    /// Returns the tensor of this name.
     pub fn entry(&self, name: &str) -> Option<&StateDictEntry> {
-        self.index_by_name.get(name).and_then(|&index| self.entries.get(index))
+        self.entries.get(*self.index_by_name.get(name)?)
     }
 
-    /// The elements of a tensor, in the file's own type.
+    /// Reads the elements of a tensor, in the file's own type.
     pub fn tensor(&self, entry: &StateDictEntry) -> Result<Tensor> {
-        let kind = tch_kind(entry.dtype).ok_or_else(|| {
-            Error::input(format!(
+        let Some(kind) = tch_kind(entry.dtype) else {
+            return Err(Error::input(format!(
                 "tensor {} holds {:?}, which is not known",
                 entry.name, entry.dtype
-            ))
-        })?;
-        let missing = || Error::internal(format!("tensor {} has no elements", entry.stored_name));
-        let tensor = match &self.file {
-            WeightsFile::Safetensors(file) => {
-                let view = file.tensor(&entry.stored_name).map_err(|_| missing())?;
-                Tensor::f_from_data_size(view.data(), &entry.shape, kind)?
-            }
-            WeightsFile::Pth(file) => {
-                let bytes = file.tensor_bytes(&entry.stored_name).ok_or_else(missing)??;
-                Tensor::f_from_data_size(&bytes, &entry.shape, kind)?
-            }
+            )));
         };
-        Ok(tensor)
+        let bytes = match &self.file {
+            WeightsFile::Safetensors(file) => match file.tensor(&entry.stored_name) {
+                Ok(view) => Some(Cow::Borrowed(view.data())),
+                Err(_) => None,
+            },
+            WeightsFile::Pth(file) => file.tensor_bytes(&entry.stored_name).transpose()?,
+        };
+        let Some(bytes) = bytes else {
+            let name = &entry.stored_name;
+            return Err(Error::internal(format!("tensor {name} has no elements")));
+        };
+        Ok(Tensor::f_from_data_size(&bytes, &entry.shape, kind)?)
     }
 }
 
-/// libtorch's name of a type.
+/// Returns libtorch's name of a type.
 fn tch_kind(dtype: Dtype) -> Option<Kind> {
     Some(match dtype {
         Dtype::F64 => Kind::Double,

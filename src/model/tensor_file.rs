@@ -1,5 +1,5 @@
-//! The named tensors of a safetensors file: in memory, or on the disk and read one at a time, so that the file's bytes do not
-//! lie in memory beside the tensors made of them.
+//! The named tensors of a safetensors file: in memory, or on disk and read one at a time, so that
+//! the file's bytes do not lie in memory beside the tensors made from them.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -11,19 +11,21 @@ use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 
 use crate::error::{Error, Result};
 
-/// Where tensors are found by name.
+/// A source of tensors by name.
 pub trait TensorSource {
-    /// All names, in any order.
+    /// Lists all names, in any order.
     fn names(&self) -> Vec<String>;
 
-    /// The type and the shape of a tensor, or none of that name.
+    /// Returns type and shape of a tensor, or `None` if no tensor has that name.
     fn dtype_and_shape(&self, name: &str) -> Option<(Dtype, Vec<i64>)>;
 
-    /// Copies a tensor's elements, which are as many bytes as `elements` has.
+    /// Copies a tensor's elements, little-endian. `elements` must have exactly their number of
+    /// bytes.
     fn read_into(&self, name: &str, elements: &mut [u8]) -> Result<()>;
 }
 
-fn to_i64_shape(shape: &[usize]) -> Vec<i64> {
+/// Converts a shape to libtorch's integers.
+pub(super) fn to_i64_shape(shape: &[usize]) -> Vec<i64> {
     shape.iter().map(|&side| side as i64).collect()
 }
 
@@ -31,9 +33,9 @@ fn size_mismatch_error(name: &str) -> Error {
     Error::internal(format!("tensor {name} is not there in this size"))
 }
 
-/// The tensors in the bytes of a safetensors file.
+/// Reads the header in the bytes of a safetensors file.
 pub fn parse_safetensors(bytes: &[u8]) -> Result<SafeTensors<'_>> {
-    SafeTensors::deserialize(bytes).map_err(|cause| invalid_safetensors_error(&cause))
+    SafeTensors::deserialize(bytes).map_err(invalid_safetensors_error)
 }
 
 impl TensorSource for SafeTensors<'_> {
@@ -47,57 +49,70 @@ impl TensorSource for SafeTensors<'_> {
     }
 
     fn read_into(&self, name: &str, elements: &mut [u8]) -> Result<()> {
-        let view = self.tensor(name).ok();
-        let data = view.map(|view| view.data()).filter(|data| data.len() == elements.len());
-        elements.copy_from_slice(data.ok_or_else(|| size_mismatch_error(name))?);
-        Ok(())
+        match self.tensor(name) {
+            Ok(view) if view.data().len() == elements.len() => {
+                elements.copy_from_slice(view.data());
+                Ok(())
+            }
+            _ => Err(size_mismatch_error(name)),
+        }
     }
 }
 
-/// A safetensors file on the disk, of which only the header is in memory.
+/// A safetensors file on disk, with only its header in memory.
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
     file: File,
     metadata: Metadata,
-    /// Where the elements begin.
+    /// Offset of the elements in the file, in bytes.
     data_start: u64,
 }
 
-/// The format's limit of the header, in bytes.
+/// Largest size of the header that the format allows, in bytes.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
 impl TensorFile {
-    /// Reads the header, and holds it against the file's length.
+    /// Reads the header, and checks it against the file's length.
     pub fn open(path: &Path) -> Result<Self> {
-        let read_error = |cause| Error::io("read", path, &cause);
-        let damaged_error =
-            |cause: &dyn Display| invalid_safetensors_error(cause).with_context(path.display());
-        let mut file = File::open(path).map_err(read_error)?;
-        let length = file.metadata().map_err(read_error)?.len();
-        let mut header_size = [0; 8];
-        if length < 8 {
-            return Err(damaged_error(&format!("it has {length} bytes")));
-        }
-        file.read_exact(&mut header_size).map_err(read_error)?;
-        let header_size = u64::from_le_bytes(header_size);
-        let data_start = header_size.saturating_add(8);
-        if data_start > length || header_size > MAX_HEADER_BYTES {
-            let problem =
-                format!("its header is said to have {header_size} bytes, the file has {length}");
-            return Err(damaged_error(&problem));
-        }
-        let mut header = vec![0; header_size as usize];
-        file.read_exact(&mut header).map_err(read_error)?;
-        let metadata: Metadata =
-            serde_json::from_slice(&header).map_err(|cause| damaged_error(&cause))?;
-        let data_end = data_start.saturating_add(metadata.data_len() as u64);
-        if data_end != length {
-            let problem = format!("its tensors end at byte {data_end}, the file at {length}");
-            return Err(damaged_error(&problem));
-        }
+        let mut file = File::open(path).map_err(|cause| Error::io("read", path, &cause))?;
+        let (metadata, data_start) = read_header(&mut file, path)?;
         Ok(Self { path: path.to_owned(), file, metadata, data_start })
     }
+}
+
+/// Reads the header of a file, and returns it with the offset of the elements in bytes.
+fn read_header(file: &mut File, path: &Path) -> Result<(Metadata, u64)> {
+    let read_error = |cause| Error::io("read", path, &cause);
+    let length = file.metadata().map_err(read_error)?.len();
+    if length < 8 {
+        return Err(damaged_file_error(path, format!("it has {length} bytes")));
+    }
+    let mut header_size = [0; 8];
+    file.read_exact(&mut header_size).map_err(read_error)?;
+    let header_size = u64::from_le_bytes(header_size);
+    let data_start = header_size.saturating_add(8);
+    if data_start > length || header_size > MAX_HEADER_BYTES {
+        let problem =
+            format!("its header is said to have {header_size} bytes, the file has {length}");
+        return Err(damaged_file_error(path, problem));
+    }
+    let mut header = vec![0; header_size as usize];
+    file.read_exact(&mut header).map_err(read_error)?;
+    let metadata: Metadata = match serde_json::from_slice(&header) {
+        Ok(metadata) => metadata,
+        Err(cause) => return Err(damaged_file_error(path, cause)),
+    };
+    let data_end = data_start.saturating_add(metadata.data_len() as u64);
+    if data_end != length {
+        let problem = format!("its tensors end at byte {data_end}, the file at {length}");
+        return Err(damaged_file_error(path, problem));
+    }
+    Ok((metadata, data_start))
+}
+
+fn damaged_file_error(path: &Path, cause: impl Display) -> Error {
+    invalid_safetensors_error(cause).with_context(path.display())
 }
 
 impl TensorSource for TensorFile {
@@ -111,16 +126,18 @@ impl TensorSource for TensorFile {
     }
 
     fn read_into(&self, name: &str, elements: &mut [u8]) -> Result<()> {
-        let data_range = self.metadata.info(name).map(|info| info.data_offsets);
-        let data_range = data_range.filter(|(begin, end)| end - begin == elements.len());
-        let (begin, _) = data_range.ok_or_else(|| size_mismatch_error(name))?;
+        let Some(info) = self.metadata.info(name) else { return Err(size_mismatch_error(name)) };
+        let (begin, end) = info.data_offsets;
+        if end - begin != elements.len() {
+            return Err(size_mismatch_error(name));
+        }
         self.file
             .read_exact_at(elements, self.data_start + begin as u64)
             .map_err(|cause| Error::io("read", &self.path, &cause))
     }
 }
 
-fn invalid_safetensors_error(cause: &dyn Display) -> Error {
+fn invalid_safetensors_error(cause: impl Display) -> Error {
     Error::input(format!("not a whole safetensors file: {cause}"))
 }
 

@@ -1,52 +1,48 @@
-//! The TorchScript interpreter of a [`Graph`]: the text of a `forward` that PyTorch runs, and the file
-//! that holds it with the weights.
+//! The TorchScript exporter of a [`Graph`]: it writes the text of a `forward` that PyTorch runs,
+//! and the file that holds this text with the weights.
 //!
-//! The module takes a normalized image `[batch, 3, height, width]` of any size and returns what
-//! torchvision's segmentation networks do, `{"out": ..., "aux": ...}`, under torchvision's names of
-//! parameters and buffers.
+//! The module takes normalized images `[batch, 3, height, width]` of any size. It returns `{"out":
+//! ..., "aux": ...}` and uses torchvision's names of parameters and buffers, as torchvision's
+//! segmentation networks do.
 
 use std::fmt::Write;
 use std::path::Path;
 
-use super::graph::{Conv, Graph, Op, ParameterSpec};
+use super::graph::{Conv, Graph, Op, ValueId};
 use super::weights::Weights;
 use crate::error::{Error, Result};
 use crate::files::write_atomically_with;
 use crate::torch::{NamedTensor, write_torchscript};
 
-/// The module's name in Python: `module.original_name` is `M_Segmentation`.
+/// Name of the module's class: Python's `module.original_name` is `M_Segmentation`.
 const MODULE_CLASS_NAME: &str = "Segmentation";
 
-/// Writes the network as a file for `torch.jit.load`: whole or absent, with bytes that depend on the
-/// network alone. It starts in evaluation mode, and its parameters ask for no gradient.
+/// Writes the network as a file for `torch.jit.load`. The file is whole or absent, and its bytes
+/// depend on the network alone. The module starts in evaluation mode, and its parameters require no
+/// gradient.
 pub fn export_torchscript(path: &Path, graph: &Graph, weights: &Weights) -> Result<()> {
-    let is_buffer = |spec: &ParameterSpec| !spec.role.is_trainable();
     let named = weights.named_tensors()?;
     let specs = graph.parameters();
     if specs.len() != named.len() {
         return Err(Error::internal("the weights are not those of the graph"));
     }
-    let tensors: Vec<NamedTensor> = specs
-        .iter()
-        .zip(named)
-        .map(|(spec, (name, tensor))| NamedTensor { is_buffer: is_buffer(spec), name, tensor })
-        .collect();
+    let mut tensors = Vec::with_capacity(named.len());
+    for (spec, (name, tensor)) in specs.iter().zip(named) {
+        tensors.push(NamedTensor { is_buffer: !spec.role.is_trainable(), name, tensor });
+    }
     let source = forward_source(graph);
     write_atomically_with(path, |file| {
         write_torchscript(file, MODULE_CLASS_NAME, &source, &tensors)
     })
 }
 
-/// The method `forward`, one statement per node. Modules follow `train()` and `eval()` as their Python
-/// counterparts: BatchNorm counts and uses the batch's statistics in training mode, and dropout drops.
+/// Returns the source of the method `forward`, one statement per node. Modules follow `train()` and
+/// `eval()` as their Python counterparts do: in training mode BatchNorm counts and uses the batch's
+/// statistics, and dropout drops.
 fn forward_source(graph: &Graph) -> String {
     let mut text = String::from("def forward(self, input: Tensor) -> Dict[str, Tensor]:\n");
     for (index, node) in graph.nodes.iter().enumerate() {
-        let input_variable = |position: usize| match node.inputs.get(position) {
-            None | Some(0) => "input".to_owned(),
-            Some(value) => format!("v{value}"),
-        };
-        let x = input_variable(0);
+        let x = input_variable(&node.inputs, 0);
         let value = match &node.op {
             Op::Input => continue,
             Op::Conv(conv) => conv_expression(conv, &x),
@@ -64,19 +60,22 @@ fn forward_source(graph: &Graph) -> String {
                 "torch.max_pool2d({x}, [{kernel}, {kernel}], [{stride}, {stride}], \
                  [{padding}, {padding}], [1, 1], False)"
             ),
-            Op::Add => format!("torch.add({x}, {})", input_variable(1)),
+            Op::Add => format!("torch.add({x}, {})", input_variable(&node.inputs, 1)),
             Op::AdaptiveAvgPool { side } => {
                 format!("torch.adaptive_avg_pool2d({x}, [{side}, {side}])")
             }
             Op::Concat => {
-                let parts: Vec<String> = (0..node.inputs.len()).map(input_variable).collect();
+                let mut parts = Vec::new();
+                for position in 0..node.inputs.len() {
+                    parts.push(input_variable(&node.inputs, position));
+                }
                 format!("torch.cat([{}], 1)", parts.join(", "))
             }
             Op::Dropout { probability, .. } => {
                 format!("torch.dropout({x}, {probability:?}, self.training)")
             }
             Op::ResizeLike => {
-                let like = input_variable(1);
+                let like = input_variable(&node.inputs, 1);
                 format!(
                     "torch.upsample_bilinear2d({x}, [{like}.size(2), {like}.size(3)], False, None)"
                 )
@@ -89,6 +88,14 @@ fn forward_source(graph: &Graph) -> String {
         &format!("return {{\"out\": v{}, \"aux\": v{}}}", graph.out, graph.aux),
     );
     text
+}
+
+/// Returns the variable of the value that a node reads at a position.
+fn input_variable(inputs: &[ValueId], position: usize) -> String {
+    match inputs.get(position) {
+        None | Some(0) => "input".to_owned(),
+        Some(value) => format!("v{value}"),
+    }
 }
 
 fn push_statement(text: &mut String, statement: &str) {
@@ -106,30 +113,33 @@ fn conv_expression(conv: &Conv, x: &str) -> String {
     )
 }
 
-/// `backbone.layer1.0` as an expression: numbers are no names of attributes in the text, but `getattr`
-/// takes them.
+/// Returns a module such as `backbone.layer1.0` as an expression. Numbers are not attribute names
+/// in TorchScript's text, but `getattr` takes them.
 fn module_expression(path: &str) -> String {
-    path.split('.').fold("self".to_owned(), |parent, part| {
-        if part.starts_with(|first: char| first.is_ascii_digit()) {
-            format!("getattr({parent}, \"{part}\")")
+    let mut expression = "self".to_owned();
+    for part in path.split('.') {
+        expression = if part.as_bytes().first().is_some_and(u8::is_ascii_digit) {
+            format!("getattr({expression}, \"{part}\")")
         } else {
-            format!("{parent}.{part}")
-        }
-    })
+            format!("{expression}.{part}")
+        };
+    }
+    expression
 }
 
 #[cfg(test)]
 mod tests {
     use tch::{CModule, Device, IValue, Kind, Tensor};
 
-    use crate::model::Network;
     use crate::model::forward::ForwardMode;
+    use crate::model::{Architecture, Network};
     use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
     use crate::torch::with_seed;
 
-    /// A network in which no BatchNorm is the identity.
+    /// Makes a network in which no BatchNorm is the identity.
     fn network(algorithm: Algorithm, backbone: Backbone) -> Network {
-        let mut network = Network::random((algorithm, backbone), 3, 5, Device::Cpu).unwrap();
+        let architecture = Architecture { algorithm, backbone };
+        let mut network = Network::random(architecture, 3, 5, Device::Cpu).unwrap();
         for (name, tensor) in network.weights.named_tensors().unwrap() {
             if name.ends_with("running_mean") || name.ends_with("running_var") {
                 let other = (tensor.zeros_like().uniform(-0.2, 0.2) + &tensor).detach();
@@ -157,7 +167,8 @@ mod tests {
         let path = folder.path().join("model.pt");
         let network = network(algorithm, backbone);
         network.write_torchscript(&path).unwrap();
-        // What is computed is asked here, not how fast: optimizing for each size takes seconds.
+        // The optimizer would compile the module for each size, which takes seconds and changes no
+        // result.
         tch::jit::f_set_graph_executor_optimize(false).unwrap();
         let module = CModule::load(&path).unwrap();
         for &[height, width] in sizes {
@@ -204,7 +215,7 @@ mod tests {
         module.set_train();
         let options = (Kind::Float, Device::Cpu);
         let input = with_seed(1, || Ok(Tensor::f_randn([2, 3, 32, 32], options)?)).unwrap();
-        // Its dropout draws too.
+        // The seed fixes dropout too.
         let before = with_seed(1, || Ok(forward_outputs(&module, &input))).unwrap();
         module.f_set_eval().unwrap();
         let after = forward_outputs(&module, &input);

@@ -1,5 +1,5 @@
-//! The tensors of a network: how they start, and how they are written and read (safetensors, in
-//! torchvision's key names).
+//! The tensors of a network: their initial values, and their file (safetensors, in torchvision's
+//! key names).
 
 use std::collections::HashMap;
 
@@ -11,18 +11,19 @@ use super::tensor_file::TensorSource;
 use crate::error::{Error, Problems, Result};
 use crate::torch::{build_tensor, to_channels_last, with_seed};
 
-/// Every tensor of a network's state dict, on one device, 4-D ones in channels-last memory.
+/// The tensors of a network's state dict, all on one device. Those of 4 dimensions lie in
+/// channels-last memory.
 #[derive(Debug)]
 pub struct Weights {
     specs: Vec<ParameterSpec>,
     tensors: HashMap<String, Tensor>,
-    /// Training passes so far: the value of every `num_batches_tracked`. Counting once and not in
-    /// 60 tensors saves as many kernel launches per step.
+    /// Number of training passes so far, which is the value of every `num_batches_tracked`. One
+    /// count in place of 60 tensors saves as many kernel launches per step.
     batches_tracked: i64,
 }
 
 impl Weights {
-    /// Random weights as torchvision initializes them; `seed` fixes them.
+    /// Makes random weights as torchvision initializes them. `seed` fixes them.
     pub fn random(specs: Vec<ParameterSpec>, seed: u64, device: Device) -> Result<Self> {
         let options = (Kind::Float, Device::Cpu);
         let tensors = with_seed(seed, || {
@@ -44,7 +45,8 @@ impl Weights {
         Ok(Self { specs, tensors, batches_tracked: 0 })
     }
 
-    /// The tensors whose names start with `prefix`: every tensor of `specs` must be there in its shape, and no other.
+    /// Reads the tensors whose names start with `prefix`. Every tensor of `specs` must be there in
+    /// its shape, and no other.
     pub fn from_tensors(
         file: &dyn TensorSource,
         prefix: &str,
@@ -66,11 +68,13 @@ impl Weights {
         Ok(Self { specs, tensors, batches_tracked })
     }
 
-    /// The same in memory of its own, of which nothing is learned; the convolutions' in this format, but
-    /// for those of the modules in `exact`, which stay in 32 bits.
+    /// Copies the weights to memory of their own that requires no gradient. Convolutions are
+    /// converted to `conv_kind`, except those of `fp32_modules`, which stay in 32 bits as all other
+    /// tensors do.
     pub fn copy(&self, conv_kind: Kind, fp32_modules: &[&str]) -> Result<Self> {
-        let copy_tensor = |(name, tensor): (&String, &Tensor)| {
-            let module = name.rsplit_once('.').map_or("", |(module, _)| module);
+        let mut tensors = HashMap::with_capacity(self.tensors.len());
+        for (name, tensor) in &self.tensors {
+            let (module, _) = name.rsplit_once('.').unwrap_or_default();
             let is_converted = tensor.dim() == 4 && !fp32_modules.contains(&module);
             let kind = if is_converted { conv_kind } else { Kind::Float };
             let mut copied = tensor.f_detach()?.f_to_kind(kind)?;
@@ -78,17 +82,14 @@ impl Weights {
                 copied = copied.f_empty_like()?;
                 copied.f_copy_(&tensor.f_detach()?)?;
             }
-            Ok((name.clone(), copied))
-        };
-        let tensors: Result<_> = self.tensors.iter().map(copy_tensor).collect();
-        Ok(Self {
-            specs: self.specs.clone(),
-            tensors: tensors?,
-            batches_tracked: self.batches_tracked,
-        })
+            tensors.insert(name.clone(), copied);
+        }
+        let (specs, batches_tracked) = (self.specs.clone(), self.batches_tracked);
+        Ok(Self { specs, tensors, batches_tracked })
     }
 
-    /// Moves every tensor by `share`, 0 to 1, of its way to `other`'s, and takes its count of passes.
+    /// Moves every tensor towards `other`'s by the share `weight`, 0 to 1, of the difference, and
+    /// takes over its count of passes.
     pub fn lerp_towards(&mut self, other: &Self, weight: f64) -> Result<()> {
         tch::no_grad(|| -> Result<()> {
             for (name, tensor) in &mut self.tensors {
@@ -100,9 +101,12 @@ impl Weights {
         Ok(())
     }
 
-    /// Whether all elements are numbers; else the first tensor that has others is named.
+    /// Checks that all elements are finite. The error names the first tensor with others.
     pub fn check_finite(&self) -> Result<()> {
-        for spec in self.specs.iter().filter(|spec| spec.role != ParameterRole::BatchCounter) {
+        for spec in &self.specs {
+            if spec.role == ParameterRole::BatchCounter {
+                continue;
+            }
             let sum = self.tensor(&spec.name)?.f_detach()?.f_sum(Kind::Double)?;
             if !sum.f_double_value(&[])?.is_finite() {
                 return Err(Error::input(format!(
@@ -115,7 +119,8 @@ impl Weights {
         Ok(())
     }
 
-    /// The file's bytes; they depend on the weights alone (`docs/architecture.md#the-kept-model`).
+    /// Returns the bytes of a safetensors file, which depend on the weights alone
+    /// (`docs/architecture.md#the-kept-model`).
     pub fn to_safetensors(&self) -> Result<Vec<u8>> {
         let mut contents = Vec::with_capacity(self.specs.len());
         for spec in &self.specs {
@@ -129,25 +134,27 @@ impl Weights {
         let mut views = Vec::with_capacity(contents.len());
         for (spec, dtype, bytes) in &contents {
             let shape = spec.shape.iter().map(|&side| side as usize).collect();
-            let view = TensorView::new(*dtype, shape, bytes).map_err(|e| serialize_error(&e))?;
+            let view = TensorView::new(*dtype, shape, bytes).map_err(serialize_error)?;
             views.push((spec.name.as_str(), view));
         }
-        safetensors::serialize(views, None).map_err(|e| serialize_error(&e))
+        safetensors::serialize(views, None).map_err(serialize_error)
     }
 
-    /// Every tensor with its name, in the order of the network, as it is in memory.
+    /// Lists every tensor with its name, in the order of the network. The tensors share the
+    /// weights' memory.
     pub fn named_tensors(&self) -> Result<Vec<(String, Tensor)>> {
-        let named = self.specs.iter().map(|spec| {
+        let mut named = Vec::with_capacity(self.specs.len());
+        for spec in &self.specs {
             let tensor = match spec.role {
                 ParameterRole::BatchCounter => Tensor::from(self.batches_tracked),
                 _ => self.tensor(&spec.name)?.f_detach()?,
             };
-            Ok((spec.name.clone(), tensor))
-        });
-        named.collect()
+            named.push((spec.name.clone(), tensor));
+        }
+        Ok(named)
     }
 
-    /// The tensor `<module>.<leaf>`.
+    /// Returns the tensor `<module>.<leaf>`.
     pub fn get(&self, module: &str, leaf: &str) -> Result<&Tensor> {
         self.tensor(&format!("{module}.{leaf}"))
     }
@@ -156,15 +163,18 @@ impl Weights {
         self.tensors.get(name).ok_or_else(|| missing_tensor_error(name))
     }
 
-    /// What the optimizer changes, by name, in the order of the network.
+    /// Lists the tensors that the optimizer changes with their names, in the order of the network.
     pub fn trainable_tensors(&self) -> Result<Vec<(String, Tensor)>> {
-        let learned = self.specs.iter().filter(|spec| spec.role.is_trainable());
-        learned
-            .map(|spec| Ok((spec.name.clone(), self.tensor(&spec.name)?.shallow_clone())))
-            .collect()
+        let mut trainable = Vec::new();
+        for spec in &self.specs {
+            if spec.role.is_trainable() {
+                trainable.push((spec.name.clone(), self.tensor(&spec.name)?.shallow_clone()));
+            }
+        }
+        Ok(trainable)
     }
 
-    /// Gives a tensor that is not a counter other elements: 32-bit floats in its shape.
+    /// Replaces the elements of a tensor that is not a counter by 32-bit floats in its shape.
     pub fn replace(&mut self, name: &str, elements: &Tensor) -> Result<()> {
         let spec = self.specs.iter().find(|spec| spec.name == name);
         let (Some(spec), Some(current)) = (spec, self.tensors.get(name)) else {
@@ -180,18 +190,17 @@ impl Weights {
         Ok(())
     }
 
-    /// Sets the count of training passes.
     pub fn set_batches_tracked(&mut self, batches_tracked: i64) {
         self.batches_tracked = batches_tracked;
     }
 
-    /// Counts a training pass.
     pub fn count_batch(&mut self) {
         self.batches_tracked += 1;
     }
 }
 
-fn serialize_error(cause: &safetensors::SafeTensorError) -> Error {
+#[expect(clippy::needless_pass_by_value, reason = "map_err passes a value")]
+fn serialize_error(cause: safetensors::SafeTensorError) -> Error {
     Error::internal(format!("safetensors: {cause}"))
 }
 
@@ -199,14 +208,16 @@ fn missing_tensor_error(name: &str) -> Error {
     Error::internal(format!("no tensor named {name}"))
 }
 
-/// Moves a tensor to where training wants it.
+/// Moves a tensor to the device and memory layout of the weights, and makes it require a gradient
+/// if it is trainable.
 fn prepare_tensor(tensor: &Tensor, spec: &ParameterSpec, device: Device) -> Result<Tensor> {
     let tensor = tensor.f_to_device(device)?;
     let tensor = if spec.shape.len() == 4 { to_channels_last(&tensor)? } else { tensor };
     Ok(tensor.f_set_requires_grad(spec.role.is_trainable())?)
 }
 
-/// Whether every tensor of `specs` is among those whose names start with `prefix`, as it must be, and no other.
+/// Checks that the tensors whose names start with `prefix` are exactly those of `specs`, with their
+/// types and shapes.
 pub(super) fn check_tensors(
     file: &dyn TensorSource,
     prefix: &str,
@@ -224,7 +235,8 @@ pub(super) fn check_tensors(
             Some(_) => {}
         }
     }
-    for name in file.names().iter().filter_map(|name| name.strip_prefix(prefix)) {
+    for stored_name in file.names() {
+        let Some(name) = stored_name.strip_prefix(prefix) else { continue };
         if specs.iter().all(|spec| spec.name != name) {
             problems.push(format!("tensor {name} is not part of the network"));
         }
@@ -232,7 +244,7 @@ pub(super) fn check_tensors(
     problems.into_result()
 }
 
-/// What a file holds a tensor's elements as, and libtorch's name of it.
+/// Returns the element type of a tensor as safetensors and as libtorch name it.
 fn element_type(role: ParameterRole) -> (Dtype, Kind) {
     match role {
         ParameterRole::BatchCounter => (Dtype::I64, Kind::Int64),
@@ -240,13 +252,13 @@ fn element_type(role: ParameterRole) -> (Dtype, Kind) {
     }
 }
 
-/// A tensor of a file that was checked, on the processor and in the file's order.
+/// Reads a tensor of a file that was checked, to the CPU and in the file's order of elements.
 pub(super) fn read_tensor(file: &dyn TensorSource, name: &str, kind: Kind) -> Result<Tensor> {
     let (_, shape) = file.dtype_and_shape(name).ok_or_else(|| missing_tensor_error(name))?;
     build_tensor(&shape, kind, |bytes| file.read_into(name, bytes))
 }
 
-/// Little-endian bytes in the usual (not channels-last) order.
+/// Returns a tensor's elements as little-endian bytes in row-major (not channels-last) order.
 pub(crate) fn tensor_bytes(tensor: &Tensor) -> Result<Vec<u8>> {
     let tensor = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?;
     let elements = tensor.numel();

@@ -1,69 +1,78 @@
-//! An axis: which values it spans, where its ticks are, and what is written beside them.
+//! The axes of charts: their ranges of values, ticks and labels.
 
-/// Ticks that a vertical axis has at most, about.
+/// Approximate largest number of ticks on a vertical axis.
 const MAX_TICKS: f64 = 5.0;
-/// The same for an axis of counted things, which is longer and whose labels are short.
+/// Approximate largest number of ticks on an axis of counts, which is longer and has short labels.
 const MAX_COUNT_TICKS: f64 = 12.0;
 
-/// A linear axis from its first tick or value to its last.
+/// A linear axis.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Axis {
-    /// The value at its start.
+    /// Value at the start.
     pub(super) low: f64,
-    /// The value at its end, above `low`.
+    /// Value at the end, above `low`.
     pub(super) high: f64,
     step: f64,
 }
 
 impl Axis {
-    /// An axis between two values.
+    /// Makes an axis between two values.
     pub(super) fn from_range(low: f64, high: f64) -> Self {
         Self::new(low, high, MAX_TICKS)
     }
 
-    /// An axis of counted things: its ticks are whole numbers.
+    /// Makes an axis of counts, whose ticks are whole numbers.
     pub(super) fn from_counts(low: f64, high: f64) -> Self {
         let axis = Self::new(low, high, MAX_COUNT_TICKS);
         Self { step: axis.step.max(1.0), ..axis }
     }
 
-    /// Ticks stand at multiples of 1, 2 or 5 times a power of ten.
+    /// Makes an axis with about `ticks` ticks at most, at multiples of 1, 2 or 5 times a power of
+    /// ten.
     fn new(low: f64, high: f64, ticks: f64) -> Self {
         let high = if high > low { high } else { low + 1.0 };
         let min_step = (high - low) / ticks;
         let power = 10f64.powf(min_step.log10().floor());
-        let candidate_steps = [1.0, 2.0, 5.0, 10.0].map(|factor| factor * power);
-        let step = candidate_steps.into_iter().find(|step| *step >= min_step).unwrap_or(min_step);
-        Self { low, high, step }
+        for factor in [1.0, 2.0, 5.0, 10.0] {
+            let step = factor * power;
+            if step >= min_step {
+                return Self { low, high, step };
+            }
+        }
+        Self { low, high, step: min_step }
     }
 
-    /// An axis that holds all values, from 0 if none is negative, and ends at a tick.
+    /// Makes an axis that holds all finite values, begins at 0 if none is negative, and ends at a
+    /// tick.
     pub(super) fn from_values(values: impl Iterator<Item = f64>) -> Self {
-        let (low, high) = values
-            .filter(|value| value.is_finite())
-            .fold((0.0, f64::MIN_POSITIVE), |(low, high): (f64, f64), value| {
-                (low.min(value), high.max(value))
-            });
+        let (mut low, mut high) = (0.0_f64, f64::MIN_POSITIVE);
+        for value in values {
+            if value.is_finite() {
+                (low, high) = (low.min(value), high.max(value));
+            }
+        }
         let high = if high > f64::MIN_POSITIVE || low < 0.0 { high } else { 1.0 };
         let step = Self::from_range(low, high).step;
         let (low, high) = ((low / step).floor() * step, (high / step).ceil() * step);
         Self { low, high, step }
     }
 
-    /// Where a value lies: 0 at the start, 1 at the end.
+    /// Returns the position of a value: 0 at the start, 1 at the end.
     pub(super) fn fraction(&self, value: f64) -> f64 {
         (value - self.low) / (self.high - self.low)
     }
 
-    /// The values with a tick, and their labels.
+    /// Lists the values with a tick, and their labels.
     pub(super) fn ticks(&self) -> Vec<(f64, String)> {
         let (first, last) = (self.low / self.step, self.high / self.step);
-        // A hair of tolerance: 0.3 / 0.1 is not quite 3.
+        // A tolerance makes up for rounding: 0.3 / 0.1 is not quite 3.
         let (first, last) = ((first - 1e-9).ceil() as i64, (last + 1e-9).floor() as i64);
-        (first..=last)
-            .map(|index| index as f64 * self.step)
-            .map(|v| (v, self.format_label(v)))
-            .collect()
+        let mut ticks = Vec::new();
+        for index in first..=last {
+            let value = index as f64 * self.step;
+            ticks.push((value, self.format_label(value)));
+        }
+        ticks
     }
 
     fn format_label(&self, value: f64) -> String {

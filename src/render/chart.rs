@@ -1,4 +1,4 @@
-//! Curves over a common horizontal axis, one panel below the other.
+//! Charts: curves over a common horizontal axis, in one panel below the other.
 
 use image::{Rgb, RgbImage};
 
@@ -6,48 +6,50 @@ use super::axis::Axis;
 use super::stroke::{draw_dot, draw_line};
 use super::text::{LETTER_DOTS, draw_text, fill_rectangle};
 
-/// One panel of a chart.
+/// A panel of a chart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Panel {
-    /// What is shown, written above.
+    /// Title, which stands above the plot.
     pub title: String,
-    /// What the vertical axis spans; it fits the values when this is absent.
+    /// Range of the vertical axis; without one the axis fits the values.
     pub range: Option<(f64, f64)>,
-    /// The curves.
     pub series: Vec<Series>,
 }
 
-/// One curve.
+/// A curve.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
-    /// Its name in the legend.
+    /// Name in the legend.
     pub name: String,
-    /// Positions and values; where a value is absent or not a number, the curve has a gap.
+    /// Positions and values. The curve has a gap where a value is absent or not finite.
     pub points: Vec<(f64, Option<f64>)>,
 }
 
 const BACKGROUND_COLOR: Rgb<u8> = Rgb([255; 3]);
 const TEXT_COLOR: Rgb<u8> = Rgb([40, 40, 40]);
 const GRID_COLOR: Rgb<u8> = Rgb([226, 226, 226]);
-/// Blue and orange, which color-blind people tell apart too, then green and purple.
+/// Colors of the curves: blue and orange, which color-blind people can distinguish too, then green
+/// and purple.
 const CURVE_COLORS: [Rgb<u8>; 4] =
     [Rgb([31, 108, 180]), Rgb([230, 110, 10]), Rgb([40, 140, 60]), Rgb([140, 80, 170])];
 
-/// Pixels of the whole chart's width and of each panel's plot, without what is written around it.
+/// Width of the whole chart and height of each panel's plot without its labels, in pixels.
 const CHART_WIDTH_PX: u32 = 1000;
 const PLOT_HEIGHT_PX: u32 = 220;
-/// Dots of a letter, and its side.
+/// Side of a letter's dots and of a letter, in pixels.
 const TEXT_SCALE: u32 = 2;
 const TEXT_SIZE_PX: u32 = LETTER_DOTS * TEXT_SCALE;
-/// Space above a plot for title and legend, below for the ticks' labels, and at the right.
+/// Margins in pixels: above a plot for title and legend, below for the ticks' labels, and at the
+/// right.
 const TOP_MARGIN_PX: u32 = 3 * TEXT_SIZE_PX;
 const BOTTOM_MARGIN_PX: u32 = 2 * TEXT_SIZE_PX;
 const RIGHT_MARGIN_PX: u32 = 2 * TEXT_SIZE_PX;
-/// Points of a curve that are marked one by one, and those that are drawn at most: two per pixel.
+/// Largest number of points up to which each is marked, and largest number that is drawn: two per
+/// pixel.
 const MAX_MARKED_POINTS: usize = 60;
 const MAX_DRAWN_POINTS: usize = 2 * CHART_WIDTH_PX as usize;
 
-/// A plot on the canvas and its axes.
+/// The place of a plot on the canvas, in pixels, and its axes.
 struct Plot<'a> {
     left: u32,
     top: u32,
@@ -69,16 +71,15 @@ impl Plot<'_> {
     }
 }
 
-/// Draws the panels over a horizontal axis of counted things, such as epochs, with its name below.
+/// Draws the panels over a horizontal axis of counts, such as epochs. `x_label` stands below.
 pub fn draw_chart(x_label: &str, panels: &[Panel]) -> RgbImage {
-    let all_series = || panels.iter().flat_map(|panel| &panel.series);
-    let all_x = || all_series().flat_map(|series| series.points.iter().map(|(x, _)| *x));
-    let first_x = all_x().fold(f64::INFINITY, f64::min).min(1e15);
-    let last_x = all_x().fold(first_x + 1.0, f64::max);
-    let x_axis = Axis::from_counts(first_x, last_x);
+    let x_axis = fit_x_axis(panels);
     let y_axes: Vec<Axis> = panels.iter().map(fit_y_axis).collect();
-    let labels = y_axes.iter().flat_map(Axis::ticks).map(|(_, label)| label.len());
-    let left = TEXT_SIZE_PX * (labels.max().unwrap_or(0) as u32 + 2);
+    let mut longest_label = 0;
+    for (_, label) in y_axes.iter().flat_map(Axis::ticks) {
+        longest_label = longest_label.max(label.len());
+    }
+    let left = TEXT_SIZE_PX * (longest_label as u32 + 2);
     let panel_height = TOP_MARGIN_PX + PLOT_HEIGHT_PX + BOTTOM_MARGIN_PX;
     let mut canvas = RgbImage::from_pixel(
         CHART_WIDTH_PX,
@@ -106,24 +107,34 @@ pub fn draw_chart(x_label: &str, panels: &[Panel]) -> RgbImage {
     canvas
 }
 
-fn fit_y_axis(panel: &Panel) -> Axis {
-    match panel.range {
-        Some((low, high)) => Axis::from_range(low, high),
-        None => Axis::from_values(
-            panel
-                .series
-                .iter()
-                .flat_map(|series| series.points.iter().filter_map(|(_, value)| *value)),
-        ),
+/// Makes the horizontal axis, which spans the positions of all points.
+fn fit_x_axis(panels: &[Panel]) -> Axis {
+    let mut positions = Vec::new();
+    for series in panels.iter().flat_map(|panel| &panel.series) {
+        positions.extend(series.points.iter().map(|(x, _)| *x));
     }
+    let first = positions.iter().copied().fold(f64::INFINITY, f64::min).min(1e15);
+    let last = positions.iter().copied().fold(first + 1.0, f64::max);
+    Axis::from_counts(first, last)
 }
 
-/// Half the width of a text.
+fn fit_y_axis(panel: &Panel) -> Axis {
+    if let Some((low, high)) = panel.range {
+        return Axis::from_range(low, high);
+    }
+    let mut values = Vec::new();
+    for series in &panel.series {
+        values.extend(series.points.iter().filter_map(|(_, value)| *value));
+    }
+    Axis::from_values(values.into_iter())
+}
+
+/// Returns half the width of a text, in pixels.
 fn half_text_width_px(text: &str) -> u32 {
     text.chars().count() as u32 * TEXT_SIZE_PX / 2
 }
 
-/// Lines at the ticks with their labels, and the two axes.
+/// Draws lines at the ticks with their labels, and the two axes.
 fn draw_grid(canvas: &mut RgbImage, plot: &Plot<'_>) {
     let bottom = plot.top + PLOT_HEIGHT_PX;
     for (value, label) in plot.y_axis.ticks() {
@@ -143,44 +154,50 @@ fn draw_grid(canvas: &mut RgbImage, plot: &Plot<'_>) {
     fill_rectangle(canvas, (plot.left, bottom), (plot.width(), 2), TEXT_COLOR);
 }
 
-/// The title at the left, the legend at the right.
+/// Draws the title at the left, and the legend at the right.
 fn draw_heading(canvas: &mut RgbImage, plot: &Plot<'_>, panel: &Panel) {
     let y = plot.top - 2 * TEXT_SIZE_PX;
     draw_text(canvas, (plot.left, y), &panel.title, TEXT_SCALE, TEXT_COLOR);
     let swatch = 2 * TEXT_SIZE_PX;
-    let widths = panel
-        .series
-        .iter()
-        .map(|series| swatch + 2 * half_text_width_px(&series.name) + 2 * TEXT_SIZE_PX);
+    let mut legend_width = 0;
+    for series in &panel.series {
+        legend_width += legend_entry_width_px(series);
+    }
     let mut x =
-        (CHART_WIDTH_PX - RIGHT_MARGIN_PX + 3 * TEXT_SIZE_PX / 2).saturating_sub(widths.sum());
+        (CHART_WIDTH_PX - RIGHT_MARGIN_PX + 3 * TEXT_SIZE_PX / 2).saturating_sub(legend_width);
     for (series, color) in panel.series.iter().zip(CURVE_COLORS.into_iter().cycle()) {
         let (start, middle_y) = (f64::from(x), f64::from(y + TEXT_SIZE_PX / 2));
         let end = start + f64::from(swatch);
-        draw_line(canvas, ((start, middle_y), (end, middle_y)), 3.0, color);
+        draw_line(canvas, (start, middle_y), (end, middle_y), 3.0, color);
         draw_dot(canvas, (f64::midpoint(start, end), middle_y), 9.0, color);
         draw_text(canvas, (x + swatch + TEXT_SIZE_PX / 2, y), &series.name, TEXT_SCALE, TEXT_COLOR);
-        x += swatch + 2 * half_text_width_px(&series.name) + 2 * TEXT_SIZE_PX;
+        x += legend_entry_width_px(series);
     }
+}
+
+/// Returns the width of a curve's swatch and name with the gap after them, in pixels.
+fn legend_entry_width_px(series: &Series) -> u32 {
+    4 * TEXT_SIZE_PX + 2 * half_text_width_px(&series.name)
 }
 
 fn draw_curve(canvas: &mut RgbImage, plot: &Plot<'_>, series: &Series, color: Rgb<u8>) {
     let stride = series.points.len().div_ceil(MAX_DRAWN_POINTS).max(1);
     let last = series.points.len().saturating_sub(1);
-    let drawn_points =
-        series.points.iter().enumerate().filter(|(i, _)| i % stride == 0 || *i == last);
     let mut previous: Option<(f64, f64)> = None;
-    for (_, &(x, value)) in drawn_points {
-        let position = value
-            .filter(|value| value.is_finite())
-            .map(|value| (plot.to_x_px(x), plot.to_y_px(value)));
-        if let Some(position) = position {
-            draw_line(canvas, (previous.unwrap_or(position), position), 3.0, color);
-            if series.points.len() <= MAX_MARKED_POINTS {
-                draw_dot(canvas, position, 9.0, color);
-            }
+    for (index, &(x, value)) in series.points.iter().enumerate() {
+        if index % stride != 0 && index != last {
+            continue;
         }
-        previous = position;
+        let Some(value) = value.filter(|value| value.is_finite()) else {
+            previous = None;
+            continue;
+        };
+        let position = (plot.to_x_px(x), plot.to_y_px(value));
+        draw_line(canvas, previous.unwrap_or(position), position, 3.0, color);
+        if series.points.len() <= MAX_MARKED_POINTS {
+            draw_dot(canvas, position, 9.0, color);
+        }
+        previous = Some(position);
     }
 }
 
@@ -194,7 +211,8 @@ mod tests {
         Panel { title: "title".to_owned(), range: Some((0.0, 1.0)), series }
     }
 
-    /// Rows with pixels of the curve's own color in a column, between heading and axis.
+    /// Lists the rows, between heading and axis, whose pixel in column `x` has the curve's own
+    /// color.
     fn rows(image: &RgbImage, x: u32) -> Vec<u32> {
         (TOP_MARGIN_PX..TOP_MARGIN_PX + PLOT_HEIGHT_PX)
             .filter(|&y| *image.get_pixel(x, y) == CURVE_COLORS[0])

@@ -1,22 +1,22 @@
-//! A confusion matrix as a picture.
+//! Pictures of confusion matrices.
 
 use image::{Rgb, RgbImage};
 
 use super::text::{LETTER_DOTS, draw_text, fill_rectangle};
 
-/// Pixels of a cell's side where there is room for a number.
+/// Side of a cell with a number, in pixels.
 const CELL_PX: u32 = 44;
-/// The same where there are so many classes that numbers would not help.
+/// Side of a cell without a number, in pixels, for more than [`MAX_LABELED_CLASSES`] classes.
 const SMALL_CELL_PX: u32 = 8;
-/// Classes up to which cells have numbers and names.
+/// Largest number of classes for which cells have numbers and rows have names.
 const MAX_LABELED_CLASSES: usize = 40;
-/// Letters of a name that are shown.
+/// Number of letters of a name that are shown.
 const MAX_NAME_CHARS: usize = 16;
 const MARGIN_PX: u32 = 8;
 const TEXT_COLOR: Rgb<u8> = Rgb([34, 34, 34]);
 
-/// Draws the shares of each true class (row) that were found as each class (column), dark where they are
-/// large, with the shares as percentages. Rows of classes without pixels stay white.
+/// Draws the share of each true class (row) that was predicted as each class (column), darker for
+/// larger shares, with the shares in percent. Rows of classes without pixels stay white.
 pub fn draw_confusion_matrix(rows: &[Vec<u64>], class_names: &[String]) -> RgbImage {
     let classes = rows.len();
     let show_labels = classes <= MAX_LABELED_CLASSES;
@@ -52,7 +52,10 @@ pub fn draw_confusion_matrix(rows: &[Vec<u64>], class_names: &[String]) -> RgbIm
             draw_text(&mut picture, (x, top - LETTER_DOTS - 4), &id, 1, TEXT_COLOR);
         }
         let row_total: u64 = counts.iter().sum();
-        for (column, &count) in counts.iter().enumerate().filter(|_| row_total > 0) {
+        if row_total == 0 {
+            continue;
+        }
+        for (column, &count) in counts.iter().enumerate() {
             let share = count as f64 / row_total as f64;
             let x = left + column as u32 * cell;
             let size = (cell - 1, cell - 1);
@@ -74,7 +77,7 @@ pub fn draw_confusion_matrix(rows: &[Vec<u64>], class_names: &[String]) -> RgbIm
     picture
 }
 
-/// From nearly white to dark blue.
+/// Returns the color of a share: nearly white for 0, dark blue for 1.
 fn heat_color(share: f64) -> Rgb<u8> {
     let interpolate = |from: f64, to: f64| (from + (to - from) * share.clamp(0.0, 1.0)) as u8;
     Rgb([interpolate(242.0, 8.0), interpolate(246.0, 48.0), interpolate(252.0, 107.0)])

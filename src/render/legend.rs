@@ -1,4 +1,4 @@
-//! The panel under an overlay: swatch, name and share of every class that is there.
+//! Legends under overlays: swatch, name and share of every class that occurs.
 
 use image::{GrayImage, Rgb, RgbImage};
 
@@ -7,26 +7,29 @@ use super::text::{LETTER_DOTS, draw_text, fill_rectangle};
 
 pub(super) const BACKGROUND_COLOR: Rgb<u8> = Rgb([250, 250, 250]);
 pub(super) const TEXT_COLOR: Rgb<u8> = Rgb([25, 25, 25]);
-/// Longer names are cut; a legend wider than the picture helps nobody.
+/// Largest number of letters of a name. Longer names are cut, because a legend much wider than the
+/// picture is hard to use.
 const MAX_NAME_CHARS: usize = 24;
-/// Class id of ignored pixels. The rooms of the ground floor know nothing of each other, and so the
-/// one of `metrics` is not used here.
+/// Class id of ignored pixels. It repeats `IGNORE` of `metrics`, because rooms of one floor do not
+/// import each other (`docs/architecture.md#imports-point-down`).
 pub(super) const IGNORED_CLASS_ID: u8 = 255;
-/// Dots of a letter that are always readable, and those beyond which larger ones help nobody.
+/// Smallest and largest side of a letter's dots, in pixels: smaller letters are hard to read, and
+/// larger ones do not read better.
 const MIN_TEXT_SCALE: u32 = 2;
 const MAX_TEXT_SCALE: u32 = 16;
-/// Pixels of picture and legend together. Letters shrink until they fit. With the smallest ones the
-/// legend of 256 long names takes less than 4 million pixels under a picture of at most
-/// [`LONGEST_SIDE`](super::overlay::LONGEST_SIDE), which itself has no more than 17 million.
+/// Largest area of picture and legend together, in pixels. Letters shrink until it suffices. With
+/// the smallest ones the legend of 256 long names takes less than 4 million pixels under a picture
+/// of sides up to [`MAX_SIDE_PX`](super::overlay::MAX_SIDE_PX), which itself has no more than 17
+/// million.
 pub(super) const MAX_CANVAS_PIXELS: u64 = 32_000_000;
 
-/// One line of the legend.
+/// A line of the legend.
 struct LegendEntry {
     color: Rgb<u8>,
     text: String,
 }
 
-/// Where the lines of a legend go.
+/// Sizes and positions of a legend's lines, in pixels if not said otherwise.
 struct LegendLayout {
     scale: u32,
     /// Height and width of a letter.
@@ -35,18 +38,21 @@ struct LegendLayout {
     column: u32,
     /// Height of a line.
     line: u32,
-    /// Lines per column.
+    /// Number of lines per column.
     lines: u32,
     /// Width and height of the whole canvas.
     size: (u32, u32),
 }
 
 impl LegendLayout {
+    /// Returns the layout with letters of this scale, for a picture of this size.
     fn new((width, height): (u32, u32), entries: &[LegendEntry], scale: u32) -> Self {
-        let longest_text_chars =
-            entries.iter().map(|entry| entry.text.chars().count()).max().unwrap_or(0);
+        let mut longest_text_chars = 0;
+        for entry in entries {
+            longest_text_chars = longest_text_chars.max(entry.text.chars().count());
+        }
         let letter = LETTER_DOTS * scale;
-        // A swatch of two letters, a gap of one, the text, and a gap of one.
+        // A column is a swatch of two letters, a gap of one, the text, and a gap of one.
         let (column, line) = (letter * (longest_text_chars as u32 + 4), letter * 3 / 2);
         let count = entries.len() as u32;
         let columns = (width.saturating_sub(letter) / column).clamp(1, count.max(1));
@@ -56,25 +62,26 @@ impl LegendLayout {
         Self { scale, letter, column, line, lines, size }
     }
 
-    /// The layout with the letters that suit `picture`, or with the largest ones for which the
-    /// canvas stays within [`MOST_PIXELS`].
+    /// Returns the layout with the size of letters that suits a picture of this width and height,
+    /// or with the largest one for which the canvas stays within [`MAX_CANVAS_PIXELS`].
     fn fit_to_picture(picture: (u32, u32), entries: &[LegendEntry]) -> Self {
-        // Letters keep a readable size when a large picture is shown small. The shorter side
-        // decides: a long thin picture would otherwise get a legend much larger than itself.
+        // Letters stay readable when a large picture is displayed small. The shorter side decides,
+        // because a long thin picture would otherwise get a legend much larger than itself.
         let preferred_scale = (f64::from(picture.0.min(picture.1)) / 300.0).round() as u32;
         let preferred_scale = preferred_scale.clamp(MIN_TEXT_SCALE, MAX_TEXT_SCALE);
-        let is_within_limit = |layout: &Self| {
-            u64::from(layout.size.0) * u64::from(layout.size.1) <= MAX_CANVAS_PIXELS
-        };
-        (MIN_TEXT_SCALE..=preferred_scale)
-            .rev()
-            .map(|scale| Self::new(picture, entries, scale))
-            .find(is_within_limit)
-            .unwrap_or_else(|| Self::new(picture, entries, MIN_TEXT_SCALE))
+        let mut scale = preferred_scale;
+        loop {
+            let layout = Self::new(picture, entries, scale);
+            let pixels = u64::from(layout.size.0) * u64::from(layout.size.1);
+            if pixels <= MAX_CANVAS_PIXELS || scale == MIN_TEXT_SCALE {
+                return layout;
+            }
+            scale -= 1;
+        }
     }
 }
 
-/// `picture` with the legend of `ids` below it, on a canvas as wide as both need. The shares are
+/// Draws the legend of `ids` below `picture`, on a canvas as wide as both need. The shares are
 /// those of `ids`, which may have another size than the picture.
 pub(super) fn add_legend(
     picture: &RgbImage,
@@ -87,7 +94,7 @@ pub(super) fn add_legend(
         LegendLayout::fit_to_picture(picture.dimensions(), &entries);
     let mut canvas = RgbImage::from_pixel(size.0, size.1, BACKGROUND_COLOR);
     image::imageops::replace(&mut canvas, picture, 0, 0);
-    // Down the columns, as one reads a list.
+    // Entries run down the columns, as in a printed list.
     let top = picture.height() + letter * 3 / 4;
     for (i, entry) in (0..).zip(&entries) {
         let (x, y) = (letter + i / lines * column, top + i % lines * line);
@@ -100,7 +107,7 @@ pub(super) fn add_legend(
     canvas
 }
 
-/// The classes that occur, by id, with the ignored pixels last; names and shares are aligned.
+/// Lists the classes that occur by id, the ignored pixels last. Names and shares are aligned.
 fn legend_entries(
     ids: &GrayImage,
     class_names: &[String],
@@ -111,20 +118,28 @@ fn legend_entries(
         counts[usize::from(*id)] += 1;
     }
     let total = ids.as_raw().len() as f64;
-    let present: Vec<(u8, u64)> = (0..=255).zip(counts).filter(|(_, count)| *count > 0).collect();
-    let names: Vec<String> = present.iter().map(|(id, _)| class_label(*id, class_names)).collect();
-    let widest_name_chars = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-    let entry = |((id, count), name): (&(u8, u64), &String)| {
-        let percent = match 100.0 * *count as f64 / total {
+    let (mut names, mut percentages) = (Vec::new(), Vec::new());
+    let mut widest_name_chars = 0;
+    for (id, count) in (0..=255).zip(counts) {
+        if count == 0 {
+            continue;
+        }
+        let name = class_label(id, class_names);
+        widest_name_chars = widest_name_chars.max(name.chars().count());
+        names.push((id, name));
+        percentages.push(match 100.0 * count as f64 / total {
             small if small < 0.05 => " <0.1 %".to_owned(),
             share => format!("{share:5.1} %"),
-        };
-        LegendEntry {
+        });
+    }
+    let mut entries = Vec::with_capacity(names.len());
+    for ((id, name), percentage) in names.iter().zip(percentages) {
+        entries.push(LegendEntry {
             color: Rgb(colors[usize::from(*id)]),
-            text: format!("{name:widest_name_chars$} {percent}"),
-        }
-    };
-    present.iter().zip(&names).map(entry).collect()
+            text: format!("{name:widest_name_chars$} {percentage}"),
+        });
+    }
+    entries
 }
 
 fn class_label(id: u8, class_names: &[String]) -> String {

@@ -1,4 +1,4 @@
-//! A picture with its classes painted over it.
+//! Overlays: pictures with their classes painted over them.
 
 use std::borrow::Cow;
 
@@ -7,35 +7,36 @@ use image::{GrayImage, Rgb, RgbImage, imageops};
 use super::legend;
 use crate::colors::class_color;
 
-/// How much of the class color covers the picture inside a region.
+/// Opacity of the class color inside a region, 0 to 1.
 const OVERLAY_ALPHA: f32 = 0.5;
 
-/// The longer side of the picture in an overlay; larger ones are drawn on a smaller copy. It is for
-/// people to look at, and what it costs must not follow from what a picture's header says.
+/// Longest side of the picture in an overlay, in pixels. Larger pictures are drawn on a smaller
+/// copy: overlays are for people to look at, and their cost must not grow with the size in a
+/// picture's header.
 pub(super) const MAX_SIDE_PX: u32 = 4096;
 
 /// Red, green and blue by class id.
 pub(super) type ClassColors = [[u8; 3]; 256];
 
-/// Those of [`class_color`].
+/// Returns the colors of [`class_color`].
 pub(super) fn default_class_colors() -> ClassColors {
     std::array::from_fn(|id| class_color(id as u8))
 }
 
-/// `image` with the classes of `ids` painted over it, and a legend below: a swatch, the name and
-/// the share of the pixels in percent of each class that occurs.
+/// Draws `image` with the classes of `ids` painted over it, and a legend below: a swatch, the name
+/// and the share of the pixels in percent of each class that occurs.
 ///
-/// Class 0, the background, stays as it is; regions of other classes are tinted and outlined in
-/// their color. `ids` has the size of `image`; a mask of another size is stretched over it.
-/// Ids without a name appear as `class N`, and 255 as `ignored`. The result is higher than `image`
-/// by the legend, and wider where the legend needs it. An `image` with a side over 4096 pixels is
+/// Class 0, the background, stays as it is. Regions of other classes are tinted and outlined in
+/// their color. `ids` has the size of `image`; a mask of another size is stretched over it. Ids
+/// without a name appear as `class N`, and 255 as `ignored`. The result is higher than `image` by
+/// the legend, and wider where the legend needs it. An `image` with a side over 4096 pixels is
 /// shrunk to that first (the shares are still those of the whole mask), and no result has more than
 /// 32 million pixels.
 pub fn draw_overlay(image: &RgbImage, ids: &GrayImage, class_names: &[String]) -> RgbImage {
     draw_overlay_with_colors(image, ids, class_names, class_color)
 }
 
-/// The same with other colors: red, green and blue by class id.
+/// Draws an overlay as [`draw_overlay`] does, with other colors: red, green and blue by class id.
 pub fn draw_overlay_with_colors(
     image: &RgbImage,
     ids: &GrayImage,
@@ -54,13 +55,48 @@ pub fn draw_overlay_with_colors(
     )
 }
 
-/// `image` with the classes of `ids` painted over it as by [`overlay`], without a legend. Ignored pixels are
-/// striped in their color: they are no class like the others.
+/// Draws `image` with the classes of `ids` painted over it as [`draw_overlay`] does, without a
+/// legend. Ignored pixels are striped in their color, which tells them from a class.
 pub fn draw_classes(image: &RgbImage, ids: &GrayImage) -> RgbImage {
     if image.is_empty() || ids.is_empty() {
         return image.clone();
     }
     blend_classes(&shrink_to_limit(image), ids, &default_class_colors(), true)
+}
+
+/// A mask stretched over a picture.
+struct StretchedMask<'a> {
+    ids: &'a GrayImage,
+    /// Size of the picture, in pixels.
+    width: u32,
+    height: u32,
+}
+
+impl StretchedMask<'_> {
+    /// Returns the class id under the center of the picture's pixel.
+    fn class_id(&self, x: u32, y: u32) -> u8 {
+        let column = stretched_index(x, self.width, self.ids.width());
+        let row = stretched_index(y, self.height, self.ids.height());
+        self.ids.get_pixel(column, row).0[0]
+    }
+
+    /// Returns true if one of the pixels at a distance of `thickness` to the left, right, top or
+    /// bottom of (`x`, `y`) has another class than `class_id`.
+    fn is_edge(&self, class_id: u8, x: u32, y: u32, thickness: u32) -> bool {
+        let (left, right) = (x.saturating_sub(thickness), (x + thickness).min(self.width - 1));
+        let (top, bottom) = (y.saturating_sub(thickness), (y + thickness).min(self.height - 1));
+        self.class_id(left, y) != class_id
+            || self.class_id(right, y) != class_id
+            || self.class_id(x, top) != class_id
+            || self.class_id(x, bottom) != class_id
+    }
+}
+
+/// Returns the index among `count` pixels of a mask that lies under the center of the picture's
+/// pixel `index` of `size`.
+fn stretched_index(index: u32, size: u32, count: u32) -> u32 {
+    let index = (2 * u64::from(index) + 1) * u64::from(count) / (2 * u64::from(size));
+    (index as u32).min(count - 1)
 }
 
 fn blend_classes(
@@ -70,32 +106,18 @@ fn blend_classes(
     stripe_ignored: bool,
 ) -> RgbImage {
     let (width, height) = image.dimensions();
-    let mask_index = |at: u32, size: u32, count: u32| {
-        let at = (2 * u64::from(at) + 1) * u64::from(count) / (2 * u64::from(size));
-        (at as u32).min(count - 1)
-    };
-    let class_id_at = |x: u32, y: u32| {
-        let (column, row) =
-            (mask_index(x, width, ids.width()), mask_index(y, height, ids.height()));
-        ids.get_pixel(column, row).0[0]
-    };
-    // Outlines are as thick as they need to be seen when the whole picture is.
+    let mask = StretchedMask { ids, width, height };
+    // Outlines are thick enough to be visible in a view of the whole picture.
     let thickness = (width.max(height) / 400).max(1);
     RgbImage::from_fn(width, height, |x, y| {
-        let class_id = class_id_at(x, y);
+        let class_id = mask.class_id(x, y);
         let pixel = *image.get_pixel(x, y);
-        if class_id == 0
-            || (stripe_ignored
-                && class_id == legend::IGNORED_CLASS_ID
-                && !is_striped(x, y, thickness))
-        {
+        let is_gap_of_stripes =
+            stripe_ignored && class_id == legend::IGNORED_CLASS_ID && !is_striped(x, y, thickness);
+        if class_id == 0 || is_gap_of_stripes {
             return pixel;
         }
-        let neighbors =
-            |at: u32, size: u32| [at.saturating_sub(thickness), (at + thickness).min(size - 1)];
-        let is_edge = neighbors(x, width).iter().any(|&x| class_id_at(x, y) != class_id)
-            || neighbors(y, height).iter().any(|&y| class_id_at(x, y) != class_id);
-        let alpha = if is_edge { 1.0 } else { OVERLAY_ALPHA };
+        let alpha = if mask.is_edge(class_id, x, y, thickness) { 1.0 } else { OVERLAY_ALPHA };
         let color = colors[usize::from(class_id)];
         Rgb(std::array::from_fn(|c| {
             (f32::from(pixel.0[c]) * (1.0 - alpha) + f32::from(color[c]) * alpha).round() as u8
@@ -103,12 +125,13 @@ fn blend_classes(
     })
 }
 
-/// Whether a stripe of the ignored covers a pixel: between the stripes one sees what is beneath.
+/// Returns true if a stripe of the ignored pixels covers this one. The picture shows between the
+/// stripes.
 fn is_striped(x: u32, y: u32, thickness: u32) -> bool {
     ((x + y) / (2 * thickness)).is_multiple_of(3)
 }
 
-/// `image` if its sides allow that, or a copy whose longer side is [`LONGEST_SIDE`].
+/// Returns `image` if its sides allow that, or a copy whose longer side is [`MAX_SIDE_PX`].
 fn shrink_to_limit(image: &RgbImage) -> Cow<'_, RgbImage> {
     let (width, height) = image.dimensions();
     let longer = width.max(height);
@@ -172,7 +195,7 @@ mod tests {
         assert_eq!(result.get_pixel(2000, 5).0, [100, 100, 100]);
         assert_eq!(result.get_pixel(2048, 5).0, [128, 0, 0]);
         assert_eq!(result.get_pixel(3000, 5).0, [114, 50, 50]);
-        // The legend's paper follows after half of the rows.
+        // The legend's background follows after half of the rows.
         assert_eq!(result.get_pixel(3000, 10).0, [250, 250, 250]);
     }
 

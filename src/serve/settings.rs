@@ -1,76 +1,103 @@
-//! What can be set about the server: defaults, what is allowed, and what it costs in memory.
+//! The settings of the server: defaults, allowed values, and the memory that they cost.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::endpoint::{BatchStrategy, EndpointKind};
 use crate::error::{Problems, Result};
+use crate::sagemaker::MlRoot;
+use crate::settings::{
+    DEFAULT_DRAIN_TIMEOUT_S, DEFAULT_HOST, DEFAULT_MAX_BATCH, DEFAULT_MAX_PIXELS,
+    DEFAULT_MAX_WAIT_S, DEFAULT_ML_ROOT, DEFAULT_PORT, DEFAULT_QUEUE_DEPTH, DRAIN_TIMEOUT,
+    MAX_BATCH, MAX_PIXELS, MAX_SECONDS, MAX_WAIT, QUEUE_DEPTH,
+};
 
-/// Bodies together hold [`Settings::bodies_bytes`]: by default this many of the largest ...
+/// Default of [`ServeSettings::bodies_bytes`], in bodies of the largest size.
 const BODIES_IN_MEMORY: usize = 4;
-/// ... but at least and, where one body is not larger, at most so much.
+/// Least and largest default of [`ServeSettings::bodies_bytes`], in bytes. One body always fits,
+/// even a larger one.
 const BODIES_BYTES_RANGE: (usize, usize) = (256 << 20, 2 << 30);
+/// Largest setting in bytes that is no flag. Sums of such numbers do not overflow, and no machine
+/// has so much memory.
+const MAX_BYTES: u64 = 1 << 48;
+const MAX_DECODERS: u64 = 1024;
+/// Largest timeout that is no flag, in seconds.
+const MAX_TIMEOUT_S: u32 = 3600;
 
-/// How the server listens, what it accepts, and how much it takes on at once.
+/// Settings of the server: its address, the largest requests, and the bounds on work in progress.
 ///
-/// Memory stays bounded however many clients come: bodies of requests and answers hold at most `bodies_bytes` together,
-/// `decoders` images are being decoded (each up to about 12 bytes for each of `max_pixels`), and those that wait for the
-/// model, are computed or encoded hold at most `pixels_bytes` of RGB, or are one. Whatever would go beyond is answered
-/// 503 at once. What the network itself needs for a batch comes on top; [`Settings::batch_time`] bounds it.
+/// The number of clients does not change the bound on memory:
+///
+/// - Bodies of requests and answers hold at most `bodies_bytes` together.
+/// - At most `decoders` images are decoded at a time, each with up to about 12 bytes for each of
+///   `max_pixels`.
+/// - Decoded images that wait, are computed or are encoded hold at most `pixels_bytes` of RGB. A
+///   single image may be larger.
+///
+/// The server answers 503 at once to a request that would go beyond. The network's own memory for a
+/// batch comes on top; [`ServeSettings::batch_time`] bounds the size of a batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServeSettings {
-    /// The address to listen on; `0.0.0.0` is every interface, as SageMaker needs.
+    /// Address to listen on. SageMaker needs `0.0.0.0`, which is every interface.
     pub host: IpAddr,
-    /// The port to listen on; 0 lets the system choose.
+    /// Port to listen on; with 0 the system chooses one.
     pub port: u16,
-    /// The folder of the one model; not looked at when `multi_model`.
+    /// Folder of the model. The server ignores it if `multi_model` is true.
     pub model_dir: PathBuf,
-    /// Whether models come and go by `/models`, and none is there at the start.
+    /// True if clients load and unload models by `/models`; the server then starts without a model.
     pub multi_model: bool,
-    /// What all models may hold in memory together, in bytes; without, a share of the memory that the container has.
+    /// Largest memory of all models together, in bytes; None is a share of the container's memory.
     pub models_bytes: Option<u64>,
-    /// The largest body of a request.
+    /// Largest body of a request, in bytes.
     pub max_body_bytes: usize,
-    /// The largest body of an answer.
+    /// Largest body of an answer, in bytes.
     pub max_reply_bytes: usize,
-    /// The longest that one request may be computed, by the time that pixels have taken so far.
+    /// Longest time to compute one request, predicted from the measured time per pixel.
     pub max_compute: Duration,
-    /// How much computing may wait, by the same measure; the next request is answered 503. An idle server takes any one.
+    /// Most computing time that may wait, by the same prediction. The server answers 503 to the
+    /// next request; an idle server takes any one request.
     pub max_wait: Duration,
-    /// The most pixels of an image that is decoded at all.
+    /// Largest image, in pixels (width x height).
     pub max_pixels: u64,
-    /// Requests with a whole body that are worked on or wait; the next one is answered 503.
+    /// Most requests with a whole body that are in progress or wait; the server answers 503 to the
+    /// next one.
     pub queue_depth: usize,
-    /// What all bodies may hold that arrive, wait, or are answers which their clients have not taken yet, in bytes.
+    /// Most bytes of all bodies together: of requests that arrive or wait, and of answers that
+    /// their clients have not read yet.
     pub bodies_bytes: usize,
-    /// What all decoded images may hold, in bytes.
+    /// Most bytes of all decoded images together.
     pub pixels_bytes: u64,
-    /// Images that are being decoded at a time.
+    /// Most images that are decoded at a time.
     pub decoders: usize,
-    /// The most images that are computed together.
+    /// Most images in a batch.
     pub max_batch: usize,
-    /// The longest that a batch may be computed, by measure, if it is of more than one image.
+    /// Longest predicted time to compute a batch of two or more images.
     pub batch_time: Duration,
-    /// The longest that the model waits for images that are still being decoded.
+    /// Longest time that the model waits for images that are still being decoded.
     pub batch_wait: Duration,
-    /// The side, in pixels, of the image that a loaded model is tried and timed with; 0 leaves that out.
+    /// Side of the square image that a newly loaded model is tried and timed with, in pixels; 0
+    /// leaves the trial out.
     pub warm_up_side: u32,
-    /// What a batch transform job is told about concurrent requests; without, what pays on this machine.
+    /// `MaxConcurrentTransforms` of `/execution-parameters`; None is a number that suits the
+    /// machine.
     pub max_concurrent_transforms: Option<u32>,
-    /// What it is told about the size of a request, in MB.
+    /// `MaxPayloadInMB` of `/execution-parameters`, if the job sets it.
     pub max_payload_mb: Option<u32>,
-    /// What it is told about records.
+    /// `BatchStrategy` of `/execution-parameters`.
     pub batch_strategy: BatchStrategy,
-    /// Whether a line is printed for each request.
+    /// True if the server logs a line for each request.
     pub log_requests: bool,
-    /// How long a body may take to arrive.
+    /// Longest time for a request's body to arrive.
     pub body_timeout: Duration,
-    /// How long a request's head may take to arrive; also how long an idle connection is kept.
+    /// Longest time for a request's head to arrive. The server closes an idle connection after as
+    /// long.
     pub head_timeout: Duration,
-    /// How long a client may take nothing of its answer, after which the connection is closed.
+    /// Longest time without a byte read by the client of an answer; the server then closes the
+    /// connection.
     pub reply_timeout: Duration,
-    /// How long requests in flight may take after SIGTERM. SageMaker kills 30 s after it.
+    /// Longest time for requests in progress after SIGTERM. SageMaker kills the server 30 s after
+    /// it.
     pub drain_timeout: Duration,
 }
 
@@ -81,27 +108,28 @@ impl Default for ServeSettings {
 }
 
 impl ServeSettings {
-    /// The defaults of a kind of endpoint; `payload_mb` as for [`Endpoint::limits`].
+    /// Returns the defaults of a kind of endpoint. `payload_mb` is that of
+    /// [`EndpointKind::limits`].
     pub fn for_endpoint(endpoint: EndpointKind, payload_mb: Option<u32>) -> Self {
         let limits = endpoint.limits(payload_mb);
-        // All cores can decode; at least two, so that one image decodes while the model works.
+        // All cores can decode. Two at least, so that one image decodes while the model computes.
         let decoders = std::thread::available_parallelism().map_or(2, usize::from).max(2);
         Self {
-            host: Ipv4Addr::UNSPECIFIED.into(),
-            port: 8080,
-            model_dir: PathBuf::from("/opt/ml/model"),
+            host: DEFAULT_HOST,
+            port: DEFAULT_PORT,
+            model_dir: MlRoot::new(DEFAULT_ML_ROOT).model_folder(),
             multi_model: false,
             models_bytes: None,
             max_body_bytes: limits.max_body_bytes,
             max_reply_bytes: limits.max_reply_bytes,
             max_compute: limits.max_compute,
-            max_wait: Duration::from_secs(20),
-            max_pixels: 64_000_000,
-            queue_depth: 1024,
+            max_wait: Duration::from_secs(DEFAULT_MAX_WAIT_S),
+            max_pixels: DEFAULT_MAX_PIXELS,
+            queue_depth: DEFAULT_QUEUE_DEPTH as usize,
             bodies_bytes: default_bodies_bytes(limits.max_body_bytes),
             pixels_bytes: 512 << 20,
             decoders,
-            max_batch: 8,
+            max_batch: usize::from(DEFAULT_MAX_BATCH),
             batch_time: Duration::from_millis(400),
             batch_wait: Duration::from_millis(2),
             warm_up_side: 96,
@@ -110,14 +138,16 @@ impl ServeSettings {
             batch_strategy: BatchStrategy::default(),
             log_requests: true,
             body_timeout: Duration::from_mins(1),
-            // Longer than proxies keep their side (60 s), so that they close and not we.
+            // Longer than proxies keep an idle connection (60 s), so that the proxy closes it. A
+            // server that closes first can cut off a request that is on its way.
             head_timeout: Duration::from_secs(75),
             reply_timeout: Duration::from_mins(1),
-            drain_timeout: Duration::from_secs(25),
+            drain_timeout: Duration::from_secs(DEFAULT_DRAIN_TIMEOUT_S),
         }
     }
 
-    /// The same settings with another limit on bodies, and memory for as many of them as by default.
+    /// Returns the settings with this largest body, in bytes, and the default memory for such
+    /// bodies.
     #[must_use]
     pub fn with_max_body_bytes(mut self, bytes: usize) -> Self {
         self.max_body_bytes = bytes;
@@ -125,48 +155,45 @@ impl ServeSettings {
         self
     }
 
-    /// Names everything that cannot work.
+    /// Checks every setting and reports all that cannot work.
     pub fn validate(&self) -> Result<()> {
         let mut problems = Problems::new();
-        // The widest that can be added up without care; far beyond any machine.
-        let max_value = 1_u64 << 48;
-        for (name, value) in [
-            ("max_body_bytes", self.max_body_bytes as u64),
-            ("max_reply_bytes", self.max_reply_bytes as u64),
-            ("max_pixels", self.max_pixels),
-            ("queue_depth", self.queue_depth as u64),
-            ("pixels_bytes", self.pixels_bytes),
-            ("decoders", self.decoders as u64),
-            ("max_batch", self.max_batch as u64),
+        for (name, value, max) in [
+            ("max_body_bytes", self.max_body_bytes as u64, MAX_BYTES),
+            ("max_reply_bytes", self.max_reply_bytes as u64, MAX_BYTES),
+            (MAX_PIXELS.name, self.max_pixels, u64::from(MAX_PIXELS.max)),
+            (QUEUE_DEPTH.name, self.queue_depth as u64, u64::from(QUEUE_DEPTH.max)),
+            ("pixels_bytes", self.pixels_bytes, MAX_BYTES),
+            ("decoders", self.decoders as u64, MAX_DECODERS),
+            (MAX_BATCH.name, self.max_batch as u64, u64::from(MAX_BATCH.max)),
         ] {
-            if value == 0 || value > max_value {
-                problems.push(format!("{name} is {value}; give 1 to {max_value}"));
+            if value == 0 || value > max {
+                problems.push(format!("{name} is {value}; give 1 to {max}"));
             }
-        }
-        if self.decoders > 1024 {
-            problems.push(format!("decoders is {}; give at most 1024", self.decoders));
         }
         if self.bodies_bytes < self.max_body_bytes {
             problems.push(format!(
-                "bodies_bytes is {}, which not one body of max_body_bytes = {} fits into; give at least that",
+                "bodies_bytes is {}, which not one body of max_body_bytes = {} fits into; give at \
+                 least that",
                 self.bodies_bytes, self.max_body_bytes
             ));
         }
         if self.warm_up_side > 4096 {
             problems.push(format!("warm_up_side is {}; give 0 to 4096", self.warm_up_side));
         }
-        for (name, duration) in [
-            ("max_compute", self.max_compute),
-            ("max_wait", self.max_wait),
-            ("body_timeout", self.body_timeout),
-            ("head_timeout", self.head_timeout),
-            ("reply_timeout", self.reply_timeout),
-            ("drain_timeout", self.drain_timeout),
+        for (name, duration, max_seconds) in [
+            ("max_compute", self.max_compute, MAX_SECONDS.max),
+            (MAX_WAIT.name, self.max_wait, MAX_WAIT.max),
+            ("body_timeout", self.body_timeout, MAX_TIMEOUT_S),
+            ("head_timeout", self.head_timeout, MAX_TIMEOUT_S),
+            ("reply_timeout", self.reply_timeout, MAX_TIMEOUT_S),
+            (DRAIN_TIMEOUT.name, self.drain_timeout, DRAIN_TIMEOUT.max),
         ] {
-            if duration.is_zero() || duration > Duration::from_hours(1) {
+            if duration.is_zero() || duration > Duration::from_secs(max_seconds.into()) {
                 let seconds = duration.as_secs_f64();
-                problems
-                    .push(format!("{name} is {seconds} s; give more than 0 s and at most 3600 s"));
+                problems.push(format!(
+                    "{name} is {seconds} s; give more than 0 s and at most {max_seconds} s"
+                ));
             }
         }
         for (name, duration) in [("batch_time", self.batch_time), ("batch_wait", self.batch_wait)] {

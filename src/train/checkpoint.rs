@@ -356,6 +356,7 @@ fn read_tensors(file: &SafeTensors<'_>, prefix: &str) -> Result<Vec<(String, Ten
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Architecture;
     use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
     use crate::train::optimizer::OptimizerConfig;
 
@@ -368,7 +369,8 @@ mod tests {
             let (interval, fingerprint) = (Duration::ZERO, Fingerprint::default());
             let mut checkpoints =
                 Checkpoints::open(folder.path(), interval, fingerprint).unwrap();
-            let kind = (Algorithm::Fcn, Backbone::Resnet18);
+            let kind =
+                Architecture { algorithm: Algorithm::Fcn, backbone: Backbone::Resnet18 };
             let train_config = TrainConfig::new(OptimizerConfig::Adagrad);
             let config = ModelConfig::new(kind, 4, None);
             let error = checkpoints.restore(&config, &train_config, Device::Cpu).unwrap_err().to_string();

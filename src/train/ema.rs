@@ -40,12 +40,13 @@ fn decay_at_update(decay: f64, updates: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Architecture;
     use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
     use tch::{Device, Tensor};
 
     #[test]
     fn the_average_is_that_of_the_formula_and_leaves_the_weights_alone() {
-        let kind = (Algorithm::Fcn, Backbone::Resnet18);
+        let kind = Architecture { algorithm: Algorithm::Fcn, backbone: Backbone::Resnet18 };
         let mut network = Network::random(kind, 2, 1, Device::Cpu).unwrap();
         let mut ema = Ema::new(0.5, &network).unwrap();
         let name = "classifier.4.bias";

@@ -268,6 +268,7 @@ fn escape_markdown(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::metrics::ConfusionMatrix;
+    use crate::model::Architecture;
 
     fn audit(counts: &[(usize, u64)], sides: Option<SizeRange>) -> Audit {
         let mut pixels = Box::new([0; 256]);
@@ -279,7 +280,8 @@ mod tests {
 
     fn page(kind: (Algorithm, Backbone), scored: bool) -> String {
         let names = ["background", "a|b<i>", "c"].map(str::to_owned).to_vec();
-        let config = ModelConfig::new(kind, 3, Some(names));
+        let architecture = Architecture { algorithm: kind.0, backbone: kind.1 };
+        let config = ModelConfig::new(architecture, 3, Some(names));
         let sides = SizeRange { width: (48, 64), height: (64, 64) };
         let training = audit(&[(0, 60), (1, 20), (255, 20)], Some(sides));
         let validation = audit(&[(0, 4)], None);

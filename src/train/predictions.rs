@@ -8,7 +8,7 @@ use crate::data::Sample;
 use crate::error::Result;
 use crate::model::Network;
 use crate::model::size::{DEFAULT_MAX_SIDE_PX, restore_mask_size, shrink_image};
-use crate::render::{SheetRow, cell_side_px, draw_classes, draw_contact_sheet};
+use crate::render::{ContactSheet, SheetRow, cell_side_px, draw_classes, draw_contact_sheet};
 
 /// Images that are shown; the same ones after every epoch.
 const MAX_IMAGES: usize = 4;
@@ -50,12 +50,14 @@ pub(super) fn write_predictions(
     let present_ids = GrayImage::from_raw(truth_ids.len() as u32, 1, truth_ids).unwrap_or_default();
     let title = [format!("validation images after epoch {epoch}")];
     let columns = ["image", "annotation", "prediction"].map(str::to_owned);
-    let sheet = draw_contact_sheet(
-        &title,
-        &columns,
-        (&rows, cell_side_px(longest_side)),
-        (&present_ids, class_names),
-    );
+    let sheet = draw_contact_sheet(&ContactSheet {
+        title: &title,
+        columns: &columns,
+        rows: &rows,
+        cell_px: cell_side_px(longest_side),
+        ids: &present_ids,
+        class_names,
+    });
     writer.add_image(steps, "predictions", &sheet);
     Ok(())
 }

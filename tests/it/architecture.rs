@@ -15,7 +15,7 @@ const FLOORS: [&[&str]; 9] = [
     &["data", "model", "kernels", "annotations"],
     &["imaging", "render", "metrics", "sagemaker", "aws", "torch"],
     &["files", "progress"],
-    &["error", "colors", "console"],
+    &["error", "colors", "console", "settings"],
 ];
 
 /// The page that comments of the sources refer to.

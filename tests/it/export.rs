@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use maskmaker::model::{ModelConfig, Network, artifact};
+use maskmaker::model::{Architecture, ModelConfig, Network, artifact};
 use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
 use tch::Device;
 
@@ -11,7 +11,7 @@ use crate::job::{Job, maskmaker, names};
 /// A model as earlier versions left it: weights and configuration alone.
 fn old_model() -> Job {
     let job = Job::without_data();
-    let kind = (Algorithm::Psp, Backbone::Resnet18);
+    let kind = Architecture { algorithm: Algorithm::Psp, backbone: Backbone::Resnet18 };
     let network = Network::random(kind, 3, 1, Device::Cpu).unwrap();
     let folder = job.path("model");
     artifact::write_model(&folder, &ModelConfig::new(kind, 3, None), &network).unwrap();

@@ -6,7 +6,7 @@ use maskmaker::model::forward::{ForwardMode, Logits};
 use maskmaker::model::graph::ParameterSpec;
 use maskmaker::model::network::build_graph;
 use maskmaker::model::tensor_file::parse_safetensors;
-use maskmaker::model::{ModelConfig, Network};
+use maskmaker::model::{Architecture, ModelConfig, Network};
 use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone, Loss};
 use maskmaker::train::criterion::Criterion;
 use maskmaker::train::optimizer::{Optimizer, OptimizerConfig};
@@ -67,7 +67,8 @@ fn weights_of(spec: &ParameterSpec) -> Vec<u8> {
 
 /// A network with the formula's weights, read from a file in torchvision's names.
 fn network(algorithm: Algorithm, backbone: Backbone) -> Network {
-    let specs = build_graph(algorithm, backbone, CLASSES).parameters();
+    let architecture = Architecture { algorithm, backbone };
+    let specs = build_graph(architecture, CLASSES).parameters();
     let tensors: Vec<_> = specs.iter().map(|spec| (spec, weights_of(spec))).collect();
     let views = tensors.iter().map(|(spec, bytes)| {
         let counter = spec.name.ends_with("num_batches_tracked");
@@ -76,7 +77,7 @@ fn network(algorithm: Algorithm, backbone: Backbone) -> Network {
         (spec.name.as_str(), TensorView::new(dtype, shape, bytes).unwrap())
     });
     let bytes = safetensors::serialize(views, None).unwrap();
-    let config = ModelConfig::new((algorithm, backbone), CLASSES, None);
+    let config = ModelConfig::new(architecture, CLASSES, None);
     Network::from_tensors(&config, &parse_safetensors(&bytes).unwrap(), "", Device::Cpu).unwrap()
 }
 
@@ -211,7 +212,8 @@ fn keys_and_shapes_are_torchvisions() {
         let mut expected: Vec<String> =
             std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect();
         // The backbone's are written down once, with fcn.
-        let specs = build_graph(algorithm, Backbone::Resnet50, CLASSES).parameters();
+        let architecture = Architecture { algorithm, backbone: Backbone::Resnet50 };
+        let specs = build_graph(architecture, CLASSES).parameters();
         let listed = |name: &str| algorithm == Algorithm::Fcn || !name.starts_with("backbone.");
         let mut found: Vec<String> = specs
             .iter()
@@ -227,7 +229,7 @@ fn keys_and_shapes_are_torchvisions() {
 #[test]
 fn every_network_takes_images_of_any_size() {
     for algorithm in [Algorithm::Fcn, Algorithm::Psp, Algorithm::Deeplab] {
-        let kind = (algorithm, Backbone::Resnet18);
+        let kind = Architecture { algorithm, backbone: Backbone::Resnet18 };
         let network = Network::random(kind, CLASSES, 1, Device::Cpu).unwrap();
         for (height, width) in [(1, 1), (1, 40), (17, 3), (8, 8), (60, 1), (33, 47)] {
             let mode = ForwardMode::Eval { aux: true };
@@ -245,7 +247,7 @@ fn a_batch_of_one_is_an_error_where_batch_norm_would_see_one_value() {
     for (algorithm, fits) in
         [(Algorithm::Fcn, true), (Algorithm::Psp, false), (Algorithm::Deeplab, false)]
     {
-        let kind = (algorithm, Backbone::Resnet18);
+        let kind = Architecture { algorithm, backbone: Backbone::Resnet18 };
         let network = Network::random(kind, CLASSES, 1, Device::Cpu).unwrap();
         let train = |seeds: &[u64]| {
             let pixels = picture(24, 24).repeat([seeds.len() as i64, 1, 1, 1]);

@@ -1,8 +1,8 @@
 //! What needs a GPU: `make test-gpu` runs these.
 
 use maskmaker::data::loader::Batch;
-use maskmaker::model::Network;
 use maskmaker::model::forward::ForwardMode;
+use maskmaker::model::{Architecture, Network};
 use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
 use maskmaker::train::optimizer::OptimizerConfig;
 use maskmaker::train::{TrainConfig, TrainStep};
@@ -24,7 +24,8 @@ fn logits_are_those_of_the_processor() {
     let picture = Tensor::f_from_data_size(&bytes, &[1, 65, 72, 3], Kind::Uint8).unwrap();
     for algorithm in Algorithm::ALL {
         let logits = |device| {
-            let network = Network::random((algorithm, Backbone::Resnet50), 4, 1, device).unwrap();
+            let architecture = Architecture { algorithm, backbone: Backbone::Resnet50 };
+            let network = Network::random(architecture, 4, 1, device).unwrap();
             let mode = ForwardMode::Eval { aux: false };
             let logits = tch::no_grad(|| network.logits(&picture, mode)).unwrap();
             logits.out.to_device(Device::Cpu)
@@ -58,10 +59,10 @@ fn a_job_trains_on_the_gpu_in_every_precision_and_goes_on_from_its_checkpoint() 
 fn a_batch_that_does_not_fit_names_the_fix() {
     const IMAGES: usize = 1024;
     const SIDE: usize = 1024;
-    let network = (Algorithm::Fcn, Backbone::Resnet101);
-    let network = Network::random(network, 4, 1, gpu()).unwrap();
-    let rule = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 0.0 };
-    let mut stepper = TrainStep::new(network, TrainConfig::new(rule)).unwrap();
+    let architecture = Architecture { algorithm: Algorithm::Fcn, backbone: Backbone::Resnet101 };
+    let network = Network::random(architecture, 4, 1, gpu()).unwrap();
+    let rule = Rule::Sgd { momentum: 0.9, weight_decay: 0.0 };
+    let mut stepper = Stepper::new(network, Learning::new(rule)).unwrap();
     let batch = Batch {
         pixels: vec![0; IMAGES * SIDE * SIDE * 3],
         ids: vec![0; IMAGES * SIDE * SIDE],

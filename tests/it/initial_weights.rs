@@ -5,14 +5,15 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use maskmaker::model::{Network, state_dict::StateDict};
+use maskmaker::model::{Architecture, Network, state_dict::StateDict};
 use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
 use safetensors::SafeTensors;
 use tch::Device;
 
 use crate::job::{Job, maskmaker};
 
-const FCN18: (Algorithm, Backbone) = (Algorithm::Fcn, Backbone::Resnet18);
+const FCN18: Architecture =
+    Architecture { algorithm: Algorithm::Fcn, backbone: Backbone::Resnet18 };
 
 /// A network that no job with the default seed starts from.
 fn network() -> Vec<u8> {

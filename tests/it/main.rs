@@ -21,4 +21,5 @@ mod preprocess;
 mod processes;
 mod s3;
 mod serve;
+mod settings;
 mod train;

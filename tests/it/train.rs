@@ -9,9 +9,9 @@ use maskmaker::data::augment::Transforms;
 use maskmaker::data::loader::DataLoaderConfig;
 use maskmaker::data::pairing::pair_images_and_masks;
 use maskmaker::error::Problems;
-use maskmaker::model::{ModelConfig, Network};
-use maskmaker::sagemaker::StopSignal;
-use maskmaker::sagemaker::channels::SplitFolders;
+use maskmaker::model::{Architecture, ModelConfig, Network};
+use maskmaker::sagemaker::Stop;
+use maskmaker::sagemaker::channels::Split;
 use maskmaker::sagemaker::hyperparameters::{Algorithm, Augmentations, Backbone};
 use maskmaker::train::checkpoint::Checkpoints;
 use maskmaker::train::fingerprint::Fingerprint;
@@ -157,7 +157,7 @@ fn training_that_diverges_is_an_error_and_keeps_no_model() {
         let masks = job.path("input/data").join(format!("{name}_annotation"));
         pair_images_and_masks(&SplitFolders { name, images, masks }, &mut Problems::new())
     };
-    let kind = (Algorithm::Fcn, Backbone::Resnet18);
+    let kind = Architecture { algorithm: Algorithm::Fcn, backbone: Backbone::Resnet18 };
     let network = Network::random(kind, 4, 1, tch::Device::Cpu).unwrap();
     let mut bias = network.weights.get("classifier.4", "bias").unwrap().shallow_clone();
     let _ = tch::no_grad(|| bias.fill_(f64::NAN));

@@ -24,7 +24,7 @@ use crate::files::write_atomically;
 use crate::model::initial::{InitialWeights, InitialWeightsRequest, PretrainedLocations};
 use crate::model::network::build_graph;
 use crate::model::precision::ComputePrecision;
-use crate::model::{ModelConfig, artifact};
+use crate::model::{Architecture, ModelConfig, artifact};
 use crate::sagemaker::cluster::Cluster;
 use crate::sagemaker::{Channels, Hyperparameters, MlRoot, StopSignal, failure};
 use crate::torch;
@@ -129,7 +129,9 @@ fn train_model(root: &MlRoot, options: &TrainOptions) -> Result<()> {
         audits,
         _temp_dir: _spool,
     } = training_data;
-    if training.len() == 1 && build_graph(algorithm, backbone, num_classes).pools_to_1x1() {
+    if training.len() == 1
+        && build_graph(Architecture { algorithm, backbone }, num_classes).pools_to_1x1()
+    {
         problems.push(format!(
             "channel train holds 1 image, but algorithm {} pools an image to a single value per \
              channel, over which BatchNorm needs at least 2 images; add images, or set algorithm \
@@ -316,7 +318,7 @@ pub(super) fn find_initial_weights(
         _fetched_guard = Some(fetched);
     }
     InitialWeights::find(&InitialWeightsRequest {
-        kind: (algorithm, backbone),
+        architecture: Architecture { algorithm, backbone },
         classes: num_classes,
         pretrained: use_pretrained_model,
         model_channel: channels.model.as_deref(),
@@ -381,7 +383,11 @@ fn trainer_settings(
                 params.early_stopping_tolerance,
             )
         }),
-        config: ModelConfig::new((params.algorithm, params.backbone), params.num_classes, None),
+        config: ModelConfig::new(
+            Architecture { algorithm: params.algorithm, backbone: params.backbone },
+            params.num_classes,
+            None,
+        ),
         model_folder: root.model_folder(),
         output_folder: root.output_data_folder(),
     }

@@ -1,8 +1,8 @@
-//! The first directory of a TIFF: which tags it has, with numbers that lie in the file.
+//! The first directory of a TIFF: its tags, and their values, which lie in the file.
 
 use std::ops::Range;
 
-/// The tags that are looked at.
+/// Numbers of the tags that are read.
 pub(super) mod tag {
     pub(in super::super) const WIDTH: u16 = 256;
     pub(in super::super) const HEIGHT: u16 = 257;
@@ -19,13 +19,13 @@ pub(super) mod tag {
     pub(in super::super) const SAMPLE_FORMAT: u16 = 339;
 }
 
-/// Tags that a directory may have; cameras write a few dozen.
+/// Largest number of tags in a directory; cameras write a few dozen.
 const MAX_ENTRIES: u64 = 4096;
 
-/// What is wrong with a file that is too short.
+/// The problem of a file that is too short, completing "a TIFF ...".
 const TRUNCATED: &str = "that is cut off";
 
-/// The entries of a directory, whose values all lie in the file.
+/// A directory, whose entries' values all lie in the file.
 pub(super) struct Directory<'a> {
     file: TiffFile<'a>,
     entries: Vec<DirectoryEntry>,
@@ -33,9 +33,9 @@ pub(super) struct Directory<'a> {
 
 struct DirectoryEntry {
     tag: u16,
-    /// Bytes of one value; 0 if it is no whole number.
+    /// Size of one value in bytes; 0 if the values are not integers.
     value_bytes: usize,
-    /// Where the values are.
+    /// Bytes of the file that hold the values.
     value_range: Range<usize>,
 }
 
@@ -43,38 +43,74 @@ struct DirectoryEntry {
 struct TiffFile<'a> {
     bytes: &'a [u8],
     is_big_endian: bool,
-    /// `BigTIFF`, whose places have 64 bits.
+    /// True for `BigTIFF`, whose offsets have 64 bits.
     is_bigtiff: bool,
 }
 
 impl TiffFile<'_> {
-    /// The unsigned number of `size` bytes at `at`.
+    /// Reads the unsigned number of `byte_count` bytes at `offset`.
     fn read_uint(&self, offset: usize, byte_count: usize) -> Option<u64> {
         let bytes = self.bytes.get(offset..offset.checked_add(byte_count)?)?;
-        let append = |number: u64, &byte: &u8| number << 8 | u64::from(byte);
-        Some(if self.is_big_endian {
-            bytes.iter().fold(0, append)
-        } else {
-            bytes.iter().rev().fold(0, append)
-        })
+        let mut number = 0;
+        for index in 0..bytes.len() {
+            let index = if self.is_big_endian { index } else { bytes.len() - 1 - index };
+            number = number << 8 | u64::from(bytes[index]);
+        }
+        Some(number)
     }
 
     fn read_offset(&self, position: usize, byte_count: usize) -> Result<usize, String> {
         let offset = self.read_uint(position, byte_count).ok_or(TRUNCATED)?;
-        usize::try_from(offset)
-            .ok()
-            .filter(|&offset| offset <= self.bytes.len())
-            .ok_or_else(|| TRUNCATED.to_owned())
+        if offset > self.bytes.len() as u64 {
+            return Err(TRUNCATED.to_owned());
+        }
+        Ok(offset as usize)
+    }
+
+    /// Reads the entry at `position`: a tag, a type, a count, and the values or their offset.
+    fn read_entry(&self, position: usize, offset_bytes: usize) -> Result<DirectoryEntry, String> {
+        let tag = self.read_uint(position, 2).ok_or(TRUNCATED)?;
+        let field_type = self.read_uint(position + 2, 2).ok_or(TRUNCATED)?;
+        let count = self.read_uint(position + 4, offset_bytes).ok_or(TRUNCATED)?;
+        let (size, is_integer) = match field_type {
+            // A negative number is read as an unsigned one, and is too large then.
+            1 | 6 => (1, true),
+            3 | 8 => (2, true),
+            4 | 9 | 13 => (4, true),
+            16..=18 => (8, true),
+            2 | 7 => (1, false),
+            11 => (4, false),
+            5 | 10 | 12 => (8, false),
+            // Unknown types are skipped, as TIFF 6.0 demands of readers.
+            _ => (0, false),
+        };
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let length = count.checked_mul(size).ok_or(TRUNCATED)?;
+        let inline_position = position + 4 + offset_bytes;
+        let start = if length <= offset_bytes {
+            inline_position
+        } else {
+            self.read_offset(inline_position, offset_bytes)?
+        };
+        let end = start.saturating_add(length);
+        if end > self.bytes.len() {
+            return Err(TRUNCATED.to_owned());
+        }
+        Ok(DirectoryEntry {
+            tag: tag as u16,
+            value_bytes: if is_integer { size } else { 0 },
+            value_range: start..end,
+        })
     }
 }
 
 impl<'a> Directory<'a> {
-    /// Reads the first directory; the error completes "a TIFF ...".
+    /// Reads the first directory. The error completes "a TIFF ...".
     pub(super) fn read(bytes: &'a [u8]) -> Result<Self, String> {
         let mut file =
             TiffFile { bytes, is_big_endian: bytes.starts_with(b"MM"), is_bigtiff: false };
         file.is_bigtiff = file.read_uint(2, 2) == Some(43);
-        // Bytes of a place, of the number of entries, and of an entry.
+        // These are the sizes in bytes of an offset, of the number of entries, and of an entry.
         let (offset_bytes, count_bytes, entry_bytes) =
             if file.is_bigtiff { (8, 8, 20) } else { (4, 2, 12) };
         let start = file.read_offset(offset_bytes, offset_bytes)?;
@@ -85,81 +121,53 @@ impl<'a> Directory<'a> {
             ));
         }
         let first_entry = start + count_bytes;
-        let read_entry =
-            |index: usize| file.read_entry(first_entry + index * entry_bytes, offset_bytes);
-        let entries: Vec<_> =
-            (0..entry_count as usize).map(read_entry).collect::<Result<_, _>>()?;
-        let mut tags: Vec<_> = entries.iter().map(|entry| entry.tag).collect();
-        tags.sort_unstable();
-        if let Some([repeated_tag, _]) = tags.array_windows().find(|[tag, next]| tag == next) {
-            // What is checked here must be what the decoder goes by.
-            return Err(format!("whose directory has tag {repeated_tag} twice"));
+        let mut entries = Vec::new();
+        for index in 0..entry_count as usize {
+            entries.push(file.read_entry(first_entry + index * entry_bytes, offset_bytes)?);
         }
-        // The place of the next directory, which is 0 if there is none.
+        let mut tags: Vec<u16> = entries.iter().map(|entry| entry.tag).collect();
+        tags.sort_unstable();
+        for [tag, next] in tags.array_windows() {
+            if tag == next {
+                // This file checks one of the entries, and the decoder might use the other.
+                return Err(format!("whose directory has tag {tag} twice"));
+            }
+        }
+        // The offset of the next directory follows, which is 0 if there is none.
         file.read_uint(first_entry + entries.len() * entry_bytes, offset_bytes).ok_or(TRUNCATED)?;
         Ok(Self { file, entries })
     }
 
-    /// The numbers of a tag; none if it is not there or holds something else.
+    /// Lists the integers of a tag; none if the tag is missing or holds something else.
     pub(super) fn values(&self, tag: u16) -> impl Iterator<Item = u64> + '_ {
-        let entry = self.entries.iter().find(|entry| entry.tag == tag && entry.value_bytes > 0);
-        entry.into_iter().flat_map(|entry| {
-            let offsets = entry.value_range.clone().step_by(entry.value_bytes);
-            offsets.filter_map(|offset| self.file.read_uint(offset, entry.value_bytes))
-        })
+        let (range, value_bytes) = match self.entry(tag) {
+            Some(entry) if entry.value_bytes > 0 => (entry.value_range.clone(), entry.value_bytes),
+            _ => (0..0, 1),
+        };
+        let offsets = range.step_by(value_bytes);
+        offsets.filter_map(move |offset| self.file.read_uint(offset, value_bytes))
     }
 
-    /// The first of them.
+    fn entry(&self, tag: u16) -> Option<&DirectoryEntry> {
+        self.entries.iter().find(|entry| entry.tag == tag)
+    }
+
+    /// Returns the first integer of a tag.
     pub(super) fn first_value(&self, tag: u16) -> Option<u64> {
         self.values(tag).next()
     }
 
-    /// The file with another number for a tag of 16 bits.
+    /// Returns the file with another number for a tag of 16 bits, or `None` if the directory has no
+    /// such tag.
     pub(super) fn with_u16_value(&self, tag: u16, number: u16) -> Option<Vec<u8>> {
-        let entry =
-            self.entries.iter().find(|entry| entry.tag == tag && entry.value_range.len() == 2)?;
+        let entry = self.entry(tag)?;
+        if entry.value_range.len() != 2 {
+            return None;
+        }
         let number =
             if self.file.is_big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
         let mut bytes = self.file.bytes.to_vec();
         bytes.get_mut(entry.value_range.clone())?.copy_from_slice(&number);
         Some(bytes)
-    }
-}
-
-impl TiffFile<'_> {
-    /// The entry at `at`: a tag, a type, a count, and the values or where they are.
-    fn read_entry(&self, position: usize, offset_bytes: usize) -> Result<DirectoryEntry, String> {
-        let tag = self.read_uint(position, 2).ok_or(TRUNCATED)?;
-        let field_type = self.read_uint(position + 2, 2).ok_or(TRUNCATED)?;
-        let count = self.read_uint(position + 4, offset_bytes).ok_or(TRUNCATED)?;
-        let (size, is_integer) = match field_type {
-            // What is negative counts as what its bits are without sign, and is too large.
-            1 | 6 => (1, true),
-            3 | 8 => (2, true),
-            4 | 9 | 13 => (4, true),
-            16..=18 => (8, true),
-            2 | 7 => (1, false),
-            11 => (4, false),
-            5 | 10 | 12 => (8, false),
-            // Readers pass over what they do not know.
-            _ => (0, false),
-        };
-        let length = usize::try_from(count)
-            .ok()
-            .and_then(|count| count.checked_mul(size))
-            .ok_or(TRUNCATED)?;
-        let inline_position = position + 4 + offset_bytes;
-        let start = if length <= offset_bytes {
-            inline_position
-        } else {
-            self.read_offset(inline_position, offset_bytes)?
-        };
-        let end =
-            start.checked_add(length).filter(|&end| end <= self.bytes.len()).ok_or(TRUNCATED)?;
-        Ok(DirectoryEntry {
-            tag: tag as u16,
-            value_bytes: if is_integer { size } else { 0 },
-            value_range: start..end,
-        })
     }
 }

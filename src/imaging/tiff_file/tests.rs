@@ -6,7 +6,7 @@ fn decode_error(bytes: &[u8]) -> DecodeError {
     decode_upright(bytes, DecodeLimits { max_pixels: 100_000 }).unwrap_err()
 }
 
-/// A little-endian file with another value for a tag that has one of 16 or 32 bits.
+/// Returns a little-endian file with another value for a tag that has one value of 16 or 32 bits.
 fn with_tag_value(name: &str, tag: u16, value: u32) -> Vec<u8> {
     let mut bytes = fixture(name);
     let entry = entry_offset(&bytes, tag);
@@ -18,7 +18,7 @@ fn with_tag_value(name: &str, tag: u16, value: u32) -> Vec<u8> {
     bytes
 }
 
-/// Where the entry of a tag is.
+/// Returns the offset of a tag's entry.
 fn entry_offset(bytes: &[u8], tag: u16) -> usize {
     let start = u32::from_le_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) as usize;
     let count = usize::from(u16::from_le_bytes([bytes[start], bytes[start + 1]]));

@@ -4,10 +4,10 @@ use tch::Device;
 use super::super::segment::TestTimeAugmentation;
 use super::super::settings::InferencePrecision;
 use super::*;
-use crate::model::{Network, artifact};
+use crate::model::{Architecture, Network, artifact};
 use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
 
-const KIND: (Algorithm, Backbone) = (Algorithm::Fcn, Backbone::Resnet18);
+const KIND: Architecture = Architecture { algorithm: Algorithm::Fcn, backbone: Backbone::Resnet18 };
 const OPTIONS: EngineOptions = EngineOptions {
     precision: InferencePrecision::Fp32,
     max_side: 256,

@@ -1,5 +1,5 @@
-//! `model.tar.gz`, read as a stream: nothing is unpacked to disk, so that no path, link or device in
-//! an archive can do anything, and all that is counted has a limit.
+//! Reader of `model.tar.gz`. It reads the archive as a stream and unpacks nothing to disk, so that
+//! no path, link or device in an archive has any effect. Entries, bytes and names have limits.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -7,19 +7,19 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use super::model_channel::{FoundFiles, MODEL_FILES};
+use super::model_channel::FoundFiles;
 use crate::error::{Error, Result};
 
-/// Entries of an archive; ours have three.
+/// Largest number of entries in an archive; those that `train` writes have fewer than ten.
 const MAX_ENTRIES: usize = 10_000;
 
-/// Bytes behind the compression, skipped files included.
+/// Largest size of the unpacked archive, skipped files included, in bytes.
 const MAX_UNPACKED_BYTES: u64 = 8 << 30;
 
-/// Names that are kept for messages.
+/// Largest number of names that are kept for messages.
 const MAX_LISTED_NAMES: usize = 1000;
 
-/// Reads the wanted files and the names of all.
+/// Reads the files of a model, and the names of all files.
 pub(super) fn read_archive(path: &Path) -> Result<FoundFiles> {
     let file = File::open(path).map_err(|cause| Error::io("read", path, &cause))?;
     read_tar_gz(BufReader::new(file), MAX_UNPACKED_BYTES)
@@ -29,7 +29,7 @@ fn read_tar_gz(compressed: impl Read, limit: u64) -> Result<FoundFiles> {
     let mut stream =
         LimitedReader { inner: MultiGzDecoder::new(compressed), remaining: limit, exceeded: false };
     let found = read_entries(&mut stream);
-    // Up to the end, where the checksum is: it tells a damaged file.
+    // The rest is read too, because the checksum at the end reveals a damaged file.
     let drain_result = io::copy(&mut stream, &mut io::sink());
     if stream.exceeded {
         return Err(Error::input(format!(
@@ -38,18 +38,18 @@ fn read_tar_gz(compressed: impl Read, limit: u64) -> Result<FoundFiles> {
         )));
     }
     let found = found?;
-    drain_result.map_err(|cause| archive_error(&cause))?;
+    drain_result.map_err(archive_error)?;
     Ok(found)
 }
 
 fn read_entries(stream: impl Read) -> Result<FoundFiles> {
     let mut archive = tar::Archive::new(stream);
     let mut found = FoundFiles::default();
-    // Raw: long names and other extensions are entries of their own, which are skipped; the names
-    // that are wanted are short.
-    let entries = archive.entries().map_err(|cause| archive_error(&cause))?.raw(true);
+    // Raw entries: long names and other extensions are entries of their own and are skipped. The
+    // names of the model's files are short.
+    let entries = archive.entries().map_err(archive_error)?.raw(true);
     for (count, entry) in entries.enumerate() {
-        let mut entry = entry.map_err(|cause| archive_error(&cause))?;
+        let mut entry = entry.map_err(archive_error)?;
         if count >= MAX_ENTRIES {
             return Err(Error::input(format!(
                 "the archive has more than {MAX_ENTRIES} entries; pack config.json and \
@@ -59,25 +59,9 @@ fn read_entries(stream: impl Read) -> Result<FoundFiles> {
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let name = name.trim_start_matches("./").to_owned();
         let kind = entry.header().entry_type();
-        if let Some(index) = MODEL_FILES.iter().position(|(file_name, _)| *file_name == name) {
-            let limit = MODEL_FILES[index].1;
-            if !kind.is_file() {
-                return Err(Error::input(format!(
-                    "{name} in the archive is not a file but a link or the like; pack the file itself"
-                )));
-            }
-            if entry.size() > limit {
-                return Err(Error::input(format!(
-                    "{name} in the archive has {} bytes; allowed are {limit}",
-                    entry.size()
-                )));
-            }
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).map_err(|cause| archive_error(&cause))?;
-            if bytes.len() as u64 != entry.size() {
-                return Err(Error::input(format!("{name} in the archive is cut short")));
-            }
-            if found.contents[index].replace(bytes).is_some() {
+        if let Some(model_file) = found.model_file(&name) {
+            let bytes = read_entry(&mut entry, &name, model_file.max_bytes)?;
+            if model_file.content.replace(bytes).is_some() {
                 return Err(Error::input(format!("the archive holds {name} twice; pack it once")));
             }
         }
@@ -88,7 +72,29 @@ fn read_entries(stream: impl Read) -> Result<FoundFiles> {
     Ok(found)
 }
 
-fn archive_error(cause: &io::Error) -> Error {
+/// Reads the content of a model's file.
+fn read_entry(entry: &mut tar::Entry<'_, impl Read>, name: &str, limit: u64) -> Result<Vec<u8>> {
+    if !entry.header().entry_type().is_file() {
+        return Err(Error::input(format!(
+            "{name} in the archive is not a file but a link or the like; pack the file itself"
+        )));
+    }
+    if entry.size() > limit {
+        return Err(Error::input(format!(
+            "{name} in the archive has {} bytes; allowed are {limit}",
+            entry.size()
+        )));
+    }
+    let mut bytes = Vec::new();
+    entry.read_to_end(&mut bytes).map_err(archive_error)?;
+    if bytes.len() as u64 != entry.size() {
+        return Err(Error::input(format!("{name} in the archive is cut short")));
+    }
+    Ok(bytes)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "map_err passes a value")]
+fn archive_error(cause: io::Error) -> Error {
     let problem = match cause.kind() {
         io::ErrorKind::UnexpectedEof => "it is cut short; copy it again".to_owned(),
         io::ErrorKind::InvalidInput if cause.to_string().contains("gzip") => {
@@ -99,7 +105,7 @@ fn archive_error(cause: &io::Error) -> Error {
     Error::input(format!("not a whole .tar.gz: {problem}"))
 }
 
-/// A stream that ends with an error after so many bytes.
+/// A stream that fails after `remaining` bytes, and tells this failure apart by `exceeded`.
 struct LimitedReader<R> {
     inner: R,
     remaining: u64,
@@ -132,7 +138,8 @@ mod tests {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_size(bytes.len() as u64);
-        // As it is: the crate's own setters refuse what a hostile archive holds.
+        // The bytes are written directly, because the crate's setters refuse the names of a hostile
+        // archive.
         header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
         header.as_gnu_mut().unwrap().linkname[..7].copy_from_slice(b"/target");
         header.set_cksum();
@@ -170,9 +177,8 @@ mod tests {
                 file(&format!("{before}config.json"), b"config"),
             ]))
             .unwrap();
-            let [config, weights] = found.contents;
-            assert_eq!(config.unwrap(), b"config");
-            assert_eq!(weights.unwrap(), b"weights");
+            assert_eq!(found.config.unwrap(), b"config");
+            assert_eq!(found.weights.unwrap(), b"weights");
             assert!(found.names.contains(&"metrics.json".to_owned()), "{:?}", found.names);
         }
     }
@@ -185,7 +191,7 @@ mod tests {
             file("a/../config.json", b"x"),
         ]))
         .unwrap();
-        assert!(found.contents.iter().all(Option::is_none));
+        assert!(found.config.is_none() && found.weights.is_none());
         assert_eq!(found.names.len(), 3);
     }
 
@@ -232,7 +238,7 @@ mod tests {
         assert!(said.contains("not a whole .tar.gz"), "{said}");
         let said = unpacked(&file("config.json", b"{}")).unwrap_err().to_string();
         assert!(said.contains("it is not compressed by gzip"), "{said}");
-        // An entry whose header promises more than there is.
+        // The header of this entry promises more bytes than follow.
         let mut short = file("config.json", &[7; 600]);
         short.truncate(700);
         let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());

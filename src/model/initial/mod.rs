@@ -1,4 +1,5 @@
-//! The weights that a job starts from: those of the `model` channel, pretrained ones, or random ones.
+//! The weights that a job starts from: those of the `model` channel, pretrained ones, or random
+//! ones.
 
 mod archive;
 mod model_channel;
@@ -7,42 +8,71 @@ mod weight_mapping;
 
 pub use search::{PretrainedLocations, pick_weights_file};
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tch::Device;
 
+use super::context::ErrorContext;
 use super::network::build_graph;
 use super::state_dict::StateDict;
 use super::tensor_file::parse_safetensors;
-use super::{ModelConfig, Network};
+use super::{Architecture, Network};
 use crate::error::{Error, Result};
-use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
 use model_channel::ChannelModel;
 use weight_mapping::WeightMapping;
 
-/// Larger files are not read into memory: the weights of a ResNet-101 with any head take 0.3 GB, with
-/// an optimizer's state beside them 1 GB.
+/// Largest file of weights that is read into memory, in bytes. The weights of a ResNet-101 with any
+/// head take 0.3 GB, with an optimizer's state beside them 1 GB.
 pub const MAX_WEIGHTS_BYTES: u64 = 2 << 30;
 
-/// What a job asks for.
+/// The settings of a job that decide its initial weights.
 #[derive(Debug, Clone, Copy)]
 pub struct InitialWeightsRequest<'a> {
-    /// The network.
-    pub kind: (Algorithm, Backbone),
-    /// Its classes, background included.
+    pub architecture: Architecture,
+    /// Number of classes, background included.
     pub classes: usize,
-    /// Whether its backbone starts from pretrained weights.
+    /// True if the backbone starts from pretrained weights.
     pub pretrained: bool,
-    /// The folder of the `model` channel, which wins over pretrained weights.
+    /// Folder of the `model` channel, which takes precedence over pretrained weights.
     pub model_channel: Option<&'a Path>,
-    /// Where pretrained weights may lie.
+    /// Places where pretrained weights may lie.
     pub locations: &'a PretrainedLocations,
 }
 
-/// Weights that were found and fit the network by their names and shapes.
+/// The place of the weights that a job asks for.
+enum WeightsPlace<'a> {
+    Random,
+    /// A file, and its path or the URI that it is a copy of.
+    PretrainedFile {
+        path: PathBuf,
+        name: String,
+    },
+    /// The folder of the `model` channel.
+    ModelChannel(&'a Path),
+}
+
+impl<'a> WeightsPlace<'a> {
+    /// Finds the place without reading any weights.
+    fn find(request: &InitialWeightsRequest<'a>) -> Result<Self> {
+        if let Some(folder) = request.model_channel {
+            return Ok(Self::ModelChannel(folder));
+        }
+        if !request.pretrained {
+            return Ok(Self::Random);
+        }
+        let path = search::find_pretrained_file(request.locations, request.architecture.backbone)?;
+        let name = match &request.locations.fetched_from {
+            Some(uri) => uri.clone(),
+            None => path.display().to_string(),
+        };
+        Ok(Self::PretrainedFile { path, name })
+    }
+}
+
+/// Weights that were found, and that fit the network by their names and shapes.
 #[derive(Debug)]
 pub struct InitialWeights {
-    kind: (Algorithm, Backbone),
+    architecture: Architecture,
     classes: usize,
     source: WeightsSource,
 }
@@ -50,7 +80,7 @@ pub struct InitialWeights {
 #[derive(Debug)]
 enum WeightsSource {
     Random,
-    /// `name` is their path or URI.
+    /// Pretrained weights; `name` is their path or URI.
     Pretrained {
         name: String,
         bytes: Vec<u8>,
@@ -58,28 +88,35 @@ enum WeightsSource {
     Model(ChannelModel),
 }
 
+impl WeightsSource {
+    /// Reads the weights, and checks that they fit the network.
+    fn read(place: WeightsPlace<'_>, architecture: Architecture, classes: usize) -> Result<Self> {
+        match place {
+            WeightsPlace::Random => Ok(Self::Random),
+            WeightsPlace::PretrainedFile { path, name } => {
+                let bytes = read_weights_file(&path)?;
+                let file = StateDict::open(&bytes).error_context(&name)?;
+                WeightMapping::new(architecture, classes, &file).error_context(&name)?;
+                Ok(Self::Pretrained { name, bytes })
+            }
+            WeightsPlace::ModelChannel(folder) => {
+                Ok(Self::Model(ChannelModel::read(folder, architecture, classes)?))
+            }
+        }
+    }
+}
+
 impl InitialWeights {
-    /// Finds and checks them. What does not fit is named, all of it.
+    /// Finds, reads and checks the weights. The error names every tensor that does not fit.
     pub fn find(request: &InitialWeightsRequest<'_>) -> Result<Self> {
-        let InitialWeightsRequest { kind, classes, .. } = *request;
-        let source = if let Some(folder) = request.model_channel {
-            WeightsSource::Model(ChannelModel::read(folder, kind, classes)?)
-        } else if request.pretrained {
-            let path = search::find_pretrained_file(request.locations, kind.1)?;
-            let bytes = read_weights_file(&path)?;
-            let remote_uri = request.locations.fetched_from.clone();
-            let name = remote_uri.unwrap_or_else(|| path.display().to_string());
-            StateDict::open(&bytes)
-                .and_then(|file| WeightMapping::new(kind, classes, &file).map(drop))
-                .map_err(|error| error.with_context(&name))?;
-            WeightsSource::Pretrained { name, bytes }
-        } else {
-            WeightsSource::Random
-        };
-        Ok(Self { kind, classes, source })
+        let InitialWeightsRequest { architecture, classes, .. } = *request;
+        let place = WeightsPlace::find(request)?;
+        let source = WeightsSource::read(place, architecture, classes)?;
+        Ok(Self { architecture, classes, source })
     }
 
-    /// What tells these weights from others; none for random ones, which the seed decides.
+    /// Returns a text that identifies these weights, or `None` for random ones, which the seed
+    /// decides.
     pub fn checksum(&self) -> Option<String> {
         let (origin, bytes) = match &self.source {
             WeightsSource::Random => return None,
@@ -89,7 +126,7 @@ impl InitialWeights {
         Some(format!("{origin} (checksum {:08x})", crc32fast::hash(bytes)))
     }
 
-    /// The classes' names of the model that training goes on from.
+    /// Returns the class names of the model in the `model` channel.
     pub fn class_names(&self) -> Option<&[String]> {
         match &self.source {
             WeightsSource::Model(model) => Some(&model.config.class_names),
@@ -97,34 +134,36 @@ impl InitialWeights {
         }
     }
 
-    /// The network with these weights, and a sentence on where they come from. What the file does not
-    /// hold is random, fixed by `seed`.
+    /// Makes the network with these weights, and a sentence about their origin. Tensors that the
+    /// file does not hold are random, fixed by `seed`.
     pub fn into_network(self, seed: u64, device: Device) -> Result<(Network, String)> {
-        let (kind, classes) = (self.kind, self.classes);
-        let random = || Network::random(kind, classes, seed, device);
+        let (architecture, classes) = (self.architecture, self.classes);
         match self.source {
-            WeightsSource::Random => Ok((random()?, "starting from random weights".to_owned())),
+            WeightsSource::Random => {
+                let network = Network::random(architecture, classes, seed, device)?;
+                Ok((network, "starting from random weights".to_owned()))
+            }
             WeightsSource::Pretrained { name, bytes } => {
-                let with_file_name = |error: Error| error.with_context(&name);
-                let file = StateDict::open(&bytes).map_err(with_file_name)?;
-                let mapping = WeightMapping::new(kind, classes, &file).map_err(with_file_name)?;
-                let mut network = random()?;
-                mapping.copy_into(&file, &mut network.weights).map_err(with_file_name)?;
+                let file = StateDict::open(&bytes).error_context(&name)?;
+                let mapping =
+                    WeightMapping::new(architecture, classes, &file).error_context(&name)?;
+                let mut network = Network::random(architecture, classes, seed, device)?;
+                mapping.copy_into(&file, &mut network.weights).error_context(&name)?;
                 Ok((network, format!("starting from {name}: {}", mapping.describe())))
             }
-            WeightsSource::Model(model) => {
-                let ModelConfig { num_classes, .. } = model.config;
-                let network = parse_safetensors(&model.weights)
-                    .and_then(|file| Network::from_tensors(&model.config, &file, "", device))
-                    .map_err(|error| error.with_context(&model.location))?;
-                let specs = build_graph(kind.0, kind.1, num_classes).parameters().len();
-                Ok((network, format!("starting from {}: all {specs} tensors", model.location)))
+            WeightsSource::Model(ChannelModel { config, weights, location }) => {
+                let file = parse_safetensors(&weights).error_context(&location)?;
+                let network =
+                    Network::from_tensors(&config, &file, "", device).error_context(&location)?;
+                let graph = build_graph(architecture, config.num_classes);
+                let count = graph.parameters().len();
+                Ok((network, format!("starting from {location}: all {count} tensors")))
             }
         }
     }
 }
 
-/// Reads a whole file of weights. What is not a regular file might never end.
+/// Reads a whole file of weights. Reading anything but a regular file might never end.
 fn read_weights_file(path: &Path) -> Result<Vec<u8>> {
     let metadata = std::fs::metadata(path).map_err(|cause| Error::io("read", path, &cause))?;
     if !metadata.is_file() {

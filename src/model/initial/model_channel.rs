@@ -1,99 +1,125 @@
-//! The `model` channel: a model that training goes on from, as SageMaker hands over the artifact of an
-//! earlier job (incremental training).
+//! The `model` channel: a model that training continues from. SageMaker hands over the artifact of
+//! an earlier job there (incremental training).
 
 use std::path::Path;
 
 use super::archive;
 use crate::error::{Error, Problems, Result};
+use crate::model::Architecture;
 use crate::model::artifact::{CONFIG_FILE, ModelConfig, WEIGHTS_FILE, check_num_classes};
+use crate::model::context::ErrorContext;
 use crate::model::tensor_file::parse_safetensors;
-use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
 
-/// What SageMaker calls an artifact.
+/// SageMaker's name of an artifact.
 const ARCHIVE_FILE: &str = "model.tar.gz";
 
-/// What the built-in algorithm's artifact holds.
+/// Files in an artifact of Amazon's built-in algorithm.
 const BUILT_IN_MODEL_FILES: [&str; 3] = ["model_algo-1", "model_best.params", "hyperparams.json"];
 
-/// A model of an earlier job.
 #[derive(Debug)]
 pub(super) struct ChannelModel {
     pub(super) config: ModelConfig,
-    /// The bytes of `model.safetensors`.
+    /// Bytes of `model.safetensors`.
     pub(super) weights: Vec<u8>,
-    /// Where it was found, for people.
+    /// Path of the archive or folder, for messages.
     pub(super) location: String,
 }
 
-/// What of a model was found, wherever it lay.
+/// The files of a model that were found in an archive or a folder.
 #[derive(Debug, Default)]
 pub(super) struct FoundFiles {
-    /// The bytes of `config.json` and `model.safetensors`.
-    pub(super) contents: [Option<Vec<u8>>; 2],
-    /// The names of everything, cut where there are many.
+    /// Bytes of `config.json`.
+    pub(super) config: Option<Vec<u8>>,
+    /// Bytes of `model.safetensors`.
+    pub(super) weights: Option<Vec<u8>>,
+    /// Names of all files; of a large archive only the first ones.
     pub(super) names: Vec<String>,
 }
 
-/// The files of [`Found`], with the most bytes they may have.
-pub(super) const MODEL_FILES: [(&str, u64); 2] = [(CONFIG_FILE, 1 << 20), (WEIGHTS_FILE, 1 << 30)];
+/// A file that belongs to a model.
+#[derive(Debug)]
+pub(super) struct ModelFile<'a> {
+    /// Bytes of the file, if it was found.
+    pub(super) content: &'a mut Option<Vec<u8>>,
+    /// Largest size of the file in an archive, in bytes.
+    pub(super) max_bytes: u64,
+}
+
+impl FoundFiles {
+    /// Returns the model's file of this name, or `None` for names of other files.
+    pub(super) fn model_file(&mut self, name: &str) -> Option<ModelFile<'_>> {
+        match name {
+            CONFIG_FILE => Some(ModelFile { content: &mut self.config, max_bytes: 1 << 20 }),
+            WEIGHTS_FILE => Some(ModelFile { content: &mut self.weights, max_bytes: 1 << 30 }),
+            _ => None,
+        }
+    }
+}
 
 impl ChannelModel {
-    /// Reads the folder of the channel, which holds the archive or its contents, and checks that the
-    /// model is one of this network.
-    pub(super) fn read(folder: &Path, kind: (Algorithm, Backbone), classes: usize) -> Result<Self> {
+    /// Reads the folder of the channel, which holds the archive or its contents, and checks that
+    /// the model is one of this network.
+    pub(super) fn read(folder: &Path, architecture: Architecture, classes: usize) -> Result<Self> {
         let archive = folder.join(ARCHIVE_FILE);
         let (found, location) = if archive.is_file() {
             if folder.join(CONFIG_FILE).exists() || folder.join(WEIGHTS_FILE).exists() {
                 return Err(Error::input(format!(
-                    "channel model holds {ARCHIVE_FILE} and an unpacked model beside it, and they may \
-                     differ; remove one of them"
+                    "channel model holds {ARCHIVE_FILE} and an unpacked model beside it, and they \
+                     may differ; remove one of them"
                 )));
             }
-            (
-                archive::read_archive(&archive).map_err(|e| e.with_context(archive.display()))?,
-                archive,
-            )
+            (archive::read_archive(&archive).error_context(archive.display())?, archive)
         } else {
             (read_model_folder(folder)?, folder.to_owned())
         };
         let location = location.display().to_string();
-        let FoundFiles { contents: [Some(config), Some(weights)], .. } = found else {
-            return Err(no_channel_model_error(&location, &found));
+        let FoundFiles { config: Some(config), weights: Some(weights), .. } = found else {
+            return Err(no_channel_model_error(&location, &found.names));
         };
-        let config = ModelConfig::parse(&config)
-            .map_err(|e| e.with_context(format!("{location}: {CONFIG_FILE}")))?;
-        check_same_network(&config, kind, classes)
-            .map_err(|e| e.with_context(format!("channel model: {location}")))?;
-        parse_safetensors(&weights)
-            .and_then(|file| check_num_classes(&config, &file))
-            .map_err(|e| e.with_context(format!("{location}: {WEIGHTS_FILE}")))?;
+        let config =
+            ModelConfig::parse(&config).error_context(format!("{location}: {CONFIG_FILE}"))?;
+        check_same_network(&config, architecture, classes)
+            .error_context(format!("channel model: {location}"))?;
+        check_weights(&config, &weights).error_context(format!("{location}: {WEIGHTS_FILE}"))?;
         Ok(Self { config, weights, location })
     }
 }
 
 fn read_model_folder(folder: &Path) -> Result<FoundFiles> {
-    let list_error = |cause: &std::io::Error| Error::io("list", folder, cause);
-    let mut found = FoundFiles::default();
-    for entry in std::fs::read_dir(folder).map_err(|e| list_error(&e))? {
-        let name = entry.map_err(|e| list_error(&e))?.file_name().to_string_lossy().into_owned();
-        found.names.push(name);
-    }
+    let mut found = FoundFiles { names: list_names(folder)?, ..FoundFiles::default() };
     found.names.sort();
-    for ((name, _), bytes) in MODEL_FILES.iter().zip(&mut found.contents) {
-        let path = folder.join(name);
-        if path.exists() {
-            *bytes = Some(super::read_weights_file(&path)?);
-        }
-    }
+    found.config = read_if_exists(&folder.join(CONFIG_FILE))?;
+    found.weights = read_if_exists(&folder.join(WEIGHTS_FILE))?;
     Ok(found)
 }
 
-/// The model must be of the job's network; class counts included, because its head is kept.
+fn list_names(folder: &Path) -> Result<Vec<String>> {
+    let list_error = |cause| Error::io("list", folder, &cause);
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(list_error)? {
+        let entry = entry.map_err(list_error)?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    Ok(names)
+}
+
+fn read_if_exists(path: &Path) -> Result<Option<Vec<u8>>> {
+    if path.exists() { Ok(Some(super::read_weights_file(path)?)) } else { Ok(None) }
+}
+
+/// Checks that the weights are a safetensors file for the configuration's classes.
+fn check_weights(config: &ModelConfig, weights: &[u8]) -> Result<()> {
+    check_num_classes(config, &parse_safetensors(weights)?)
+}
+
+/// Checks that the model is of the job's network. The number of classes must agree too, because the
+/// model's head is kept.
 fn check_same_network(
     config: &ModelConfig,
-    (algorithm, backbone): (Algorithm, Backbone),
+    architecture: Architecture,
     classes: usize,
 ) -> Result<()> {
+    let Architecture { algorithm, backbone } = architecture;
     let mut problems = Problems::new();
     let compared = [
         ("algorithm", config.algorithm.name().to_owned(), algorithm.name().to_owned()),
@@ -103,33 +129,34 @@ fn check_same_network(
     for (name, model_value, job_value) in compared {
         if model_value != job_value {
             problems.push(format!(
-                "the model has {name} {model_value}, the job's {name} is {job_value}; set {name} to {model_value} to go \
-                 on from this model, or remove the channel"
+                "the model has {name} {model_value}, the job's {name} is {job_value}; set {name} \
+                 to {model_value} to go on from this model, or remove the channel"
             ));
         }
     }
     problems.into_result()
 }
 
-fn no_channel_model_error(location: &str, found: &FoundFiles) -> Error {
-    let names = &found.names;
-    let is_built_in_file = |name: &&String| {
-        let name = name.rsplit('/').next().unwrap_or(name);
-        BUILT_IN_MODEL_FILES.contains(&name) || name.starts_with("model_algo-")
-    };
-    if let Some(built_in_file) = names.iter().find(is_built_in_file) {
+fn no_channel_model_error(location: &str, names: &[String]) -> Error {
+    if let Some(built_in_file) = names.iter().find(|name| is_built_in_model_file(name)) {
         return Error::input(format!(
-            "channel model: {location} is a model of Amazon's built-in algorithm ({built_in_file}), whose weights \
-             only MXNet can read; remove the channel and train with use_pretrained_model, which \
-             starts from ImageNet's weights, and from then on give the models that maskmaker writes"
+            "channel model: {location} is a model of Amazon's built-in algorithm \
+             ({built_in_file}), whose weights only MXNet can read; remove the channel and train \
+             with use_pretrained_model, which starts from ImageNet's weights, and from then on \
+             give the models that maskmaker writes"
         ));
     }
-    let shown_names: Vec<&str> = names.iter().take(10).map(String::as_str).collect();
-    let found_text =
-        if shown_names.is_empty() { "nothing".to_owned() } else { shown_names.join(", ") };
+    let shown_names = &names[..names.len().min(10)];
+    let found = if shown_names.is_empty() { "nothing".to_owned() } else { shown_names.join(", ") };
     Error::input(format!(
-        "channel model: {location} holds no model of maskmaker, which is {ARCHIVE_FILE} or what is in it: \
-         {CONFIG_FILE} and {WEIGHTS_FILE} (found: {found_text}); point the channel at the {ARCHIVE_FILE} of a training \
-         job, or remove it"
+        "channel model: {location} holds no model of maskmaker, which is {ARCHIVE_FILE} or what is \
+         in it: {CONFIG_FILE} and {WEIGHTS_FILE} (found: {found}); point the channel at the \
+         {ARCHIVE_FILE} of a training job, or remove it"
     ))
+}
+
+/// Returns true if the built-in algorithm writes files of this name.
+fn is_built_in_model_file(name: &str) -> bool {
+    let name = name.rsplit('/').next().unwrap_or(name);
+    BUILT_IN_MODEL_FILES.contains(&name) || name.starts_with("model_algo-")
 }

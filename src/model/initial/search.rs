@@ -1,59 +1,64 @@
-//! Which file pretrained weights are read from.
+//! The choice of the file that pretrained weights are read from.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::model::context::ErrorContext;
 use crate::sagemaker::hyperparameters::Backbone;
 
-/// Endings of files that may hold weights.
+/// Extensions of files that may hold weights, in lower case.
 const WEIGHTS_EXTENSIONS: [&str; 3] = ["pth", "pt", "safetensors"];
 
-/// What may stand before a backbone in the name of a whole segmentation network's file.
+/// Prefixes before a backbone in the file name of a whole segmentation network.
 const HEAD_PREFIXES: [&str; 5] = ["fcn", "deeplabv3", "deeplab", "psp", "pspnet"];
 
-/// Where pretrained weights may lie, in the order in which they are looked for. A place that was
-/// asked for by name must hold them; the image's own folder may lack them.
+/// Places where pretrained weights may lie, in the order in which they are searched. An explicit
+/// path and a channel must hold weights; the image's own folder may lack them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PretrainedLocations {
-    /// `MASKMAKER_PRETRAINED`: a file or a folder.
+    /// File or folder that `MASKMAKER_PRETRAINED` names.
     pub explicit: Option<PathBuf>,
-    /// What the file at `given` is a copy of, for messages.
+    /// URI that the file at `explicit` is a copy of, for messages.
     pub fetched_from: Option<String>,
-    /// The `pretrained` channel.
+    /// Folder of the `pretrained` channel.
     pub channel: Option<PathBuf>,
-    /// The folder that the image was built with.
+    /// Folder of weights inside the container image.
     pub image_folder: Option<PathBuf>,
 }
 
-/// The file with weights for `backbone`.
+/// Finds the file with weights for `backbone`.
 pub(super) fn find_pretrained_file(
     locations: &PretrainedLocations,
     backbone: Backbone,
 ) -> Result<PathBuf> {
-    if let Some(given) = &locations.explicit {
-        return resolve_explicit_path(given, backbone)
-            .map_err(|error| error.with_context("MASKMAKER_PRETRAINED"));
+    if let Some(path) = &locations.explicit {
+        return resolve_explicit_path(path, backbone).error_context("MASKMAKER_PRETRAINED");
     }
     if let Some(channel) = &locations.channel {
-        return find_in_folder(channel, backbone)?.ok_or_else(|| {
-            Error::input(format!("channel pretrained: {}", no_weights_in_folder(channel, backbone)))
-        });
-    }
-    if let Some(image) = locations.image_folder.as_deref().filter(|image| image.is_dir())
-        && let Some(path) = find_in_folder(image, backbone)?
-    {
+        let Some(path) = find_in_folder(channel, backbone)? else {
+            let names = list_weights_files(channel);
+            return Err(no_weights_error(&names, channel.display(), backbone)
+                .with_context("channel pretrained"));
+        };
         return Ok(path);
     }
-    let image_note = locations.image_folder.as_deref().map_or_else(String::new, |image| {
-        format!("; {} holds {}", image.display(), join_names(&list_weights_files(image)))
-    });
+    let mut image_note = String::new();
+    if let Some(folder) = &locations.image_folder {
+        if folder.is_dir()
+            && let Some(path) = find_in_folder(folder, backbone)?
+        {
+            return Ok(path);
+        }
+        let names = join_names(&list_weights_files(folder));
+        image_note = format!("; {} holds {names}", folder.display());
+    }
     let (name, file) = (backbone.name(), torchvision_name(backbone));
     Err(Error::input(format!(
         "use_pretrained_model is True (its default), but there are no weights for {name}: \
-         MASKMAKER_PRETRAINED is not set; there is no channel pretrained{image_note}. Give torchvision's \
-         {file}-*.pth (or .safetensors) in a channel named pretrained or by MASKMAKER_PRETRAINED, \
-         or set use_pretrained_model to False to start from random weights"
+         MASKMAKER_PRETRAINED is not set; there is no channel pretrained{image_note}. Give \
+         torchvision's {file}-*.pth (or .safetensors) in a channel named pretrained or by \
+         MASKMAKER_PRETRAINED, or set use_pretrained_model to False to start from random weights"
     )))
 }
 
@@ -61,13 +66,12 @@ fn resolve_explicit_path(path: &Path, backbone: Backbone) -> Result<PathBuf> {
     let text = path.to_string_lossy();
     if text.contains("://") {
         return Err(Error::input(format!(
-            "{text} is neither a path nor an S3 URI; allowed: a file, a folder, s3://BUCKET/KEY of a \
-             file, s3://BUCKET/PREFIX/ of a folder"
+            "{text} is neither a path nor an S3 URI; allowed: a file, a folder, s3://BUCKET/KEY of \
+             a file, s3://BUCKET/PREFIX/ of a folder"
         )));
     }
     if path.is_dir() {
-        return find_in_folder(path, backbone)?
-            .ok_or_else(|| Error::input(no_weights_in_folder(path, backbone)));
+        return find_required_in_folder(path, backbone);
     }
     if path.exists() {
         return Ok(path.to_owned());
@@ -75,75 +79,107 @@ fn resolve_explicit_path(path: &Path, backbone: Backbone) -> Result<PathBuf> {
     Err(Error::input(format!("there is no file or folder {text}")))
 }
 
-/// The file with weights for `backbone` in a folder, if there is one.
-fn find_in_folder(folder: &Path, backbone: Backbone) -> Result<Option<PathBuf>> {
-    let files = list_weights_files(folder);
-    let chosen_name = choose_weights_file(&files, folder.display(), backbone)?;
-    Ok(chosen_name.map(|name| folder.join(name)))
+/// Finds the file with weights for `backbone` in a folder. The error lists the folder's weights.
+fn find_required_in_folder(folder: &Path, backbone: Backbone) -> Result<PathBuf> {
+    match find_in_folder(folder, backbone)? {
+        Some(path) => Ok(path),
+        None => Err(no_weights_error(&list_weights_files(folder), folder.display(), backbone)),
+    }
 }
 
-/// The file with weights for `backbone` among the `names` of a folder at `place`.
+/// Finds the file with weights for `backbone` in a folder, if there is one.
+fn find_in_folder(folder: &Path, backbone: Backbone) -> Result<Option<PathBuf>> {
+    let files = list_weights_files(folder);
+    match choose_weights_file(&files, folder.display(), backbone)? {
+        Some(name) => Ok(Some(folder.join(name))),
+        None => Ok(None),
+    }
+}
+
+/// Chooses the file with weights for `backbone` among `names`. `location` is their folder, for
+/// messages.
 pub fn pick_weights_file(
     names: Vec<String>,
     location: impl fmt::Display,
     backbone: Backbone,
 ) -> Result<String> {
     let names = keep_weights_files(names);
-    choose_weights_file(&names, &location, backbone)?
-        .map(str::to_owned)
-        .ok_or_else(|| Error::input(no_weights_message(&names, location, backbone)))
+    match choose_weights_file(&names, &location, backbone)? {
+        Some(name) => Ok(name.to_owned()),
+        None => Err(no_weights_error(&names, location, backbone)),
+    }
 }
 
-/// The file that is named after the backbone (`resnet50-0676ba61.pth`,
+/// Chooses the file that is named after the backbone (`resnet50-0676ba61.pth`,
 /// `fcn_resnet50_coco-1167a1af.pth`), else the one named `model`, else the only one that is not
-/// named after another backbone. Several of a kind are an error, because a guess would be silent.
+/// named after another backbone. Several files of the same rank are an error, because a guess would
+/// be silent.
 fn choose_weights_file(
     files: &[String],
     location: impl fmt::Display,
     backbone: Backbone,
 ) -> Result<Option<&str>> {
-    let is_named_model =
-        |name: &String| name.rsplit_once('.').is_some_and(|(stem, _)| stem == "model");
-    let candidate_lists: [Vec<&String>; 3] = [
-        files.iter().filter(|name| parse_backbone(name) == Some(backbone)).collect(),
-        files.iter().filter(|name| is_named_model(name)).collect(),
-        files.iter().filter(|name| parse_backbone(name).is_none()).collect(),
-    ];
-    match candidate_lists.iter().find(|kind| !kind.is_empty()).map(Vec::as_slice) {
-        None => Ok(None),
-        Some([only]) => Ok(Some(only)),
-        Some(several) => Err(Error::input(format!(
-            "{location} holds several files with weights that could be for {}: {}; keep one, or name it \
-             by MASKMAKER_PRETRAINED",
-            backbone.name(),
-            several.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
-        ))),
+    let (mut named_after_backbone, mut named_model, mut others) =
+        (Vec::new(), Vec::new(), Vec::new());
+    for name in files {
+        match parse_backbone(name) {
+            Some(parsed) if parsed == backbone => named_after_backbone.push(name.as_str()),
+            Some(_) => {}
+            None => {
+                others.push(name.as_str());
+                if name.rsplit_once('.').is_some_and(|(stem, _)| stem == "model") {
+                    named_model.push(name.as_str());
+                }
+            }
+        }
     }
+    for candidates in [named_after_backbone, named_model, others] {
+        match candidates.as_slice() {
+            [] => {}
+            [only] => return Ok(Some(only)),
+            several => {
+                return Err(Error::input(format!(
+                    "{location} holds several files with weights that could be for {}: {}; keep \
+                     one, or name it by MASKMAKER_PRETRAINED",
+                    backbone.name(),
+                    several.join(", ")
+                )));
+            }
+        }
+    }
+    Ok(None)
 }
 
-/// The names of files in a folder that may hold weights, sorted.
+/// Lists the names of files in a folder that may hold weights, sorted.
 fn list_weights_files(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let names = entries
-        .filter(|entry| entry.path().is_file())
-        .filter_map(|entry| entry.file_name().into_string().ok());
-    keep_weights_files(names.collect())
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().is_file()
+            && let Ok(name) = entry.file_name().into_string()
+        {
+            names.push(name);
+        }
+    }
+    keep_weights_files(names)
 }
 
-fn keep_weights_files(names: Vec<String>) -> Vec<String> {
-    let mut names: Vec<String> = names
-        .into_iter()
-        .filter(|name| !name.starts_with('.'))
-        .filter(|name| {
-            let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_lowercase());
-            extension.is_some_and(|extension| WEIGHTS_EXTENSIONS.contains(&extension.as_str()))
-        })
-        .collect();
+/// Keeps the names of files that may hold weights, and sorts them.
+fn keep_weights_files(mut names: Vec<String>) -> Vec<String> {
+    names.retain(|name| is_weights_file(name));
     names.sort();
     names
 }
 
-/// The backbone that a file is named after.
+fn is_weights_file(name: &str) -> bool {
+    match name.rsplit_once('.') {
+        Some((_, extension)) if !name.starts_with('.') => {
+            WEIGHTS_EXTENSIONS.contains(&extension.to_lowercase().as_str())
+        }
+        _ => false,
+    }
+}
+
+/// Returns the backbone that a file is named after.
 fn parse_backbone(name: &str) -> Option<Backbone> {
     let name = name.to_lowercase().replace('-', "_");
     let (head, rest) = name.split_once("resnet")?;
@@ -153,27 +189,22 @@ fn parse_backbone(name: &str) -> Option<Backbone> {
     }
     let rest = rest.trim_start_matches('_');
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-    Backbone::ALL
-        .into_iter()
-        .find(|backbone| torchvision_name(*backbone) == format!("resnet{digits}"))
+    let name = format!("resnet{digits}");
+    Backbone::ALL.into_iter().find(|backbone| torchvision_name(*backbone) == name)
 }
 
-/// A backbone as torchvision's files are named: `resnet50`.
+/// Returns a backbone's name in torchvision's file names, such as `resnet50`.
 fn torchvision_name(backbone: Backbone) -> String {
     backbone.name().replace('-', "")
 }
 
-fn no_weights_in_folder(folder: &Path, backbone: Backbone) -> String {
-    no_weights_message(&list_weights_files(folder), folder.display(), backbone)
-}
-
-fn no_weights_message(names: &[String], location: impl fmt::Display, backbone: Backbone) -> String {
+fn no_weights_error(names: &[String], location: impl fmt::Display, backbone: Backbone) -> Error {
     let file = torchvision_name(backbone);
-    format!(
+    Error::input(format!(
         "{location} holds no weights for {}: expected {file}*.pth or {file}*.safetensors, found {}",
         backbone.name(),
         join_names(names)
-    )
+    ))
 }
 
 fn join_names(names: &[String]) -> String {

@@ -7,29 +7,32 @@ use safetensors::tensor::TensorView;
 use tch::{Kind, Tensor};
 
 use super::*;
-use crate::model::artifact;
+use crate::model::artifact::{self, ModelConfig};
 use crate::model::weights::tensor_bytes;
+use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
 
-const FCN18: (Algorithm, Backbone) = (Algorithm::Fcn, Backbone::Resnet18);
-const DEEPLAB18: (Algorithm, Backbone) = (Algorithm::Deeplab, Backbone::Resnet18);
+const FCN18: Architecture =
+    Architecture { algorithm: Algorithm::Fcn, backbone: Backbone::Resnet18 };
+const DEEPLAB18: Architecture =
+    Architecture { algorithm: Algorithm::Deeplab, backbone: Backbone::Resnet18 };
 
 type NamedTensors = Vec<(String, Tensor)>;
 
-fn network(kind: (Algorithm, Backbone), classes: usize) -> Network {
-    Network::random(kind, classes, 7, Device::Cpu).unwrap()
+fn network(architecture: Architecture, classes: usize) -> Network {
+    Network::random(architecture, classes, 7, Device::Cpu).unwrap()
 }
 
-/// The tensors of a random network under changed names; those without a name are left out.
+/// Returns the tensors of a random network under changed names; those without a name are left out.
 fn tensors(
-    kind: (Algorithm, Backbone),
+    architecture: Architecture,
     classes: usize,
     rename: impl Fn(&str) -> Option<String>,
 ) -> NamedTensors {
-    let named = network(kind, classes).weights.named_tensors().unwrap();
+    let named = network(architecture, classes).weights.named_tensors().unwrap();
     named.into_iter().filter_map(|(name, tensor)| Some((rename(&name)?, tensor))).collect()
 }
 
-/// As torchvision names a ResNet, ImageNet's classes included.
+/// Returns a ResNet under torchvision's names, with the layer for ImageNet's classes.
 fn resnet18() -> NamedTensors {
     let mut named = tensors(FCN18, 2, |name| name.strip_prefix("backbone.").map(str::to_owned));
     named.push(("fc.weight".to_owned(), Tensor::zeros([1000, 512], (Kind::Float, Device::Cpu))));
@@ -60,9 +63,9 @@ fn change_tensor(named: &mut NamedTensors, name: &str, change: impl Fn(&Tensor) 
     *tensor = change(tensor);
 }
 
-/// A file in a folder of its own, and what a job starts from when it is given.
+/// Writes a file to a folder of its own, and returns the network that a job starts from with it.
 fn start_from_bytes(
-    kind: (Algorithm, Backbone),
+    architecture: Architecture,
     classes: usize,
     bytes: &[u8],
 ) -> Result<(Network, String)> {
@@ -71,7 +74,7 @@ fn start_from_bytes(
     std::fs::write(&path, bytes).unwrap();
     let places = PretrainedLocations { explicit: Some(path), ..PretrainedLocations::default() };
     let wanted = InitialWeightsRequest {
-        kind,
+        architecture,
         classes,
         pretrained: true,
         model_channel: None,
@@ -80,11 +83,11 @@ fn start_from_bytes(
     InitialWeights::find(&wanted)?.into_network(1, Device::Cpu)
 }
 
-fn failure(kind: (Algorithm, Backbone), bytes: &[u8]) -> String {
-    start_from_bytes(kind, 4, bytes).unwrap_err().to_string()
+fn failure(architecture: Architecture, bytes: &[u8]) -> String {
+    start_from_bytes(architecture, 4, bytes).unwrap_err().to_string()
 }
 
-/// Whether a tensor of the network is that of the network with `classes` that files are made from.
+/// Returns true if a tensor is equal in two networks.
 fn is_copied(network: &Network, like: &Network, name: &str) -> bool {
     let (module, leaf) = name.rsplit_once('.').unwrap();
     network.weights.get(module, leaf).unwrap().equal(like.weights.get(module, leaf).unwrap())
@@ -145,7 +148,7 @@ fn of_a_whole_network_all_is_taken_but_a_layer_for_other_classes() {
     assert!(!said.contains("at random"), "{said}");
     assert!(is_copied(&started, &network(DEEPLAB18, 4), "classifier.4.bias"));
 
-    // Without an auxiliary head, as torchvision leaves it out unless asked.
+    // torchvision leaves the auxiliary head out unless asked.
     let main = |name: &str| (!name.starts_with("aux_")).then(|| name.to_owned());
     let (_, said) =
         start_from_bytes(FCN18, 4, &serialize_tensors(&tensors(FCN18, 4, main))).unwrap();
@@ -172,9 +175,10 @@ fn weights_of_another_backbone_name_both() {
         (Backbone::Resnet34, Backbone::Resnet18),
         (Backbone::Resnet18, Backbone::Resnet34),
     ] {
-        let kind = (Algorithm::Fcn, held);
-        let named = tensors(kind, 2, |name| name.strip_prefix("backbone.").map(str::to_owned));
-        let said = failure((Algorithm::Fcn, asked), &serialize_tensors(&named));
+        let architecture = Architecture { backbone: held, ..FCN18 };
+        let named =
+            tensors(architecture, 2, |name| name.strip_prefix("backbone.").map(str::to_owned));
+        let said = failure(Architecture { backbone: asked, ..FCN18 }, &serialize_tensors(&named));
         let (held, asked) = (held.name(), asked.name());
         let expected =
             format!("are for backbone {held}, the job's backbone is {asked}; set backbone");
@@ -223,23 +227,23 @@ fn other_files_are_told_what_they_are() {
     }
 }
 
-fn model_folder(kind: (Algorithm, Backbone), classes: usize) -> tempfile::TempDir {
+fn model_folder(architecture: Architecture, classes: usize) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let names = (0..classes).map(|id| format!("name {id}")).collect();
-    let config = ModelConfig::new(kind, classes, Some(names));
-    artifact::write_model(folder.path(), &config, &network(kind, classes)).unwrap();
+    let config = ModelConfig::new(architecture, classes, Some(names));
+    artifact::write_model(folder.path(), &config, &network(architecture, classes)).unwrap();
     folder
 }
 
 fn start_from_model_channel(
     folder: &Path,
-    kind: (Algorithm, Backbone),
+    architecture: Architecture,
     classes: usize,
 ) -> Result<InitialWeights> {
     let places = PretrainedLocations::default();
     let model_channel = Some(folder);
     InitialWeights::find(&InitialWeightsRequest {
-        kind,
+        architecture,
         classes,
         pretrained: true,
         model_channel,
@@ -261,9 +265,8 @@ fn a_model_that_was_trained_before_is_taken_whole() {
 #[test]
 fn a_model_of_another_network_names_both_sides_of_every_difference() {
     let folder = model_folder(DEEPLAB18, 3);
-    let said = start_from_model_channel(folder.path(), (Algorithm::Fcn, Backbone::Resnet50), 4)
-        .unwrap_err()
-        .to_string();
+    let fcn50 = Architecture { backbone: Backbone::Resnet50, ..FCN18 };
+    let said = start_from_model_channel(folder.path(), fcn50, 4).unwrap_err().to_string();
     for part in [
         "the model has algorithm deeplab, the job's algorithm is fcn; set algorithm to deeplab",
         "the model has backbone resnet-18, the job's backbone is resnet-50",

@@ -1,5 +1,5 @@
-//! Fitting a file's tensors to a network. The backbone must fit as a whole; heads may be of other
-//! classes or of another algorithm, and start at random then.
+//! The mapping of a file's tensors to a network's. The backbone must fit as a whole. Heads may be
+//! for other classes or of another algorithm, and start at random then.
 
 use std::collections::HashSet;
 
@@ -7,64 +7,73 @@ use safetensors::Dtype;
 use tch::Kind;
 
 use crate::error::{Error, Problems, Result};
+use crate::model::Architecture;
 use crate::model::graph::{Graph, ParameterRole, ParameterSpec};
 use crate::model::network::build_graph;
 use crate::model::state_dict::{StateDict, StateDictEntry};
 use crate::model::weights::Weights;
-use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
+use crate::sagemaker::hyperparameters::Backbone;
 
 const BACKBONE_PREFIX: &str = "backbone.";
 const HEAD_NAMES: [&str; 2] = ["classifier", "aux_classifier"];
-/// torchvision's last layer for ImageNet's classes, for which a segmentation network has no use.
+/// Prefix of torchvision's last layer for ImageNet's classes, which a segmentation network has no
+/// use for.
 const IMAGENET_LAYER_PREFIX: &str = "fc.";
 
-/// Which tensor of the network takes which of the file.
+/// The tensors of the file that tensors of the network take over.
 #[derive(Debug)]
 pub(super) struct WeightMapping {
     backbone: Backbone,
-    /// Names in the network, and what they take.
+    /// Names in the network, and the file's tensors that they take over.
     copied: Vec<(String, StateDictEntry)>,
-    /// How many of them belong to the backbone.
+    /// Number of `copied` tensors that belong to the backbone.
     backbone_count: usize,
-    /// A `num_batches_tracked`; files from before PyTorch 0.4.1 have none.
+    /// Any `num_batches_tracked`, which all have the same value. Files from before PyTorch 0.4.1
+    /// have none.
     counter: Option<StateDictEntry>,
-    /// What starts at random, and why.
+    /// Parts that start at random, each with the reason.
     randomly_initialized: Vec<String>,
 }
 
 impl WeightMapping {
-    /// Compares names, types and shapes; every tensor of the backbone that does not fit is named.
+    /// Compares names, types and shapes. The error names every tensor of the backbone that does not
+    /// fit.
     pub(super) fn new(
-        (algorithm, backbone): (Algorithm, Backbone),
+        architecture: Architecture,
         classes: usize,
         file: &StateDict<'_>,
     ) -> Result<Self> {
-        let network = build_graph(algorithm, backbone, classes);
+        let network = build_graph(architecture, classes);
         let specs = network.parameters();
         let backbone_file = BackboneFile::new(file);
-        let misfits = find_misfits(&specs, backbone, &backbone_file);
+        let misfits = find_misfits(&specs, architecture.backbone, &backbone_file);
         if !misfits.is_empty() {
-            return Err(wrong_backbone_error((algorithm, backbone), misfits, &backbone_file));
+            return Err(wrong_backbone_error(architecture, misfits, &backbone_file));
         }
-        let mut copied = Vec::new();
-        let mut counter = None;
+        let mut mapping = Self {
+            backbone: architecture.backbone,
+            copied: Vec::new(),
+            backbone_count: 0,
+            counter: None,
+            randomly_initialized: Vec::new(),
+        };
         for spec in specs_with_prefix(&specs, BACKBONE_PREFIX) {
             let Some(entry) = backbone_file.entry(&spec.name) else { continue };
             if spec.role != ParameterRole::BatchCounter {
-                copied.push((spec.name.clone(), entry.clone()));
+                mapping.copied.push((spec.name.clone(), entry.clone()));
             } else if entry.dtype == Dtype::I64 && entry.shape.is_empty() {
-                counter = Some(entry.clone());
+                mapping.counter = Some(entry.clone());
             }
         }
-        let backbone_count = copied.len();
-        let mut mapping =
-            Self { backbone, copied, backbone_count, counter, randomly_initialized: Vec::new() };
+        mapping.backbone_count = mapping.copied.len();
         for head in HEAD_NAMES {
             mapping.add_head(head, &network, &specs, file);
         }
         Ok(mapping)
     }
 
+    /// Adds the tensors of a head if the file's head fits, apart from a last layer for other
+    /// classes.
     fn add_head(
         &mut self,
         head: &str,
@@ -77,31 +86,27 @@ impl WeightMapping {
             self.randomly_initialized.push(format!("{head} (not in the file)"));
             return;
         }
-        let is_classifier_tensor = |name: &str| {
-            let layer = name.rsplit_once('.').map_or(name, |(layer, _)| layer);
-            network.classifier_layers().any(|conv| conv.name == layer)
-        };
         let (mut fitting, mut problems, mut other_classes) = (Vec::new(), Vec::new(), None);
-        for spec in specs_with_prefix(specs, &prefix)
-            .filter(|spec| spec.role != ParameterRole::BatchCounter)
-        {
-            match (check_tensor(spec, &spec.name, file.entry(&spec.name)), file.entry(&spec.name)) {
+        for spec in specs_with_prefix(specs, &prefix) {
+            if spec.role == ParameterRole::BatchCounter {
+                continue;
+            }
+            let entry = file.entry(&spec.name);
+            match (check_tensor(spec, &spec.name, entry), entry) {
                 (Ok(entry), _) => fitting.push((spec.name.clone(), entry.clone())),
-                (Err(_), Some(entry)) if is_classifier_tensor(&spec.name) => {
+                (Err(_), Some(entry)) if is_classifier_tensor(network, &spec.name) => {
                     other_classes = entry.shape.first().copied();
                 }
                 (Err(problem), _) => problems.push(problem),
             }
         }
-        let is_unknown = |entry: &&StateDictEntry| {
-            entry.name.starts_with(&prefix) && specs.iter().all(|spec| spec.name != entry.name)
-        };
-        let unknown_entries = file.entries().iter().filter(is_unknown);
-        problems.extend(
-            unknown_entries.map(|entry| format!("tensor {} is not part of it", entry.name)),
-        );
+        for StateDictEntry { name, .. } in file.entries() {
+            if name.starts_with(&prefix) && specs.iter().all(|spec| spec.name != *name) {
+                problems.push(format!("tensor {name} is not part of it"));
+            }
+        }
         if let Some(first) = problems.first() {
-            // All of them would be a page.
+            // All problems together would fill a page.
             let more = match problems.len() - 1 {
                 0 => String::new(),
                 more => format!(", and {more} more do not fit"),
@@ -110,7 +115,7 @@ impl WeightMapping {
             return;
         }
         if let Some(classes) = other_classes {
-            fitting.retain(|(name, _)| !is_classifier_tensor(name));
+            fitting.retain(|(name, _)| !is_classifier_tensor(network, name));
             self.randomly_initialized
                 .push(format!("the last layer of {head} (of {classes} classes)"));
         }
@@ -138,7 +143,7 @@ impl WeightMapping {
         problems.into_result()
     }
 
-    /// What is taken and what is not, for people.
+    /// Returns a sentence about the copied tensors and those that start at random.
     pub(super) fn describe(&self) -> String {
         let taken = self.backbone_count;
         let in_heads = match self.copied.len() - taken {
@@ -153,12 +158,12 @@ impl WeightMapping {
     }
 }
 
-/// A file by the network's names. torchvision's ResNet calls `conv1.weight` what its segmentation
-/// networks, and ours, call `backbone.conv1.weight`.
+/// A file by the network's names. torchvision's ResNet calls a tensor `conv1.weight` that its
+/// segmentation networks, and ours, call `backbone.conv1.weight`.
 #[derive(Debug)]
 struct BackboneFile<'a> {
     file: &'a StateDict<'a>,
-    /// Whether the file is of a ResNet by itself.
+    /// True if the file holds a ResNet alone, whose names have no prefix.
     is_bare_resnet: bool,
 }
 
@@ -169,27 +174,44 @@ impl<'a> BackboneFile<'a> {
         Self { file, is_bare_resnet }
     }
 
-    /// The file's name of a tensor of the network.
+    /// Returns the file's name of a tensor of the network.
     fn stored_name<'n>(&self, name: &'n str) -> &'n str {
         if self.is_bare_resnet { name.strip_prefix(BACKBONE_PREFIX).unwrap_or(name) } else { name }
     }
 
-    /// What a tensor of the backbone takes.
+    /// Returns the file's tensor for a tensor of the backbone.
     fn entry(&self, name: &str) -> Option<&'a StateDictEntry> {
         self.file.entry(self.stored_name(name))
     }
 
-    /// Every tensor of the file that should be part of the backbone.
-    fn backbone_entries(&self) -> impl Iterator<Item = &'a StateDictEntry> {
-        let is_bare_resnet = self.is_bare_resnet;
-        let is_foreign = move |name: &str| {
-            HEAD_NAMES
-                .iter()
-                .any(|head| name.strip_prefix(head).is_some_and(|rest| rest.starts_with('.')))
-                || is_bare_resnet && name.starts_with(IMAGENET_LAYER_PREFIX)
-        };
-        self.file.entries().iter().filter(move |entry| !is_foreign(&entry.name))
+    /// Lists the file's tensors that should be part of the backbone.
+    fn backbone_entries(&self) -> Vec<&'a StateDictEntry> {
+        let mut entries = Vec::new();
+        for entry in self.file.entries() {
+            let is_of_imagenet =
+                self.is_bare_resnet && entry.name.starts_with(IMAGENET_LAYER_PREFIX);
+            if !is_of_imagenet && !is_head_tensor(&entry.name) {
+                entries.push(entry);
+            }
+        }
+        entries
     }
+}
+
+fn is_head_tensor(name: &str) -> bool {
+    match name.split_once('.') {
+        Some((head, _)) => HEAD_NAMES.contains(&head),
+        None => false,
+    }
+}
+
+/// Returns true if a tensor of the network belongs to a layer whose outputs are logits.
+fn is_classifier_tensor(network: &Graph, name: &str) -> bool {
+    let layer = match name.rsplit_once('.') {
+        Some((layer, _)) => layer,
+        None => name,
+    };
+    network.classifier_layers().any(|conv| conv.name == layer)
 }
 
 fn specs_with_prefix<'a>(
@@ -199,29 +221,32 @@ fn specs_with_prefix<'a>(
     specs.iter().filter(move |spec| spec.name.starts_with(prefix))
 }
 
-/// What keeps the file's backbone from being `backbone`.
+/// Lists the differences between the file's backbone and `backbone`.
 fn find_misfits(
     specs: &[ParameterSpec],
     backbone: Backbone,
     file: &BackboneFile<'_>,
 ) -> Vec<String> {
-    let expected_names: HashSet<&str> = specs_with_prefix(specs, BACKBONE_PREFIX)
-        .map(|spec| file.stored_name(&spec.name))
-        .collect();
-    let checked_specs = specs_with_prefix(specs, BACKBONE_PREFIX)
-        .filter(|spec| spec.role != ParameterRole::BatchCounter);
-    let misfit_messages = checked_specs.filter_map(|spec| {
-        check_tensor(spec, file.stored_name(&spec.name), file.entry(&spec.name)).err()
-    });
-    let unknown_entries =
-        file.backbone_entries().filter(|entry| !expected_names.contains(entry.name.as_str()));
-    let name = backbone.name();
-    let unknown_messages =
-        unknown_entries.map(|entry| format!("tensor {} is not part of {name}", entry.name));
-    misfit_messages.chain(unknown_messages).collect()
+    let mut expected_names = HashSet::new();
+    let mut misfits = Vec::new();
+    for spec in specs_with_prefix(specs, BACKBONE_PREFIX) {
+        let name = file.stored_name(&spec.name);
+        expected_names.insert(name);
+        if spec.role != ParameterRole::BatchCounter
+            && let Err(problem) = check_tensor(spec, name, file.entry(&spec.name))
+        {
+            misfits.push(problem);
+        }
+    }
+    for StateDictEntry { name, .. } in file.backbone_entries() {
+        if !expected_names.contains(name.as_str()) {
+            misfits.push(format!("tensor {name} is not part of {}", backbone.name()));
+        }
+    }
+    misfits
 }
 
-/// Whether a tensor of the file can become one of the network; `name` is the file's.
+/// Checks that a tensor of the file can become one of the network. `name` is the file's.
 fn check_tensor<'a>(
     spec: &ParameterSpec,
     name: &str,
@@ -241,22 +266,23 @@ fn check_tensor<'a>(
     Ok(entry)
 }
 
-/// A file of another backbone gets one sentence, not a list of all that differs.
+/// Returns the error about a backbone that does not fit. If the file fits another backbone, one
+/// sentence says so in place of a list of all differences.
 fn wrong_backbone_error(
-    (algorithm, backbone): (Algorithm, Backbone),
+    architecture: Architecture,
     misfits: Vec<String>,
     file: &BackboneFile<'_>,
 ) -> Error {
-    let fits = |other: &Backbone| {
-        let specs = build_graph(algorithm, *other, 2).parameters();
-        self::find_misfits(&specs, *other, file).is_empty()
-    };
-    if let Some(other) = Backbone::ALL.into_iter().find(fits) {
-        let (found_name, expected_name) = (other.name(), backbone.name());
-        return Error::input(format!(
-            "the weights are for backbone {found_name}, the job's backbone is {expected_name}; set backbone to \
-             {found_name}, or give weights for {expected_name}"
-        ));
+    let expected_name = architecture.backbone.name();
+    for other in Backbone::ALL {
+        let specs = build_graph(Architecture { backbone: other, ..architecture }, 2).parameters();
+        if find_misfits(&specs, other, file).is_empty() {
+            let found_name = other.name();
+            return Error::input(format!(
+                "the weights are for backbone {found_name}, the job's backbone is {expected_name}; \
+                 set backbone to {found_name}, or give weights for {expected_name}"
+            ));
+        }
     }
     let mut problems = Problems::new();
     for problem in misfits {

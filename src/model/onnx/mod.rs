@@ -1,7 +1,7 @@
-//! The ONNX interpreter of a [`Graph`]: a file for ONNX Runtime and whatever else reads ONNX.
+//! The ONNX exporter of a [`Graph`], which writes a file for ONNX Runtime and other readers.
 //!
-//! One input, `input`: normalized images `[batch, 3, height, width]` of any size; one output, `out`:
-//! logits `[batch, classes, height, width]`. Operator set 17.
+//! The one input, `input`, takes normalized images `[batch, 3, height, width]` of any size. The one
+//! output, `out`, is the logits `[batch, classes, height, width]`. The operator set is 17.
 
 mod pool;
 mod proto;
@@ -12,7 +12,7 @@ use std::path::Path;
 use prost::Message;
 
 use self::proto::{
-    AttributeProto, DATA_TYPE_FLOAT, DATA_TYPE_INT64, GraphProto, ModelProto, NodeProto,
+    AttributeProto, DATA_TYPE_FLOAT, DATA_TYPE_INT64, Dimension, GraphProto, ModelProto, NodeProto,
     OperatorSetIdProto, StringStringEntryProto, TensorProto, ValueInfoProto,
 };
 use super::graph::{Conv, Graph, Op, ValueId};
@@ -20,26 +20,28 @@ use super::weights::{Weights, tensor_bytes};
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
 
-/// The newest version that onnxruntime 1.12 and later read.
+/// Version of the file format; the newest that onnxruntime 1.12 and later read.
 const IR_VERSION: i64 = 8;
-/// The operators' meaning; `Resize` and `Shape` with a range are in it.
+/// Version of the operator set; 17 has `Resize` and `Shape` with a range.
 const OPSET_VERSION: i64 = 17;
 
-/// Writes the network in evaluation mode, without its auxiliary head; the file is whole or absent.
-/// `metadata` are names and texts for whoever uses it.
+/// Writes the network in evaluation mode, without its auxiliary head. The file is whole or absent.
+/// `metadata` are names and texts that the file carries.
 pub fn write_onnx(
     path: &Path,
     graph: &Graph,
     weights: &Weights,
     metadata: &[(&str, String)],
 ) -> Result<()> {
-    let classes = graph.classifier().map(|conv| conv.out_channels);
-    let classes = classes.ok_or_else(|| Error::internal("the graph has no classifier"))?;
-    let graph = GraphWriter::new(weights).into_graph_proto(graph, classes)?;
-    let entry = |(key, value): &(&str, String)| StringStringEntryProto {
-        key: (*key).to_owned(),
-        value: value.clone(),
+    let Some(classifier) = graph.classifier() else {
+        return Err(Error::internal("the graph has no classifier"));
     };
+    let graph = GraphWriter::new(weights).into_graph_proto(graph, classifier.out_channels)?;
+    let mut metadata_props = Vec::with_capacity(metadata.len());
+    for (key, value) in metadata {
+        let (key, value) = ((*key).to_owned(), value.clone());
+        metadata_props.push(StringStringEntryProto { key, value });
+    }
     let model = ModelProto {
         ir_version: IR_VERSION,
         producer_name: "maskmaker".to_owned(),
@@ -49,18 +51,18 @@ pub fn write_onnx(
             domain: Some(String::new()),
             version: OPSET_VERSION,
         }],
-        metadata_props: metadata.iter().map(entry).collect(),
+        metadata_props,
     };
     write_atomically(path, &model.encode_to_vec())
 }
 
-/// Nodes and tensors as they come.
+/// The nodes and tensors of an ONNX graph under construction.
 #[derive(Debug)]
 struct GraphWriter<'a> {
     weights: &'a Weights,
     nodes: Vec<NodeProto>,
     tensors: Vec<TensorProto>,
-    /// Names of the tensors that are there.
+    /// Names of the tensors in `tensors`.
     written_names: HashSet<String>,
 }
 
@@ -71,33 +73,33 @@ impl<'a> GraphWriter<'a> {
 
     fn into_graph_proto(mut self, graph: &Graph, classes: i64) -> Result<GraphProto> {
         let last_uses = graph.last_uses(&[graph.out]);
-        // The name of each node's value.
+        // Name of each node's value; empty for nodes that are not computed.
         let mut names: Vec<String> = Vec::with_capacity(graph.nodes.len());
         for (index, node) in graph.nodes.iter().enumerate() {
             let name = match &node.op {
                 Op::Input => "input".to_owned(),
                 _ if last_uses[index].is_none() => String::new(),
-                // Nothing is dropped in evaluation.
+                // Evaluation drops nothing, so the value is the input's.
                 Op::Dropout { .. } => input_name(&names, &node.inputs, 0)?.to_owned(),
                 op => {
-                    let inputs: Result<Vec<&str>> = (0..node.inputs.len())
-                        .map(|at| input_name(&names, &node.inputs, at))
-                        .collect();
+                    let mut inputs = Vec::with_capacity(node.inputs.len());
+                    for position in 0..node.inputs.len() {
+                        inputs.push(input_name(&names, &node.inputs, position)?);
+                    }
                     let name =
                         if index == graph.out { "out".to_owned() } else { format!("v{index}") };
-                    self.add_operation(op, &inputs?, &name)?;
+                    self.add_operation(op, &inputs, &name)?;
                     name
                 }
             };
             names.push(name);
         }
-        let make_shape = |channels| [Err("batch"), Ok(channels), Err("height"), Err("width")];
         Ok(GraphProto {
             node: self.nodes,
             name: "segmentation".to_owned(),
             initializer: self.tensors,
-            input: vec![ValueInfoProto::float_tensor("input", &make_shape(3))],
-            output: vec![ValueInfoProto::float_tensor("out", &make_shape(classes))],
+            input: vec![ValueInfoProto::float_tensor("input", &image_shape(3))],
+            output: vec![ValueInfoProto::float_tensor("out", &image_shape(classes))],
         })
     }
 
@@ -153,10 +155,11 @@ impl<'a> GraphWriter<'a> {
         Ok(())
     }
 
-    /// Bilinear to the height and width of another value; batch and channels stay.
+    /// Adds a bilinear resize to the height and width of another value. Batch and channels stay.
     fn add_resize(&mut self, x: &str, like: &str, name: &str) {
-        let [batch_and_channels, height_and_width, sizes] =
-            ["own", "wanted", "sizes"].map(|part| format!("{name}.{part}"));
+        let batch_and_channels = format!("{name}.own");
+        let height_and_width = format!("{name}.wanted");
+        let sizes = format!("{name}.sizes");
         self.add_node("Shape", &[x], &batch_and_channels, &[AttributeProto::int("end", 2)]);
         self.add_node("Shape", &[like], &height_and_width, &[AttributeProto::int("start", 2)]);
         self.add_node(
@@ -169,7 +172,7 @@ impl<'a> GraphWriter<'a> {
             AttributeProto::string("mode", "linear"),
             AttributeProto::string("coordinate_transformation_mode", "half_pixel"),
         ];
-        // The empty names stand for inputs that are not given: a region, and factors.
+        // Empty names stand for omitted inputs: a region, and factors.
         self.add_node("Resize", &[x, "", "", &sizes], name, &attributes);
     }
 
@@ -183,7 +186,7 @@ impl<'a> GraphWriter<'a> {
         });
     }
 
-    /// A tensor of the network, under its own name.
+    /// Adds a tensor of the network under its own name, once, and returns the name.
     fn add_weight(&mut self, module: &str, leaf: &str) -> Result<String> {
         let name = format!("{module}.{leaf}");
         let tensor = self.weights.get(module, leaf)?;
@@ -199,25 +202,42 @@ impl<'a> GraphWriter<'a> {
         Ok(name)
     }
 
-    /// A constant of integers.
+    /// Adds a constant of 64-bit integers, once.
     fn add_integers(&mut self, name: &str, dims: &[i64], values: &[i64]) {
         if self.written_names.insert(name.to_owned()) {
+            let mut raw_data = Vec::with_capacity(8 * values.len());
+            for value in values {
+                raw_data.extend_from_slice(&value.to_le_bytes());
+            }
             self.tensors.push(TensorProto {
                 dims: dims.to_vec(),
                 data_type: DATA_TYPE_INT64,
                 name: name.to_owned(),
-                raw_data: Some(values.iter().flat_map(|value| value.to_le_bytes()).collect()),
+                raw_data: Some(raw_data),
             });
         }
     }
 }
 
-/// The name of the value that a node reads at a place.
+/// Returns the name of the value that a node reads at a position.
 fn input_name<'n>(names: &'n [String], inputs: &[ValueId], position: usize) -> Result<&'n str> {
-    let name = inputs.get(position).and_then(|&input| names.get(input));
-    let name = name.filter(|name| !name.is_empty());
-    name.map(String::as_str)
-        .ok_or_else(|| Error::internal("a node reads a value that is not there"))
+    if let Some(&input) = inputs.get(position)
+        && let Some(name) = names.get(input)
+        && !name.is_empty()
+    {
+        return Ok(name);
+    }
+    Err(Error::internal("a node reads a value that is not there"))
+}
+
+/// Returns the dimensions of images or logits, which are numbers or names.
+fn image_shape(channels: i64) -> [Dimension; 4] {
+    [
+        Dimension::Name("batch"),
+        Dimension::Number(channels),
+        Dimension::Name("height"),
+        Dimension::Name("width"),
+    ]
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! The part of ONNX's file format that a network needs: messages of `onnx.proto` (ONNX 1.12, IR
-//! version 8) with their field numbers. Fields that a reader asks the presence of are optional.
+//! version 8) with their field numbers. Fields whose presence a reader checks are optional.
 
 #![allow(missing_docs, clippy::doc_markdown)]
 
@@ -100,7 +100,7 @@ pub(super) struct TensorProto {
     pub(super) data_type: i32,
     #[prost(string, tag = "8")]
     pub(super) name: String,
-    /// Little-endian elements in the usual order.
+    /// Little-endian elements in row-major order.
     #[prost(bytes = "vec", optional, tag = "9")]
     pub(super) raw_data: Option<Vec<u8>>,
 }
@@ -113,7 +113,7 @@ pub(super) struct ValueInfoProto {
     pub(super) r#type: Option<TypeProto>,
 }
 
-/// The one of `TypeProto`'s kinds that is a tensor.
+/// The kind of `TypeProto` that is a tensor; the other kinds are left out.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct TypeProto {
     #[prost(message, optional, tag = "1")]
@@ -134,7 +134,7 @@ pub(super) struct TensorShapeProto {
     pub(super) dim: Vec<DimensionProto>,
 }
 
-/// Either a number or the name of one that is known when the network runs.
+/// Either a number, or the name of a number that is known when the network runs.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct DimensionProto {
     #[prost(int64, optional, tag = "1")]
@@ -173,14 +173,26 @@ impl AttributeProto {
     }
 }
 
+/// A dimension of a tensor.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Dimension {
+    Number(i64),
+    /// Name of a number that is known when the network runs.
+    Name(&'static str),
+}
+
 impl ValueInfoProto {
-    /// A tensor of floats; sides are numbers or names.
-    pub(super) fn float_tensor(name: &str, dimensions: &[Result<i64, &str>]) -> Self {
-        let dim = dimensions.iter().map(|side| DimensionProto {
-            dim_value: side.ok(),
-            dim_param: side.err().map(str::to_owned),
-        });
-        let shape = Some(TensorShapeProto { dim: dim.collect() });
+    /// Describes a tensor of floats whose dimensions are numbers or names.
+    pub(super) fn float_tensor(name: &str, dimensions: &[Dimension]) -> Self {
+        let mut dim = Vec::with_capacity(dimensions.len());
+        for dimension in dimensions {
+            let (dim_value, dim_param) = match dimension {
+                Dimension::Number(number) => (Some(*number), None),
+                Dimension::Name(name) => (None, Some((*name).to_owned())),
+            };
+            dim.push(DimensionProto { dim_value, dim_param });
+        }
+        let shape = Some(TensorShapeProto { dim });
         let tensor_type = Some(TensorTypeProto { elem_type: DATA_TYPE_FLOAT, shape });
         Self { name: name.to_owned(), r#type: Some(TypeProto { tensor_type }) }
     }

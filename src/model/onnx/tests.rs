@@ -1,12 +1,13 @@
 use super::*;
-use crate::model::Network;
+use crate::model::{Architecture, Network};
 use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
 use tch::Device;
 
 fn export_model(algorithm: Algorithm) -> ModelProto {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.onnx");
-    let network = Network::random((algorithm, Backbone::Resnet18), 3, 1, Device::Cpu).unwrap();
+    let architecture = Architecture { algorithm, backbone: Backbone::Resnet18 };
+    let network = Network::random(architecture, 3, 1, Device::Cpu).unwrap();
     let metadata = [("class_names", "[\"a\"]".to_owned())];
     network.write_onnx(&path, &metadata).unwrap();
     let first = std::fs::read(&path).unwrap();

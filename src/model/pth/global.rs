@@ -1,4 +1,4 @@
-//! The allow-list: what a pickle may name, and what calling it makes.
+//! The allow-list: the names that a pickle may use, and the values that calling them makes.
 
 use safetensors::Dtype;
 
@@ -6,23 +6,24 @@ use super::value::{Arena, PickleValue, StorageRef, StridedTensor};
 use super::{SAVE_WEIGHTS_ADVICE, view};
 use crate::error::{Error, Result};
 
-/// Something that a pickle may name. None of it runs: each stands for data that is built here.
+/// A callable or type that a pickle may name. None of it runs: each stands for data that is built
+/// here.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum PickleGlobal {
-    /// `collections.OrderedDict`: a state dict.
+    /// `collections.OrderedDict`, which holds a state dict.
     OrderedDict,
-    /// `argparse.Namespace`: the settings that torchvision's training script saves beside the weights;
-    /// their content is not looked at.
+    /// `argparse.Namespace`, the settings that torchvision's training script saves beside the
+    /// weights. Their content is not read.
     Namespace,
-    /// `torch._utils._rebuild_tensor` and `_rebuild_tensor_v2`: a view of a storage.
+    /// `torch._utils._rebuild_tensor` and `_rebuild_tensor_v2`, which make a view of a storage.
     RebuildTensor,
-    /// `torch._utils._rebuild_parameter`: a tensor that is learned.
+    /// `torch._utils._rebuild_parameter`, which marks a tensor as learned.
     RebuildParameter,
-    /// `torch.FloatStorage` and its kin: the type of a storage's elements.
+    /// `torch.FloatStorage` and the like, which stand for the type of a storage's elements.
     StorageType(Dtype),
 }
 
-/// The entry of the allow-list; what is not on it is an error that names it.
+/// Returns the entry of the allow-list. The error for other names quotes the name.
 pub(super) fn find_global(module: &str, name: &str) -> Result<PickleGlobal> {
     Ok(match (module, name) {
         ("collections", "OrderedDict") => PickleGlobal::OrderedDict,
@@ -58,7 +59,7 @@ fn storage_dtype(storage: &str) -> Option<Dtype> {
     })
 }
 
-/// What `callable(*arguments)` makes.
+/// Returns the value of `callable(*arguments)`.
 pub(super) fn call_global<'a>(
     arena: &mut Arena<'a>,
     callable: PickleValue<'a>,
@@ -66,18 +67,19 @@ pub(super) fn call_global<'a>(
 ) -> Result<PickleValue<'a>> {
     match (callable, arguments) {
         (PickleValue::Global(PickleGlobal::OrderedDict), []) => Ok(arena.add_dict(Vec::new())),
-        // Python 2's way: a list of pairs.
+        // Python 2 passes a list of pairs.
         (PickleValue::Global(PickleGlobal::OrderedDict), [list]) => {
-            let pairs = arena
-                .items(*list)
-                .ok_or_else(|| unexpected_pickle_error("OrderedDict of no list"))?;
-            let pairs = pairs.iter().map(|pair| match arena.items(*pair) {
-                Some([key, value]) => Ok((*key, *value)),
-                _ => {
-                    Err(unexpected_pickle_error("OrderedDict of a list of other things than pairs"))
-                }
-            });
-            let pairs = pairs.collect::<Result<_>>()?;
+            let Some(items) = arena.items(*list) else {
+                return Err(unexpected_pickle_error("OrderedDict of no list"));
+            };
+            let mut pairs = Vec::with_capacity(items.len());
+            for item in items {
+                let Some([key, value]) = arena.items(*item) else {
+                    let found = "OrderedDict of a list of other things than pairs";
+                    return Err(unexpected_pickle_error(found));
+                };
+                pairs.push((*key, *value));
+            }
             Ok(arena.add_dict(pairs))
         }
         (PickleValue::Global(PickleGlobal::Namespace), _) => Ok(PickleValue::Ignored),
@@ -89,7 +91,7 @@ pub(super) fn call_global<'a>(
             PickleValue::Global(PickleGlobal::RebuildTensor),
             [PickleValue::Storage(storage), offset, shape, strides, ..],
         ) => {
-            let tensor = rebuild_tensor(arena, *storage, [*offset, *shape, *strides])?;
+            let tensor = rebuild_tensor(arena, *storage, *offset, *shape, *strides)?;
             Ok(arena.add_tensor(tensor))
         }
         (PickleValue::Global(global), _) => {
@@ -102,17 +104,11 @@ pub(super) fn call_global<'a>(
 fn rebuild_tensor<'a>(
     arena: &Arena<'a>,
     storage: StorageRef<'a>,
-    [offset, shape, strides]: [PickleValue<'a>; 3],
+    offset: PickleValue<'a>,
+    shape: PickleValue<'a>,
+    strides: PickleValue<'a>,
 ) -> Result<StridedTensor<'a>> {
-    let to_usize = |value: &PickleValue<'_>| match value {
-        PickleValue::Int(number) => usize::try_from(*number).ok(),
-        _ => None,
-    };
-    let to_usizes = |value| {
-        let items = arena.items(value).filter(|items| items.len() <= view::MAX_DIMENSIONS)?;
-        items.iter().map(to_usize).collect::<Option<Vec<usize>>>()
-    };
-    match (to_usize(&offset), to_usizes(shape), to_usizes(strides)) {
+    match (to_usize(offset), to_usizes(arena, shape), to_usizes(arena, strides)) {
         (Some(offset), Some(shape), Some(strides)) if shape.len() == strides.len() => {
             Ok(StridedTensor { storage, offset, shape, strides })
         }
@@ -120,6 +116,22 @@ fn rebuild_tensor<'a>(
             "a tensor whose offset, shape or strides are not numbers from 0",
         )),
     }
+}
+
+fn to_usize(value: PickleValue<'_>) -> Option<usize> {
+    match value {
+        PickleValue::Int(number) => usize::try_from(number).ok(),
+        _ => None,
+    }
+}
+
+/// Returns the numbers of a tuple or list with at most [`view::MAX_DIMENSIONS`] items.
+fn to_usizes<'a>(arena: &Arena<'a>, value: PickleValue<'a>) -> Option<Vec<usize>> {
+    let items = arena.items(value)?;
+    if items.len() > view::MAX_DIMENSIONS {
+        return None;
+    }
+    items.iter().copied().map(to_usize).collect()
 }
 
 fn unexpected_pickle_error(found: &str) -> Error {

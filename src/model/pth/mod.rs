@@ -1,10 +1,10 @@
-//! `.pth` files: what Python's `torch.save(model.state_dict(), path)` writes, since PyTorch 1.6 a zip
-//! archive and before that a sequence of pickles and raw storages.
+//! Reader of `.pth` files, which Python's `torch.save(model.state_dict(), path)` writes: since
+//! PyTorch 1.6 a zip archive, before that a sequence of pickles and raw storages.
 //!
-//! A pickle is a program, and Python runs whatever it names. Here a small `machine` builds data
-//! from it and knows by name the few callables that a state dict needs; everything else is refused.
-//! Any bytes are a value or an error: nothing panics, no depth is followed on the call stack, and no
-//! allocation is larger than a small multiple of the file.
+//! A pickle is a program, and Python runs whatever it names. Here the `unpickler` only builds data
+//! from a pickle. It knows by name the few callables that a state dict needs, and refuses
+//! everything else. Any bytes are a value or an error: nothing panics, no depth is followed on the
+//! call stack, and no allocation is larger than a small multiple of the file.
 
 mod global;
 mod legacy;
@@ -20,19 +20,21 @@ use std::collections::HashMap;
 
 use safetensors::Dtype;
 
+use super::context::ErrorContext;
 use crate::error::{Error, Result};
 use value::StridedTensor;
 
-/// What helps when a file holds more than weights.
-pub(super) const SAVE_WEIGHTS_ADVICE: &str = "in Python, torch.save(model.state_dict(), PATH) or safetensors.torch.save_file writes a file that \
-     holds weights alone";
+/// Advice for files that hold more than weights.
+pub(super) const SAVE_WEIGHTS_ADVICE: &str = "in Python, torch.save(model.state_dict(), PATH) or \
+     safetensors.torch.save_file writes a file that holds weights alone";
 
-/// The state dict of a file: names, types and shapes are read, the elements stay where they are.
+/// The state dict of a file in memory. Names, types and shapes are read; the elements stay in the
+/// file's bytes.
 #[derive(Debug)]
 pub struct PthFile<'a> {
     tensors: Vec<(&'a str, StridedTensor<'a>)>,
     storages: HashMap<String, &'a [u8]>,
-    /// Bytes of the file; no tensor has more elements.
+    /// Size of the file in bytes, which no tensor may exceed in elements.
     file_bytes: usize,
 }
 
@@ -50,35 +52,40 @@ impl<'a> PthFile<'a> {
         };
         let pth = Self { tensors, storages, file_bytes: bytes.len() };
         for (name, tensor) in &pth.tensors {
-            pth.check_tensor(tensor)
-                .map_err(|error| error.with_context(format!("tensor {name}")))?;
+            pth.check_tensor(tensor).error_context(format!("tensor {name}"))?;
         }
         Ok(pth)
     }
 
-    /// Name, type and shape of every tensor, in the order of the file.
+    /// Lists name, type and shape of every tensor, in the order of the file.
     pub fn tensors(&self) -> impl Iterator<Item = (&'a str, Dtype, &[usize])> {
         self.tensors.iter().map(|(name, tensor)| (*name, tensor.storage.dtype, &tensor.shape[..]))
     }
 
-    /// The elements of a tensor in row-major order, little-endian; none when there is no such tensor.
+    /// Returns the elements of a tensor in row-major order, little-endian, or `None` if no tensor
+    /// has this name.
     pub fn tensor_bytes(&self, name: &str) -> Option<Result<Cow<'a, [u8]>>> {
         let (_, tensor) = self.tensors.iter().find(|(own, _)| *own == name)?;
-        Some(self.check_tensor(tensor).and_then(|data| view::contiguous_bytes(tensor, data)))
+        Some(match self.check_tensor(tensor) {
+            Ok(data) => view::contiguous_bytes(tensor, data),
+            Err(error) => Err(error),
+        })
     }
 
-    /// The bytes of a tensor's storage, after checking that the tensor lies within.
+    /// Returns the bytes of a tensor's storage, after checking that the tensor lies within them.
     fn check_tensor(&self, tensor: &StridedTensor<'a>) -> Result<&'a [u8]> {
         let key = tensor.storage.key;
-        let data = self.storages.get(key).copied().ok_or_else(|| {
-            Error::input(format!("its storage {key:?} is not in the file; is the file whole?"))
-        })?;
+        let Some(data) = self.storages.get(key).copied() else {
+            return Err(Error::input(format!(
+                "its storage {key:?} is not in the file; is the file whole?"
+            )));
+        };
         view::check_bounds(tensor, data, self.file_bytes)?;
         Ok(data)
     }
 }
 
-/// Tensors by name, and the bytes of storages by key.
+/// The tensors of a file by name, and the bytes of its storages by key.
 type TensorsAndStorages<'a> = (Vec<(&'a str, StridedTensor<'a>)>, HashMap<String, &'a [u8]>);
 
 #[cfg(test)]

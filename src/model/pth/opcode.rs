@@ -1,9 +1,9 @@
-//! The opcodes of Python's pickle (`Lib/pickle.py`) that state dicts use: those of protocol 2, which
-//! `torch.save` writes, the strings of Python 2, and what protocols 3 to 5 write in their place.
+//! The opcodes of Python's pickle (`Lib/pickle.py`) that state dicts use: those of protocol 2,
+//! which `torch.save` writes, the strings of Python 2, and their counterparts in protocols 3 to 5.
 
 pub(super) const PROTO: u8 = 0x80;
 pub(super) const STOP: u8 = b'.';
-/// Protocol 4: a length that helps reading from a stream.
+/// Protocol 4's length of a frame, which helps reading from a stream.
 pub(super) const FRAME: u8 = 0x95;
 
 pub(super) const MARK: u8 = b'(';
@@ -17,7 +17,7 @@ pub(super) const LONG1: u8 = 0x8a;
 pub(super) const BINFLOAT: u8 = b'G';
 pub(super) const BINUNICODE: u8 = b'X';
 pub(super) const SHORT_BINUNICODE: u8 = 0x8c;
-/// Python 2's strings.
+/// Python 2's long string; `SHORT_BINSTRING` is its short one.
 pub(super) const BINSTRING: u8 = b'T';
 pub(super) const SHORT_BINSTRING: u8 = b'U';
 

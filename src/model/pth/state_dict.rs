@@ -1,4 +1,4 @@
-//! Names and tensors from what a pickle made.
+//! The tensors in the value that a pickle builds.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 /// Keys under which training scripts keep the state dict, torchvision's first.
 const WRAPPER_KEYS: [&str; 2] = ["model", "state_dict"];
 
-/// The tensors of a state dict, or of one that is wrapped as in `{"model": ..., "epoch": ...}`.
+/// Lists the tensors of a state dict, or of one that is wrapped as in `{"model": ..., "epoch":
+/// ...}`.
 pub(super) fn find_tensors<'a>(
     arena: &Arena<'a>,
     root: PickleValue<'a>,
@@ -19,34 +20,52 @@ pub(super) fn find_tensors<'a>(
             "the file holds no dict of tensors; {SAVE_WEIGHTS_ADVICE}"
         )));
     };
-    let as_text = |value: &PickleValue<'a>| match value {
-        PickleValue::Text(name) => Some(*name),
-        _ => None,
-    };
-    let inner = WRAPPER_KEYS.iter().find_map(|wrapper| {
-        let (_, value) = pairs.iter().rev().find(|(key, _)| as_text(key) == Some(wrapper))?;
-        arena.pairs(*value)
-    });
-    pairs = inner.unwrap_or(pairs);
+    for wrapper in WRAPPER_KEYS {
+        if let Some(inner) = find_wrapped(arena, pairs, wrapper) {
+            pairs = inner;
+            break;
+        }
+    }
     let mut tensors: Vec<(&str, StridedTensor<'_>)> = Vec::new();
     let mut index_by_name = HashMap::new();
     for (key, value) in pairs {
-        let (Some(name), PickleValue::Tensor(index)) = (as_text(key), value) else { continue };
+        let (PickleValue::Text(name), PickleValue::Tensor(index)) = (key, value) else { continue };
         let Some(tensor) = arena.tensors.get(*index) else { continue };
         // As in Python, the last of equal keys counts.
-        let position = *index_by_name.entry(name).or_insert(tensors.len());
+        let position = *index_by_name.entry(*name).or_insert(tensors.len());
         if position == tensors.len() {
-            tensors.push((name, tensor.clone()));
+            tensors.push((*name, tensor.clone()));
         } else {
             tensors[position].1 = tensor.clone();
         }
     }
     if tensors.is_empty() {
-        let keys: Vec<_> = pairs.iter().filter_map(|(key, _)| as_text(key)).take(10).collect();
+        let mut keys = Vec::new();
+        for (key, _) in pairs {
+            if let PickleValue::Text(key) = key
+                && keys.len() < 10
+            {
+                keys.push(*key);
+            }
+        }
         let found = if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") };
         return Err(Error::input(format!(
             "the file holds a dict without tensors (found: {found}); {SAVE_WEIGHTS_ADVICE}"
         )));
     }
     Ok(tensors)
+}
+
+/// Returns the pairs of the dict under a key; the last of equal keys counts.
+fn find_wrapped<'arena, 'a>(
+    arena: &'arena Arena<'a>,
+    pairs: &[(PickleValue<'a>, PickleValue<'a>)],
+    wrapper: &str,
+) -> Option<&'arena [(PickleValue<'a>, PickleValue<'a>)]> {
+    for (key, value) in pairs.iter().rev() {
+        if matches!(key, PickleValue::Text(text) if *text == wrapper) {
+            return arena.pairs(*value);
+        }
+    }
+    None
 }

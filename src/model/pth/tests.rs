@@ -5,13 +5,13 @@ use proptest::prelude::*;
 
 use super::PthFile;
 
-/// Files of `tests/golden/make_weights.py`.
+/// Reads a file that `tests/golden/make_weights.py` made.
 fn fixture(name: &str) -> Vec<u8> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/weights");
     std::fs::read(folder.join(name)).unwrap()
 }
 
-/// Everything in a file: type, shape and checksum by name.
+/// Reads type, shape and checksum of every tensor, by name.
 fn read_contents(bytes: &[u8]) -> BTreeMap<String, (String, Vec<usize>, u32)> {
     let pth = PthFile::open(bytes).unwrap();
     pth.tensors()
@@ -86,20 +86,21 @@ fn a_cut_file_is_an_error_wherever_it_is_cut() {
     }
 }
 
-/// The start of a legacy file, then one pickle.
+/// Returns the start of a legacy file, followed by one pickle.
 fn legacy_file(pickle: &[u8]) -> Vec<u8> {
     let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
     let protocol = b"\x80\x02M\xe9\x03.";
     [magic, &protocol[..], b"\x80\x02}.", pickle].concat()
 }
 
-/// A pickle of `{"x": tensor}` with a float storage, the rest as given.
+/// Returns a legacy file with `{"x": tensor}`, whose storage holds 2 floats. The parameters are
+/// pickled.
 fn tensor_file(offset: &[u8], shape: &[u8], strides: &[u8]) -> Vec<u8> {
     let storage = b"((X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\0aX\x03\0\0\0cpuK\x02tQ";
     let start = b"\x80\x02}X\x01\0\0\0xctorch._utils\n_rebuild_tensor_v2\n";
     let end = b"\x89}tRs.";
     let file = legacy_file(&[start, &storage[..], offset, shape, strides, end].concat());
-    // The keys of the storages, and the one storage: 2 elements.
+    // The keys of the storages follow, then the one storage of 2 elements.
     [&file[..], b"\x80\x02]X\x01\0\0\0aa.", &2_u64.to_le_bytes(), &[0; 8]].concat()
 }
 
@@ -122,7 +123,7 @@ fn tensors_outside_their_storage_are_refused() {
 
 #[test]
 fn a_short_pickle_cannot_make_the_machine_hold_much_or_go_deep() {
-    // A list in a list in a list ..., and a dict that holds itself.
+    // These are a list in a list in a list ..., and a dict that holds itself.
     let deep = [&b"]"[..].repeat(200_000), &b"a".repeat(199_999)[..], b"."].concat();
     assert!(failure(&legacy_file(&deep)).contains("no dict of tensors"));
     assert!(failure(&legacy_file(b"}q\0X\x05\0\0\0modelh\0s.")).contains("a dict without tensors"));

@@ -1,5 +1,6 @@
-//! What a pickle is made of. Values are small and copied; what can hold others lies in an [`Arena`]
-//! and is named by its index, so that cycles and depth cost nothing and nothing is freed recursively.
+//! The values that a pickle builds. Values are small and copied. Containers and tensors lie in an
+//! [`Arena`] and are named by their index, so that cycles and depth cost nothing and nothing is
+//! freed recursively.
 
 use safetensors::Dtype;
 
@@ -8,50 +9,49 @@ use super::global::PickleGlobal;
 /// A value on the machine's stack.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum PickleValue<'a> {
-    /// Where a sequence begins.
+    /// The start of a sequence.
     Mark,
-    /// Something whose content does not matter to weights: None, a boolean, a float, settings.
+    /// A value whose content does not matter to weights: None, a boolean, a float, settings.
     Ignored,
-    /// The number that the legacy format starts with.
+    /// The number that starts the legacy format.
     MagicNumber,
     Int(i64),
     Text(&'a str),
-    /// Something that the file calls.
+    /// A callable or type that the file names.
     Global(PickleGlobal),
-    /// A tuple or a list.
+    /// A tuple or a list, by its index in the arena.
     Sequence(usize),
     Dict(usize),
     Storage(StorageRef<'a>),
     Tensor(usize),
 }
 
-/// A run of elements that tensors are views of.
+/// A block of elements that tensors are views of.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct StorageRef<'a> {
-    /// Its name in the file.
+    /// Name of the storage in the file.
     pub(super) key: &'a str,
-    /// The type of its elements.
     pub(super) dtype: Dtype,
 }
 
-/// A view of a storage. Nothing is known of it but that its numbers are not negative.
+/// A view of a storage. Its numbers are not negative; nothing else about them is checked yet.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct StridedTensor<'a> {
     pub(super) storage: StorageRef<'a>,
-    /// Where it begins, in elements.
+    /// Offset of the first element in the storage, in elements.
     pub(super) offset: usize,
     pub(super) shape: Vec<usize>,
-    /// Steps in elements, as many as there are dimensions.
+    /// Distance of neighbors along each dimension, in elements.
     pub(super) strides: Vec<usize>,
 }
 
-/// What values with an index stand for.
+/// The contents of the values that have an index.
 #[derive(Debug, Default)]
 pub(super) struct Arena<'a> {
     pub(super) sequences: Vec<Vec<PickleValue<'a>>>,
     pub(super) dicts: Vec<Vec<(PickleValue<'a>, PickleValue<'a>)>>,
     pub(super) tensors: Vec<StridedTensor<'a>>,
-    /// Every storage that was named.
+    /// Every storage that the file names.
     pub(super) storages: Vec<StorageRef<'a>>,
 }
 
@@ -74,7 +74,7 @@ impl<'a> Arena<'a> {
         PickleValue::Tensor(self.tensors.len() - 1)
     }
 
-    /// The items of a tuple or list.
+    /// Returns the items of a tuple or list.
     pub(super) fn items(&self, value: PickleValue<'a>) -> Option<&[PickleValue<'a>]> {
         match value {
             PickleValue::Sequence(index) => self.sequences.get(index).map(Vec::as_slice),
@@ -82,7 +82,7 @@ impl<'a> Arena<'a> {
         }
     }
 
-    /// The pairs of a dict, in the order in which they were set.
+    /// Returns the pairs of a dict, in the order in which they were set.
     pub(super) fn pairs(
         &self,
         value: PickleValue<'a>,

@@ -1,4 +1,4 @@
-//! A tensor's elements out of its storage, whatever its offset and strides.
+//! Copies of a tensor's elements from its storage, for any offset and strides.
 
 use std::borrow::Cow;
 
@@ -7,33 +7,31 @@ use safetensors::Dtype;
 use super::value::StridedTensor;
 use crate::error::{Error, Result};
 
-/// Dimensions of a tensor; weights have up to 4.
+/// Largest number of dimensions of a tensor; weights have up to 4.
 pub(super) const MAX_DIMENSIONS: usize = 8;
 
-/// Checks that every element lies within `data`, and that there are not more of them than
-/// `most`: strides of 0 could stand for any number.
+/// Checks that every element lies within `data`, and that there are not more than `max_elements` of
+/// them: a stride of 0 could repeat an element any number of times.
 pub(super) fn check_bounds(
     tensor: &StridedTensor<'_>,
     data: &[u8],
     max_elements: usize,
 ) -> Result<()> {
     let StridedTensor { shape, strides, offset, storage } = tensor;
-    let count = shape.iter().try_fold(1_usize, |count, &side| count.checked_mul(side));
-    let Some(count) = count.filter(|&count| count <= max_elements) else {
+    // A product that overflows is too large as well.
+    let count = element_count(shape).unwrap_or(usize::MAX);
+    if count > max_elements {
         return Err(Error::input(format!(
             "shape {shape:?} has more elements than the file has bytes: it repeats them; save a \
              copy of it (tensor.clone())"
         )));
-    };
+    }
     if count == 0 {
         return Ok(());
     }
-    let mut steps = shape.iter().zip(strides);
-    let end = steps.try_fold(*offset, |end, (&side, &stride)| {
-        (side - 1).checked_mul(stride)?.checked_add(end)
-    });
     let storage_elements = data.len() / element_bytes(storage.dtype);
-    if end.is_none_or(|end| end >= storage_elements) {
+    let last = last_element(*offset, shape, strides).unwrap_or(usize::MAX);
+    if last >= storage_elements {
         return Err(Error::input(format!(
             "shape {shape:?} with strides {strides:?} from element {offset} reaches past its \
              storage of {storage_elements} elements; is the file whole?"
@@ -42,7 +40,25 @@ pub(super) fn check_bounds(
     Ok(())
 }
 
-/// The elements in row-major order. The tensor was [checked](check).
+/// Returns the number of elements of a shape, if it is no overflow.
+fn element_count(shape: &[usize]) -> Option<usize> {
+    let mut count = 1_usize;
+    for &side in shape {
+        count = count.checked_mul(side)?;
+    }
+    Some(count)
+}
+
+/// Returns the largest index of an element in the storage, if it is no overflow. No side is 0.
+fn last_element(offset: usize, shape: &[usize], strides: &[usize]) -> Option<usize> {
+    let mut last = offset;
+    for (&side, &stride) in shape.iter().zip(strides) {
+        last = (side - 1).checked_mul(stride)?.checked_add(last)?;
+    }
+    Some(last)
+}
+
+/// Returns the elements in row-major order, for a tensor that [`check_bounds`] accepted.
 pub(super) fn contiguous_bytes<'a>(
     tensor: &StridedTensor<'_>,
     data: &'a [u8],
@@ -50,14 +66,12 @@ pub(super) fn contiguous_bytes<'a>(
     let size = element_bytes(tensor.storage.dtype);
     let StridedTensor { shape, strides, offset, .. } = tensor;
     let count: usize = shape.iter().product();
-    let out_of_bounds_error =
-        || Error::internal("a tensor that was checked reaches past its storage");
     if count == 0 {
         return Ok(Cow::Borrowed(&[]));
     }
     if is_contiguous(shape, strides) {
         let range = offset * size..(offset + count) * size;
-        return data.get(range).map(Cow::Borrowed).ok_or_else(out_of_bounds_error);
+        return Ok(Cow::Borrowed(data.get(range).ok_or_else(out_of_bounds_error)?));
     }
     let mut bytes = Vec::with_capacity(count * size);
     let mut position = vec![0; shape.len()];
@@ -65,7 +79,7 @@ pub(super) fn contiguous_bytes<'a>(
     for _ in 0..count {
         let range = element * size..(element + 1) * size;
         bytes.extend_from_slice(data.get(range).ok_or_else(out_of_bounds_error)?);
-        // The next position, the last dimension fastest.
+        // This moves to the next position, the last dimension fastest.
         for dimension in (0..shape.len()).rev() {
             position[dimension] += 1;
             element += strides[dimension];
@@ -79,18 +93,24 @@ pub(super) fn contiguous_bytes<'a>(
     Ok(Cow::Owned(bytes))
 }
 
-/// Whether the elements lie one after the other; the stride of a dimension of one element is never
-/// used, and PyTorch writes any.
+/// Returns true if the elements lie one after the other in row-major order. The stride of a
+/// dimension of one element is never used, and PyTorch writes any value there.
 fn is_contiguous(shape: &[usize], strides: &[usize]) -> bool {
     let mut expected = 1;
-    shape.iter().zip(strides).rev().all(|(&side, &stride)| {
-        let fits = side == 1 || stride == expected;
+    for (&side, &stride) in shape.iter().zip(strides).rev() {
+        if side != 1 && stride != expected {
+            return false;
+        }
         expected *= side;
-        fits
-    })
+    }
+    true
 }
 
-/// Bytes of an element.
+fn out_of_bounds_error() -> Error {
+    Error::internal("a tensor that was checked reaches past its storage")
+}
+
+/// Returns the size of an element in bytes.
 pub(super) fn element_bytes(dtype: Dtype) -> usize {
     (dtype.bitsize() / 8).max(1)
 }

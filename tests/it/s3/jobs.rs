@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use maskmaker::model::Network;
+use maskmaker::model::{Architecture, Network};
 use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
 use tch::Device;
 
@@ -245,7 +245,7 @@ fn a_stop_while_a_batch_is_fetched_leaves_a_checkpoint_that_the_job_goes_on_from
 
 /// A network that no job with the default seed starts from.
 pub(super) fn network() -> Vec<u8> {
-    let kind = (Algorithm::Fcn, Backbone::Resnet18);
+    let kind = Architecture { algorithm: Algorithm::Fcn, backbone: Backbone::Resnet18 };
     Network::random(kind, 4, 99, Device::Cpu).unwrap().weights.to_safetensors().unwrap()
 }
 

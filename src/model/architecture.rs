@@ -1,0 +1,12 @@
+//! Architectures of networks.
+
+use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
+
+/// An architecture of networks, whatever their classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Architecture {
+    /// Algorithm, which is the kind of the main head.
+    pub algorithm: Algorithm,
+    /// Backbone, whose features the heads read.
+    pub backbone: Backbone,
+}

@@ -1,0 +1,130 @@
+//! Defaults and ranges of the settings on the command line: flags of `train`, `serve`, `predict`
+//! and `preprocess`, and their environment variables.
+//!
+//! Each number stands here and nowhere else. `src/cli/` gives it to clap, rooms take their defaults
+//! from here and check their settings against the ranges, and the tables in `docs/` are made of
+//! what clap was given (`src/cli/settings_table.rs`). Names of flags and variables and help texts
+//! stand in `src/cli/`. Hyperparameters have a table of their own:
+//! `src/sagemaker/hyperparameters/known.rs`.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+/// A setting whose value is a whole number from `min` to `max`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IntegerSetting {
+    /// Name of the setting in messages, and clap's id of the flag.
+    pub name: &'static str,
+    /// Unit in help texts, or the flag's own name where there is no unit.
+    pub unit: &'static str,
+    /// Least allowed value.
+    pub min: u32,
+    /// Largest allowed value.
+    pub max: u32,
+}
+
+/// Every setting with a range.
+pub const INTEGER_SETTINGS: [IntegerSetting; 15] = [
+    PIPE_TIMEOUT,
+    S3_CACHE_SIZE,
+    S3_TIMEOUT,
+    MAX_SIDE,
+    TILE_SIDE,
+    THREADS,
+    MAX_PIXELS,
+    MAX_BODY_MB,
+    MAX_REPLY_MB,
+    MAX_SECONDS,
+    MAX_WAIT,
+    QUEUE_DEPTH,
+    MAX_BATCH,
+    MODELS_MB,
+    DRAIN_TIMEOUT,
+];
+
+// All subcommands.
+
+/// Folder of SageMaker's contract, if `--ml-root` does not move it.
+pub const DEFAULT_ML_ROOT: &str = "/opt/ml";
+
+// `train`.
+
+/// Longest time without a byte from a channel in Pipe mode.
+pub const PIPE_TIMEOUT: IntegerSetting =
+    IntegerSetting { name: "pipe_timeout", unit: "SECONDS", min: 1, max: 432_000 };
+pub const DEFAULT_PIPE_TIMEOUT_S: u64 = 600;
+
+/// Disk space for objects of S3; the default depends on the disk. A MB is 2^20 bytes.
+pub const S3_CACHE_SIZE: IntegerSetting =
+    IntegerSetting { name: "s3_cache_size", unit: "MB", min: 0, max: 1_000_000_000 };
+
+/// Longest time without a byte from S3.
+pub const S3_TIMEOUT: IntegerSetting =
+    IntegerSetting { name: "s3_timeout", unit: "SECONDS", min: 1, max: 3600 };
+pub const DEFAULT_S3_TIMEOUT_S: u64 = 60;
+
+// `serve` and `predict`.
+
+/// Longest side of an image at which the network sees it; larger images are scaled down or tiled.
+pub const MAX_SIDE: IntegerSetting =
+    IntegerSetting { name: "max_side", unit: "PIXELS", min: 32, max: 16_384 };
+pub const DEFAULT_MAX_SIDE_PX: u32 = 2048;
+
+/// Side of a tile.
+pub const TILE_SIDE: IntegerSetting =
+    IntegerSetting { name: "tile_side", unit: "PIXELS", min: 32, max: 16_384 };
+pub const DEFAULT_TILE_SIDE_PX: u32 = 1024;
+
+/// Threads of libtorch; the default depends on the machine.
+pub const THREADS: IntegerSetting =
+    IntegerSetting { name: "threads", unit: "THREADS", min: 1, max: 1024 };
+
+// `serve`, `predict` and `preprocess`.
+
+/// Largest image, in width x height (`docs/architecture.md#limits-on-images`).
+pub const MAX_PIXELS: IntegerSetting =
+    IntegerSetting { name: "max_pixels", unit: "PIXELS", min: 1, max: 4_000_000_000 };
+pub const DEFAULT_MAX_PIXELS: u64 = 64_000_000;
+
+// `serve`. The defaults of the first three depend on the kind of endpoint
+// (`src/serve/endpoint.rs`). A MB is 2^20 bytes.
+
+/// Largest body of a request.
+pub const MAX_BODY_MB: IntegerSetting =
+    IntegerSetting { name: "max_body_mb", unit: "MB", min: 1, max: 2048 };
+
+/// Largest body of an answer.
+pub const MAX_REPLY_MB: IntegerSetting =
+    IntegerSetting { name: "max_reply_mb", unit: "MB", min: 1, max: 2048 };
+
+/// Longest time to compute one request.
+pub const MAX_SECONDS: IntegerSetting =
+    IntegerSetting { name: "max_seconds", unit: "SECONDS", min: 1, max: 3600 };
+
+/// Most computing time that may wait.
+pub const MAX_WAIT: IntegerSetting =
+    IntegerSetting { name: "max_wait", unit: "SECONDS", min: 1, max: 3600 };
+pub const DEFAULT_MAX_WAIT_S: u64 = 20;
+
+/// Most requests that are in progress or wait.
+pub const QUEUE_DEPTH: IntegerSetting =
+    IntegerSetting { name: "queue_depth", unit: "REQUESTS", min: 1, max: 65_536 };
+pub const DEFAULT_QUEUE_DEPTH: u32 = 1024;
+
+/// Most images in a batch.
+pub const MAX_BATCH: IntegerSetting =
+    IntegerSetting { name: "max_batch", unit: "IMAGES", min: 1, max: 256 };
+pub const DEFAULT_MAX_BATCH: u16 = 8;
+
+/// Memory of all models of a multi-model endpoint; the default depends on the machine.
+pub const MODELS_MB: IntegerSetting =
+    IntegerSetting { name: "models_mb", unit: "MB", min: 1, max: 16_777_216 };
+
+/// Longest time for requests in progress after SIGTERM.
+pub const DRAIN_TIMEOUT: IntegerSetting =
+    IntegerSetting { name: "drain_timeout", unit: "SECONDS", min: 1, max: 3600 };
+pub const DEFAULT_DRAIN_TIMEOUT_S: u64 = 25;
+
+/// Every interface, as SageMaker needs.
+pub const DEFAULT_HOST: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+/// SageMaker's port.
+pub const DEFAULT_PORT: u16 = 8080;
