@@ -1,4 +1,5 @@
-//! Label Studio's documents: any bytes are elements, entries, regions and pixels, or an error at one of these steps.
+//! Fuzzes Label Studio's documents: any bytes are objects, summaries, regions and pixels, or an
+//! error at one of these steps.
 
 #![no_main]
 
@@ -6,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use maskmaker::annotations::elements::Elements;
 use maskmaker::annotations::{label_config, label_studio};
 
-/// Longest side that pixels are made for.
+/// Largest side for which pixels are made, in pixels.
 const LARGEST: u32 = 512;
 
 fuzz_target!(|bytes: &[u8]| {

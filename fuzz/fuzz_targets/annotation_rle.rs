@@ -1,5 +1,6 @@
-//! Brush RLE and COCO's: any bytes are runs or an error, runs are as their type says, and what they are encoded to
-//! decodes to the same ones. The first byte picks the decoder, the next two are the image's width and height.
+//! Fuzzes brush RLE and COCO's RLE: any bytes are runs or an error, runs keep their invariants, and
+//! encoded runs decode to the same runs. The first byte picks the decoder, the next two are the
+//! image's width and height.
 
 #![no_main]
 
@@ -7,18 +8,19 @@ use libfuzzer_sys::fuzz_target;
 use maskmaker::annotations::contours::outlines;
 use maskmaker::annotations::{Runs, brush_rle, coco_rle};
 
-/// Runs whose outlines are looked at too.
+/// Largest number of runs whose outlines are checked too.
 const MAX_OUTLINED: usize = 300;
 
 fuzz_target!(|bytes: &[u8]| {
     let [kind, width, height, rest @ ..] = bytes else { return };
-    // Sizes up to 255, or with the highest bit in steps of 257 up to 65,535, which no bytes of a fuzzer fill.
+    // Sides are up to 255 pixels, or with the highest bit multiples of 257 up to 65,535, which no
+    // bytes of a fuzzer fill.
     let scale = if kind & 128 == 0 { 1 } else { 257 };
     let (width, height) = (u32::from(*width) * scale, u32::from(*height) * scale);
     let decoded = match kind & 3 {
         0 => brush_rle::decode(rest, width, height),
         1 => {
-            // With a header that is right, so that packets are reached without luck.
+            // The header is made right, so that the fuzzer reaches the packets without luck.
             let values = width.wrapping_mul(height).wrapping_mul(4).to_be_bytes();
             let rle = [&values[..], &[0x39, 0x1b], rest].concat();
             let decoded = brush_rle::decode(&rle, width, height);

@@ -1,11 +1,12 @@
-//! COCO files: any bytes are an index, annotations and pixels, or an error at one of these steps.
+//! Fuzzes COCO files: any bytes are an index, annotations and pixels, or an error at one of these
+//! steps.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use maskmaker::annotations::coco;
 
-/// Longest side that pixels are made for.
+/// Largest side for which pixels are made, in pixels.
 const LARGEST: u32 = 512;
 
 fuzz_target!(|bytes: &[u8]| {

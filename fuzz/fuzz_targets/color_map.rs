@@ -1,5 +1,6 @@
-//! Color maps: any metadata are a map or an error, and any pixels become classes of the map or an error. The
-//! first line is the metadata, then come the kind of the pixels, the length of the palette, and the samples.
+//! Fuzzes color maps: any metadata are a map or an error, and any pixels become classes of the map
+//! or an error. The first line is the metadata, then come the kind of the pixels, the length of the
+//! palette, and the samples.
 
 #![no_main]
 
@@ -23,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
         label_map: None,
         color_map: Some(map),
     };
-    // Whether there is a background among them is not known.
+    // The map may or may not have a background, so both numbers of classes are tried.
     let entries_of_map = metadata["internal-color-map"].as_object().map_or(0, |map| map.len());
     for classes in [entries_of_map, entries_of_map + 1] {
         let mut training = [sample.clone()];

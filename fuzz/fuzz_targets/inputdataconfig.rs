@@ -1,4 +1,4 @@
-//! `inputdataconfig.json`: any bytes are channels or problems.
+//! Fuzzes `inputdataconfig.json`: any bytes are channels or problems.
 
 #![no_main]
 

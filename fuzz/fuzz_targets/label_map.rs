@@ -1,4 +1,4 @@
-//! Label maps: any bytes are a map or an error. The first byte is the number of classes.
+//! Fuzzes label maps: any bytes are a map or an error. The first byte is the number of classes.
 
 #![no_main]
 

@@ -1,4 +1,5 @@
-//! Manifests: any lines are samples or problems, no file lies outside of the root, and no object is looked for.
+//! Fuzzes manifests: any lines are samples or problems, no file lies outside of the root, and no
+//! object of S3 is requested.
 
 #![no_main]
 
@@ -13,7 +14,7 @@ use maskmaker::error::Problems;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut problems = Problems::new();
-    // A folder that exists everywhere, so that references to its files are samples.
+    // The folder exists everywhere, so that references to its files are samples.
     let root = Path::new("/etc");
     let connect = Arc::new(|| panic!("nothing is read, so nothing is connected to"));
     let objects = Objects::new(connect, Room { limit: None, reserve: 0 });

@@ -1,4 +1,5 @@
-//! `.pth` files: any bytes are tensors or an error, and no tensor is larger than 8 times the file.
+//! Fuzzes `.pth` files: any bytes are tensors or an error, and no tensor is larger than 8 times the
+//! file.
 
 #![no_main]
 

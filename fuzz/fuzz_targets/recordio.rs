@@ -1,11 +1,12 @@
-//! RecordIO: any bytes are records or an error, and all records together are no larger than the bytes.
+//! Fuzzes RecordIO: any bytes are records or an error, and all records together are no larger than
+//! the bytes.
 
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use maskmaker::data::recordio::Records;
 
-/// Bytes that a record may have, so that the limit is met too.
+/// Largest record, in bytes, so small that the fuzzer reaches the limit too.
 const MAX_RECORD: usize = 1024;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -13,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut total = 0;
     while let Ok(Some(record)) = records.read() {
         assert!(record.len() <= MAX_RECORD);
-        // A length that is only claimed reserves nothing.
+        // A claimed length without its bytes reserves no memory.
         assert!(record.capacity() <= 2 * bytes.len() + (1 << 14));
         total += record.len();
     }

@@ -1,4 +1,5 @@
-//! Reading JSON whose writers differ: errors name the key, numbers come in several clothes.
+//! Lenient parsing of JSON by different writers: errors name the key, and numbers may be written in
+//! several ways.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -6,35 +7,44 @@ use std::marker::PhantomData;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 
-/// Longest part of a user's text in an error, in characters.
+use super::error::Result;
+
+/// Largest excerpt of a user's text in an error, in characters.
 const MAX_ERROR_CHARS: usize = 240;
 
-/// Reads a value. An error begins with the path to what is wrong.
-pub(super) fn parse_json<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T, String> {
+/// Parses a value. The text of an error begins with the path to the key that is wrong.
+pub(super) fn parse_json<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T> {
     match serde_json::from_slice(bytes) {
         Ok(value) => Ok(value),
-        // Following the path costs time, so only what failed is read again with it.
+        // Tracking the path costs time, so only a document that failed is parsed again with it.
         Err(error) => {
-            Err(parse_error_with_path::<T>(bytes).unwrap_or_else(|| format_error(&error, "")))
+            Err(parse_error_with_path::<T>(bytes).unwrap_or_else(|| json_error(error, "")))
         }
     }
 }
 
-fn parse_error_with_path<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Option<String> {
+fn parse_error_with_path<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Option<super::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let error = serde_path_to_error::deserialize::<_, T>(&mut deserializer).err()?;
-    Some(format_error(error.inner(), &error.path().to_string()))
+    let path = error.path().to_string();
+    Some(json_error(error.into_inner(), &path))
+}
+
+/// Returns the error for a value at `path`.
+fn json_error(cause: serde_json::Error, path: &str) -> super::Error {
+    super::Error::Json { message: format_error(&cause, path), cause }
 }
 
 fn format_error(error: &serde_json::Error, path: &str) -> String {
     let text = error.to_string();
-    // Line and column are those inside of an element; they only help where no key can be named.
+    // Line and column count from the start of the element, so they only help where no key can be
+    // named.
     let text =
         if error.is_data() { text.split(" at line ").next().unwrap_or(&text) } else { &text };
     let mut truncated: String = text.chars().take(MAX_ERROR_CHARS).collect();
     if truncated.len() < text.len() {
         truncated.push_str("...");
-        // What is allowed comes last.
+        // serde puts what is allowed at the end of its message, so that part is kept too.
         if let Some((_, allowed)) = text.rsplit_once(", expected ")
             && allowed.len() < MAX_ERROR_CHARS
         {
@@ -46,7 +56,7 @@ fn format_error(error: &serde_json::Error, path: &str) -> String {
     if matches!(path.as_str(), "" | "." | "?") { truncated } else { format!("{path}: {truncated}") }
 }
 
-/// The value of a key that may come once. Null is as if it were missing.
+/// Value of a key that may appear once. Null counts as a missing value.
 #[derive(Debug)]
 pub(super) struct UniqueValue<T> {
     is_seen: bool,
@@ -60,7 +70,7 @@ impl<T> Default for UniqueValue<T> {
 }
 
 impl<T> UniqueValue<T> {
-    /// Takes the value of `key` from the map.
+    /// Reads the value of `key` from the map. A second call is an error.
     pub(super) fn read<'de, A: MapAccess<'de>>(
         &mut self,
         key: &'static str,
@@ -85,7 +95,8 @@ impl<T> UniqueValue<T> {
     }
 }
 
-/// A visitor with what it expects and the kinds that it takes; every other kind is an error of serde's.
+/// Implements `Deserialize` by a visitor that takes the listed kinds of values. serde refuses the
+/// other kinds with a message that says what was expected.
 macro_rules! impl_deserialize {
     ($type:ident, $via:ident, $expecting:literal, { $($visit:item)* }) => {
         impl<'de> Deserialize<'de> for $type {
@@ -104,7 +115,7 @@ macro_rules! impl_deserialize {
     };
 }
 
-/// A number of any notation.
+/// A number, written as an integer or as a float.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Number(pub(super) f64);
 
@@ -120,7 +131,7 @@ impl_deserialize!(Number, deserialize_f64, "a number", {
     }
 });
 
-/// One byte as a number.
+/// A byte, written as a whole number from 0 to 255.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Byte(pub(super) u8);
 
@@ -131,9 +142,15 @@ impl_deserialize!(Byte, deserialize_u64, "a whole number from 0 to 255", {
     }
 });
 
-/// A side of an image in pixels. Some writers let every number be a float.
+/// Width or height of an image, in pixels. Some writers write every number as a float.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SideLength(pub(super) u32);
+
+impl From<SideLength> for u32 {
+    fn from(SideLength(pixels): SideLength) -> Self {
+        pixels
+    }
+}
 
 impl_deserialize!(SideLength, deserialize_any, "a whole number of pixels from 1 to 4294967295", {
     fn visit_u64<E: Error>(self, number: u64) -> Result<SideLength, E> {
@@ -148,7 +165,7 @@ impl_deserialize!(SideLength, deserialize_any, "a whole number of pixels from 1 
     }
 });
 
-/// The id of a task, an annotation or an image; none if it is text that is no number.
+/// Id of a task, an annotation or an image; none if the id is text that is no number.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Id(pub(super) Option<i64>);
 
@@ -165,7 +182,7 @@ impl_deserialize!(Id, deserialize_any, "a whole number", {
     }
 });
 
-/// A name that some writers make a number.
+/// Text that some writers write as a number.
 #[derive(Debug, Clone)]
 pub(super) struct StringOrNumber(pub(super) String);
 
@@ -181,9 +198,9 @@ impl_deserialize!(StringOrNumber, deserialize_any, "a string", {
     }
 });
 
-/// What can be made of a value of any kind; kinds without a method of their own are all the same.
+/// Conversion from a JSON value of any kind. Kinds without a method of their own give `from_other`.
 pub(super) trait FromAnyJson: Sized {
-    /// Of what is not looked at.
+    /// Returns the value for a kind that the type ignores.
     fn from_other() -> Self;
 
     fn from_text(_: &str) -> Self {
@@ -199,7 +216,7 @@ pub(super) trait FromAnyJson: Sized {
     }
 }
 
-/// Reads a value of any kind.
+/// Deserializes a JSON value of any kind by [`FromAnyJson`].
 pub(super) struct AnyJson<T>(pub(super) T);
 
 impl<'de, T: FromAnyJson> Deserialize<'de> for AnyJson<T> {

@@ -1,13 +1,15 @@
-//! Annotations become masks: from bytes to regions, from regions to pixels, and back.
+//! Formats of annotations: from bytes to regions, from regions to pixels, and from pixels back to
+//! run lengths and outlines.
 //!
-//! No folders are walked here, and nothing is fetched. Errors of the codecs and parsers are texts that complete
-//! a sentence whose subject the caller puts first: "region ab12 of annotation 7: has 3 of 5 points".
+//! The module walks no folders and reads no network. The text of an [`Error`] completes a sentence
+//! whose subject the caller puts first: "region ab12 of annotation 7: has 3 of 5 points".
 
 pub mod bitmask;
 pub mod brush_rle;
 pub mod coco;
 pub mod coco_rle;
 pub mod contours;
+mod error;
 mod json;
 pub mod json_objects;
 pub mod label_config;
@@ -17,5 +19,6 @@ pub mod runs;
 pub mod shapes;
 pub mod split;
 
+pub use error::{Error, Result};
 pub use region::Region;
 pub use runs::Runs;

@@ -1,64 +1,64 @@
-//! What a person drew, as Label Studio stores it, and the pixels that it covers.
+//! A region of an image as Label Studio stores it, and the pixels that it covers.
 
+use super::error::{Error, Result};
 use super::runs::Runs;
 use super::{bitmask, brush_rle, shapes};
 
-/// One region that somebody drew.
+/// One drawn region with its labels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Region {
-    /// Unique in its annotation; empty where the format has none (`JSON_MIN`).
+    /// Id, unique in its annotation; empty where the format has none (`JSON_MIN`).
     pub id: String,
-    /// The names of its classes, in the order of the document; never empty.
+    /// Names of the region's classes, in the order of the document; never empty.
     pub labels: Vec<String>,
-    /// Where it lies.
     pub shape: Shape,
-    /// Width and height in pixels of the upright image that it was drawn on, if known.
+    /// Width and height, in pixels, of the upright image on which the region was drawn, if known.
     pub image_size: Option<(u32, u32)>,
-    /// The name of the `<Image>` that it was drawn on; may be empty.
+    /// Name of the `<Image>` tag on which the region was drawn; may be empty.
     pub to_name: String,
 }
 
-/// Geometry in percent: 100 is the width of the image in x, its height in y. Angles are degrees, clockwise on the
-/// screen.
+/// Geometry of a region, in percent: 100 is the image's width for x and its height for y. Angles
+/// are degrees, clockwise on the screen.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Shape {
     /// Label Studio's run-length encoding of the whole image ([`brush_rle`]).
     Brush {
-        /// The encoded bytes.
+        /// Encoded bytes.
         rle: Vec<u8>,
     },
     /// A polygon; the last point is joined to the first.
     Polygon {
-        /// Corners as x and y.
+        /// Corners as [x, y].
         points: Vec<[f64; 2]>,
     },
-    /// A rectangle, turned about (x, y).
+    /// A rectangle, rotated about (x, y).
     Rectangle {
-        /// The corner that is top left before turning.
+        /// Left edge before the rotation, in percent of the image's width.
         x: f64,
-        /// As `x`.
+        /// Top edge before the rotation, in percent of the image's height.
         y: f64,
-        /// Along the turned horizontal side, in percent of the image's width.
+        /// Length of the rotated horizontal side, in percent of the image's width.
         width: f64,
-        /// Along the turned vertical side, in percent of the image's height.
+        /// Length of the rotated vertical side, in percent of the image's height.
         height: f64,
-        /// Degrees, clockwise.
+        /// Rotation in degrees, clockwise.
         rotation: f64,
     },
-    /// An ellipse, turned about its center.
+    /// An ellipse, rotated about its center.
     Ellipse {
-        /// The center.
+        /// X of the center, in percent of the image's width.
         x: f64,
-        /// As `x`.
+        /// Y of the center, in percent of the image's height.
         y: f64,
-        /// In percent of the image's width.
+        /// Horizontal radius before the rotation, in percent of the image's width.
         radius_x: f64,
-        /// In percent of the image's height.
+        /// Vertical radius before the rotation, in percent of the image's height.
         radius_y: f64,
-        /// Degrees, clockwise.
+        /// Rotation in degrees, clockwise.
         rotation: f64,
     },
-    /// A picture of the whole image ([`bitmask`]).
+    /// A PNG of the whole image ([`bitmask`]).
     Bitmask {
         /// `data:image/png;base64,...`
         data_url: String,
@@ -66,21 +66,22 @@ pub enum Shape {
 }
 
 impl Region {
-    /// The pixels of a `width` x `height` image, upright, that the region covers.
+    /// Returns the pixels that the region covers in an upright image of `width` x `height` pixels.
     ///
-    /// An image of another size than the region was drawn on is refused: its pixels would be the wrong ones. The
-    /// usual reason is an image that was replaced, or shown without its EXIF orientation.
-    pub fn rasterize(&self, width: u32, height: u32) -> Result<Runs, String> {
+    /// Refuses an image of another size than the one on which the region was drawn, because the
+    /// region would cover the wrong pixels. The usual reason is an image that was replaced, or that
+    /// was shown without its EXIF orientation.
+    pub fn rasterize(&self, width: u32, height: u32) -> Result<Runs> {
         if let Some((drawn_width, drawn_height)) = self.image_size
             && (drawn_width, drawn_height) != (width, height)
         {
             let is_rotated = (drawn_height, drawn_width) == (width, height);
             let hint =
                 if is_rotated { " (its EXIF orientation may have been lost or added)" } else { "" };
-            return Err(format!(
+            return Err(Error::WrongSize(format!(
                 "was drawn on an image of {drawn_width} x {drawn_height} pixels, but the image has \
                  {width} x {height}{hint}; use the image that was annotated"
-            ));
+            )));
         }
         let to_x_px = |percent: f64| percent * f64::from(width) / 100.0;
         let to_y_px = |percent: f64| percent * f64::from(height) / 100.0;
@@ -91,7 +92,8 @@ impl Region {
                     points.iter().map(|&[x, y]| [to_x_px(x), to_y_px(y)]).collect();
                 shapes::rasterize_polygon(&points, width, height)
             }
-            // To pixels first, turned afterwards: percent of width and of height are no common unit.
+            // Converts to pixels before rotating: percent of the width and percent of the height
+            // are different units.
             &Shape::Rectangle { x, y, width: w, height: h, rotation } => {
                 let (x, y, w, h) = (to_x_px(x), to_y_px(y), to_x_px(w), to_y_px(h));
                 shapes::rasterize_rectangle(x, y, w, h, rotation, width, height)

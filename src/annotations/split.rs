@@ -1,7 +1,8 @@
-//! Which images train, which validate, and which are kept for a test: decided by each image's own key.
+//! Stable split of images into training, validation and test sets by each image's own key.
 //!
-//! The key's SHA-256 gives a number from 0 to 1, and the number the side. So an image stays on its side whatever
-//! other images come or go, in every retraining and on every instance of a job. In Python:
+//! The first 64 bits of the key's SHA-256, as a fraction from 0 to 1, decide the split. So an image
+//! keeps its split when other images come or go, in every retraining and on every instance of a
+//! job. In Python, the fraction is:
 //!
 //! ```python
 //! int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
@@ -11,22 +12,21 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// A side of the split.
+/// Set to which the split assigns an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DatasetSplit {
-    /// What the network learns from.
+    /// Images from which the network learns.
     Train,
-    /// What decides which weights are best.
+    /// Images whose score decides which weights are best.
     Validation,
-    /// What nobody looks at before the end.
+    /// Images that neither training nor the choice of weights uses.
     Test,
 }
 
 impl DatasetSplit {
-    /// All of them.
     pub const ALL: [Self; 3] = [Self::Train, Self::Validation, Self::Test];
 
-    /// The channel of its images.
+    /// Returns the name of the channel with the split's images.
     pub fn channel(self) -> &'static str {
         match self {
             Self::Train => "train",
@@ -35,7 +35,7 @@ impl DatasetSplit {
         }
     }
 
-    /// The channel of its masks.
+    /// Returns the name of the channel with the split's masks.
     pub fn annotation_channel(self) -> &'static str {
         match self {
             Self::Train => "train_annotation",
@@ -51,19 +51,20 @@ impl fmt::Display for DatasetSplit {
     }
 }
 
-/// How images are shared out.
+/// Shares of the sets, and the seed of the split.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SplitConfig {
-    /// Percent of the images for validation, 0 to 100.
+    /// Share of the validation set, in percent of the images, 0 to 100.
     pub validation_percent: f64,
-    /// Percent of the images for the test; both together at most 100.
+    /// Share of the test set, in percent of the images. Both shares together are at most 100.
     pub test_percent: f64,
-    /// Another seed gives another split.
+    /// Seed of the split; 0 hashes the key alone.
     pub seed: u64,
 }
 
 impl SplitConfig {
-    /// The number of an image, at least 0 and less than 1. With a seed other than 0 that of `SEED/KEY`.
+    /// Returns the fraction of an image, at least 0 and less than 1. A seed other than 0 hashes
+    /// `SEED/KEY` instead of `KEY`.
     pub fn hash_fraction(&self, key: &str) -> f64 {
         let mut hasher = Sha256::new();
         if self.seed != 0 {
@@ -72,12 +73,13 @@ impl SplitConfig {
         hasher.update(key);
         let digest: [u8; 32] = hasher.finalize().into();
         let high_bits = digest[..8].iter().fold(0_u64, |bits, &byte| bits << 8 | u64::from(byte));
-        // Of 64 bits a double keeps 53; rounding must not make 1 of what is less.
+        // A double holds 53 of the 64 bits. The other 11 are dropped, because rounding could give
+        // 1.
         (high_bits >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// The side of an image: validation at the low numbers, the test at the high ones, so that setting a test
-    /// aside moves no image into validation or out of it.
+    /// Returns the split of an image. Low fractions are validation and high ones are the test, so
+    /// that a test set that is added later moves no image into or out of validation.
     pub fn assign_split(&self, key: &str) -> DatasetSplit {
         let percent = 100.0 * self.hash_fraction(key);
         if percent < self.validation_percent {
@@ -89,7 +91,7 @@ impl SplitConfig {
         }
     }
 
-    /// The whole percentage of validation with which this image would be there.
+    /// Returns the smallest whole percentage of validation with which the image is in validation.
     pub fn min_validation_percent(&self, key: &str) -> u32 {
         (100.0 * self.hash_fraction(key)).floor() as u32 + 1
     }

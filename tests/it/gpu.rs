@@ -61,8 +61,8 @@ fn a_batch_that_does_not_fit_names_the_fix() {
     const SIDE: usize = 1024;
     let architecture = Architecture { algorithm: Algorithm::Fcn, backbone: Backbone::Resnet101 };
     let network = Network::random(architecture, 4, 1, gpu()).unwrap();
-    let rule = Rule::Sgd { momentum: 0.9, weight_decay: 0.0 };
-    let mut stepper = Stepper::new(network, Learning::new(rule)).unwrap();
+    let rule = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 0.0 };
+    let mut stepper = TrainStep::new(network, TrainConfig::new(rule)).unwrap();
     let batch = Batch {
         pixels: vec![0; IMAGES * SIDE * SIDE * 3],
         ids: vec![0; IMAGES * SIDE * SIDE],

@@ -33,7 +33,8 @@ fn size(value: &Value) -> u32 {
     value.as_u64().unwrap() as u32
 }
 
-/// The brush regions of an export in order: (what its file in the export `BRUSH_TO_PNG` is called, bytes, size).
+/// Returns the brush regions of an export in order: (name of the file in the export `BRUSH_TO_PNG`,
+/// bytes, size).
 fn regions() -> Vec<(String, Vec<u8>, u32, u32)> {
     let mut regions = Vec::new();
     for task in json("exports/seg_JSON.json").as_array().unwrap() {
@@ -112,14 +113,14 @@ fn what_the_editor_packs_is_read_by_its_alpha() {
     }
 }
 
-/// Packets as the format's text has them: (whether repeated, which size, values or value and count).
+/// Packets of the format: the index of a size, and values or a value with its count.
 #[derive(Debug)]
 enum Packet {
     Repeat(u32, u8, u32),
     Literal(u32, Vec<u8>),
 }
 
-/// A stream written from the description, one bit after the other.
+/// Returns a stream that is written from the format's description, one bit after the other.
 fn stream(values: u32, sizes: [u32; 4], packets: &[Packet]) -> Vec<u8> {
     let mut bits = Vec::new();
     let mut put = |value: u32, count: u32| {
@@ -183,11 +184,11 @@ fn a_last_packet_that_is_too_long_is_cut() {
 #[test]
 fn a_size_that_is_not_the_images_is_refused() {
     let rle = encode_brush_rle(&Runs::new(8, 6));
-    let error = decode_brush_rle(&rle, 6, 6).unwrap_err();
+    let error = decode_brush_rle(&rle, 6, 6).unwrap_err().to_string();
     assert!(error.contains("192 values, but 6 x 6 pixels make 144"), "{error}");
-    let error = decode_brush_rle(&stream(u32::MAX, SIZES, &[]), 6, 6).unwrap_err();
+    let error = decode_brush_rle(&stream(u32::MAX, SIZES, &[]), 6, 6).unwrap_err().to_string();
     assert!(error.contains("4294967295 values"), "{error}");
-    let error = decode_brush_rle(&rle, u32::MAX, u32::MAX).unwrap_err();
+    let error = decode_brush_rle(&rle, u32::MAX, u32::MAX).unwrap_err().to_string();
     assert!(error.contains("allowed: up to 65535 to a side"), "{error}");
 }
 
@@ -195,7 +196,7 @@ fn a_size_that_is_not_the_images_is_refused() {
 fn words_that_are_no_bytes_are_refused() {
     let mut rle = encode_brush_rle(&Runs::new(8, 6));
     rle[4] = rle[4] & 7 | 15 << 3;
-    let error = decode_brush_rle(&rle, 8, 6).unwrap_err();
+    let error = decode_brush_rle(&rle, 8, 6).unwrap_err().to_string();
     assert!(error.contains("values of 16 bits; allowed: 8"), "{error}");
 }
 
@@ -204,10 +205,10 @@ fn a_cut_stream_is_told_wherever_it_is_cut() {
     let runs = Runs::from_sorted(30, 20, [4..9, 40..300, 500..501]);
     let rle = encode_brush_rle(&runs);
     for length in 0..rle.len() - 1 {
-        let error = decode_brush_rle(&rle[..length], 30, 20).unwrap_err();
+        let error = decode_brush_rle(&rle[..length], 30, 20).unwrap_err().to_string();
         assert!(error.contains("cut off") || error.contains("too few"), "{length}: {error}");
     }
-    // The last byte has no packet: it only fills up.
+    // The last byte holds no packet, only the zeros that fill it up.
     let whole = [rle.as_slice(), &[255; 9]].concat();
     assert_eq!(decode_brush_rle(&whole, 30, 20).unwrap(), runs);
 }

@@ -1,8 +1,9 @@
 //! COCO's instance annotations: polygons in pixels, and run-length encoded masks.
 //!
-//! The file is read once for its images, its categories and where its annotations stand; each annotation is read from
-//! there when its image's turn comes. Format: <https://cocodataset.org/#format-data>. Errors complete a sentence that
-//! begins with the file's name, or with that of the annotation.
+//! The file is read once for its images, its categories and the positions of its annotations. Each
+//! annotation is then read from its position when its image is processed. Format:
+//! <https://cocodataset.org/#format-data>. The text of an error completes a sentence that begins
+//! with the name of the file or of the annotation.
 
 #[cfg(test)]
 mod tests;
@@ -15,51 +16,54 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::error::{Error, Result};
 use super::json::{Id, Number, SideLength, parse_json};
-use super::json_objects::{self, KeyedObjects};
+use super::json_objects::{self, JsonObject, KeyedObjects};
 use super::runs::Runs;
 use super::{coco_rle, shapes};
 
-/// Longest image, category or annotation, in bytes. A mask of 64 megapixels with a run per pixel is
+/// Largest image, category or annotation, in bytes. A mask of 64 megapixels with a run per pixel is
 /// that long.
 const MAX_ELEMENT_BYTES: usize = 256 << 20;
 
-/// Most polygons of one annotation. What people draw has a few, traced noise has thousands.
+/// Largest number of polygons of one annotation. Drawn objects have a few, traced noise has
+/// thousands.
 const MAX_POLYGONS: usize = 100_000;
 
-/// Runs of polygons that are joined at once.
+/// Number of runs of polygons that are collected before they are merged.
 const MAX_PENDING_RUNS: usize = 1 << 20;
 
-/// What a file says, drawings left out.
+/// Contents of a file without its segmentations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CocoIndex {
-    /// In the order of the file.
+    /// Images, in the order of the file.
     pub images: Vec<CocoImage>,
-    /// Ids and names, in the order of the file.
+    /// Ids and names of the categories, in the order of the file.
     pub categories: Vec<(i64, String)>,
-    /// By the image's id: where each of its annotations begins in the file and how long it is, in bytes; in the order
-    /// of the file.
+    /// Position and length of each annotation, in bytes, by the id of its image; in the order of
+    /// the file.
     pub annotation_spans: BTreeMap<i64, Vec<(u64, usize)>>,
-    /// How many annotations are of images that the file does not list.
+    /// Number of annotations whose image the file does not list.
     pub orphan_annotations: u64,
 }
 
 /// An image that the file lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CocoImage {
-    /// Unique in the file.
+    /// Id, unique in the file.
     pub id: i64,
-    /// Often with folders before the name, not always ones that exist.
+    /// Name of the image file, often with folders, which need not exist.
     pub file_name: String,
-    /// Some writers give the path as well.
+    /// Path of the image file, which some writers give as well.
     pub path: Option<String>,
-    /// Columns in pixels, if given.
+    /// Width in pixels, if given.
     pub width: Option<u32>,
-    /// Rows in pixels, if given.
+    /// Height in pixels, if given.
     pub height: Option<u32>,
 }
 
-/// Whether a document is COCO's: an object with a list of images or of categories. Read no further than it takes to know.
+/// Returns true if a document is COCO's: an object with a list of images or of categories. Reads no
+/// further than that takes.
 pub fn is_coco(reader: impl Read) -> bool {
     json_objects::has_object_list(reader, &["images", "categories"])
 }
@@ -84,8 +88,8 @@ struct ImageReference {
     image_id: Id,
 }
 
-/// Reads a file once.
-pub fn read_coco_index(reader: impl Read) -> Result<CocoIndex, String> {
+/// Reads the index of a file in one pass.
+pub fn read_coco_index(reader: impl Read) -> Result<CocoIndex> {
     const KEYS: &[&str] = &["images", "categories", "annotations"];
     let mut index = CocoIndex::default();
     let (mut image_ids, mut category_ids) = (HashSet::new(), HashSet::new());
@@ -93,48 +97,21 @@ pub fn read_coco_index(reader: impl Read) -> Result<CocoIndex, String> {
         KeyedObjects::new(BufReader::with_capacity(1 << 18, reader), KEYS, MAX_ELEMENT_BYTES)
     {
         let (key, element) = member?;
-        let with_offset = |text| format!("has at byte {} in {key}: {text}", element.offset);
-        let require_id =
-            |Id(id): Id| id.ok_or_else(|| with_offset("an id that is no number".to_owned()));
-        let duplicate_error =
-            |id| with_offset(format!("the id {id}, which another one has already"));
-        match key {
-            "images" => {
-                let image: RawImage = parse_json(&element.bytes).map_err(with_offset)?;
-                let id = require_id(image.id)?;
-                if !image_ids.insert(id) {
-                    return Err(duplicate_error(id));
-                }
-                index.images.push(CocoImage {
-                    id,
-                    file_name: image.file_name,
-                    path: image.path,
-                    width: image.width.map(|SideLength(side)| side),
-                    height: image.height.map(|SideLength(side)| side),
-                });
-            }
-            "categories" => {
-                let category: RawCategory = parse_json(&element.bytes).map_err(with_offset)?;
-                let id = require_id(category.id)?;
-                if !category_ids.insert(id) {
-                    return Err(duplicate_error(id));
-                }
-                index.categories.push((id, category.name));
-            }
-            _ => {
-                let ImageReference { image_id } =
-                    parse_json(&element.bytes).map_err(with_offset)?;
-                let span = (element.offset, element.bytes.len());
-                index.annotation_spans.entry(require_id(image_id)?).or_default().push(span);
-            }
+        let added = match key {
+            "images" => add_image(&element.bytes, &mut image_ids, &mut index.images),
+            "categories" => add_category(&element.bytes, &mut category_ids, &mut index.categories),
+            _ => add_annotation_span(&element, &mut index.annotation_spans),
+        };
+        if let Err(error) = added {
+            return Err(error.located(format!("has at byte {} in {key}: ", element.offset), ""));
         }
     }
     if image_ids.is_empty() {
-        return Err(
-            "lists no images; expected COCO's images, annotations and categories".to_owned()
-        );
+        return Err(Error::UnexpectedFormat(
+            "lists no images; expected COCO's images, annotations and categories".to_owned(),
+        ));
     }
-    // Annotations may come before the images.
+    // Annotations may come before the images, so orphans are only known at the end.
     index.annotation_spans.retain(|id, spans| {
         let listed = image_ids.contains(id);
         index.orphan_annotations += if listed { 0 } else { spans.len() as u64 };
@@ -143,32 +120,74 @@ pub fn read_coco_index(reader: impl Read) -> Result<CocoIndex, String> {
     Ok(index)
 }
 
-/// One annotation.
+fn add_image(bytes: &[u8], seen_ids: &mut HashSet<i64>, images: &mut Vec<CocoImage>) -> Result<()> {
+    let RawImage { id, file_name, path, width, height } = parse_json(bytes)?;
+    let id = require_new_id(id, seen_ids)?;
+    let (width, height) = (width.map(u32::from), height.map(u32::from));
+    images.push(CocoImage { id, file_name, path, width, height });
+    Ok(())
+}
+
+fn add_category(
+    bytes: &[u8],
+    seen_ids: &mut HashSet<i64>,
+    categories: &mut Vec<(i64, String)>,
+) -> Result<()> {
+    let RawCategory { id, name } = parse_json(bytes)?;
+    categories.push((require_new_id(id, seen_ids)?, name));
+    Ok(())
+}
+
+fn add_annotation_span(
+    element: &JsonObject,
+    annotation_spans: &mut BTreeMap<i64, Vec<(u64, usize)>>,
+) -> Result<()> {
+    let ImageReference { image_id } = parse_json(&element.bytes)?;
+    let span = (element.offset, element.bytes.len());
+    annotation_spans.entry(require_id(image_id)?).or_default().push(span);
+    Ok(())
+}
+
+fn require_id(Id(id): Id) -> Result<i64> {
+    id.ok_or_else(|| Error::InvalidValue("an id that is no number".to_owned()))
+}
+
+/// Returns an id that is not among `seen_ids`, and adds it to them.
+fn require_new_id(id: Id, seen_ids: &mut HashSet<i64>) -> Result<i64> {
+    let id = require_id(id)?;
+    if !seen_ids.insert(id) {
+        let message = format!("the id {id}, which another one has already");
+        return Err(Error::InvalidValue(message));
+    }
+    Ok(id)
+}
+
+/// One annotation with its segmentation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CocoAnnotation {
-    /// The id of its category.
+    /// Id of the annotation's category.
     pub category_id: i64,
-    /// What it covers.
     pub segmentation: CocoSegmentation,
-    /// Width and height in pixels of the image that it was drawn on, if it says so. (The file has the height first.)
+    /// Width and height, in pixels, of the image on which the annotation was drawn, if it gives
+    /// them. (The file has the height first.)
     pub image_size: Option<(u32, u32)>,
 }
 
-/// What an annotation covers.
+/// Area that an annotation covers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CocoSegmentation {
-    /// The parts of an object, corners as x and y in pixels; nothing is taken out of them.
+    /// Parts of an object, whose union is covered; corners as [x, y] in pixels.
     Polygons(Vec<Vec<[f64; 2]>>),
-    /// Lengths of runs in turn outside and inside, column after column.
+    /// Lengths of runs, in pixels, in turn outside and inside, column after column.
     UncompressedRle(Vec<u32>),
-    /// The same, packed by pycocotools.
+    /// The same lengths, packed by pycocotools.
     CompressedRle(String),
-    /// Nothing: why not.
+    /// No area, with the reason.
     Missing(&'static str),
 }
 
-/// Reads one annotation.
-pub fn parse_annotation(bytes: &[u8]) -> Result<CocoAnnotation, String> {
+/// Parses one annotation.
+pub fn parse_annotation(bytes: &[u8]) -> Result<CocoAnnotation> {
     #[derive(Deserialize)]
     struct RawAnnotation {
         category_id: Id,
@@ -177,7 +196,9 @@ pub fn parse_annotation(bytes: &[u8]) -> Result<CocoAnnotation, String> {
         keypoints: Option<serde::de::IgnoredAny>,
     }
     let raw: RawAnnotation = parse_json(bytes)?;
-    let category_id = raw.category_id.0.ok_or("category_id: expected a whole number")?;
+    let Id(Some(category_id)) = raw.category_id else {
+        return Err(Error::InvalidValue("category_id: expected a whole number".to_owned()));
+    };
     let (segmentation, image_size) = match raw.segmentation {
         Some(RawSegmentation::Polygons(polygons)) if !polygons.is_empty() => (
             CocoSegmentation::Polygons(polygons.into_iter().map(|Points(points)| points).collect()),
@@ -205,25 +226,28 @@ pub fn parse_annotation(bytes: &[u8]) -> Result<CocoAnnotation, String> {
 }
 
 impl CocoAnnotation {
-    /// The pixels of a `width` x `height` image that it covers; polygons by the centers of pixels.
-    pub fn rasterize(&self, width: u32, height: u32) -> Result<Runs, String> {
+    /// Returns the pixels that the annotation covers in an image of `width` x `height` pixels. A
+    /// polygon covers a pixel if the pixel's center is inside.
+    pub fn rasterize(&self, width: u32, height: u32) -> Result<Runs> {
         if let Some((drawn_width, drawn_height)) = self.image_size
             && (drawn_width, drawn_height) != (width, height)
         {
-            return Err(format!(
+            return Err(Error::WrongSize(format!(
                 "is of an image of {drawn_width} x {drawn_height} pixels (width x height), but the \
                  image has {width} x {height}; use the image that was annotated"
-            ));
+            )));
         }
         match &self.segmentation {
             CocoSegmentation::Polygons(polygons) => {
                 if polygons.len() > MAX_POLYGONS {
                     let polygon_count = polygons.len();
-                    return Err(format!(
-                        "has {polygon_count} polygons, and {MAX_POLYGONS} are allowed; write a mask instead"
-                    ));
+                    return Err(Error::TooLarge(format!(
+                        "has {polygon_count} polygons, and {MAX_POLYGONS} are allowed; write a \
+                         mask instead"
+                    )));
                 }
-                // Joined many at a time: one by one each would cost as much as all before it.
+                // Merges the runs of many polygons at once: merging one by one would cost the sum
+                // of all before for each polygon.
                 let (mut runs, mut pending_ranges) = (Runs::new(width, height), Vec::new());
                 for (index, polygon) in polygons.iter().enumerate() {
                     pending_ranges
@@ -241,12 +265,13 @@ impl CocoAnnotation {
             CocoSegmentation::CompressedRle(text) => {
                 coco_rle::decode_compressed(text, width, height)
             }
-            CocoSegmentation::Missing(reason) => Err((*reason).to_owned()),
+            CocoSegmentation::Missing(reason) => Err(Error::NoArea(reason)),
         }
     }
 }
 
-/// Of an object its parts, of a crowd (and from many tools) a mask.
+/// Segmentation as written: polygons for an object, RLE for a crowd (many tools write RLE for
+/// objects too).
 enum RawSegmentation {
     Polygons(Vec<Points>),
     Rle(RawRle),
@@ -255,7 +280,7 @@ enum RawSegmentation {
 #[derive(Deserialize)]
 struct RawRle {
     counts: RawCounts,
-    /// Height and width.
+    /// Height and width, in pixels.
     size: [SideLength; 2],
 }
 
@@ -288,7 +313,7 @@ impl<'de> Deserialize<'de> for RawSegmentation {
     }
 }
 
-/// A polygon as x and y in turn.
+/// A polygon, written as x and y in turn.
 struct Points(Vec<[f64; 2]>);
 
 impl<'de> Deserialize<'de> for Points {
@@ -316,7 +341,7 @@ impl<'de> Deserialize<'de> for Points {
     }
 }
 
-/// The runs of a mask, as they are or packed.
+/// Runs of a mask, as a list or as packed text.
 enum RawCounts {
     Uncompressed(Vec<u32>),
     Compressed(String),

@@ -8,11 +8,11 @@ fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(format!("{folder}{name}")).unwrap()
 }
 
-fn read(value: &serde_json::Value) -> Result<CocoAnnotation, String> {
+fn read(value: &serde_json::Value) -> Result<CocoAnnotation> {
     parse_annotation(&serde_json::to_vec(value).unwrap())
 }
 
-/// Every annotation of an image, read from where the index says it is.
+/// Returns every annotation of an image, read from its position in the index.
 fn annotations_of_image(bytes: &[u8], index: &CocoIndex, image: i64) -> Vec<CocoAnnotation> {
     let places = index.annotation_spans.get(&image).cloned().unwrap_or_default();
     let at = |(offset, length): (u64, usize)| &bytes[offset as usize..][..length];
@@ -34,7 +34,7 @@ fn label_studios_coco_export_is_read() {
     let drawn = annotations_of_image(&bytes, &index, 1);
     assert_eq!((drawn.len(), drawn[0].category_id), (1, 2));
     assert_eq!(drawn[0].rasterize(300, 200).unwrap().area(), 60_000);
-    // The polygon of Label Studio's region: the same pixels.
+    // The polygon is that of Label Studio's region, so the pixels are the same.
     let polygon = &annotations_of_image(&bytes, &index, 0)[0];
     assert_eq!(polygon.rasterize(256, 256).unwrap().area(), 15_862);
 }
@@ -70,7 +70,7 @@ fn masks_are_read_as_lists_and_as_text_and_their_size_is_height_first() {
         let read = read(&said).unwrap();
         assert_eq!(read.image_size, Some((4, 3)));
         assert_eq!(read.rasterize(4, 3).unwrap(), runs);
-        let told = read.rasterize(3, 4).unwrap_err();
+        let told = read.rasterize(3, 4).unwrap_err().to_string();
         assert!(told.starts_with("is of an image of 4 x 3 pixels (width x height)"), "{told}");
     }
 }
@@ -81,7 +81,7 @@ fn the_parts_of_an_object_are_joined_and_overlaps_stay() {
     let said = json!({"category_id": 1, "segmentation": [square(0), square(2), square(8)]});
     assert_eq!(read(&said).unwrap().rasterize(16, 4).unwrap().area(), 24 + 16);
     let many = json!({"category_id": 1, "segmentation": vec![json!([]); MAX_POLYGONS + 1]});
-    let told = read(&many).unwrap().rasterize(1, 1).unwrap_err();
+    let told = read(&many).unwrap().rasterize(1, 1).unwrap_err().to_string();
     assert_eq!(told, "has 100001 polygons, and 100000 are allowed; write a mask instead");
 }
 
@@ -95,13 +95,13 @@ fn annotations_without_a_drawing_say_so() {
     ] {
         let read = read(&said).unwrap();
         assert!(matches!(read.segmentation, CocoSegmentation::Missing(_)), "{said}");
-        assert!(read.rasterize(1, 1).unwrap_err().starts_with(why), "{said}");
+        assert!(read.rasterize(1, 1).unwrap_err().to_string().starts_with(why), "{said}");
     }
 }
 
 #[test]
 fn what_is_wrong_is_told_with_its_place() {
-    let index_error = |text: &str| read_coco_index(text.as_bytes()).unwrap_err();
+    let index_error = |text: &str| read_coco_index(text.as_bytes()).unwrap_err().to_string();
     assert!(index_error("{}").starts_with("lists no images"));
     assert_eq!(
         index_error(r#"{"images": [{"id": 1, "file_name": 3}]}"#),
@@ -138,11 +138,15 @@ fn what_is_wrong_is_told_with_its_place() {
         ),
         (json!({"counts": [1]}), "segmentation: missing field `size`"),
     ] {
-        let told = read(&json!({"category_id": 1, "segmentation": segmentation})).unwrap_err();
+        let told =
+            read(&json!({"category_id": 1, "segmentation": segmentation})).unwrap_err().to_string();
         assert!(told.starts_with(expected), "{told}");
     }
     assert!(
-        read(&json!({"segmentation": []})).unwrap_err().contains("missing field `category_id`")
+        read(&json!({"segmentation": []}))
+            .unwrap_err()
+            .to_string()
+            .contains("missing field `category_id`")
     );
 }
 

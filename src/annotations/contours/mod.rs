@@ -1,45 +1,49 @@
-//! Outlines of what is covered, along the edges of pixels: polygons for tools that draw them.
+//! Outlines of sets of pixels, along the edges of pixels: polygons for tools that draw them.
 
 mod simplify;
 mod trace;
 
 use self::simplify::simplify_ring;
 use self::trace::{Ring, trace_rings};
+use super::error::Result;
 use super::runs::Runs;
 use super::shapes::rasterize_rings;
 
-/// How often a tolerance that loses too much is halved before the outline is taken as it is.
+/// Largest number of times that a tolerance which loses too much is halved before the exact outline
+/// is used.
 const MAX_HALVINGS: i32 = 4;
 
-/// The outline of one part: pixels that are joined by their sides (those that only touch at a corner are two parts).
+/// The outline of one part, in which pixels are connected by their sides. Pixels that only touch at
+/// a corner belong to two parts.
 ///
-/// Points are corners of pixels, from (0, 0) to (width, height), x to the right and y down, the last one joined to the
-/// first; every ring has at least 3. Covered is what is inside of `outer` and of no hole, by the even-odd rule.
+/// Points are corners of pixels, from (0, 0) to (width, height), x to the right and y down, the
+/// last joined to the first; every ring has at least 3. A pixel is covered if it is inside of
+/// `outer` and of no hole, by the even-odd rule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outline {
-    /// Clockwise as seen.
+    /// Outer ring, clockwise on the screen.
     pub outer: Vec<[f64; 2]>,
-    /// Counterclockwise as seen. Parts that lie in a hole have outlines of their own.
+    /// Rings of the holes, counterclockwise on the screen. Parts that lie in a hole have outlines
+    /// of their own.
     pub holes: Vec<Vec<[f64; 2]>>,
 }
 
 impl Outline {
-    /// The pixels that it covers of an image of `width` x `height` pixels.
-    ///
-    /// # Errors
-    /// More points and rows than [`even_odd`] takes.
-    pub fn rasterize(&self, width: u32, height: u32) -> Result<Runs, String> {
+    /// Returns the pixels that the outline covers in an image of `width` x `height` pixels. Refuses
+    /// what [`rasterize_rings`] refuses.
+    pub fn rasterize(&self, width: u32, height: u32) -> Result<Runs> {
         let holes = self.holes.iter().map(Vec::as_slice);
         rasterize_rings(std::iter::once(self.outer.as_slice()).chain(holes), width, height)
     }
 }
 
-/// The outlines of all parts, in the order of their first pixels.
+/// Returns the outlines of all parts, in the order of their first pixels.
 ///
-/// With `tolerance` 0 they are exact: rasterized, they are the same pixels again. Otherwise corners are left out as
-/// long as none is farther than that many pixels from the line that replaces it (Ramer, Douglas and Peucker's rule).
-/// Every part keeps a pixel, and no pixel of a hole leaves its outline or lies in another hole: where a tolerance
-/// would do that, it is halved for that part, down to the exact outline. A negative one counts as 0.
+/// With `tolerance` 0 the outlines are exact: rasterized, they give the same pixels again.
+/// Otherwise corners are dropped as long as none is farther than `tolerance` pixels from the line
+/// that replaces it (Ramer, Douglas and Peucker's rule). Every part keeps a pixel, and no pixel of
+/// a hole leaves its outline or lies in another hole: a tolerance that would do that is halved for
+/// the part, down to the exact outline. A negative tolerance counts as 0.
 pub fn trace_outlines(runs: &Runs, tolerance: f64) -> Vec<Outline> {
     group_rings_by_component(trace_rings(runs))
         .into_iter()
@@ -47,13 +51,13 @@ pub fn trace_outlines(runs: &Runs, tolerance: f64) -> Vec<Outline> {
         .collect()
 }
 
-/// The corners of one part.
+/// Rings of one part, before simplification.
 struct Component {
     outer: Vec<[u32; 2]>,
     holes: Vec<Vec<[u32; 2]>>,
 }
 
-/// Holes to the outlines that they are in.
+/// Groups holes with the outer rings of their parts.
 fn group_rings_by_component(rings: Vec<Ring>) -> Vec<Component> {
     let (hole_rings, outer_rings): (Vec<_>, Vec<_>) =
         rings.into_iter().partition(|ring| ring.is_hole);
@@ -71,7 +75,7 @@ fn group_rings_by_component(rings: Vec<Ring>) -> Vec<Component> {
     components
 }
 
-/// The outline within a tolerance.
+/// Returns the simplified outline of one part; exact if `tolerance` is 0.
 fn simplify_component(component: &Component, tolerance: f64, runs: &Runs) -> Outline {
     let outline_within = |tolerance: f64| Outline {
         outer: simplify_ring(&component.outer, tolerance),
@@ -88,9 +92,10 @@ fn simplify_component(component: &Component, tolerance: f64, runs: &Runs) -> Out
     outline_within(0.0)
 }
 
-/// Whether something is covered and the holes are apart from each other and inside: only then is what is covered as
-/// much as the outer ring has less what the holes have.
-fn is_valid_outline(outline: &Outline, runs: &Runs) -> Result<bool, String> {
+/// Returns true if the outline covers a pixel, and the holes lie inside of the outer ring and apart
+/// from each other: only then is the covered area equal to the area of the outer ring less that of
+/// the holes.
+fn is_valid_outline(outline: &Outline, runs: &Runs) -> Result<bool> {
     let (width, height) = (runs.width(), runs.height());
     let ring_area =
         |ring: &[[f64; 2]]| rasterize_rings([ring], width, height).map(|runs| runs.area());

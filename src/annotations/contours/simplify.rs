@@ -1,16 +1,19 @@
-//! Fewer corners: the rule of Ramer (1972), Douglas and Peucker (1973) for closed rings.
+//! Simplification of closed rings by the rule of Ramer (1972), Douglas and Peucker (1973).
 
-/// Corners that are looked at together. The rule can take as many steps as the square of their number; every 1024th
-/// corner stays, so that a ring of a million costs no more than a thousand rings of a thousand.
+/// Number of corners that are simplified together. The rule can take as many steps as the square of
+/// their number. Every 1024th corner stays, so that a ring of a million corners costs no more than
+/// a thousand rings of a thousand.
 const CHUNK_CORNERS: usize = 1024;
 
-/// The corners of a ring that are needed to stay within `tolerance` pixels of all of them: 3 at least, all if it is 0.
+/// Returns the corners of a ring that are needed to stay within `tolerance` pixels of all corners:
+/// at least 3, and all if `tolerance` is 0.
 pub(super) fn simplify_ring(ring: &[[u32; 2]], tolerance: f64) -> Vec<[f64; 2]> {
     let point = |index: usize| ring[index % ring.len()].map(f64::from);
     if tolerance <= 0.0 || ring.len() < 4 {
         return (0..ring.len()).map(point).collect();
     }
-    // The first corner and the one farthest from it stay; `ring.len()` is the first again.
+    // The first corner and the one farthest from it stay. The index `ring.len()` is the first
+    // corner again.
     let far_corner =
         find_farthest_corner(0, ring.len(), point).map_or(ring.len() / 2, |(index, _)| index);
     let mut keep = vec![false; ring.len()];
@@ -21,7 +24,7 @@ pub(super) fn simplify_ring(ring: &[[u32; 2]], tolerance: f64) -> Vec<[f64; 2]> 
         }
     }
     if keep.iter().filter(|&&kept| kept).count() < 3 {
-        // A sliver: the corner that is farthest from its long axis makes it a triangle.
+        // The ring is a sliver: the corner that is farthest from its long axis makes it a triangle.
         let candidates = [
             find_farthest_corner(0, far_corner, point),
             find_farthest_corner(far_corner, ring.len(), point),
@@ -34,7 +37,7 @@ pub(super) fn simplify_ring(ring: &[[u32; 2]], tolerance: f64) -> Vec<[f64; 2]> 
     (0..ring.len()).filter(|&index| keep[index]).map(point).collect()
 }
 
-/// Marks what stays between two corners that stay.
+/// Marks the corners that stay between two corners that stay.
 fn mark_kept_corners(
     first: usize,
     last: usize,
@@ -53,7 +56,8 @@ fn mark_kept_corners(
     }
 }
 
-/// The corner between two that is farthest from the line that joins them, and the square of how far it is.
+/// Returns the corner between two that is farthest from the line that joins them, and the square of
+/// its distance, in pixels.
 fn find_farthest_corner(
     first: usize,
     last: usize,
@@ -65,7 +69,8 @@ fn find_farthest_corner(
     let distance_squared_at = |index: usize| {
         let [x, y] = point(index);
         let (x, y) = (x - start[0], y - start[1]);
-        // How far along the line, ends included: rings turn back, and then the nearest point is an end.
+        // Position along the line, clamped to its ends: rings turn back, and then an end is the
+        // nearest point.
         let fraction = if length_squared > 0.0 {
             ((x * direction[0] + y * direction[1]) / length_squared).clamp(0.0, 1.0)
         } else {

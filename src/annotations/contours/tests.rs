@@ -4,20 +4,20 @@ use proptest::prelude::*;
 use super::super::runs::tests::{any_mask, rows};
 use super::*;
 
-/// Pixels from rows of `#` and `.`.
+/// Returns pixels from rows of `#` and `.`.
 fn drawn<const N: usize>(rows: [&str; N]) -> Runs {
     let pixels = rows.concat().bytes().map(|byte| u8::from(byte == b'#')).collect();
     let mask = GrayImage::from_raw(rows[0].len() as u32, N as u32, pixels).unwrap();
     Runs::from_class(&mask, 1)
 }
 
-/// Twice the area inside of a ring, positive if it is clockwise as seen.
+/// Returns twice the area inside of a ring, positive if the ring is clockwise on the screen.
 fn area(ring: &[[f64; 2]]) -> f64 {
     let next = ring.iter().cycle().skip(1);
     ring.iter().zip(next).map(|(a, b)| a[0] * b[1] - a[1] * b[0]).sum()
 }
 
-/// All outlines painted together.
+/// Returns the pixels of all outlines together.
 fn painted(outlines: &[Outline], like: &Runs) -> Runs {
     let mut union = Runs::new(like.width(), like.height());
     for outline in outlines {
@@ -26,7 +26,7 @@ fn painted(outlines: &[Outline], like: &Runs) -> Runs {
     union
 }
 
-/// How many parts there are, pixels that share a side being one, by filling one after the other.
+/// Counts the parts by flood filling: pixels that share a side belong to one part.
 fn parts_by_filling(runs: &Runs) -> usize {
     let mut mask = runs.to_mask();
     let mut parts = 0;
@@ -71,7 +71,7 @@ fn an_island_in_a_hole_is_a_part_of_its_own() {
 fn pixels_that_touch_at_a_corner_are_two_parts() {
     assert_eq!(trace_outlines(&drawn(["#.", ".#"]), 0.0).len(), 2);
     assert_eq!(trace_outlines(&drawn([".#", "#."]), 0.0).len(), 2);
-    // Of one part, the two uncovered ones in the middle are one hole.
+    // The pixels are one part, and the two uncovered pixels in the middle are one hole.
     let eight = drawn(["####", "#.##", "##.#", "####"]);
     let outlines = trace_outlines(&eight, 0.0);
     assert_eq!((outlines.len(), outlines[0].holes.len()), (1, 1));

@@ -1,31 +1,34 @@
-//! From runs to closed rings of corners, in one pass over the rows.
+//! Tracing of runs to closed rings of corners, in one pass over the rows.
 //!
-//! The sides of covered pixels that face uncovered ones are walked with the covered pixel on the right: along the top
-//! to the right, down the right side, along the bottom to the left, up the left side. Only corners are kept, each with
-//! the one that follows it. Where two covered pixels touch at a corner only, there are two corners in one place, each
-//! of which stays with its pixel: so the two are joined there by nothing, and uncovered ones across it are one hole.
+//! The path follows the sides between covered and uncovered pixels with the covered pixel on the
+//! right: along the top to the right, down the right side, along the bottom to the left, up the
+//! left side. Only corners are kept, each with the one that follows it. Where two covered pixels
+//! touch at a corner only, that position has two corners, one for each pixel: so the two pixels
+//! stay separate there, and the uncovered pixels across the corner are one hole.
 
 use std::ops::Range;
 
 use super::super::runs::Runs;
 
-/// A closed ring of corners; sides are in turn level and upright, the last corner is joined to the first.
+/// A closed ring of corners. Its sides are in turn horizontal and vertical, and the last corner is
+/// joined to the first.
 pub(super) struct Ring {
     pub(super) corners: Vec<[u32; 2]>,
-    /// Which part it bounds: a number that all rings of the part have, and no others.
+    /// Number of the part that the ring bounds, shared by all rings of the part and no others.
     pub(super) component: u32,
-    /// Whether the part is outside of it.
+    /// True if the part is outside of the ring.
     pub(super) is_hole: bool,
 }
 
-/// All rings, by their first corners: row by row from the top, each from the left.
+/// Returns all rings in the order of their first corners: row by row from the top, each row from
+/// the left.
 pub(super) fn trace_rings(runs: &Runs) -> Vec<Ring> {
     let mut tracer = Tracer::default();
     let mut segments = runs.row_segments().peekable();
     let mut columns = Vec::new();
     while let Some(&(row, _)) = segments.peek() {
         if row != tracer.line_row {
-            // Rows without runs are passed over, but for what ends at the first of them.
+            // Rows without runs are skipped, except for the first of them, in which sides end.
             tracer.add_row(&[]);
             tracer.line_row = row;
         }
@@ -39,15 +42,15 @@ pub(super) fn trace_rings(runs: &Runs) -> Vec<Ring> {
     tracer.into_rings()
 }
 
-/// Where a row's run begins or ends: an upright side that goes on downwards.
+/// A vertical side that continues downwards: the left or right end of a run.
 #[derive(Clone, Copy)]
 struct VerticalEdge {
     column: u32,
-    /// Whether it is the left side of a run.
+    /// True if the side is the left end of a run.
     is_left: bool,
-    /// The part that the run belongs to.
+    /// Number of the part to which the run belongs.
     component: u32,
-    /// The corner where the side began.
+    /// Index of the corner at which the side began.
     top_corner: u32,
 }
 
@@ -60,23 +63,24 @@ struct RingCorner {
 #[derive(Default)]
 struct Tracer {
     corners: Vec<RingCorner>,
-    /// Parts that turned out to be one, by union and find: the parent of each, itself if it has none.
+    /// Disjoint-set forest of parts that turned out to be connected: the parent of each part,
+    /// itself for a root.
     component_parents: Vec<u32>,
-    /// The sides of the row above the line.
+    /// Vertical sides of the row above the line.
     edges_above: Vec<VerticalEdge>,
-    /// The sides of the row below it.
+    /// Vertical sides of the row below the line.
     edges_below: Vec<VerticalEdge>,
-    /// The line between two rows: the number of the lower one.
+    /// The line between two rows: the number of the lower row.
     line_row: u32,
 }
 
 impl Tracer {
-    /// Takes the next row's runs: the row below the line.
+    /// Processes the runs of the next row, the row below the line.
     fn add_row(&mut self, columns: &[Range<u32>]) {
         self.label_components(columns);
         let (above, mut below) =
             (std::mem::take(&mut self.edges_above), std::mem::take(&mut self.edges_below));
-        // The corner from which a level side goes on to the right.
+        // The corner from which a horizontal side continues to the right.
         let mut open_corner = None;
         let (mut is_above, mut is_below) = (false, false);
         let (mut above_index, mut below_index) = (0, 0);
@@ -96,7 +100,7 @@ impl Tracer {
                     down.top_corner = up.top_corner;
                 }
                 (Some(up), Some(down)) => {
-                    // Two pixels touch at this corner: the left one's comes first.
+                    // Two pixels touch at this corner: the corner of the left pixel comes first.
                     let left_is_above = is_above;
                     let (left, right) = if left_is_above {
                         (
@@ -137,8 +141,8 @@ impl Tracer {
         self.line_row += 1;
     }
 
-    /// Makes the sides below the line, each with the part that its run belongs to: that of every run above with which
-    /// it shares a column, or a new one.
+    /// Makes the sides below the line, each with the part of its run: that of every run above with
+    /// which it shares a column, or a new part.
     fn label_components(&mut self, columns: &[Range<u32>]) {
         self.edges_below.clear();
         let mut first_above = 0;
@@ -155,7 +159,7 @@ impl Tracer {
                         self.union_components(other_component, left.component)
                     }));
                 }
-                // The last one may reach over the next run too.
+                // A run above that ends later may touch the next run too, so it is kept.
                 if right.column <= range.end {
                     first_above = above_index + 2;
                 }
@@ -170,18 +174,18 @@ impl Tracer {
         }
     }
 
-    /// Makes two parts one.
+    /// Merges two parts and returns the number of the merged part.
     fn union_components(&mut self, a: u32, b: u32) -> u32 {
         let (a, b) = (self.find_root(a), self.find_root(b));
         self.component_parents[a.max(b) as usize] = a.min(b);
         a.min(b)
     }
 
-    /// The part that a part has become.
+    /// Returns the root of a part in the disjoint-set forest.
     fn find_root(&mut self, mut component: u32) -> u32 {
         while self.component_parents[component as usize] != component {
             let parent = self.component_parents[component as usize];
-            // Halves the way for those who come later.
+            // Path halving shortens later searches.
             self.component_parents[component as usize] = self.component_parents[parent as usize];
             component = parent;
         }
@@ -194,9 +198,9 @@ impl Tracer {
         index
     }
 
-    /// An upright side ends at a corner.
+    /// Links the two ends of a vertical side that ends at `bottom_corner`.
     fn link_vertical(&mut self, edge: VerticalEdge, bottom_corner: u32) {
-        // The covered pixel is on the right of who walks: up a left side, down a right one.
+        // The covered pixel is on the right of the path: up a left side, down a right one.
         let (from, to) = if edge.is_left {
             (bottom_corner, edge.top_corner)
         } else {
@@ -205,13 +209,15 @@ impl Tracer {
         self.corners[from as usize].next = to;
     }
 
-    /// A level side joins two corners; `is_below` says whether the covered pixels are below it.
+    /// Links the two ends of a horizontal side; `is_below` is true if the covered pixels are below
+    /// it.
     fn link_horizontal(&mut self, left: u32, right: u32, is_below: bool) {
         let (from, to) = if is_below { (left, right) } else { (right, left) };
         self.corners[from as usize].next = to;
     }
 
-    /// At a corner either a level side from the left ends, or one to the right begins.
+    /// Ends the open horizontal side at a corner, or begins one there. Returns the corner from
+    /// which a side is open afterwards.
     fn end_or_begin_horizontal(
         &mut self,
         open_corner: Option<u32>,
@@ -223,7 +229,7 @@ impl Tracer {
         None
     }
 
-    /// The rings that the corners form.
+    /// Collects the rings that the corners form.
     fn into_rings(mut self) -> Vec<Ring> {
         let mut rings = Vec::new();
         let mut is_visited = vec![false; self.corners.len()];
@@ -237,7 +243,8 @@ impl Tracer {
                 corners.push(self.corners[index].position);
                 index = self.corners[index].next as usize;
             }
-            // The first is the leftmost of the highest ones: a hole is left downwards, an outline to the right.
+            // The first corner is the leftmost of the highest ones: from there a hole continues
+            // downwards, an outer ring to the right.
             let is_hole = corners.get(1).is_some_and(|second| second[0] == corners[0][0]);
             let component = self.find_root(self.corners[start].component);
             rings.push(Ring { corners, component, is_hole });

@@ -1,8 +1,8 @@
-//! The elements of a JSON document, one at a time, without holding the document.
+//! The objects of a JSON document, one at a time, without holding the document in memory.
 //!
-//! Exports are single arrays of any size. Only brackets and strings are understood here; an element is read
-//! by `serde_json` afterwards, which also tells what is no JSON inside of it. Errors complete a sentence that
-//! begins with the document's name.
+//! Exports are single arrays of any size. This module understands only brackets and strings;
+//! `serde_json` parses each object afterwards, and finds what is invalid inside of it. The text of
+//! an error completes a sentence that begins with the document's name.
 
 mod scanner;
 #[cfg(test)]
@@ -11,21 +11,23 @@ mod tests;
 use std::io::{BufRead, BufReader, Read};
 
 use self::scanner::Scanner;
+use super::error::{Error, Result};
 
-/// Bytes read at a time.
+/// Size of the read buffer, in bytes.
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// An object inside of a document.
+/// An object of a document, unparsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonObject {
-    /// Where it begins, in bytes from the start of the document.
+    /// Position of the opening brace, in bytes from the start of the document.
     pub offset: u64,
-    /// From its opening to its closing brace.
+    /// Text from the opening to the closing brace.
     pub bytes: Vec<u8>,
 }
 
-/// The objects of a document that is an array of objects, one object, or objects one after the other, such as
-/// one per line (JSON lines). A byte order mark is skipped. After an error there is nothing more.
+/// Iterator over the objects of a document that is an array of objects, one object, or objects one
+/// after the other, such as one per line (JSON lines). A byte order mark is skipped. The iterator
+/// ends after an error.
 #[derive(Debug)]
 pub struct JsonObjects<R> {
     scanner: Scanner<BufReader<R>>,
@@ -36,7 +38,7 @@ pub struct JsonObjects<R> {
 #[derive(Debug, Clone, Copy)]
 enum ParseState {
     Start,
-    /// Inside of the array; whether before its first element.
+    /// Inside of the array; `is_first` is true before its first element.
     Array {
         is_first: bool,
     },
@@ -46,13 +48,13 @@ enum ParseState {
 }
 
 impl<R: Read> JsonObjects<R> {
-    /// The elements of a document, none of them longer than `limit` bytes.
+    /// Iterates over the objects of `reader`. An object longer than `max_bytes` is an error.
     pub fn new(reader: R, max_bytes: usize) -> Self {
         let scanner = Scanner::new(BufReader::with_capacity(BUFFER_BYTES, reader));
         Self { scanner, max_bytes, state: ParseState::Start }
     }
 
-    fn advance(&mut self) -> Result<Option<JsonObject>, String> {
+    fn advance(&mut self) -> Result<Option<JsonObject>> {
         if let ParseState::Start = self.state {
             self.scanner.skip_byte_order_mark()?;
             self.state = match self.scanner.peek_non_space()? {
@@ -61,7 +63,7 @@ impl<R: Read> JsonObjects<R> {
                     ParseState::Array { is_first: true }
                 }
                 Some(b'{') => ParseState::Stream,
-                None => return Err("is empty; expected JSON".to_owned()),
+                None => return Err(Error::UnexpectedFormat("is empty; expected JSON".to_owned())),
                 Some(_) => return Err(self.scanner.unexpected_error("{ or [")),
             };
         }
@@ -84,7 +86,7 @@ impl<R: Read> JsonObjects<R> {
 }
 
 impl<R: Read> Iterator for JsonObjects<R> {
-    type Item = Result<JsonObject, String>;
+    type Item = Result<JsonObject>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.advance().transpose();
@@ -95,20 +97,18 @@ impl<R: Read> Iterator for JsonObjects<R> {
     }
 }
 
-fn read_object<B: BufRead>(
-    scanner: &mut Scanner<B>,
-    max_bytes: usize,
-) -> Result<JsonObject, String> {
+fn read_object<B: BufRead>(scanner: &mut Scanner<B>, max_bytes: usize) -> Result<JsonObject> {
     let offset = scanner.offset;
     Ok(JsonObject { offset, bytes: scanner.read_value(max_bytes)? })
 }
 
-/// The next object of the array that the source stands in; none behind the last, with the bracket skipped.
+/// Reads the next object of the array in which the scanner stands. Returns none at the end of the
+/// array, whose bracket is then skipped.
 fn read_array_object<B: BufRead>(
     scanner: &mut Scanner<B>,
     is_first: bool,
     max_bytes: usize,
-) -> Result<Option<JsonObject>, String> {
+) -> Result<Option<JsonObject>> {
     match scanner.peek_non_space()? {
         Some(b']') => {
             scanner.skip(1);
@@ -124,15 +124,15 @@ fn read_array_object<B: BufRead>(
     }
 }
 
-/// Nothing may follow the document.
-fn expect_end<T, B: BufRead>(scanner: &mut Scanner<B>) -> Result<Option<T>, String> {
+/// Returns none, or an error if anything but spaces follows the document.
+fn expect_end<T, B: BufRead>(scanner: &mut Scanner<B>) -> Result<Option<T>> {
     match scanner.peek_non_space()? {
         None => Ok(None),
         Some(_) => Err(scanner.unexpected_error("the end of the document")),
     }
 }
 
-/// An object whose keys are walked through.
+/// Reader of the keys of an object; the caller reads or skips each value.
 #[derive(Debug)]
 struct KeyReader<B> {
     scanner: Scanner<B>,
@@ -140,19 +140,22 @@ struct KeyReader<B> {
 }
 
 impl<B: BufRead> KeyReader<B> {
-    fn open(reader: B) -> Result<Self, String> {
+    fn open(reader: B) -> Result<Self> {
         let mut scanner = Scanner::new(reader);
         scanner.skip_byte_order_mark()?;
         match scanner.peek_non_space()? {
             Some(b'{') => scanner.skip(1),
-            None => return Err("is empty; expected a JSON object".to_owned()),
+            None => {
+                return Err(Error::UnexpectedFormat("is empty; expected a JSON object".to_owned()));
+            }
             Some(_) => return Err(scanner.unexpected_error("{")),
         }
         Ok(Self { scanner, is_first: true })
     }
 
-    /// The next key; the source then stands before its value. None behind the last one.
-    fn next_key(&mut self, max_bytes: usize) -> Result<Option<String>, String> {
+    /// Returns the next key, of at most `max_bytes` bytes, and leaves the scanner before its value.
+    /// Returns none behind the last key.
+    fn next_key(&mut self, max_bytes: usize) -> Result<Option<String>> {
         match self.scanner.peek_non_space()? {
             Some(b'}') => {
                 self.scanner.skip(1);
@@ -168,9 +171,13 @@ impl<B: BufRead> KeyReader<B> {
         };
         let key_offset = self.scanner.offset;
         let key = self.scanner.read_value(max_bytes)?;
-        let key = serde_json::from_slice(&key).map_err(|cause| {
-            format!("has a key at byte {key_offset} that is no string: {cause}")
-        })?;
+        let key = match serde_json::from_slice(&key) {
+            Ok(key) => key,
+            Err(cause) => {
+                let message = format!("has a key at byte {key_offset} that is no string: {cause}");
+                return Err(Error::Json { message, cause });
+            }
+        };
         let Some(b':') = self.scanner.peek_non_space()? else {
             return Err(self.scanner.unexpected_error(":"));
         };
@@ -180,8 +187,8 @@ impl<B: BufRead> KeyReader<B> {
     }
 }
 
-/// The keys of the object that a document is, in order.
-pub(super) fn read_object_keys(document: &[u8]) -> Result<Vec<String>, String> {
+/// Returns the keys of a document that is an object, in order.
+pub(super) fn read_object_keys(document: &[u8]) -> Result<Vec<String>> {
     let mut key_reader = KeyReader::open(document)?;
     let mut keys = Vec::new();
     while let Some(key) = key_reader.next_key(document.len())? {
@@ -191,10 +198,10 @@ pub(super) fn read_object_keys(document: &[u8]) -> Result<Vec<String>, String> {
     Ok(keys)
 }
 
-/// Whether a document is an object in which one of the keys has a list of objects, which may be empty. Not further
-/// read than that takes; what is no JSON is not.
+/// Returns true if a document is an object in which one of `keys` has a list of objects, which may
+/// be empty. Reads no further than that takes. Returns false for invalid JSON.
 pub(super) fn has_object_list(reader: impl Read, keys: &[&str]) -> bool {
-    let search = || -> Result<bool, String> {
+    let search = || -> Result<bool> {
         let mut key_reader = KeyReader::open(BufReader::with_capacity(BUFFER_BYTES, reader))?;
         while let Some(key) = key_reader.next_key(BUFFER_BYTES)? {
             if keys.contains(&key.as_str()) && key_reader.scanner.peek_non_space()? == Some(b'[') {
@@ -208,8 +215,9 @@ pub(super) fn has_object_list(reader: impl Read, keys: &[&str]) -> bool {
     search().unwrap_or(false)
 }
 
-/// The objects in the lists that a document, an object, has under some of its keys: what COCO files are made of.
-/// Keys that are missing or null have none. After an error there is nothing more.
+/// Iterator over the objects in the lists that a document, an object, has under some of its keys,
+/// as in COCO files. Each object comes with its key. A key that is missing or null has no objects.
+/// The iterator ends after an error.
 #[derive(Debug)]
 pub struct KeyedObjects<B> {
     reader: Option<B>,
@@ -217,12 +225,12 @@ pub struct KeyedObjects<B> {
     keys: &'static [&'static str],
     seen_keys: Vec<&'static str>,
     max_bytes: usize,
-    /// The list that is read, and whether before its first element.
+    /// Key of the list that is being read, and true before its first element.
     current_list: Option<(&'static str, bool)>,
 }
 
 impl<B: BufRead> KeyedObjects<B> {
-    /// The objects under `keys`, none of them longer than `limit` bytes.
+    /// Iterates over the objects under `keys`. An object longer than `max_bytes` is an error.
     pub fn new(reader: B, keys: &'static [&'static str], max_bytes: usize) -> Self {
         let seen_keys = Vec::new();
         Self {
@@ -235,7 +243,7 @@ impl<B: BufRead> KeyedObjects<B> {
         }
     }
 
-    fn advance(&mut self) -> Result<Option<(&'static str, JsonObject)>, String> {
+    fn advance(&mut self) -> Result<Option<(&'static str, JsonObject)>> {
         if let Some(reader) = self.reader.take() {
             self.key_reader = Some(KeyReader::open(reader)?);
         }
@@ -243,7 +251,7 @@ impl<B: BufRead> KeyedObjects<B> {
         loop {
             if let Some((key, is_first)) = self.current_list {
                 let next = read_array_object(&mut key_reader.scanner, is_first, self.max_bytes)
-                    .map_err(|error| format!("{error} (in {key})"))?;
+                    .map_err(|error| error.located("", format!(" (in {key})")))?;
                 self.current_list = next.is_some().then_some((key, false));
                 if let Some(element) = next {
                     return Ok(Some((key, element)));
@@ -256,7 +264,9 @@ impl<B: BufRead> KeyedObjects<B> {
             };
             if self.seen_keys.contains(&key) {
                 let offset = key_reader.scanner.offset;
-                return Err(format!("has the key {key} twice, the second time at byte {offset}"));
+                return Err(Error::InvalidValue(format!(
+                    "has the key {key} twice, the second time at byte {offset}"
+                )));
             }
             self.seen_keys.push(key);
             match key_reader.scanner.peek_non_space()? {
@@ -274,7 +284,7 @@ impl<B: BufRead> KeyedObjects<B> {
 }
 
 impl<B: BufRead> Iterator for KeyedObjects<B> {
-    type Item = Result<(&'static str, JsonObject), String>;
+    type Item = Result<(&'static str, JsonObject)>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let next = self.advance().transpose();

@@ -1,22 +1,24 @@
-//! JSON seen as brackets and strings: where a value ends, found without understanding it.
+//! Scanner that finds the end of a JSON value from its brackets and strings, without parsing it.
 
 use std::io::{BufRead, ErrorKind};
 
-/// Deepest nesting, as in `serde_json`, which reads the elements afterwards.
+use crate::annotations::error::{Error, Result};
+
+/// Largest nesting depth, the same as that of `serde_json`, which parses the objects afterwards.
 pub(super) const MAX_DEPTH: u32 = 128;
 
-/// Where in a value the scan stands.
+/// State of the scan inside of a value.
 #[derive(Debug, Default)]
 struct BracketState {
     depth: u32,
-    /// One bit per open bracket, the innermost lowest: 1 for an object.
+    /// One bit per open bracket, the innermost lowest: 1 for `{`, 0 for `[`.
     is_object_bits: u128,
     in_string: bool,
-    /// The byte before was a backslash.
+    /// True if the byte before was a backslash.
     escaped: bool,
 }
 
-/// What brackets can be wrong about.
+/// Error of a bracket.
 #[derive(Debug)]
 enum BracketError {
     Mismatch(char, char),
@@ -24,8 +26,9 @@ enum BracketError {
 }
 
 impl BracketState {
-    /// Takes bytes up to the end of the value or of `bytes`: how many, and whether the value is whole. Of an
-    /// error, the number of bytes before the one that is wrong.
+    /// Scans bytes up to the end of the value or of `bytes`. Returns the number of scanned bytes,
+    /// and true if the value is complete. An error comes with the number of bytes before the wrong
+    /// one.
     fn consume(&mut self, bytes: &[u8]) -> Result<(usize, bool), (usize, BracketError)> {
         let mut position = 0;
         loop {
@@ -78,13 +81,14 @@ impl BracketState {
     }
 }
 
-/// Whether a byte outside of strings opens or closes something. The bit 0x20 tells `{` from `[` and `}` from `]`.
+/// Returns true if a byte outside of strings opens or closes something. The bit 0x20 tells `{` from
+/// `[` and `}` from `]`.
 fn is_structural(byte: u8) -> bool {
     byte == b'"' || byte | 0x20 == b'{' || byte | 0x20 == b'}'
 }
 
-/// The first structural byte. Most bytes of a document are the numbers of brush regions: 32 at a time, which the
-/// compiler turns into vector instructions, they cost next to nothing.
+/// Returns the position of the first structural byte. Most bytes of a document are the numbers of
+/// brush regions. They are tested 32 at a time, a loop that the compiler vectorizes.
 fn find_structural(bytes: &[u8]) -> Option<usize> {
     let mut position = 0;
     for block in bytes.chunks(32) {
@@ -99,11 +103,11 @@ fn find_structural(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// Bytes of a document and where they stand in it.
+/// Reader of a document that counts bytes.
 #[derive(Debug)]
 pub(super) struct Scanner<B> {
     reader: B,
-    /// Of the next byte, from the start of the document.
+    /// Position of the next byte, in bytes from the start of the document.
     pub(super) offset: u64,
 }
 
@@ -112,19 +116,17 @@ impl<B: BufRead> Scanner<B> {
         Self { reader, offset: 0 }
     }
 
-    /// The bytes at hand; none at the end.
-    fn fill_buffer(&mut self) -> Result<&[u8], String> {
+    /// Returns the buffered bytes; none at the end of the document.
+    fn fill_buffer(&mut self) -> Result<&[u8]> {
         loop {
             match self.reader.fill_buf() {
                 Ok(_) => break,
                 Err(cause) if cause.kind() == ErrorKind::Interrupted => {}
-                Err(cause) => {
-                    return Err(format!("cannot be read beyond byte {}: {cause}", self.offset));
-                }
+                Err(cause) => return Err(Error::Read { offset: self.offset, cause }),
             }
         }
-        // What was found above; asked again because a borrow may not leave a loop.
-        self.reader.fill_buf().map_err(|cause| cause.to_string())
+        // Returns the bytes found above: the borrow checker lets no borrow leave a loop.
+        self.reader.fill_buf().map_err(|cause| Error::Read { offset: self.offset, cause })
     }
 
     pub(super) fn skip(&mut self, bytes: usize) {
@@ -132,23 +134,27 @@ impl<B: BufRead> Scanner<B> {
         self.offset += bytes as u64;
     }
 
-    /// Skips a byte order mark, and tells text that is not UTF-8.
-    pub(super) fn skip_byte_order_mark(&mut self) -> Result<(), String> {
+    /// Skips a byte order mark. UTF-16 is an error.
+    pub(super) fn skip_byte_order_mark(&mut self) -> Result<()> {
         for (index, &expected) in b"\xEF\xBB\xBF".iter().enumerate() {
             match (self.fill_buffer()?.first(), index) {
                 (Some(&first), _) if first == expected => self.skip(1),
                 (Some(0xFE | 0xFF), 0) => {
-                    return Err("is UTF-16 text; save it as UTF-8".to_owned());
+                    return Err(Error::Unsupported("is UTF-16 text; save it as UTF-8".to_owned()));
                 }
                 (_, 0) => return Ok(()),
-                _ => return Err("begins with half a byte order mark; save it as UTF-8".to_owned()),
+                _ => {
+                    return Err(Error::syntax(
+                        "begins with half a byte order mark; save it as UTF-8",
+                    ));
+                }
             }
         }
         Ok(())
     }
 
-    /// The next byte that is no space, which stays; none at the end.
-    pub(super) fn peek_non_space(&mut self) -> Result<Option<u8>, String> {
+    /// Skips spaces and returns the next byte without consuming it; none at the end.
+    pub(super) fn peek_non_space(&mut self) -> Result<Option<u8>> {
         loop {
             let bytes = self.fill_buffer()?;
             if bytes.is_empty() {
@@ -164,15 +170,16 @@ impl<B: BufRead> Scanner<B> {
         }
     }
 
-    /// The object, array or string that begins here. Longer than `limit` bytes is an error.
-    pub(super) fn read_value(&mut self, max_bytes: usize) -> Result<Vec<u8>, String> {
+    /// Reads the object, array or string that begins here. More than `max_bytes` bytes are an
+    /// error.
+    pub(super) fn read_value(&mut self, max_bytes: usize) -> Result<Vec<u8>> {
         let mut value = Vec::new();
         self.scan_value(Some((&mut value, max_bytes)))?;
         Ok(value)
     }
 
-    /// Skips the value that begins here, whatever it is.
-    pub(super) fn skip_value(&mut self) -> Result<(), String> {
+    /// Skips the value of any kind that begins here.
+    pub(super) fn skip_value(&mut self) -> Result<()> {
         match self.peek_non_space()? {
             Some(b'{' | b'[' | b'"') => self.scan_value(None),
             Some(b',' | b':' | b'}' | b']') | None => Err(self.unexpected_error("a value")),
@@ -180,8 +187,8 @@ impl<B: BufRead> Scanner<B> {
         }
     }
 
-    /// A number, `true`, `false` or `null`; whether it is one is left to a parser.
-    fn skip_literal(&mut self) -> Result<(), String> {
+    /// Skips a number, `true`, `false` or `null`, without checking that it is one.
+    fn skip_literal(&mut self) -> Result<()> {
         let is_delimiter = |byte: &u8| {
             matches!(byte, b',' | b':' | b'{' | b'}' | b'[' | b']' | b'"') || *byte <= b' '
         };
@@ -196,38 +203,40 @@ impl<B: BufRead> Scanner<B> {
         }
     }
 
-    fn scan_value(&mut self, mut output: Option<(&mut Vec<u8>, usize)>) -> Result<(), String> {
+    fn scan_value(&mut self, mut output: Option<(&mut Vec<u8>, usize)>) -> Result<()> {
         let value_offset = self.offset;
         let mut state = BracketState::default();
         loop {
             let bytes = self.fill_buffer()?;
             if bytes.is_empty() {
-                return Err(format!(
-                    "ends at byte {} inside of the value that begins at byte {value_offset}: it was cut off",
+                return Err(Error::Truncated(format!(
+                    "ends at byte {} inside of the value that begins at byte {value_offset}: it \
+                     was cut off",
                     self.offset
-                ));
+                )));
             }
             let (consumed, is_complete) = match state.consume(bytes) {
                 Ok(progress) => progress,
                 Err((bytes_before, error)) => {
                     let offset = self.offset + bytes_before as u64;
                     return Err(match error {
-                        BracketError::Mismatch(found, expected) => format!(
-                            "has {found} at byte {offset} where {expected} belongs, in the value that \
-                             begins at byte {value_offset}"
-                        ),
-                        BracketError::TooDeep => format!(
-                            "is nested deeper than {MAX_DEPTH} levels at byte {offset}; no annotation is"
-                        ),
+                        BracketError::Mismatch(found, expected) => Error::syntax(format!(
+                            "has {found} at byte {offset} where {expected} belongs, in the value \
+                             that begins at byte {value_offset}"
+                        )),
+                        BracketError::TooDeep => Error::TooLarge(format!(
+                            "is nested deeper than {MAX_DEPTH} levels at byte {offset}; no \
+                             annotation is"
+                        )),
                     });
                 }
             };
             if let Some((value, max_bytes)) = &mut output {
                 if value.len() + consumed > *max_bytes {
-                    return Err(format!(
-                        "has a value at byte {value_offset} that is longer than {max_bytes} bytes, the limit \
-                         for one"
-                    ));
+                    return Err(Error::TooLarge(format!(
+                        "has a value at byte {value_offset} that is longer than {max_bytes} bytes, \
+                         the limit for one"
+                    )));
                 }
                 value.extend_from_slice(&bytes[..consumed]);
             }
@@ -238,14 +247,17 @@ impl<B: BufRead> Scanner<B> {
         }
     }
 
-    /// What stands here instead of what belongs here.
-    pub(super) fn unexpected_error(&mut self, expected: &str) -> String {
+    /// Returns the error that names the next byte and what was expected in its place.
+    pub(super) fn unexpected_error(&mut self, expected: &str) -> Error {
         let found = match self.peek_non_space() {
-            Ok(Some(byte)) if byte.is_ascii_graphic() => format!("has {}", char::from(byte)),
-            Ok(Some(byte)) => format!("has the byte 0x{byte:02x}"),
-            Ok(None) => "ends".to_owned(),
+            Ok(Some(byte)) if byte.is_ascii_graphic() => char::from(byte).to_string(),
+            Ok(Some(byte)) => format!("the byte 0x{byte:02x}"),
+            Ok(None) => {
+                let offset = self.offset;
+                return Error::Truncated(format!("ends at byte {offset} where {expected} belongs"));
+            }
             Err(error) => return error,
         };
-        format!("{found} at byte {} where {expected} belongs", self.offset)
+        Error::syntax(format!("has {found} at byte {} where {expected} belongs", self.offset))
     }
 }

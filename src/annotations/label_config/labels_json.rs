@@ -1,31 +1,30 @@
-//! `labels.json`: names of classes without a labeling config.
+//! `labels.json`: names of classes without a labeling configuration.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 
 use super::{EXPECTED_FORMATS, LabelConfig};
-use crate::annotations::json::parse_json;
+use crate::annotations::error::{Error, Result};
+use crate::annotations::json::{Byte, parse_json};
 
-/// `["road", "car"]`: the classes from 1 on.
-pub(super) fn parse_name_list(text: &str) -> Result<LabelConfig, String> {
-    let names: Vec<String> =
-        parse_json(text.as_bytes()).map_err(|error| with_expected_formats(&error))?;
+/// Parses `["road", "car"]`: the names of classes 1, 2 and so on.
+pub(super) fn parse_name_list(text: &str) -> Result<LabelConfig> {
+    let names: Vec<String> = parse_json(text.as_bytes()).map_err(with_expected_formats)?;
     build_config(names.iter().map(|name| (name.as_str(), None)))
 }
 
-/// Names and colors by class; class 0 is the background and may be missing.
-pub(super) fn parse_class_map(text: &str) -> Result<LabelConfig, String> {
-    let Classes(mut classes) =
-        parse_json(text.as_bytes()).map_err(|error| with_expected_formats(&error))?;
+/// Parses names and colors by class. Class 0 is the background and may be missing.
+pub(super) fn parse_class_map(text: &str) -> Result<LabelConfig> {
+    let Classes(mut classes) = parse_json(text.as_bytes()).map_err(with_expected_formats)?;
     classes.remove(&0);
     for (class, expected_class) in classes.keys().zip(1_u8..) {
         if *class != expected_class {
-            return Err(format!(
+            return Err(Error::InvalidValue(format!(
                 "has no class {expected_class} but a class {class}; name every class"
-            ));
+            )));
         }
     }
     let classes = classes.values();
@@ -34,22 +33,24 @@ pub(super) fn parse_class_map(text: &str) -> Result<LabelConfig, String> {
     )
 }
 
-fn with_expected_formats(error: &str) -> String {
-    format!("is wrong: {error}; expected {EXPECTED_FORMATS}")
+fn with_expected_formats(error: Error) -> Error {
+    error.located("is wrong: ", format!("; expected {EXPECTED_FORMATS}"))
 }
 
 fn build_config<'a>(
     labels: impl Iterator<Item = (&'a str, Option<[u8; 3]>)>,
-) -> Result<LabelConfig, String> {
+) -> Result<LabelConfig> {
     let mut config = LabelConfig::default();
     for (index, (name, color)) in labels.enumerate() {
         let class_id = index + 1;
         if name.is_empty() {
-            return Err(format!("has an empty name for class {class_id}"));
+            let message = format!("has an empty name for class {class_id}");
+            return Err(Error::InvalidValue(message));
         }
         config.add_label(name, color);
         if config.labels.len() < class_id {
-            return Err(format!("has the name {name} for two classes, the second is {class_id}"));
+            let message = format!("has the name {name} for two classes, the second is {class_id}");
+            return Err(Error::InvalidValue(message));
         }
     }
     Ok(config)
@@ -59,12 +60,13 @@ fn build_config<'a>(
 #[serde(expecting = "an object with a name")]
 struct Class {
     name: String,
-    // Files of earlier versions say `colour`.
+    // Files of earlier versions have the key `colour`.
     #[serde(alias = "colour")]
-    color: Option<[crate::annotations::json::Byte; 3]>,
+    color: Option<[Byte; 3]>,
 }
 
-/// Key by key, because a map of serde's keeps the last of two equal keys.
+/// Classes by class id. The map is read key by key, because a map of serde's keeps the last of two
+/// equal keys without an error.
 struct Classes(BTreeMap<u8, Class>);
 
 impl<'de> Deserialize<'de> for Classes {

@@ -1,30 +1,38 @@
-//! Label Studio's labeling config.
+//! Label Studio's labeling configuration, in XML.
 
 use std::collections::HashSet;
 
 use roxmltree::{Document, Node, ParsingOptions};
 
 use super::{ImageTag, LabelConfig};
+use crate::annotations::error::{Error, Result};
 
-/// Tags whose labels can be those of areas of an image. `Labels` are also used for text and sound, so the tag that they
-/// belong to decides; key points and vectors have no area.
+/// Tags whose labels can be those of areas of an image. `Labels` is used for text and sound too, so
+/// the tag named by `toName` decides; key points and vectors have no area.
 const LABEL_TAGS: [&str; 6] =
     ["brushlabels", "polygonlabels", "rectanglelabels", "ellipselabels", "bitmasklabels", "labels"];
 
-/// Most attributes of a tag.
+/// Largest number of attributes of a tag.
 const MAX_ATTRIBUTES: usize = 1000;
 
-/// Reads the classes of a config.
-pub(super) fn parse_xml(text: &str) -> Result<LabelConfig, String> {
-    // Attributes are compared with each other; `<` begins nothing but tags.
+/// Parses the classes of a labeling configuration.
+pub(super) fn parse_xml(text: &str) -> Result<LabelConfig> {
+    // The XML parser compares each attribute of a tag with all others, so their number must be
+    // bounded before. `<` begins nothing but tags.
     if text.split('<').any(|tag| tag.bytes().filter(|&byte| byte == b'=').count() > MAX_ATTRIBUTES)
     {
-        return Err(format!("has a tag with more than {MAX_ATTRIBUTES} attributes"));
+        let message = format!("has a tag with more than {MAX_ATTRIBUTES} attributes");
+        return Err(Error::TooLarge(message));
     }
-    // No DTD: it could expand to any size.
+    // A DTD is refused because its entities could expand to any size.
     let options = ParsingOptions { allow_dtd: false, nodes_limit: 100_000, ..Default::default() };
-    let document = Document::parse_with_options(text, options)
-        .map_err(|cause| format!("is no XML that can be read: {cause}"))?;
+    let document = match Document::parse_with_options(text, options) {
+        Ok(document) => document,
+        Err(cause) => {
+            let message = format!("is no XML that can be read: {cause}");
+            return Err(Error::syntax_with_cause(message, cause));
+        }
+    };
     let mut config = LabelConfig::default();
     let tags = || document.root().descendants().filter(Node::is_element);
     for tag in tags().filter(|tag| is_tag(*tag, "image")) {
@@ -45,7 +53,7 @@ pub(super) fn parse_xml(text: &str) -> Result<LabelConfig, String> {
         if !LABEL_TAGS.iter().any(|label_tag| tag_name.eq_ignore_ascii_case(label_tag)) {
             continue;
         }
-        // Without a name of its own an image has any.
+        // If no <Image> has a name, labels cannot be told apart by image, so all count.
         let to_names = tag.attribute("toName").unwrap_or_default();
         if to_names.split(',').any(|name| image_names.contains(name.trim()))
             || image_names.is_empty()
@@ -56,7 +64,7 @@ pub(super) fn parse_xml(text: &str) -> Result<LabelConfig, String> {
     Ok(config)
 }
 
-/// Label Studio takes tags in any case.
+/// Returns true if a node is the given tag, in any case, as Label Studio compares tags.
 fn is_tag(node: Node<'_, '_>, tag: &str) -> bool {
     node.tag_name().name().eq_ignore_ascii_case(tag)
 }
@@ -82,7 +90,7 @@ fn add_image_tag(tag: Node<'_, '_>, config: &mut LabelConfig) {
     }
 }
 
-/// The labels below a tag, also within `<View>`s.
+/// Adds the labels below a tag, those within `<View>`s too.
 fn add_labels<'a>(
     tag: Node<'a, '_>,
     config: &mut LabelConfig,
@@ -96,7 +104,8 @@ fn add_labels<'a>(
         ));
     }
     for label in tag.descendants().filter(|node| is_tag(*node, "label")) {
-        // What the frontend writes into results (SelectedModel.js, `selectedValues`) and the SDK takes (`parse_config`).
+        // The alias is the name that the frontend writes into results (SelectedModel.js,
+        // `selectedValues`) and that the SDK reads (`parse_config`).
         let alias = label.attribute("alias").filter(|alias| !alias.is_empty());
         let label_name = alias.or(label.attribute("value")).filter(|name| !name.is_empty());
         let Some(label_name) = label_name else {
@@ -106,7 +115,7 @@ fn add_labels<'a>(
             continue;
         };
         let background = label.attribute("background").unwrap_or_default();
-        // The same label stands in the tags of several tools.
+        // The same label may be repeated in the tags of several tools.
         if !seen_labels.insert((label_name, background)) {
             continue;
         }

@@ -1,5 +1,5 @@
-//! The objects of Label Studio's documents. Unknown keys are skipped, known ones may be missing or null, and one
-//! that comes twice is an error.
+//! The objects of Label Studio's documents. Unknown keys are skipped, known keys may be missing or
+//! null, and a key that appears twice is an error.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,8 @@ use crate::annotations::json::{
     AnyJson, FromAnyJson, Id, Number, SideLength, StringOrNumber, UniqueValue,
 };
 
-/// A task with its annotations: the JSON export, and a target storage with one file per task.
+/// A task with its annotations: an element of the JSON export, or of a target storage with one file
+/// per task.
 #[derive(Debug, Deserialize)]
 #[serde(bound = "G: Geometry", expecting = "a task, an object")]
 pub(super) struct Task<G> {
@@ -25,7 +26,7 @@ pub(super) struct Task<G> {
     pub(super) cancelled_annotations: Option<u64>,
 }
 
-/// An annotation, alone as in a target storage or inside of its task.
+/// An annotation, inside of its task or alone as in a target storage.
 #[derive(Debug, Deserialize)]
 #[serde(bound = "G: Geometry", expecting = "an annotation, an object")]
 pub(super) struct Annotation<G> {
@@ -47,16 +48,16 @@ pub(super) struct ResultItem<G> {
     pub(super) result_type: Option<String>,
     pub(super) to_name: Option<String>,
     pub(super) value: Option<RegionValue<G>>,
-    /// Degrees.
+    /// Rotation of the image while the region was drawn, in degrees.
     pub(super) image_rotation: Option<Number>,
     pub(super) original_width: Option<SideLength>,
     pub(super) original_height: Option<SideLength>,
-    /// The number of the image in a task with a list of them.
+    /// Index of the image in a task with a list of images.
     #[serde(rename = "item_index")]
     pub(super) item_index: Option<Number>,
 }
 
-/// The task of an annotation: itself, or only its number.
+/// The task of an annotation, or only its id.
 #[derive(Debug)]
 pub(super) enum TaskReference {
     Id(Id),
@@ -103,7 +104,7 @@ impl<'de> Deserialize<'de> for TaskReference {
     }
 }
 
-/// The values of a task's data that are strings.
+/// The values of a task's data that are strings, by key.
 #[derive(Debug)]
 pub(super) struct TaskData(pub(super) BTreeMap<String, String>);
 
@@ -142,8 +143,8 @@ fn insert_unique<E: Error>(
     duplicate_error.map_or(Ok(()), Err)
 }
 
-/// A row of `JSON_MIN`: one annotation, its regions flattened under the names of their tags. The order of regions
-/// of different tags is lost in this format.
+/// A row of `JSON_MIN`: one annotation, with its regions flattened under the names of their tags.
+/// The format loses the order of regions of different tags.
 #[derive(Debug)]
 pub(super) struct JsonMinRow<G> {
     pub(super) task_id: Option<i64>,
@@ -197,7 +198,7 @@ impl<'de, G: Geometry> Deserialize<'de> for JsonMinRow<G> {
     }
 }
 
-/// A value of a row, of which strings and the objects of lists are kept.
+/// Value of a key of a row. Strings and the objects of lists are kept.
 enum RowValue<G> {
     Text(String),
     List(Vec<RegionValue<G>>),
@@ -222,7 +223,7 @@ impl<G: Geometry> FromAnyJson for RowValue<G> {
     }
 }
 
-/// An element of a list, if it is an object.
+/// An element of a list, kept if it is an object.
 struct MaybeRegion<G>(Option<RegionValue<G>>);
 
 impl<G: Geometry> FromAnyJson for MaybeRegion<G> {
@@ -235,7 +236,7 @@ impl<G: Geometry> FromAnyJson for MaybeRegion<G> {
     }
 }
 
-/// A value, if it is a string.
+/// A value, kept if it is a string.
 struct MaybeString(Option<String>);
 
 impl FromAnyJson for MaybeString {

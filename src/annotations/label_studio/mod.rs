@@ -1,8 +1,9 @@
 //! Label Studio's annotations, as its exports and its target storages write them.
 //!
-//! Elements of a document ([`super::elements`]) are read twice: once for what they say without the drawings,
-//! light enough to keep for every task, and once for the regions of the annotation that was chosen. Format: Label Studio
-//! 1.23, <https://labelstud.io/guide/task_format>. Errors complete a sentence that begins with the element's place.
+//! Each element of a document ([`super::json_objects`]) is read twice: once for a summary without
+//! the geometry, small enough to keep for every task, and once for the regions of the annotation
+//! that was chosen. Format: Label Studio 1.23, <https://labelstud.io/guide/task_format>. The text
+//! of an error completes a sentence that begins with the position of the element.
 
 mod document;
 mod packing;
@@ -15,27 +16,28 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use self::document::{Annotation, JsonMinRow, ResultItem, Task, TaskReference};
 use self::packing::pack_rle_lists;
 use self::region_value::{Geometry, GeometryKeys, GeometryValues, RegionKind, RegionValue};
+use super::error::{Error, Result};
 use super::json::{Id, Number, SideLength, StringOrNumber, parse_json};
-use super::json_objects::{self, KeyedObjects};
+use super::json_objects::{self, JsonObject, KeyedObjects};
 use super::region::Region;
 
-/// What one element says, drawings left out.
+/// Summary of one element, without the geometry of its regions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskSummary {
-    /// The number of the task, if it is known.
+    /// Id of the task, if known.
     pub task_id: Option<i64>,
-    /// What the element is.
     pub element_type: ElementType,
-    /// The values of the task's data that are strings, by key.
+    /// Values of the task's data that are strings, by key.
     pub data: BTreeMap<String, String>,
-    /// In the order of the document; skipped ones are among them. Drafts and predictions are not.
+    /// Annotations, in the order of the document. Skipped ones are among them, drafts and
+    /// predictions are not.
     pub annotations: Vec<AnnotationSummary>,
-    /// How many annotations the task counts, skipped ones included. The embedded tasks of a target storage count
-    /// those of the time when they were written.
+    /// Number of annotations that the task counts, skipped ones included. A target storage embeds
+    /// the task as it was when the annotation was written, so its number may be out of date.
     pub annotation_count: Option<u64>,
 }
 
-/// Which of Label Studio's objects an element is.
+/// Kind of an element.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ElementType {
     /// A task with its annotations: the JSON export, and target storages with one file per task.
@@ -46,38 +48,38 @@ pub enum ElementType {
     JsonMinRow,
 }
 
-/// What one annotation says, drawings left out.
+/// Summary of one annotation, without the geometry of its regions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnnotationSummary {
-    /// Its number, if it is known.
+    /// Id of the annotation, if known.
     pub id: Option<i64>,
-    /// ISO 8601, as written; empty if unknown.
+    /// Time of creation in ISO 8601, as written; empty if unknown.
     pub created_at: String,
-    /// As `created_at`.
+    /// Time of the last change, as `created_at`.
     pub updated_at: String,
-    /// Whether the annotator skipped the task.
+    /// True if the annotator skipped the task.
     pub was_cancelled: bool,
-    /// Whether it is marked as ground truth.
+    /// True if the annotation is marked as ground truth.
     pub ground_truth: bool,
-    /// The labels of its regions.
+    /// Labels of the regions.
     pub labels: BTreeSet<String>,
-    /// The names of the `<Image>` tags that its regions lie on; empty in `JSON_MIN`.
+    /// Names of the `<Image>` tags on which the regions lie; empty in `JSON_MIN`.
     pub image_names: BTreeSet<String>,
-    /// How many regions [`regions`] gives for it.
+    /// Number of regions that [`read_regions`] returns for the annotation.
     pub region_count: usize,
 }
 
-/// The regions of one annotation.
+/// Regions of one annotation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AnnotationRegions {
-    /// In the order of the document, in which later ones were drawn over earlier ones.
+    /// Regions in the order of the document, in which later ones were drawn over earlier ones.
     pub regions: Vec<Region>,
-    /// What was drawn and cannot be used, each with its reason.
+    /// Reasons why drawn results cannot be used, one per result.
     pub skipped_reasons: Vec<String>,
 }
 
-/// Reads what an element says, without keeping its drawings.
-pub fn read_task_summary(element: &[u8]) -> Result<TaskSummary, String> {
+/// Reads the summary of an element.
+pub fn read_task_summary(element: &[u8]) -> Result<TaskSummary> {
     let element_type = detect_element_type(element)?;
     let element = &pack_rle_lists(element);
     Ok(match element_type {
@@ -139,22 +141,23 @@ pub fn read_task_summary(element: &[u8]) -> Result<TaskSummary, String> {
     })
 }
 
-/// Reads the regions of an element's annotation, a number below that of [`Entry::annotations`].
-pub fn read_regions(element: &[u8], annotation_index: usize) -> Result<AnnotationRegions, String> {
+/// Reads the regions of an element's annotation. The index counts the annotations of
+/// [`TaskSummary::annotations`].
+pub fn read_regions(element: &[u8], annotation_index: usize) -> Result<AnnotationRegions> {
     let element_type = detect_element_type(element)?;
     let results = match element_type {
         ElementType::Task => {
             let mut annotations = KeyedObjects::new(element, &["annotations"], element.len());
-            let missing_error = || format!("has no annotation number {annotation_index}");
-            let (_, annotation_object) =
-                annotations.nth(annotation_index).ok_or_else(missing_error)??;
-            let with_index = |text| format!("annotations[{annotation_index}].{text}");
-            parse_json::<Annotation<GeometryValues>>(&pack_rle_lists(&annotation_object.bytes))
-                .map_err(with_index)?
+            let Some(annotation_object) = annotations.nth(annotation_index) else {
+                return Err(missing_annotation_error(annotation_index));
+            };
+            let (_, JsonObject { bytes, .. }) = annotation_object?;
+            parse_json::<Annotation<GeometryValues>>(&pack_rle_lists(&bytes))
+                .map_err(|error| error.located(format!("annotations[{annotation_index}]."), ""))?
                 .result
         }
         ElementType::Annotation | ElementType::JsonMinRow if annotation_index > 0 => {
-            return Err(format!("has no annotation number {annotation_index}"));
+            return Err(missing_annotation_error(annotation_index));
         }
         ElementType::Annotation => {
             parse_json::<Annotation<GeometryValues>>(&pack_rle_lists(element))?.result
@@ -167,15 +170,20 @@ pub fn read_regions(element: &[u8], annotation_index: usize) -> Result<Annotatio
     build_regions(results.unwrap_or_default())
 }
 
-/// What an element is, by its keys.
-fn detect_element_type(element: &[u8]) -> Result<ElementType, String> {
+fn missing_annotation_error(annotation_index: usize) -> Error {
+    Error::InvalidValue(format!("has no annotation number {annotation_index}"))
+}
+
+/// Detects the kind of an element by its keys.
+fn detect_element_type(element: &[u8]) -> Result<ElementType> {
     let keys = json_objects::read_object_keys(element)?;
     let has_key = |key: &str| keys.iter().any(|present| present == key);
     if has_key("annotation_id") {
         return Ok(ElementType::JsonMinRow);
     }
     if has_key("images") && has_key("categories") {
-        return Err("is a COCO document, no task of Label Studio".to_owned());
+        let message = "is a COCO document, no task of Label Studio";
+        return Err(Error::UnexpectedFormat(message.to_owned()));
     }
     if has_key("annotations") || has_key("result") {
         return Ok(if has_key("annotations") {
@@ -191,10 +199,10 @@ fn detect_element_type(element: &[u8]) -> Result<ElementType, String> {
     if listed_keys.is_empty() {
         listed_keys.push_str("none");
     }
-    Err(format!(
+    Err(Error::UnexpectedFormat(format!(
         "is neither a task (annotations), an annotation (result) nor a row of JSON_MIN \
          (annotation_id); its keys are {listed_keys}; export as JSON or JSON_MIN"
-    ))
+    )))
 }
 
 fn numeric_id(id: Option<Id>) -> Option<i64> {
@@ -205,7 +213,7 @@ fn count_annotations(total: Option<u64>, cancelled: Option<u64>) -> Option<u64> 
     total.map(|total| total.saturating_add(cancelled.unwrap_or(0)))
 }
 
-/// A region of a row as the result that it was made of.
+/// Returns the result from which the region of a `JSON_MIN` row was made.
 fn result_from_value<G>(value: RegionValue<G>) -> ResultItem<G> {
     ResultItem {
         id: None,
@@ -243,12 +251,12 @@ fn summarize_annotation<G: Geometry>(annotation: &Annotation<G>) -> AnnotationSu
     summary
 }
 
-/// What becomes of a result.
+/// Classification of one result of an annotation.
 enum ResultOutcome {
     Region(RegionKind),
-    /// Something was drawn, but: why not.
+    /// The result was drawn but cannot be used, with the reason.
     Skipped(String),
-    /// Nothing was drawn, or it is drawn by another result.
+    /// The result has no drawing, or another result holds the same drawing.
     Ignored,
 }
 
@@ -259,7 +267,8 @@ fn classify_result<G: Geometry>(
     let Some(value) = &result.value else { return ResultOutcome::Ignored };
     let result_type = infer_result_type(result);
     let is_labeled = result_labels(result).next().is_some();
-    // Two results of one region: what was drawn, and the label beside it. The labeled one has both.
+    // A region may have two results of one id: the drawing alone, and the drawing with its label.
+    // The labeled result is used.
     let has_labeled_id =
         result.id.as_ref().is_some_and(|StringOrNumber(id)| labeled_ids.contains(id.as_str()));
     match RegionKind::detect(result_type, &value.geometry) {
@@ -269,32 +278,33 @@ fn classify_result<G: Geometry>(
         None if is_labeled || matches!(result_type, "keypoint" | "vector") => {
             ResultOutcome::Skipped(format!("{} has no area", describe_result(result)))
         }
-        // Choices, texts, ratings, relations.
+        // Choices, texts, ratings and relations.
         None => ResultOutcome::Ignored,
     }
 }
 
-/// The ids of the results that have labels.
+/// Returns the ids of the results that have labels.
 fn collect_labeled_ids<G>(results: &[ResultItem<G>]) -> HashSet<&str> {
     let ids = results.iter().filter(|result| result_labels(result).next().is_some());
     let ids = ids.filter_map(|result| result.id.as_ref().map(|StringOrNumber(id)| id.as_str()));
     ids.filter(|id| !id.is_empty()).collect()
 }
 
-/// The type of a result. In rows, where it is left out, it is the key of the labels.
+/// Returns the type of a result. `JSON_MIN` leaves the type out, so it is taken from the key of the
+/// labels.
 fn infer_result_type<G>(result: &ResultItem<G>) -> &str {
     let labels_key = || result.value.as_ref()?.labels.first().map(|(key, _)| key.as_str());
     result.result_type.as_deref().or_else(labels_key).unwrap_or_default()
 }
 
-/// The labels of a result: those under the key of its type.
+/// Iterates over the labels of a result: those under the key of its type.
 fn result_labels<G>(result: &ResultItem<G>) -> impl Iterator<Item = &String> {
     let result_type_name = infer_result_type(result);
     let lists = result.value.iter().flat_map(|value| &value.labels);
     lists.filter(move |(key, _)| key == result_type_name).flat_map(|(_, names)| names)
 }
 
-/// A result in words.
+/// Describes a result for messages.
 fn describe_result<G>(result: &ResultItem<G>) -> String {
     let type_name = infer_result_type(result);
     let type_name = if type_name.is_empty() { "one without type" } else { type_name };
@@ -304,7 +314,7 @@ fn describe_result<G>(result: &ResultItem<G>) -> String {
     }
 }
 
-fn build_regions(results: Vec<ResultItem<GeometryValues>>) -> Result<AnnotationRegions, String> {
+fn build_regions(results: Vec<ResultItem<GeometryValues>>) -> Result<AnnotationRegions> {
     let mut built = AnnotationRegions { regions: Vec::new(), skipped_reasons: Vec::new() };
     let outcomes: Vec<ResultOutcome> = {
         let labeled_ids = collect_labeled_ids(&results);
@@ -320,36 +330,42 @@ fn build_regions(results: Vec<ResultItem<GeometryValues>>) -> Result<AnnotationR
     Ok(built)
 }
 
-fn build_region(result: ResultItem<GeometryValues>, kind: RegionKind) -> Result<Region, String> {
+fn build_region(result: ResultItem<GeometryValues>, kind: RegionKind) -> Result<Region> {
     let description = describe_result(&result);
     if let Some(Number(degrees)) = result.image_rotation
         && degrees % 360.0 != 0.0
     {
-        return Err(format!(
-            "{description} was drawn on the image turned by {degrees} degrees (image_rotation), which is \
-             not supported; allowed: 0; turn the image file itself and annotate that"
-        ));
+        return Err(Error::Unsupported(format!(
+            "{description} was drawn on the image turned by {degrees} degrees (image_rotation), \
+             which is not supported; allowed: 0; turn the image file itself and annotate that"
+        )));
     }
     if let Some(Number(page)) = result.item_index
         && page != 0.0
     {
-        return Err(format!(
-            "{description} lies on another than the first image of a list (item_index {page}), which is \
-             not supported; make one task of each image"
-        ));
+        return Err(Error::Unsupported(format!(
+            "{description} lies on another than the first image of a list (item_index {page}), \
+             which is not supported; make one task of each image"
+        )));
     }
     let labels = result_labels(&result).cloned().collect();
     let (width, height) = (result.original_width, result.original_height);
     let Some(RegionValue { mut geometry, .. }) = result.value else {
-        return Err(format!("{description} has no value"));
+        return Err(Error::InvalidValue(format!("{description} has no value")));
     };
     let image_size = match (width, height) {
         (Some(SideLength(width)), Some(SideLength(height))) => Some((width, height)),
         _ => geometry.take_image_size(),
     };
-    let shape = geometry.into_shape(kind).map_err(|key| {
-        format!("{description} has no {key}; it needs {} in its value", kind.required_keys())
-    })?;
+    let shape = match geometry.into_shape(kind) {
+        Ok(shape) => shape,
+        Err(key) => {
+            return Err(Error::InvalidValue(format!(
+                "{description} has no {key}; it needs {} in its value",
+                kind.required_keys()
+            )));
+        }
+    };
     let id = result.id.map(|StringOrNumber(id)| id).unwrap_or_default();
     Ok(Region { id, labels, shape, image_size, to_name: result.to_name.unwrap_or_default() })
 }

@@ -1,21 +1,23 @@
-//! The lists of numbers of brush regions, which are most of a document: read as numbers by a general JSON reader they
-//! would cost five times what drawing them does.
+//! Compact form of the lists of numbers of brush regions, which make up most of a document. Read as
+//! numbers by a general JSON parser, they would cost five times as much as the rasterization.
 //!
-//! Before an element is read, its well-formed lists under `rle` are replaced by texts, which any reader skips or takes as
-//! fast as it can copy. Every other list stays as it is, and the reader says what is wrong with it.
+//! Before an element is parsed, its well-formed lists under `rle` are replaced by texts, which any
+//! parser skips or copies fast. All other lists stay, and the parser reports what is wrong with
+//! them.
 
 use std::borrow::Cow;
 
 use memchr::memmem;
 
-/// What a packed list begins with. Two hexadecimal digits per number follow.
+/// Prefix of a packed list. Two hexadecimal digits per number follow.
 pub(super) const PACKED_PREFIX: &str = "bytes:";
 
 const RLE_KEY: &[u8] = b"\"rle\"";
 
-/// The element with its lists packed.
+/// Returns the element with its lists packed.
 ///
-/// A quote inside of a JSON text is escaped, so the key with its quotes, a colon and a bracket is never part of one.
+/// Quotes inside of a JSON text are escaped, so the key with its quotes, a colon and a bracket is
+/// never part of a text.
 pub(super) fn pack_rle_lists(element: &[u8]) -> Cow<'_, [u8]> {
     let mut packed = Vec::new();
     let mut copied = 0;
@@ -42,7 +44,7 @@ pub(super) fn pack_rle_lists(element: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(packed)
 }
 
-/// Where the list of a key begins whose end is given.
+/// Returns the position of the list that belongs to a key which ends at `key_end`.
 fn find_list_start(element: &[u8], key_end: usize) -> Option<usize> {
     let colon = skip_spaces(element, key_end);
     let list_start =
@@ -57,7 +59,8 @@ fn skip_spaces(bytes: &[u8], mut position: usize) -> usize {
     position
 }
 
-/// Packs the list that `text` begins with, and says where it ends; none if it is not one of numbers from 0 to 255.
+/// Packs the list with which `bytes` begins, and returns its length in bytes; none if the list
+/// holds anything but numbers from 0 to 255.
 fn pack_list(bytes: &[u8], packed: &mut Vec<u8>) -> Option<usize> {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut position = 1;
@@ -71,7 +74,7 @@ fn pack_list(bytes: &[u8], packed: &mut Vec<u8>) -> Option<usize> {
                 return None;
             }
         }
-        // JSON knows no leading zeros.
+        // JSON allows no leading zeros.
         let is_number = position > start && (position == start + 1 || bytes[start] != b'0');
         let byte = u8::try_from(number).ok().filter(|_| is_number)?;
         packed.push(DIGITS[usize::from(byte >> 4)]);
@@ -85,7 +88,7 @@ fn pack_list(bytes: &[u8], packed: &mut Vec<u8>) -> Option<usize> {
     }
 }
 
-/// The numbers of a packed list; none if the text is no such list.
+/// Returns the numbers of a packed list; none if the text is no packed list.
 pub(super) fn unpack_list(text: &str) -> Option<Vec<u8>> {
     let digits = text.strip_prefix(PACKED_PREFIX)?.as_bytes();
     let hex_value = |digit: u8| match digit {

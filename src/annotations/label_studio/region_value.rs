@@ -1,6 +1,7 @@
-//! What a result says about one region: its labels and its geometry.
+//! The labels and the geometry of a result.
 //!
-//! One pass reads only what there is (for the index of all tasks), another the geometry itself.
+//! The index of all tasks only needs to know which keys exist ([`GeometryKeys`]); a second pass
+//! reads the geometry itself ([`GeometryValues`]).
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -15,16 +16,16 @@ use crate::annotations::region::Shape;
 /// The object `value` of a result, or a region of a `JSON_MIN` row, which is flattened.
 #[derive(Debug, Default)]
 pub(super) struct RegionValue<G> {
-    /// The lists under keys that end in `labels`, in their order.
+    /// Lists under keys that end in `labels`, in the order of the document.
     pub(super) labels: Vec<(String, Vec<String>)>,
     pub(super) geometry: G,
 }
 
-/// How much of the geometry is kept.
+/// Storage of a region's geometry.
 pub(super) trait Geometry: Default {
-    /// Takes the value of `key` from the map, whether it is needed or not.
+    /// Reads the value of `key` from the map, needed or not.
     fn read_key<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error>;
-    /// Whether a key of geometry is there and not null.
+    /// Returns true if a key of the geometry exists and is not null.
     fn has_key(&self, key: &str) -> bool;
 }
 
@@ -58,7 +59,7 @@ impl<'de, G: Geometry> Deserialize<'de> for RegionValue<G> {
     }
 }
 
-/// Names of labels; null is none.
+/// Names of labels; null is an empty list.
 struct LabelNames(Vec<String>);
 
 impl<'de> Deserialize<'de> for LabelNames {
@@ -87,14 +88,14 @@ impl<'de> Deserialize<'de> for LabelNames {
     }
 }
 
-/// The keys that tell the shape of a region.
+/// Keys that describe the shape of a region.
 const GEOMETRY_KEYS: [&str; 9] =
     ["rle", "points", "x", "y", "width", "height", "radiusX", "radiusY", "imageDataURL"];
 
-/// Which keys of geometry there are.
+/// Presence of the keys of the geometry.
 #[derive(Debug, Default)]
 pub(super) struct GeometryKeys {
-    /// One bit per key of [`KEYS`].
+    /// One bit per key of [`GEOMETRY_KEYS`], the first key lowest.
     present_bits: u16,
 }
 
@@ -113,19 +114,20 @@ impl Geometry for GeometryKeys {
     }
 }
 
-/// The geometry itself.
+/// Values of the geometry.
 #[derive(Debug, Default)]
 pub(super) struct GeometryValues {
     rle: UniqueValue<RleBytes>,
     points: UniqueValue<Vec<[Number; 2]>>,
     numbers: GeometryNumbers,
     data_url: UniqueValue<String>,
-    /// In pixels; here in rows, beside the value in results.
+    /// Size of the annotated image, in pixels. Rows of `JSON_MIN` have it here, results beside the
+    /// value.
     original_width: UniqueValue<SideLength>,
     original_height: UniqueValue<SideLength>,
 }
 
-/// In percent and degrees.
+/// Numbers of the geometry, in percent and degrees.
 #[derive(Debug, Default)]
 struct GeometryNumbers {
     x: UniqueValue<Number>,
@@ -175,7 +177,7 @@ impl Geometry for GeometryValues {
 }
 
 impl GeometryValues {
-    /// Width and height in pixels, if both are there.
+    /// Takes the width and height of the annotated image, in pixels, if both are known.
     pub(super) fn take_image_size(&mut self) -> Option<(u32, u32)> {
         let take_length = |value: &mut UniqueValue<SideLength>| {
             std::mem::take(value).into_inner().map(|SideLength(side)| side)
@@ -183,7 +185,7 @@ impl GeometryValues {
         take_length(&mut self.original_width).zip(take_length(&mut self.original_height))
     }
 
-    /// The shape; the key that it lacks if there is one.
+    /// Returns the shape, or the name of the key that is missing as the error.
     pub(super) fn into_shape(self, kind: RegionKind) -> Result<Shape, &'static str> {
         let required = |value: UniqueValue<Number>, key| match value.into_inner() {
             Some(Number(number)) => Ok(number),
@@ -222,7 +224,7 @@ impl GeometryValues {
     }
 }
 
-/// The bytes of a brush region, as a list of numbers.
+/// The bytes of a brush region, written as a list of numbers or as a packed text.
 #[derive(Debug)]
 struct RleBytes(Vec<u8>);
 
@@ -253,7 +255,7 @@ impl<'de> Deserialize<'de> for RleBytes {
     }
 }
 
-/// The kinds of region that have an area.
+/// Kinds of regions that have an area.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RegionKind {
     Brush,
@@ -264,8 +266,9 @@ pub(super) enum RegionKind {
 }
 
 impl RegionKind {
-    /// The kind that a type of result says (`brushlabels`, `brush`), else the one that its geometry says (`labels`,
-    /// `magicwand`, no type); none if nothing there has an area.
+    /// Returns the kind that the type of a result names (`brushlabels`, `brush`). For other types
+    /// (`labels`, `magicwand`, none) returns the kind that fits the keys of the geometry. Returns
+    /// none if the region has no area.
     pub(super) fn detect(result_type: &str, geometry: &impl Geometry) -> Option<Self> {
         let has_all = |keys: &[&str]| keys.iter().all(|key| geometry.has_key(key));
         match result_type.strip_suffix("labels").unwrap_or(result_type) {
@@ -284,7 +287,7 @@ impl RegionKind {
         }
     }
 
-    /// The keys that it needs, for messages.
+    /// Returns the keys that the kind requires, for messages.
     pub(super) fn required_keys(self) -> &'static str {
         match self {
             Self::Brush => "rle",

@@ -1,4 +1,4 @@
-//! Which pixels something covers, as runs: what every kind of region becomes, and what masks are painted from.
+//! Sets of pixels as runs: the common form of all regions, from which masks are painted.
 
 mod transpose;
 
@@ -6,16 +6,18 @@ use std::ops::Range;
 
 use image::{GrayImage, Luma};
 
+use super::error::{Error, Result};
 use crate::imaging::MAX_SIDE_PX;
 
-/// The most pixels of an image that has [`Runs`]: Label Studio's brush RLE counts four values per pixel in 32 bits.
+/// Largest number of pixels of an image that has [`Runs`]: Label Studio's brush RLE counts four
+/// values per pixel in 32 bits.
 pub const MAX_PIXELS: u32 = (1 << 30) - 1;
 
-/// Which pixels of an image something covers: half-open ranges of pixel numbers (row * width + column), sorted,
-/// disjoint and never touching (adjacent ones are one), none empty.
+/// A set of pixels of an image: half-open ranges of pixel numbers (row * width + column), sorted,
+/// disjoint, never touching (adjacent ranges are merged), and none empty.
 ///
-/// It costs 8 bytes per range and nothing per pixel. Of an image that has more than [`MAX_PIXELS`] pixels only that
-/// many can be covered; the decoders refuse such sizes.
+/// The set takes 8 bytes per range and none per pixel. In an image of more than [`MAX_PIXELS`]
+/// pixels only the first [`MAX_PIXELS`] can be covered; the decoders refuse such sizes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Runs {
     width: u32,
@@ -24,12 +26,13 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// Nothing of an image of `width` columns and `height` rows, in pixels.
+    /// Returns the empty set for an image of `width` x `height` pixels.
     pub fn new(width: u32, height: u32) -> Self {
         Self { width, height, ranges: Vec::new() }
     }
 
-    /// Ranges of pixel numbers, sorted by their start; they may overlap, touch, be empty, and reach past the image.
+    /// Collects ranges of pixel numbers that are sorted by their start. They may overlap, touch, be
+    /// empty, and reach past the image.
     pub fn from_sorted(
         width: u32,
         height: u32,
@@ -42,7 +45,8 @@ impl Runs {
         runs
     }
 
-    /// Ranges of pixel numbers in any order, as [`from_sorted`](Self::from_sorted) otherwise.
+    /// Collects ranges of pixel numbers in any order; otherwise as
+    /// [`from_sorted`](Self::from_sorted).
     pub fn from_unsorted(
         width: u32,
         height: u32,
@@ -53,12 +57,12 @@ impl Runs {
         Self::from_sorted(width, height, ranges)
     }
 
-    /// The pixels of one class of a mask.
+    /// Returns the pixels of a mask that have the class `class`.
     pub fn from_class(ids: &GrayImage, class: u8) -> Self {
         Self::from_mask_where(ids, |id| id == class)
     }
 
-    /// The pixels of a mask whose value is among those wanted.
+    /// Returns the pixels of a mask whose value satisfies `predicate`.
     pub fn from_mask_where(ids: &GrayImage, predicate: impl Fn(u8) -> bool) -> Self {
         let matches_id: [bool; 256] = std::array::from_fn(|id| predicate(id as u8));
         let is_match = |&id: &u8| matches_id[usize::from(id)];
@@ -74,7 +78,7 @@ impl Runs {
         runs
     }
 
-    /// Adds a range whose start is no less than that of any before.
+    /// Adds a range whose start is not less than that of any range before.
     #[inline]
     pub(super) fn push(&mut self, range: Range<u32>) {
         let (start, end) = (range.start, range.end.min(self.pixel_count()));
@@ -90,37 +94,38 @@ impl Runs {
         }
     }
 
-    /// Columns of the image, in pixels.
+    /// Returns the width of the image, in pixels.
     pub fn width(&self) -> u32 {
         self.width
     }
 
-    /// Rows of the image, in pixels.
+    /// Returns the height of the image, in pixels.
     pub fn height(&self) -> u32 {
         self.height
     }
 
-    /// How many pixels the image has, as far as they can be covered.
+    /// Returns the number of pixels of the image that can be covered.
     pub(super) fn pixel_count(&self) -> u32 {
         self.width.saturating_mul(self.height).min(MAX_PIXELS)
     }
 
-    /// How many pixels are covered.
+    /// Returns the number of covered pixels.
     pub fn area(&self) -> u64 {
         self.ranges.iter().map(|run| u64::from(run.end - run.start)).sum()
     }
 
-    /// Whether no pixel is covered.
+    /// Returns true if no pixel is covered.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 
-    /// The ranges in order.
+    /// Iterates over the ranges in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Range<u32>> + Clone + '_ {
         self.ranges.iter().cloned()
     }
 
-    /// The ranges cut at the ends of rows: each row's number and its columns, half open.
+    /// Iterates over the ranges, cut at the ends of rows: the number of the row and a half-open
+    /// range of columns.
     pub fn row_segments(&self) -> impl Iterator<Item = (u32, Range<u32>)> + '_ {
         let width = self.width.max(1);
         self.ranges.iter().flat_map(move |run| {
@@ -132,7 +137,7 @@ impl Runs {
         })
     }
 
-    /// The pixels that one or both cover; both are of one size.
+    /// Returns the pixels that one set or both cover. Both must be of one size.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         debug_assert_eq!((self.width, self.height), (other.width, other.height));
@@ -151,7 +156,7 @@ impl Runs {
         }
     }
 
-    /// Gives the covered pixels of a mask of the same size the class `class`.
+    /// Sets the covered pixels of a mask of the same size to `class`.
     pub fn paint(&self, ids: &mut GrayImage, class: u8) {
         debug_assert_eq!(ids.dimensions(), (self.width, self.height));
         for run in &self.ranges {
@@ -161,7 +166,7 @@ impl Runs {
         }
     }
 
-    /// A mask that is 1 where pixels are covered and 0 elsewhere.
+    /// Returns a mask that is 1 where pixels are covered and 0 elsewhere.
     pub fn to_mask(&self) -> GrayImage {
         let mut mask = GrayImage::from_pixel(self.width, self.height, Luma([0]));
         self.paint(&mut mask, 1);
@@ -169,13 +174,14 @@ impl Runs {
     }
 }
 
-/// Checks that an image of this size can have [`Runs`]; says how many pixels it has.
-pub(super) fn checked_pixel_count(width: u32, height: u32) -> Result<u32, String> {
+/// Returns the number of pixels of an image, or an error if the image is too large for [`Runs`].
+pub(super) fn checked_pixel_count(width: u32, height: u32) -> Result<u32> {
     match width.checked_mul(height) {
         Some(pixels) if pixels <= MAX_PIXELS && width.max(height) <= MAX_SIDE_PX => Ok(pixels),
-        _ => Err(format!(
-            "is of an image of {width} x {height} pixels; allowed: up to {MAX_SIDE_PX} to a side and {MAX_PIXELS} in all"
-        )),
+        _ => Err(Error::TooLarge(format!(
+            "is of an image of {width} x {height} pixels; allowed: up to {MAX_SIDE_PX} to a side \
+             and {MAX_PIXELS} in all"
+        ))),
     }
 }
 

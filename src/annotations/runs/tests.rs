@@ -5,8 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Masks of 0 and 1: noise of any density with some squares on it, so that there are long runs, holes, islands in holes
-/// and corners that touch.
+/// A strategy for masks of 0 and 1: noise of any density with some squares on it, so that there are
+/// long runs, holes, islands in holes and corners that touch.
 pub(in crate::annotations) fn any_mask() -> impl Strategy<Value = GrayImage> {
     let square = (0..24_u32, 0..24_u32, 0..24_u32, 0..24_u32, any::<bool>());
     (1..24_u32, 1..24_u32, 0..=10_u8, vec(square, 0..6)).prop_flat_map(
@@ -28,14 +28,14 @@ pub(in crate::annotations) fn any_mask() -> impl Strategy<Value = GrayImage> {
     )
 }
 
-/// What they look like, for messages.
+/// Draws the runs for messages.
 pub(in crate::annotations) fn rows(runs: &Runs) -> Vec<String> {
     let mask = runs.to_mask();
     let text = |row: &[u8]| row.iter().map(|&id| if id == 0 { '.' } else { '#' }).collect();
     mask.chunks(mask.width().max(1) as usize).map(text).collect()
 }
 
-/// Panics if they are not as the type says.
+/// Panics if the runs break the invariants of their type.
 fn check(runs: &Runs) {
     let ranges: Vec<_> = runs.iter().collect();
     assert!(ranges.iter().all(|range| range.start < range.end));
@@ -78,9 +78,9 @@ fn an_image_without_pixels_has_no_runs() {
 
 #[test]
 fn images_beyond_the_limit_are_refused_and_cost_nothing() {
-    assert_eq!(checked_pixel_count(32_767, 32_769), Ok(MAX_PIXELS));
+    assert_eq!(checked_pixel_count(32_767, 32_769).unwrap(), MAX_PIXELS);
     for (width, height) in [(32_768, 32_768), (65_536, 1), (1, 65_536), (u32::MAX, u32::MAX)] {
-        let error = checked_pixel_count(width, height).unwrap_err();
+        let error = checked_pixel_count(width, height).unwrap_err().to_string();
         assert!(error.contains(&format!("{width} x {height} pixels; allowed")), "{error}");
     }
     let runs = Runs::from_sorted(u32::MAX, u32::MAX, iter::once(5..u32::MAX));

@@ -1,18 +1,22 @@
-//! Rows become columns, without looking at single pixels: COCO numbers pixels down the columns.
+//! Transposition of runs without visiting single pixels: COCO numbers pixels down the columns.
 
 use std::ops::Range;
 
 use super::Runs;
 
 impl Runs {
-    /// The same pixels of the image with its rows and columns exchanged: (column, row) becomes (row, column).
+    /// Returns the same pixels of the image with its rows and columns exchanged: (column, row)
+    /// becomes (row, column).
     ///
-    /// Between two neighboring lines only the pixels in which they differ are visited, and each of those begins or
-    /// ends a run of the result: the work is that of reading one and writing the other.
+    /// Between two neighboring rows only the pixels in which they differ are visited, and each of
+    /// those begins or ends a run of the result within a column. So the time grows with the
+    /// segments of rows that are read and the segments of columns that are written, not with the
+    /// pixels.
     #[must_use]
     pub(in crate::annotations) fn transposed(&self) -> Self {
         let (row_count, column_count) = (self.height, self.width);
-        // Counted first, so that the ends of runs can be written where they belong and nothing is sorted.
+        // A first pass counts the ends of runs per column, so that the second can write each to its
+        // place and nothing has to be sorted.
         let mut column_starts = vec![0_usize; column_count as usize + 1];
         self.for_each_change(|_, columns| {
             for column in columns {
@@ -30,7 +34,7 @@ impl Runs {
                 *slot += 1;
             }
         });
-        // Of each column they are a start, an end, a start, an end ...
+        // The boundaries of each column are a start, an end, a start, an end and so on.
         Self::from_sorted(
             row_count,
             column_count,
@@ -38,13 +42,14 @@ impl Runs {
         )
     }
 
-    /// Calls `changed` for the columns in which a row differs from the one above; beyond the image nothing is covered.
+    /// Calls `on_change` with the number of a row and the ranges of columns in which it differs
+    /// from the row above. Nothing is covered above the first row and below the last.
     fn for_each_change(&self, mut on_change: impl FnMut(u32, Range<u32>)) {
         let mut segments = self.row_segments().peekable();
         let (mut above, mut current) = (Vec::new(), Vec::new());
         let mut row_index = 0;
         while let Some(&(next_row, _)) = segments.peek() {
-            // Below the last row that had runs is one without, unless it is the next.
+            // If rows without runs follow the last row, the first of them ends all of its runs.
             if next_row > row_index {
                 for_each_difference(&above, &[], |columns| on_change(row_index, columns));
                 above.clear();
@@ -64,7 +69,8 @@ impl Runs {
     }
 }
 
-/// The ranges that one of two lists covers and the other does not; both are sorted and disjoint.
+/// Calls `on_range` with the ranges that exactly one of two lists covers. Both lists are sorted and
+/// disjoint.
 fn for_each_difference(a: &[Range<u32>], b: &[Range<u32>], mut on_range: impl FnMut(Range<u32>)) {
     let boundary_at = |list: &[Range<u32>], index: usize| {
         let range = list.get(index / 2)?;
@@ -73,7 +79,7 @@ fn for_each_difference(a: &[Range<u32>], b: &[Range<u32>], mut on_range: impl Fn
     let (mut index_a, mut index_b) = (0, 0);
     let mut open_start = None;
     loop {
-        // Wherever one of them begins or ends, being different begins or ends.
+        // The lists begin or end to differ at every boundary that only one of them has.
         let boundary = match (boundary_at(a, index_a), boundary_at(b, index_b)) {
             (Some(x), Some(y)) if x == y => {
                 index_a += 1;

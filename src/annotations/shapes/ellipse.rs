@@ -1,16 +1,17 @@
 //! Ellipses, row by row.
 
+use super::super::error::Result;
 use super::super::runs::{Runs, checked_pixel_count};
 use super::{
     check_coordinate, check_crossings, check_length, first_pixel_from, pixel_center,
     row_pixel_range, sin_cos_degrees,
 };
 
-/// The pixels of an ellipse about the center (`cx`, `cy`) with the radii `rx` and `ry` in pixels, turned about its
-/// center by `rotation` degrees, clockwise as seen.
+/// Returns the pixels of an ellipse with the center (`cx`, `cy`) and the radii `rx` and `ry` in
+/// pixels, rotated about its center by `rotation_degrees`, clockwise on the screen.
 ///
-/// # Errors
-/// Numbers that are not finite or farther from 0 than [`MAX_COORDINATE`](super::MAX_COORDINATE), and negative radii.
+/// Numbers that are not finite or exceed [`MAX_COORDINATE`](super::MAX_COORDINATE) are errors, and
+/// so are negative radii.
 pub fn rasterize_ellipse(
     cx: f64,
     cy: f64,
@@ -19,15 +20,16 @@ pub fn rasterize_ellipse(
     rotation_degrees: f64,
     width: u32,
     height: u32,
-) -> Result<Runs, String> {
+) -> Result<Runs> {
     checked_pixel_count(width, height)?;
     check_coordinate("x", cx)?;
     check_coordinate("y", cy)?;
     check_length("radiusX", rx)?;
     check_length("radiusY", ry)?;
     let (sin, cos) = sin_cos_degrees(rotation_degrees)?;
-    // With u = dx cos + dy sin and v = dy cos - dx sin the inside is (u / rx)^2 + (v / ry)^2 < 1. Solved for dx, that
-    // is |dx - lean dy| < rx ry sqrt(reach^2 - dy^2) / reach^2, where `reach` is how far it extends up and down.
+    // With u = dx cos + dy sin and v = dy cos - dx sin the inside is (u / rx)^2 + (v / ry)^2 < 1.
+    // Solved for dx, that is |dx - shear dy| < rx ry sqrt(half_height^2 - dy^2) / half_height^2,
+    // where half_height is the extent of the ellipse above and below its center.
     let half_height_squared = (rx * sin).powi(2) + (ry * cos).powi(2);
     let mut runs = Runs::new(width, height);
     if half_height_squared == 0.0 {

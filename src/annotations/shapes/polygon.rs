@@ -1,27 +1,25 @@
 //! Polygons by the even-odd rule, row by row.
 
+use super::super::error::Result;
 use super::super::runs::{Runs, checked_pixel_count};
 use super::{check_coordinate, check_crossings, first_pixel_from, pixel_center, row_pixel_range};
 
-/// The pixels inside of a polygon, the last point joined to the first; where it overlaps itself, by the even-odd rule.
-/// Fewer than 3 points have no inside.
+/// Returns the pixels inside of a polygon whose last point is joined to the first. The even-odd
+/// rule decides where it overlaps itself. Fewer than 3 points have no inside.
 ///
-/// # Errors
-/// Numbers that are not finite or farther from 0 than [`MAX_COORDINATE`](super::MAX_COORDINATE), and more work than
-/// [`MAX_CROSSINGS`](super::MAX_CROSSINGS).
-pub fn rasterize_polygon(points: &[[f64; 2]], width: u32, height: u32) -> Result<Runs, String> {
+/// Numbers that are not finite or exceed [`MAX_COORDINATE`](super::MAX_COORDINATE), and more work
+/// than [`MAX_CROSSINGS`](super::MAX_CROSSINGS), are errors.
+pub fn rasterize_polygon(points: &[[f64; 2]], width: u32, height: u32) -> Result<Runs> {
     rasterize_rings([points], width, height)
 }
 
-/// The pixels inside of an odd number of polygons: an outline and its holes.
-///
-/// # Errors
-/// As [`polygon`].
+/// Returns the pixels inside of an odd number of polygons: an outline and its holes. Refuses what
+/// [`rasterize_polygon`] refuses.
 pub fn rasterize_rings<'a>(
     rings: impl IntoIterator<Item = &'a [[f64; 2]]>,
     width: u32,
     height: u32,
-) -> Result<Runs, String> {
+) -> Result<Runs> {
     let rings: Vec<&[[f64; 2]]> = rings.into_iter().collect();
     for [x, y] in rings.iter().copied().flatten() {
         check_coordinate("x", *x)?;
@@ -30,12 +28,12 @@ pub fn rasterize_rings<'a>(
     rasterize_checked_rings(&rings, width, height)
 }
 
-/// As [`even_odd`], of points known to be near enough.
+/// Rasterizes rings as [`rasterize_rings`] does, of points whose coordinates are checked already.
 pub(super) fn rasterize_checked_rings(
     rings: &[&[[f64; 2]]],
     width: u32,
     height: u32,
-) -> Result<Runs, String> {
+) -> Result<Runs> {
     checked_pixel_count(width, height)?;
     let mut edges = Vec::new();
     let mut crossings = 0;
@@ -56,20 +54,20 @@ pub(super) fn rasterize_checked_rings(
     Ok(fill_even_odd(&edges, width, height))
 }
 
-/// A side of a polygon that crosses the middle of rows, by its upper end.
+/// A side of a polygon that crosses the center line of at least one row.
 struct PolygonEdge {
     top: [f64; 2],
-    /// From the upper end to the lower one.
+    /// Vector from the upper end to the lower end, in pixels.
     delta: [f64; 2],
-    /// The first row whose middle it crosses.
+    /// First row whose center line the edge crosses.
     first_row: u32,
-    /// The row after the last one.
+    /// Row after the last one that the edge crosses.
     end_row: u32,
 }
 
 impl PolygonEdge {
-    /// None if it crosses the middle of no row of the image. Both directions give the same edge, so that two polygons
-    /// that share a side agree on every pixel along it.
+    /// Returns none if the side crosses the center line of no row. Both directions give the same
+    /// edge, so that two polygons that share a side agree on every pixel along it.
     fn from_points(a: [f64; 2], b: [f64; 2], height: u32) -> Option<Self> {
         let (top, bottom) = if a[1] <= b[1] { (a, b) } else { (b, a) };
         let (first_row, end_row) =
@@ -78,9 +76,10 @@ impl PolygonEdge {
         (first_row < end_row).then_some(Self { top, delta, first_row, end_row })
     }
 
-    /// The first column whose center is to the right of the edge in a row.
+    /// Returns the first column whose center is not to the left of the edge in a row.
     fn crossing_column(&self, row: u32, width: u32) -> u32 {
-        // Multiplied before it is divided: exact where coordinates are whole or half pixels.
+        // Multiplies before dividing: the result is exact where coordinates are whole or half
+        // pixels.
         first_pixel_from(
             self.top[0] + (pixel_center(row) - self.top[1]) * self.delta[0] / self.delta[1],
             width,
@@ -88,8 +87,8 @@ impl PolygonEdge {
     }
 }
 
-/// What lies between the first and the second crossing of each row, the third and the fourth ...; edges are sorted by
-/// their first row.
+/// Returns the pixels between the first and the second crossing of each row, the third and the
+/// fourth, and so on. The edges are sorted by their first row.
 fn fill_even_odd(edges: &[PolygonEdge], width: u32, height: u32) -> Runs {
     let mut runs = Runs::new(width, height);
     let mut pending_edges = edges.iter().peekable();

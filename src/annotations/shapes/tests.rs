@@ -35,7 +35,7 @@ fn polygons_of_an_export_are_their_reference_masks() {
 fn a_rectangle_covers_the_pixels_whose_centers_are_inside() {
     let runs = rasterize_rectangle(0.6, 0.4, 2.8, 1.2, 0.0, 5, 3).unwrap();
     assert_eq!(rows(&runs), [".##..", ".##..", "....."]);
-    // A turn of 90 degrees about the upper left corner: what was to the right is below.
+    // A rotation by 90 degrees about the upper left corner: what was to the right is below.
     let runs = rasterize_rectangle(3.0, 0.0, 2.0, 3.0, 90.0, 5, 3).unwrap();
     assert_eq!(rows(&runs), ["###..", "###..", "....."]);
     assert_eq!(runs, rasterize_rectangle(3.0, 0.0, 2.0, 3.0, -270.0, 5, 3).unwrap());
@@ -92,25 +92,36 @@ fn numbers_that_cannot_be_reckoned_with_are_refused() {
             rasterize_ellipse(0.0, 0.0, wrong, 1.0, 0.0, 5, 5),
         ];
         for result in told {
-            let error = result.unwrap_err();
+            let error = result.unwrap_err().to_string();
             assert!(error.contains("allowed: numbers from"), "{error}");
         }
     }
     assert!(
-        rasterize_rectangle(0.0, 0.0, -1.0, 1.0, 0.0, 5, 5).unwrap_err().contains("width = -1e0")
+        rasterize_rectangle(0.0, 0.0, -1.0, 1.0, 0.0, 5, 5)
+            .unwrap_err()
+            .to_string()
+            .contains("width = -1e0")
     );
     assert!(
-        rasterize_ellipse(0.0, 0.0, 1.0, -1.0, 0.0, 5, 5).unwrap_err().contains("radiusY = -1e0")
+        rasterize_ellipse(0.0, 0.0, 1.0, -1.0, 0.0, 5, 5)
+            .unwrap_err()
+            .to_string()
+            .contains("radiusY = -1e0")
     );
-    let error = rasterize_rectangle(0.0, 0.0, 1.0, 1.0, f64::NAN, 5, 5).unwrap_err();
+    let error = rasterize_rectangle(0.0, 0.0, 1.0, 1.0, f64::NAN, 5, 5).unwrap_err().to_string();
     assert!(error.contains("rotation = NaN"), "{error}");
-    assert!(rasterize_polygon(&[], 1 << 16, 1 << 16).unwrap_err().contains("allowed: up to"));
+    assert!(
+        rasterize_polygon(&[], 1 << 16, 1 << 16)
+            .unwrap_err()
+            .to_string()
+            .contains("allowed: up to")
+    );
 }
 
 #[test]
 fn work_without_end_is_refused_before_it_begins() {
     let zigzag: Vec<_> = (0..1001).map(|i| [f64::from(i), f64::from(i % 2) * 6e4]).collect();
-    let error = rasterize_polygon(&zigzag, 10, 60_000).unwrap_err();
+    let error = rasterize_polygon(&zigzag, 10, 60_000).unwrap_err().to_string();
     assert!(error.contains("60000000 times; allowed: 50000000"), "{error}");
     assert!(rasterize_polygon(&zigzag, 10, 600).unwrap().area() > 0);
 }
@@ -128,8 +139,8 @@ fn a_shape_far_outside_covers_nothing_and_one_far_around_everything() {
     assert_eq!(rasterize_rectangle(0.0, -1000.0, far, far, 45.0, 7, 5).unwrap().area(), 35);
 }
 
-/// Compares every pixel with what the center's place says: whether it is inside, or so near to the outline that
-/// rounding decides (`None`).
+/// Compares every pixel with the place of its center: inside, outside, or so near to the outline
+/// that rounding decides (`None`).
 fn every_pixel(
     runs: &Runs,
     is_inside: impl Fn(f64, f64) -> Option<bool>,
@@ -142,12 +153,13 @@ fn every_pixel(
     Ok(())
 }
 
-/// A distance to an outline, positive inside.
+/// Returns true for a distance inside of an outline, false outside, and none on it. Distances are in
+/// pixels, positive inside.
 fn decided(distance: f64) -> Option<bool> {
     (distance.abs() > 1e-9).then_some(distance > 0.0)
 }
 
-/// The coordinates along two axes that are turned clockwise about a point.
+/// Returns the coordinates along two axes that are rotated clockwise about a point.
 fn turned_back([x, y]: [f64; 2], about: [f64; 2], degrees: f64) -> [f64; 2] {
     let (dx, dy) = (x - about[0], y - about[1]);
     let angle = degrees.to_radians();
@@ -194,7 +206,7 @@ proptest! {
         prop_assert!(!(rx == 0.0 || ry == 0.0) || runs.is_empty());
         every_pixel(&runs, |px, py| {
             let [u, v] = turned_back([px, py], [cx, cy], rotation);
-            // Without dividing, so that a radius of 0 has no inside.
+            // The test does not divide, so that a radius of 0 has no inside.
             let place = (rx * ry).powi(2) - (u * ry).powi(2) - (v * rx).powi(2);
             if rx * ry == 0.0 { Some(false) } else { decided(place / (rx * ry).powi(2)) }
         })?;
@@ -211,7 +223,8 @@ proptest! {
             let mut turns = 0.0;
             for (at, &from) in points.iter().enumerate() {
                 let to = points[(at + 1) % points.len()];
-                // The angle under which the center sees a side; all together are whole turns.
+                // The angle under which the center sees a side; the sum over all sides is a
+                // multiple of a whole turn.
                 let (a, b) = ([from[0] - px, from[1] - py], [to[0] - px, to[1] - py]);
                 let (cross, dot) = (a[0] * b[1] - a[1] * b[0], a[0] * b[0] + a[1] * b[1]);
                 if cross.abs() < 1e-7 && dot <= 1e-7 {

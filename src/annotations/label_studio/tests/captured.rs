@@ -1,11 +1,12 @@
-//! What Label Studio's server wrote, and the reference masks beside it.
+//! Reads exports that Label Studio's server wrote, and compares them with the reference masks
+//! beside them.
 
 use std::collections::BTreeMap;
 
 use super::*;
 use crate::imaging::{DecodeLimits, decode_mask};
 
-/// The pixels of a reference mask that are not black.
+/// Returns the pixels of a reference mask that are not black.
 fn reference(name: &str) -> image::GrayImage {
     let mut mask = decode_mask(&fixture(name), DecodeLimits::default()).unwrap();
     mask.pixels_mut().for_each(|pixel| pixel.0[0] = u8::from(pixel.0[0] > 0));
@@ -91,7 +92,7 @@ fn json_min_gives_the_same_regions_without_the_order_of_tags() {
     for row in &rows {
         let entry = read_task_summary(row).unwrap();
         assert_eq!((entry.element_type, entry.annotations.len()), (ElementType::JsonMinRow, 1));
-        // Slashes are escaped in this export.
+        // This export escapes slashes.
         assert!(entry.data["image"].starts_with("/data/upload/1/"), "{:?}", entry.data);
         let known = whole.iter().find_map(|element| {
             let known = read_task_summary(element).unwrap();
