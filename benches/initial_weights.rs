@@ -3,8 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
 
-use maskmaker::model::{Architecture, Network};
-use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
+use maskmaker::model::Network;
+use maskmaker::model::{Algorithm, Architecture, Backbone};
 use tch::Device;
 
 fn main() {

@@ -8,8 +8,8 @@
 use std::path::Path;
 
 use maskmaker::model::forward::ForwardMode;
-use maskmaker::model::{Architecture, Artifact, ModelConfig, Network, artifact};
-use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
+use maskmaker::model::{Algorithm, Architecture, Backbone};
+use maskmaker::model::{Artifact, ModelConfig, Network, artifact};
 use tch::{Device, Kind, Tensor};
 
 const CLASSES: usize = 5;

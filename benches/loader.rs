@@ -11,13 +11,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Parser;
+use maskmaker::data::augment::Augmentations;
 use maskmaker::data::augment::Transforms;
 use maskmaker::data::loader::{BatchPosition, DataLoaderConfig};
 use maskmaker::data::pairing;
 use maskmaker::error::{Error, Problems, Result};
 use maskmaker::imaging::{DecodeLimits, LazyImage, Region};
 use maskmaker::sagemaker::channels::SplitFolders;
-use maskmaker::sagemaker::hyperparameters::Augmentations;
 use rustix::time::{ClockId, clock_gettime};
 use tch::{Kind, Tensor};
 

@@ -9,8 +9,7 @@ use clap::Parser;
 use maskmaker::data::loader::Batch;
 use maskmaker::error::Result;
 use maskmaker::model::precision::ComputePrecision;
-use maskmaker::model::{Architecture, Network};
-use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
+use maskmaker::model::{Algorithm, Architecture, Backbone, Network};
 use maskmaker::train::optimizer::OptimizerConfig;
 use maskmaker::train::{TrainConfig, TrainStep};
 

@@ -9,12 +9,12 @@
 //! | the program | [`cli`] |
 //! | one file per subcommand, which wires rooms together | [`commands`] |
 //! | the server of models | [`serve`] |
-//! | sockets, bodies, errors and logs of any server | [`http`] |
 //! | artifact and image to class ids; training; annotated images to channels | [`inference`], [`train`], [`preprocess`] |
 //! | files to batches; networks and weights; convolutions on the processor; regions and outlines | [`data`], [`model`], [`kernels`], [`annotations`] |
-//! | the ground floor | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`], [`torch`] |
+//! | the ground floor | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`], [`http`], [`torch`] |
 //!
-//! Everyone uses [`error`], [`files`], [`colors`], [`console`], [`progress`] and [`settings`].
+//! Every room may use [`error`], [`files`], [`colors`], [`console`], [`progress`], [`settings`]
+//! and the macro `named_enum!`.
 //! `docs/architecture.md` tells what each room owns, which decisions hold in all of them, and how
 //! an image goes through them; `tests/it/architecture.rs` checks the imports.
 
@@ -36,6 +36,7 @@ pub mod inference;
 pub mod kernels;
 pub mod metrics;
 pub mod model;
+mod named_enum;
 pub mod preprocess;
 pub mod progress;
 pub mod render;

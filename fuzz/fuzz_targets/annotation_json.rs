@@ -4,34 +4,35 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use maskmaker::annotations::elements::Elements;
+use maskmaker::annotations::json_objects::JsonObjects;
 use maskmaker::annotations::{label_config, label_studio};
 
 /// Largest side for which pixels are made, in pixels.
 const LARGEST: u32 = 512;
 
 fuzz_target!(|bytes: &[u8]| {
-    if let Ok(config) = label_config::parse(bytes) {
+    if let Ok(config) = label_config::parse_label_config(bytes) {
         assert!(config.labels.iter().all(|label| !label.name.is_empty()));
         assert!(!config.labels.is_empty() || !config.warnings.is_empty());
     }
-    for element in Elements::new(bytes, bytes.len()) {
+    for element in JsonObjects::new(bytes, bytes.len()) {
         let Ok(element) = element else { return };
         assert_eq!(&bytes[element.offset as usize..][..element.bytes.len()], &element.bytes[..]);
-        let Ok(entry) = label_studio::index(&element.bytes) else { continue };
+        let Ok(entry) = label_studio::read_task_summary(&element.bytes) else { continue };
         for (number, summary) in entry.annotations.iter().enumerate() {
-            let Ok(drawn) = label_studio::regions(&element.bytes, number) else { continue };
-            assert_eq!(drawn.regions.len(), summary.regions);
+            let Ok(drawn) = label_studio::read_regions(&element.bytes, number) else { continue };
+            assert_eq!(drawn.regions.len(), summary.region_count);
             for mut region in drawn.regions {
                 assert!(region.labels.iter().all(|label| summary.labels.contains(label)));
-                let small = region.size.filter(|&(width, height)| width.max(height) <= LARGEST);
+                let small =
+                    region.image_size.filter(|&(width, height)| width.max(height) <= LARGEST);
                 let (width, height) = small.unwrap_or((48, 32));
-                region.size = small;
+                region.image_size = small;
                 if let Ok(runs) = region.rasterize(width, height) {
                     assert!(runs.area() <= u64::from(width) * u64::from(height));
                 }
             }
         }
-        assert!(label_studio::regions(&element.bytes, entry.annotations.len()).is_err());
+        assert!(label_studio::read_regions(&element.bytes, entry.annotations.len()).is_err());
     }
 });

@@ -5,7 +5,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use maskmaker::annotations::contours::outlines;
+use maskmaker::annotations::contours::trace_outlines;
 use maskmaker::annotations::{Runs, brush_rle, coco_rle};
 
 /// Largest number of runs whose outlines are checked too.
@@ -18,12 +18,12 @@ fuzz_target!(|bytes: &[u8]| {
     let scale = if kind & 128 == 0 { 1 } else { 257 };
     let (width, height) = (u32::from(*width) * scale, u32::from(*height) * scale);
     let decoded = match kind & 3 {
-        0 => brush_rle::decode(rest, width, height),
+        0 => brush_rle::decode_brush_rle(rest, width, height),
         1 => {
             // The header is made right, so that the fuzzer reaches the packets without luck.
             let values = width.wrapping_mul(height).wrapping_mul(4).to_be_bytes();
             let rle = [&values[..], &[0x39, 0x1b], rest].concat();
-            let decoded = brush_rle::decode(&rle, width, height);
+            let decoded = brush_rle::decode_brush_rle(&rle, width, height);
             // A run takes two packets of at least 13 bits.
             let runs = decoded.as_ref().map_or(0, |runs| runs.iter().len());
             assert!(3 * runs <= rle.len());
@@ -31,7 +31,7 @@ fuzz_target!(|bytes: &[u8]| {
         }
         2 => {
             let Ok(text) = std::str::from_utf8(rest) else { return };
-            coco_rle::decode_text(text, width, height)
+            coco_rle::decode_compressed(text, width, height)
         }
         _ => {
             let counts =
@@ -41,7 +41,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
     match decoded {
         Ok(runs) => check(&runs, width, height),
-        Err(text) => assert!(!text.is_empty()),
+        Err(error) => assert!(!error.to_string().is_empty()),
     }
 });
 
@@ -54,15 +54,15 @@ fn check(runs: &Runs, width: u32, height: u32) {
         end = Some(run.end);
     }
     let counts = coco_rle::encode_counts(runs);
-    assert_eq!(coco_rle::decode_counts(&counts, width, height).as_ref(), Ok(runs));
-    let text = coco_rle::encode_text(runs);
-    assert_eq!(coco_rle::decode_text(&text, width, height).as_ref(), Ok(runs));
-    let rle = brush_rle::encode(runs);
-    assert_eq!(brush_rle::decode(&rle, width, height).as_ref(), Ok(runs));
+    assert_eq!(coco_rle::decode_counts(&counts, width, height).as_ref().ok(), Some(runs));
+    let text = coco_rle::encode_compressed(runs);
+    assert_eq!(coco_rle::decode_compressed(&text, width, height).as_ref().ok(), Some(runs));
+    let rle = brush_rle::encode_brush_rle(runs);
+    assert_eq!(brush_rle::decode_brush_rle(&rle, width, height).as_ref().ok(), Some(runs));
     if runs.iter().len() > MAX_OUTLINED || height > 255 {
         return;
     }
-    let outlines = outlines(runs, 0.0);
+    let outlines = trace_outlines(runs, 0.0);
     let parts =
         outlines.iter().map(|outline| outline.rasterize(width, height).expect("it is small"));
     assert_eq!(&parts.fold(Runs::new(width, height), |all, part| all.union(&part)), runs);

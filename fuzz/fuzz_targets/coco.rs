@@ -11,13 +11,13 @@ const LARGEST: u32 = 512;
 
 fuzz_target!(|bytes: &[u8]| {
     coco::is_coco(bytes);
-    let Ok(index) = coco::index(bytes) else { return };
+    let Ok(index) = coco::read_coco_index(bytes) else { return };
     for image in &index.images {
         let small = image.width.zip(image.height);
         let small = small.filter(|&(width, height)| width.max(height) <= LARGEST);
         let (width, height) = small.unwrap_or((48, 32));
-        for &(offset, length) in index.annotations.get(&image.id).into_iter().flatten() {
-            let Ok(annotation) = coco::annotation(&bytes[offset as usize..][..length]) else {
+        for &(offset, length) in index.annotation_spans.get(&image.id).into_iter().flatten() {
+            let Ok(annotation) = coco::parse_annotation(&bytes[offset as usize..][..length]) else {
                 continue;
             };
             if let Ok(runs) = annotation.rasterize(width, height) {

@@ -137,8 +137,10 @@ pub(super) struct Byte(pub(super) u8);
 
 impl_deserialize!(Byte, deserialize_u64, "a whole number from 0 to 255", {
     fn visit_u64<E: Error>(self, number: u64) -> Result<Byte, E> {
-        let range_error = |_| E::invalid_value(Unexpected::Unsigned(number), &self);
-        u8::try_from(number).map(Byte).map_err(range_error)
+        let Ok(byte) = u8::try_from(number) else {
+            return Err(E::invalid_value(Unexpected::Unsigned(number), &self));
+        };
+        Ok(Byte(byte))
     }
 });
 
@@ -154,8 +156,10 @@ impl From<SideLength> for u32 {
 
 impl_deserialize!(SideLength, deserialize_any, "a whole number of pixels from 1 to 4294967295", {
     fn visit_u64<E: Error>(self, number: u64) -> Result<SideLength, E> {
-        let length = u32::try_from(number).ok().filter(|&side| side > 0);
-        length.map(SideLength).ok_or_else(|| E::invalid_value(Unexpected::Unsigned(number), &self))
+        match u32::try_from(number) {
+            Ok(length) if length > 0 => Ok(SideLength(length)),
+            _ => Err(E::invalid_value(Unexpected::Unsigned(number), &self)),
+        }
     }
     fn visit_f64<E: Error>(self, number: f64) -> Result<SideLength, E> {
         if (1.0..=f64::from(u32::MAX)).contains(&number) && number.fract() == 0.0 {
@@ -174,8 +178,10 @@ impl_deserialize!(Id, deserialize_any, "a whole number", {
         Ok(Id(Some(number)))
     }
     fn visit_u64<E: Error>(self, number: u64) -> Result<Id, E> {
-        let range_error = |_| E::invalid_value(Unexpected::Unsigned(number), &self);
-        i64::try_from(number).map(|id| Id(Some(id))).map_err(range_error)
+        let Ok(id) = i64::try_from(number) else {
+            return Err(E::invalid_value(Unexpected::Unsigned(number), &self));
+        };
+        Ok(Id(Some(id)))
     }
     fn visit_str<E: Error>(self, text: &str) -> Result<Id, E> {
         Ok(Id(text.trim().parse().ok()))
@@ -208,11 +214,13 @@ pub(super) trait FromAnyJson: Sized {
     }
 
     fn from_list<'de, A: SeqAccess<'de>>(list: A) -> Result<Self, A::Error> {
-        IgnoredAny.visit_seq(list).map(|_| Self::from_other())
+        IgnoredAny.visit_seq(list)?;
+        Ok(Self::from_other())
     }
 
     fn from_map<'de, A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
-        IgnoredAny.visit_map(map).map(|_| Self::from_other())
+        IgnoredAny.visit_map(map)?;
+        Ok(Self::from_other())
     }
 }
 

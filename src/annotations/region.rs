@@ -83,26 +83,34 @@ impl Region {
                  {width} x {height}{hint}; use the image that was annotated"
             )));
         }
-        let to_x_px = |percent: f64| percent * f64::from(width) / 100.0;
-        let to_y_px = |percent: f64| percent * f64::from(height) / 100.0;
         match &self.shape {
             Shape::Brush { rle } => brush_rle::decode_brush_rle(rle, width, height),
             Shape::Polygon { points } => {
-                let points: Vec<_> =
-                    points.iter().map(|&[x, y]| [to_x_px(x), to_y_px(y)]).collect();
-                shapes::rasterize_polygon(&points, width, height)
+                let mut points_px = Vec::with_capacity(points.len());
+                for &[x, y] in points {
+                    points_px.push([percent_to_px(x, width), percent_to_px(y, height)]);
+                }
+                shapes::rasterize_polygon(&points_px, width, height)
             }
             // Converts to pixels before rotating: percent of the width and percent of the height
             // are different units.
             &Shape::Rectangle { x, y, width: w, height: h, rotation } => {
-                let (x, y, w, h) = (to_x_px(x), to_y_px(y), to_x_px(w), to_y_px(h));
+                let (x, y) = (percent_to_px(x, width), percent_to_px(y, height));
+                let (w, h) = (percent_to_px(w, width), percent_to_px(h, height));
                 shapes::rasterize_rectangle(x, y, w, h, rotation, width, height)
             }
             &Shape::Ellipse { x, y, radius_x, radius_y, rotation } => {
-                let (x, y, rx, ry) = (to_x_px(x), to_y_px(y), to_x_px(radius_x), to_y_px(radius_y));
+                let (x, y) = (percent_to_px(x, width), percent_to_px(y, height));
+                let rx = percent_to_px(radius_x, width);
+                let ry = percent_to_px(radius_y, height);
                 shapes::rasterize_ellipse(x, y, rx, ry, rotation, width, height)
             }
             Shape::Bitmask { data_url } => bitmask::decode_bitmask(data_url, width, height),
         }
     }
+}
+
+/// Converts percent of a side of the image to pixels.
+fn percent_to_px(percent: f64, side: u32) -> f64 {
+    percent * f64::from(side) / 100.0
 }

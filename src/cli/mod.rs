@@ -27,9 +27,10 @@ use crate::data::synthetic::SampleData;
 use crate::error::{Error, Result};
 use crate::imaging::DecodeLimits;
 use crate::inference::{EngineOptions, InferencePrecision};
-use crate::sagemaker::{MlRoot, failure, hyperparameters};
+use crate::sagemaker::{MlRoot, failure};
 use crate::settings::{self, IntegerSetting};
 use crate::torch;
+use crate::train::hyperparameters;
 
 /// The version and the git revision that the program was built from.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("MASKMAKER_REVISION"), ")");

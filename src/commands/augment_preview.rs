@@ -11,6 +11,7 @@ use super::train::s3::lazy_s3_connection;
 use super::train::{TrainOptions, find_initial_weights, required_class_names, training_transforms};
 use crate::console::print_stdout;
 use crate::data::Sample;
+use crate::data::augment::Augmentations;
 use crate::data::class_names::read_class_names;
 use crate::data::fifo::WaitLimits;
 use crate::data::loader::DataLoaderConfig;
@@ -20,8 +21,8 @@ use crate::files::write_atomically;
 use crate::imaging::{Region, encode_png, resize_image};
 use crate::model::size::shrink_image;
 use crate::render::{ContactSheet, SheetRow, cell_side_px, draw_classes, draw_contact_sheet};
-use crate::sagemaker::hyperparameters::Augmentations;
-use crate::sagemaker::{Channels, Hyperparameters, MlRoot, StopSignal};
+use crate::sagemaker::{Channels, MlRoot, StopSignal};
+use crate::train::Hyperparameters;
 
 /// How long a stream may bring nothing.
 const STREAM_TIMEOUT: Duration = Duration::from_mins(10);

@@ -228,9 +228,9 @@ impl Iterator for DataLoader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::augment::Augmentations;
     use crate::data::content::Content;
     use crate::data::synthetic::SampleData;
-    use crate::sagemaker::hyperparameters::Augmentations;
 
     fn small_config(batch_size: usize) -> (tempfile::TempDir, DataLoaderConfig) {
         let folder = tempfile::tempdir().unwrap();

@@ -159,7 +159,7 @@ mod tests {
     use super::*;
     use crate::model::Architecture;
     use crate::model::network::build_graph;
-    use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
+    use crate::model::{Algorithm, Backbone};
 
     #[test]
     fn nothing_is_left_of_normalization_and_of_dropout_in_any_network() {

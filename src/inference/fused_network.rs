@@ -240,8 +240,8 @@ mod tests {
     use super::*;
     use crate::model::artifact::{self, StoredModel};
     use crate::model::forward::{ForwardMode, forward};
-    use crate::model::{Architecture, ModelConfig, Network};
-    use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
+    use crate::model::{Algorithm, Architecture, Backbone};
+    use crate::model::{ModelConfig, Network};
 
     /// A network whose running statistics are not those of a fresh one.
     fn network(architecture: Architecture) -> Network {

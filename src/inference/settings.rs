@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use tch::Device;
 
 use crate::model::artifact::Bf16Agreement;
-use crate::model::precision::ComputePrecision;
-use crate::sagemaker::hyperparameters;
+use crate::model::precision::{ComputePrecision, Precision};
 
 /// Share of pixels whose class differs in bfloat16 from which on `Auto` does not choose bfloat16.
 const MAX_DIFFERING_SHARE: f64 = 0.005;
@@ -47,10 +46,10 @@ pub(super) fn choose_precision(
     agreement: Option<&Bf16Agreement>,
 ) -> ComputePrecision {
     let requested = match precision {
-        InferencePrecision::Auto => hyperparameters::Precision::Auto,
-        InferencePrecision::Fp32 => hyperparameters::Precision::Fp32,
-        InferencePrecision::Bf16 => hyperparameters::Precision::Bf16,
-        InferencePrecision::Fp16 => hyperparameters::Precision::Fp16,
+        InferencePrecision::Auto => Precision::Auto,
+        InferencePrecision::Fp32 => Precision::Fp32,
+        InferencePrecision::Bf16 => Precision::Bf16,
+        InferencePrecision::Fp16 => Precision::Fp16,
     };
     let supported = ComputePrecision::from_setting(requested, device);
     let agrees = agreement.is_some_and(|a| a.pixels > 0 && a.differing < MAX_DIFFERING_SHARE);

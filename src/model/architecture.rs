@@ -1,6 +1,6 @@
 //! Architectures of networks.
 
-use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
+use crate::model::{Algorithm, Backbone};
 
 /// An architecture of networks, whatever their classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use super::tensor_file::{TensorFile, TensorSource};
 use super::{Architecture, Network, weights};
 use crate::error::{Error, Problems, Result};
 use crate::files::{read_file, remove_file_if_exists, write_atomically};
-use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
+use crate::model::{Algorithm, Backbone};
 
 /// Name of the file with the weights.
 pub const WEIGHTS_FILE: &str = "model.safetensors";

@@ -4,7 +4,7 @@
 use super::Architecture;
 use super::graph::{Conv, ConvInit, Graph, GraphBuilder, Op, ValueId};
 use super::resnet::{self, Features};
-use crate::sagemaker::hyperparameters::Algorithm;
+use crate::model::Algorithm;
 
 /// Dilations of DeepLabV3's parallel 3x3 convolutions, for features at an eighth of the image's
 /// size.

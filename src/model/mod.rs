@@ -3,8 +3,10 @@
 //! A network is described once, as a [`graph::Graph`]. The forward pass and the exports for other
 //! programs read that description.
 
+mod algorithm;
 pub mod architecture;
 pub mod artifact;
+mod backbone;
 mod context;
 pub mod forward;
 pub mod graph;
@@ -22,6 +24,8 @@ pub mod tensor_file;
 pub mod torchscript;
 pub mod weights;
 
+pub use algorithm::Algorithm;
 pub use architecture::Architecture;
 pub use artifact::{Artifact, ModelConfig};
+pub use backbone::Backbone;
 pub use network::Network;

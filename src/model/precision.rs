@@ -3,10 +3,24 @@
 
 use tch::{Device, Kind};
 
-use crate::sagemaker::hyperparameters::Precision;
+use crate::named_enum::named_enum;
 use crate::torch::compute_capability;
 
-/// Number format of activations, and of the convolutions that compute them.
+named_enum! {
+    /// The number format in which the network is computed; weights are kept in 32 bits.
+    Precision {
+        /// The fastest that trains as well on the device: see [`ComputePrecision::from_setting`].
+        Auto = "auto",
+        /// 32-bit floats.
+        Fp32 = "fp32",
+        /// bfloat16: the range of 32-bit floats with 8 bits of precision.
+        Bf16 = "bf16",
+        /// IEEE half precision, with loss scaling.
+        Fp16 = "fp16",
+    }
+}
+
+/// The format of activations, and of the convolutions that make them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ComputePrecision {
     #[default]

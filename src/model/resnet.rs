@@ -6,7 +6,7 @@
 //! the basic blocks of ResNet-18 and -34; here both of their 3x3 convolutions follow the same rule.
 
 use super::graph::{Conv, ConvInit, GraphBuilder, Op, ValueId};
-use crate::sagemaker::hyperparameters::Backbone;
+use crate::model::Backbone;
 
 /// A value of the graph that heads read.
 #[derive(Debug, Clone, Copy)]

@@ -132,8 +132,7 @@ mod tests {
     use tch::{CModule, Device, IValue, Kind, Tensor};
 
     use crate::model::forward::ForwardMode;
-    use crate::model::{Architecture, Network};
-    use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
+    use crate::model::{Algorithm, Architecture, Backbone, Network};
     use crate::torch::with_seed;
 
     /// Makes a network in which no BatchNorm is the identity.

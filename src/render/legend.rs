@@ -10,8 +10,8 @@ pub(super) const TEXT_COLOR: Rgb<u8> = Rgb([25, 25, 25]);
 /// Largest number of letters of a name. Longer names are cut, because a legend much wider than the
 /// picture is hard to use.
 const MAX_NAME_CHARS: usize = 24;
-/// Class id of ignored pixels. It repeats `IGNORE` of `metrics`, because rooms of one floor do not
-/// import each other (`docs/architecture.md#imports-point-down`).
+/// Class id of ignored pixels. It repeats `IGNORE_INDEX` of `metrics`, because rooms of one floor
+/// do not import each other (`docs/architecture.md#imports-point-down`).
 pub(super) const IGNORED_CLASS_ID: u8 = 255;
 /// Smallest and largest side of a letter's dots, in pixels: smaller letters are hard to read, and
 /// larger ones do not read better.

@@ -5,17 +5,17 @@ use serde::Deserialize;
 use super::{MlRoot, raw};
 use crate::error::{Error, Result};
 
-/// The hosts of a job; one host named `localhost` when there is no `resourceconfig.json`.
+/// The hosts of a job. Without `resourceconfig.json` there is one host, `localhost`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Cluster {
-    /// This container's name among `hosts`, for example `algo-1` or `algo-1-ab12c`.
+    /// Name of this container among `hosts`, for example `algo-1` or `algo-1-ab12c`.
     pub current_host: String,
-    /// All names, in the order that SageMaker gives (lexicographic).
+    /// Names of all containers, in SageMaker's order, which is lexicographic.
     pub hosts: Vec<String>,
 }
 
 impl Cluster {
-    /// Reads `resourceconfig.json` and refuses what this version cannot do: more than one host.
+    /// Reads `resourceconfig.json`. More than one host is an error.
     pub fn read(root: &MlRoot) -> Result<Self> {
         let path = root.resource_config_file();
         let Some(map) = raw::read_json_object(&path)? else {

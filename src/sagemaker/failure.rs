@@ -4,10 +4,10 @@ use crate::error::{Error, Result};
 use crate::files::write_atomically;
 use crate::sagemaker::MlRoot;
 
-/// SageMaker keeps this many characters as `FailureReason`.
+/// Number of characters of the file that SageMaker keeps as `FailureReason`.
 pub const MAX_REASON_CHARS: usize = 1024;
 
-/// Writes the reason; the first line says it.
+/// Writes the message of an error as the reason of the failure.
 pub fn write_failure_reason(root: &MlRoot, error: &Error) -> Result<()> {
     write_atomically(&root.failure_file(), shorten_reason(&error.to_string()).as_bytes())
 }
@@ -22,7 +22,7 @@ pub fn clear_failure_reason(root: &MlRoot) -> Result<()> {
     }
 }
 
-/// At most [`LIMIT`] characters, with an ellipsis where something is left out.
+/// Cuts a reason to [`MAX_REASON_CHARS`] characters. A reason that was cut ends with an ellipsis.
 fn shorten_reason(reason: &str) -> String {
     if reason.chars().count() <= MAX_REASON_CHARS {
         return reason.to_owned();

@@ -1,55 +1,55 @@
-//! A table of settings: name, what is allowed, default. One table serves parsing, messages, and
-//! whatever else describes the settings.
+//! The check of raw settings against a table of names, allowed values and defaults. The same table
+//! serves parsing, messages, and descriptions of the settings.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::error::{Error, Problems, Result, did_you_mean};
 
-/// One setting.
+/// One row of a table of settings.
 #[derive(Debug, Clone, Copy)]
 pub struct HyperparameterSpec {
-    /// Its key.
+    /// Key of the setting.
     pub name: &'static str,
-    /// What its value may be.
+    /// Values that are allowed.
     pub allowed: AllowedValues,
-    /// The value when the key is absent.
+    /// Value when the key is absent.
     pub default: DefaultValue,
-    /// Whether the built-in lacks it.
+    /// True if the built-in algorithm has no such setting.
     pub is_extension: bool,
-    /// One sentence on what it does, with units.
+    /// One sentence on the effect, with units.
     pub description: &'static str,
 }
 
-/// What happens when a key is absent.
+/// The value of a setting whose key is absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DefaultValue {
-    /// This value is taken.
+    /// This value, spelled as in `hyperparameters.json`.
     Value(&'static str),
     /// The setting stays unset.
     None,
-    /// That is a problem.
+    /// An absent key is a problem.
     Required,
 }
 
-/// What a value may be.
+/// The values that a setting may have.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum AllowedValues {
     /// One of these words, in any case.
     OneOf(&'static [&'static str]),
     /// True or False, in any case.
     Boolean,
-    /// A whole number, bounds included.
+    /// A whole number between two bounds, bounds included.
     Integer(u64, u64),
-    /// Whole numbers separated by commas, bounds included; nothing at all is as good as absent.
+    /// Whole numbers between two bounds, separated by commas. An empty text is an empty list.
     Integers(u64, u64),
     /// `low < value <= high` for `true`, `low <= value <= high` for `false`.
     Number {
-        /// The least value, or what it must be above.
+        /// Lower bound.
         low: f64,
-        /// The largest value.
+        /// Upper bound, which is allowed.
         high: f64,
-        /// Whether `low` itself is out of range.
+        /// True if `low` itself is not allowed.
         exclusive_low: bool,
     },
     /// Any text.
@@ -76,9 +76,9 @@ impl fmt::Display for AllowedValues {
     }
 }
 
-/// A checked value.
+/// A value of one of the kinds of [`AllowedValues`].
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum CheckedValue {
+pub(crate) enum CheckedValue {
     Word(&'static str),
     Boolean(bool),
     Integer(u64),
@@ -120,11 +120,12 @@ fn parse_integer(text: &str, low: u64, high: u64) -> Option<u64> {
 
 /// The values of a table's settings after checking.
 #[derive(Debug)]
-pub(super) struct CheckedValues(BTreeMap<&'static str, CheckedValue>);
+pub(crate) struct CheckedValues(BTreeMap<&'static str, CheckedValue>);
 
-/// Checks `raw` against `table`; unknown keys go to `unknown`, which words the problem. What is
-/// right is among the values even when something else is wrong.
-pub(super) fn check_hyperparameters(
+/// Checks `raw` against `specs`. `describe_unknown` words the problem with an unknown key, or
+/// returns `None` if the key is ignored. The values hold every right setting, even when others are
+/// wrong.
+pub(crate) fn check_hyperparameters(
     specs: &'static [HyperparameterSpec],
     raw: &BTreeMap<String, String>,
     describe_unknown: impl Fn(&str) -> Option<String>,
@@ -168,47 +169,47 @@ impl CheckedValues {
         self.0.get(name).ok_or_else(|| Error::internal(format!("setting {name} has no value")))
     }
 
-    pub(super) fn word(&self, name: &str) -> Result<&'static str> {
+    pub(crate) fn word(&self, name: &str) -> Result<&'static str> {
         match self.get(name)? {
             CheckedValue::Word(word) => Ok(word),
             other => Err(type_mismatch_error(name, other)),
         }
     }
 
-    pub(super) fn boolean(&self, name: &str) -> Result<bool> {
+    pub(crate) fn boolean(&self, name: &str) -> Result<bool> {
         match self.get(name)? {
             CheckedValue::Boolean(value) => Ok(*value),
             other => Err(type_mismatch_error(name, other)),
         }
     }
 
-    pub(super) fn integer(&self, name: &str) -> Result<u64> {
+    pub(crate) fn integer(&self, name: &str) -> Result<u64> {
         match self.get(name)? {
             CheckedValue::Integer(value) => Ok(*value),
             other => Err(type_mismatch_error(name, other)),
         }
     }
 
-    pub(super) fn number(&self, name: &str) -> Result<f64> {
+    pub(crate) fn number(&self, name: &str) -> Result<f64> {
         match self.get(name)? {
             CheckedValue::Number(value) => Ok(*value),
             other => Err(type_mismatch_error(name, other)),
         }
     }
 
-    /// The numbers of a list, none when it is absent.
-    pub(super) fn integers(&self, name: &str) -> &[u64] {
+    /// Returns the numbers of a list; an absent list is empty.
+    pub(crate) fn integers(&self, name: &str) -> &[u64] {
         match self.0.get(name) {
             Some(CheckedValue::Integers(numbers)) => numbers,
             _ => &[],
         }
     }
 
-    pub(super) fn is_set(&self, name: &str) -> bool {
+    pub(crate) fn is_set(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         match self.0.get(name) {
             Some(CheckedValue::Text(text)) => Some(text),
             _ => None,

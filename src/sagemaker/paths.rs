@@ -1,4 +1,5 @@
-//! Where things lie under `/opt/ml`; nothing else in the program knows an absolute path.
+//! The paths of the container contract, all below one root
+//! (`docs/architecture.md#one-root-folder`).
 
 use std::path::{Path, PathBuf};
 
@@ -7,12 +8,11 @@ use std::path::{Path, PathBuf};
 pub struct MlRoot(PathBuf);
 
 impl MlRoot {
-    /// The root at `folder`.
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self(folder.into())
     }
 
-    /// The root itself.
+    /// Returns the root folder.
     pub fn path(&self) -> &Path {
         &self.0
     }
@@ -42,17 +42,18 @@ impl MlRoot {
         self.data_folder().join(name)
     }
 
-    /// `input/data/<channel>_<epoch>`: the FIFO of a channel in Pipe mode, with epochs from 0.
+    /// `input/data/<channel>_<epoch>`: the FIFO of a channel in Pipe mode; epochs count from 0.
     pub fn fifo(&self, channel: &str, epoch: usize) -> PathBuf {
         self.data_folder().join(format!("{channel}_{epoch}"))
     }
 
-    /// `model`: what is here at the end becomes `model.tar.gz`, and what `serve` reads.
+    /// `model`, whose files SageMaker packs into `model.tar.gz` after training, and which `serve`
+    /// reads.
     pub fn model_folder(&self) -> PathBuf {
         self.0.join("model")
     }
 
-    /// `output/data`: what is here at the end becomes `output.tar.gz`.
+    /// `output/data`, whose files SageMaker packs into `output.tar.gz` after training.
     pub fn output_data_folder(&self) -> PathBuf {
         self.0.join("output/data")
     }
@@ -77,7 +78,7 @@ impl MlRoot {
         self.0.join("processing/output")
     }
 
-    /// `config/processingjobconfig.json`, which is there in processing jobs only.
+    /// `config/processingjobconfig.json`, which only processing jobs have.
     pub fn processing_config_file(&self) -> PathBuf {
         self.0.join("config/processingjobconfig.json")
     }

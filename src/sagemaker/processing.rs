@@ -1,4 +1,4 @@
-//! Processing jobs: where they find things, and how they say what became of them.
+//! Processing jobs: their instances and their exit message.
 
 use serde::Deserialize;
 
@@ -6,13 +6,13 @@ use super::{MlRoot, raw};
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
 
-/// SageMaker keeps this many bytes of the message as `ExitMessage`.
+/// Number of bytes of the message that SageMaker keeps as `ExitMessage`.
 pub const MAX_MESSAGE_BYTES: usize = 1024;
 
-/// A processing job.
+/// The processing job that this process is part of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessingJob {
-    /// This instance, if there are several and their inputs are not all the same.
+    /// Name of this instance, if there are several and their inputs may differ.
     pub host: Option<String>,
 }
 
@@ -23,7 +23,7 @@ struct ProcessingHosts {
 }
 
 impl ProcessingJob {
-    /// The job that this process is part of; none outside of one.
+    /// Reads the job's configuration; `None` outside of a processing job.
     pub fn read(root: &MlRoot) -> Result<Option<Self>> {
         if !root.processing_config_file().exists() {
             return Ok(None);
@@ -40,7 +40,7 @@ impl ProcessingJob {
         Ok(Some(Self { host: is_one_of_several.then_some(hosts.current_host) }))
     }
 
-    /// Says what became of the job: `output/message`, which SageMaker shows as `ExitMessage`.
+    /// Writes `output/message`, which SageMaker shows as `ExitMessage`.
     pub fn write_exit_message(&self, root: &MlRoot, message: &str) -> Result<()> {
         let host = self.host.as_ref().map_or(String::new(), |host| format!("{host}: "));
         write_atomically(
@@ -50,7 +50,8 @@ impl ProcessingJob {
     }
 }
 
-/// Whether every instance has all of every input. Where the configuration does not say, it may not.
+/// Returns true if every instance has all files of every input. An input whose distribution is not
+/// stated counts as not replicated.
 fn are_inputs_replicated(root: &MlRoot) -> Result<bool> {
     let config = raw::read_json_object(&root.processing_config_file())?.unwrap_or_default();
     let inputs = config.get("ProcessingInputs").and_then(|inputs| inputs.as_array());
@@ -60,7 +61,8 @@ fn are_inputs_replicated(root: &MlRoot) -> Result<bool> {
     Ok(inputs.is_some_and(|inputs| !inputs.is_empty() && inputs.iter().all(is_fully_replicated)))
 }
 
-/// At most [`LIMIT`] bytes; cut between characters, because a message that is not UTF-8 fails the job.
+/// Cuts a message to [`MAX_MESSAGE_BYTES`] bytes, between characters, because a message that is not
+/// UTF-8 fails the job.
 fn shorten_message(message: &str) -> &str {
     let mut end = message.len().min(MAX_MESSAGE_BYTES);
     while !message.is_char_boundary(end) {

@@ -1,4 +1,4 @@
-//! JSON files of the contract as they come: an object whose values are still strings.
+//! JSON files of the contract before validation: objects whose values are still strings.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::error::{Error, Result};
 
-/// Reads a JSON object from `path`. `None` when the file does not exist.
-pub(super) fn read_json_object(path: &Path) -> Result<Option<serde_json::Map<String, Value>>> {
+/// Reads a JSON object from `path`; `None` if the file does not exist.
+pub(crate) fn read_json_object(path: &Path) -> Result<Option<serde_json::Map<String, Value>>> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -17,7 +17,7 @@ pub(super) fn read_json_object(path: &Path) -> Result<Option<serde_json::Map<Str
     parse_json_object(&bytes, path).map(Some)
 }
 
-/// The object in the bytes of the file at `path`.
+/// Parses the bytes of the file at `path`, which must hold a JSON object.
 pub(super) fn parse_json_object(
     bytes: &[u8],
     path: &Path,
@@ -35,9 +35,9 @@ pub(super) fn parse_json_object(
     }
 }
 
-/// Every value as text: SageMaker sends strings, some tools quote them once more
-/// (`"\"fcn\""`), people at a laptop write numbers and booleans.
-pub(super) fn stringify_values(map: serde_json::Map<String, Value>) -> BTreeMap<String, String> {
+/// Converts every value to text. SageMaker sends strings, some SDKs quote them once more
+/// (`"\"fcn\""`), and files that people write hold numbers and booleans.
+pub(crate) fn stringify_values(map: serde_json::Map<String, Value>) -> BTreeMap<String, String> {
     map.into_iter().map(|(key, value)| (key, value_to_text(&value))).collect()
 }
 

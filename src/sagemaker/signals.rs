@@ -1,5 +1,5 @@
-//! Being asked to stop: SIGTERM from SageMaker (`StopTrainingJob`, spot interruptions, the time
-//! limit) and `docker stop`, SIGINT from a terminal.
+//! Requests to stop: SIGTERM from SageMaker (`StopTrainingJob`, spot interruptions, the time limit)
+//! and from `docker stop`, SIGINT from a terminal.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,13 +9,13 @@ use signal_hook::flag;
 
 use crate::error::{Error, Result};
 
-/// Whether someone asked this process to stop. SageMaker kills 120 s after it asked.
+/// A request to stop this process. SageMaker kills the process 120 s after the request.
 #[derive(Debug, Clone, Default)]
 pub struct StopSignal(Arc<AtomicBool>);
 
 impl StopSignal {
-    /// Listens from now on. As the first process of a container, one without a listener would not
-    /// even notice SIGTERM. A second Ctrl-C ends the process at once.
+    /// Starts to listen to signals. Without a listener, the first process of a container ignores
+    /// SIGTERM. A second Ctrl-C ends the process at once.
     pub fn listen() -> Result<Self> {
         let stop = Self::default();
         let register_handlers = || {
@@ -29,12 +29,12 @@ impl StopSignal {
         Ok(stop)
     }
 
-    /// Asks for it from within.
+    /// Requests a stop from within the process.
     pub fn request(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    /// Whether to stop.
+    /// Returns true if a stop was requested.
     pub fn is_requested(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

@@ -1,5 +1,5 @@
-//! Whether a network answers in bfloat16 what it answers in 32 bits: measured once, when training ends,
-//! so that a server on a processor that is faster with bfloat16 can choose at once.
+//! Comparison of a network's classes in bfloat16 with those in 32 bits. It is made once, when
+//! training ends, so that a server on a processor that is faster with bfloat16 can choose at once.
 
 use image::RgbImage;
 
@@ -11,15 +11,15 @@ use crate::model::artifact::Bf16Agreement;
 use crate::model::precision::{ComputePrecision, cpu_has_bf16};
 use crate::model::size::{DEFAULT_MAX_SIDE_PX, shrink_image};
 
-/// Images that are looked at, at most.
+/// Largest number of images that are compared.
 const MAX_IMAGES: usize = 32;
-/// Pixels that are looked at, at most, but for the first image.
+/// Largest number of pixels that are compared. The first image may be larger.
 const MAX_PIXELS: u64 = 16 << 20;
-/// The same on a processor that has no bfloat16 and takes several times as long.
+/// Largest number of pixels on a processor without bfloat16, which takes several times as long.
 const MAX_PIXELS_WITHOUT_BF16: u64 = 2 << 20;
 
-/// Compares the classes of validation images, evenly chosen, in both formats. Without a result someone
-/// asked to stop, or an image could not be read.
+/// Compares the classes of validation images, evenly chosen, in both formats. Returns `None` if
+/// `should_continue` returns false or an image cannot be read.
 pub(super) fn measure_bf16_agreement(
     network: &Network,
     validation: &[Sample],
@@ -36,7 +36,7 @@ pub(super) fn measure_bf16_agreement(
         if !should_continue() {
             return Ok(None);
         }
-        // The model is trained: what cannot be read any more must not fail the job.
+        // The model is trained: an image that cannot be read any more must not fail the job.
         let (image, _) = match sample.read() {
             Ok(pair) => pair,
             Err(error) => {

@@ -1,10 +1,11 @@
-//! Checkpoints: all that a job needs to go on where it was, so that the result is bit for bit that of
-//! a job never stopped (CPU, same thread count).
+//! Checkpoints: all that a job needs to go on after an interruption. On a processor with the same
+//! number of threads the result is bit for bit that of a job that was never stopped.
 //!
-//! The folder holds the newest two `checkpoint-STEP.safetensors`: the tensors `model.*`, `optimizer.*`
-//! and, where weights are averaged, `ema.*`; and [`State`] and [`Fingerprint`] as JSON in the metadata. The weights with the best
-//! score lie beside them once, as `best-EPOCH.safetensors`, because SageMaker keeps this folder when a
-//! job is interrupted, and not the model's.
+//! The folder holds the newest two `checkpoint-STEP.safetensors`: the tensors `model.*`,
+//! `optimizer.*` and, where weights are averaged, `ema.*`; and [`TrainState`] and [`Fingerprint`]
+//! as JSON in the metadata. The weights with the best score lie beside them once, as
+//! `best-EPOCH.safetensors`, because SageMaker keeps this folder when a job is interrupted, and not
+//! the model's.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -32,15 +33,14 @@ use crate::model::{ModelConfig, Network, tensor_file, weights};
 const CHECKPOINT_PREFIX: &str = "checkpoint-";
 const BEST_PREFIX: &str = "best-";
 const EXTENSION: &str = ".safetensors";
-/// Checkpoints that stay.
+/// Number of checkpoints that are kept.
 const MAX_CHECKPOINTS: usize = 2;
-/// Names in a checkpoint's tensors and metadata.
+/// Beginnings of the names of a checkpoint's tensors.
 const MODEL_PREFIX: &str = "model.";
 const OPTIMIZER_PREFIX: &str = "optimizer.";
 const EMA_PREFIX: &str = "ema.";
 const METADATA_KEY: &str = "maskmaker";
 
-/// The metadata of a checkpoint.
 #[derive(Serialize, Deserialize)]
 struct CheckpointMetadata {
     fingerprint: Fingerprint,
@@ -55,26 +55,26 @@ pub struct Checkpoints {
     interval: Duration,
     fingerprint: Fingerprint,
     last_written: Instant,
-    /// Epoch and step of the newest.
+    /// Epoch and step of the newest checkpoint.
     last_position: Option<(usize, usize)>,
-    /// Files that the newest checkpoints need, newest last.
+    /// Names of each kept checkpoint and of its best weights, newest last.
     kept_files: Vec<[Option<String>; 2]>,
 }
 
-/// A checkpoint that was read.
+/// The state of a job as a checkpoint holds it.
 #[derive(Debug)]
 pub struct RestoredCheckpoint {
-    /// Network and optimizer as they were.
+    /// Network, optimizer, average and loss scale.
     pub train_step: TrainStep,
-    /// Where the job was.
+    /// Position, history and scores of the run.
     pub state: TrainState,
-    /// The weights with the best score so far, a whole `model.safetensors`.
+    /// Weights with the best score so far, the bytes of a whole `model.safetensors`.
     pub best_weights: Option<Vec<u8>>,
 }
 
 impl Checkpoints {
-    /// The checkpoints in `folder`, which is made if absent; what a killed job left half written is
-    /// removed. A new one is [due](Self::is_due) every `interval`.
+    /// Opens `folder`, which is made if absent, and removes files that a killed job left half
+    /// written. A new checkpoint is [due](Self::is_due) every `interval`.
     pub fn open(folder: &Path, interval: Duration, fingerprint: Fingerprint) -> Result<Self> {
         fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
         files::remove_partials(folder);
@@ -83,13 +83,13 @@ impl Checkpoints {
         Ok(Self { folder, interval, fingerprint, last_written, last_position, kept_files })
     }
 
-    /// Whether the last one is an interval old, and there was progress since.
+    /// Returns true if the last checkpoint is an interval old and there was progress since.
     pub fn is_due(&self, state: &TrainState) -> bool {
         self.last_written.elapsed() >= self.interval && self.last_position != Some(state.position())
     }
 
-    /// Writes a checkpoint and removes the one before the last. `model` is the artifact with the best
-    /// weights, if there is one yet. When this fails, the earlier ones are as they were.
+    /// Writes a checkpoint and removes the one before the last. `best_weights_file` holds the best
+    /// weights, if an epoch was validated. When this fails, the earlier checkpoints are unchanged.
     pub fn write(
         &mut self,
         train_step: &TrainStep,
@@ -127,7 +127,7 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Removes what no kept checkpoint needs; what cannot be removed stays.
+    /// Removes files that no kept checkpoint needs. Files that cannot be removed stay.
     fn prune(&mut self) {
         let surplus = self.kept_files.len().saturating_sub(MAX_CHECKPOINTS);
         self.kept_files.drain(..surplus);
@@ -143,8 +143,8 @@ impl Checkpoints {
         }
     }
 
-    /// The newest checkpoint that can be read; none when the folder has none. One of another job is
-    /// an error that names the differences.
+    /// Reads the newest checkpoint that can be read; `None` if the folder has none. A checkpoint of
+    /// another job is an error that names the differences.
     pub fn restore(
         &mut self,
         config: &ModelConfig,
@@ -208,7 +208,7 @@ impl Checkpoints {
             let average = Network::from_tensors(config, &file, EMA_PREFIX, device)?;
             train_step.ema = Some(Ema::resume(decay, average, &train_step.network)?);
         }
-        // `auto` may be another format on this machine than it was on the last.
+        // Precision `auto` may be another format on this machine than on the last one.
         if train_step.loss_scale.is_some() && loss_scale.is_some() {
             train_step.loss_scale = loss_scale;
         }
@@ -223,11 +223,11 @@ impl Checkpoints {
     }
 }
 
-/// Why a checkpoint is not taken.
+/// The reason why a checkpoint is not restored.
 enum RestoreError {
-    /// It is damaged; an older one may do.
+    /// The file is damaged; an older checkpoint may be whole.
     Unreadable(Error),
-    /// Older ones will not do either.
+    /// The checkpoint is of another job, as are the older ones.
     Fatal(Error),
 }
 
@@ -237,7 +237,7 @@ impl From<Error> for RestoreError {
     }
 }
 
-/// The names in `folder` that start and end as those of one kind, oldest first.
+/// Lists the files in `folder` with this prefix and the extension of checkpoints, oldest first.
 fn list_files(folder: &Path, prefix: &str) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(folder)
         .into_iter()
@@ -290,8 +290,8 @@ fn tensor_shape(tensor: &Tensor) -> Vec<usize> {
     tensor.size().iter().map(|&dim| dim as usize).collect()
 }
 
-/// A tensor whose bytes are made when they are written, so that a checkpoint needs no memory of its
-/// own size.
+/// A tensor whose bytes are copied when they are written, so that a checkpoint needs no memory of
+/// its own size. An error of the copy is kept in `write_error`, because the trait cannot return it.
 struct LazyTensor<'a> {
     tensor: Tensor,
     shape: Vec<usize>,
@@ -335,7 +335,7 @@ fn read_metadata(bytes: &[u8]) -> Result<CheckpointMetadata> {
         .map_err(|cause| Error::input(format!("not a checkpoint of this version: {cause}")))
 }
 
-/// The tensors whose names start with `prefix`, under the rest of their names.
+/// Reads the tensors whose names start with `prefix`, and cuts the prefix off.
 fn read_tensors(file: &SafeTensors<'_>, prefix: &str) -> Result<Vec<(String, Tensor)>> {
     let matching = file.iter().filter_map(|(name, view)| Some((name.strip_prefix(prefix)?, view)));
     matching
@@ -356,8 +356,7 @@ fn read_tensors(file: &SafeTensors<'_>, prefix: &str) -> Result<Vec<(String, Ten
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Architecture;
-    use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
+    use crate::model::{Algorithm, Architecture, Backbone};
     use crate::train::optimizer::OptimizerConfig;
 
     proptest::proptest! {

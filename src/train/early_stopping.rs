@@ -1,19 +1,20 @@
-//! When to stop because the score no longer gets better, by the built-in's four parameters.
+//! Early stopping ends a run whose score no longer gets better, by the built-in's four parameters.
 //!
-//! An epoch is improved when its mean IoU is above the best one so far by at least
-//! `early_stopping_tolerance` of that best one; an equal score is no improvement. The best score
-//! moves only with improved epochs, so a slow steady rise counts once it has added up. The built-in
-//! documents that the first `early_stopping_min_epochs` epochs "must be run before the early stopping
-//! logic is invoked": epochs that are not improved count from the one on that completes them.
+//! An epoch is improved when its mean IoU is above the best score so far by at least
+//! `early_stopping_tolerance` of that best score; an equal score is no improvement. The best score
+//! changes only with improved epochs, so a slow steady rise counts once it has added up. The
+//! built-in documents that the first `early_stopping_min_epochs` epochs "must be run before the
+//! early stopping logic is invoked": epochs that are not improved count from epoch number
+//! `early_stopping_min_epochs` on, this one included.
 
 use serde::{Deserialize, Serialize};
 
-/// The rule and where it stands. Serialized, it is what a resumed job needs to go on.
+/// The rule with its state. A checkpoint holds both, so that a resumed job goes on with them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EarlyStopping {
-    /// Epochs that are run whatever the scores.
+    /// Number of epochs before which no epoch counts as not improved.
     pub min_epochs: usize,
-    /// Epochs in a row without improvement that end the job; 0 is taken as 1.
+    /// Number of epochs in a row without improvement that end the job; 0 is taken as 1.
     pub patience: usize,
     /// Relative improvement below which an epoch counts as not improved, 0 to 1.
     pub tolerance: f64,
@@ -22,13 +23,13 @@ pub struct EarlyStopping {
 }
 
 impl EarlyStopping {
-    /// A rule that has seen no epoch.
+    /// Returns a rule that has seen no epoch.
     pub fn new(min_epochs: usize, patience: usize, tolerance: f64) -> Self {
         Self { min_epochs, patience, tolerance, best: None, since: 0 }
     }
 
-    /// Takes in the mean IoU after `epoch`, counted from 1; without a score the epoch is not
-    /// improved. Gives the reason when it is time to stop.
+    /// Takes in the mean IoU after `epoch`, counted from 1; an epoch without a score is not
+    /// improved. Returns the reason to stop when the patience is used up.
     pub fn observe(&mut self, epoch: usize, score: Option<f64>) -> Option<String> {
         if let Some(score) = score.filter(|&score| self.is_improved(score)) {
             self.best = Some(score);

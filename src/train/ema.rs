@@ -1,23 +1,24 @@
-//! An exponential moving average of weights, which scores better than the weights of any one step.
+//! An exponential moving average of weights, which often scores better than the weights of the last
+//! step.
 
 use crate::error::Result;
 use crate::model::Network;
 
-/// The average. BatchNorm's statistics are averaged like weights.
+/// The average of a network's weights. BatchNorm's statistics are averaged like weights.
 #[derive(Debug)]
 pub struct Ema {
-    /// The network with averaged weights.
+    /// Network with the averaged weights.
     pub network: Network,
     decay: f64,
 }
 
 impl Ema {
-    /// An average that starts at the network's weights.
+    /// Starts an average at the network's weights.
     pub fn new(decay: f64, network: &Network) -> Result<Self> {
         Ok(Self { network: network.copy()?, decay })
     }
 
-    /// An average that goes on from another's weights.
+    /// Goes on with the averaged weights that `network` holds.
     pub fn resume(decay: f64, mut network: Network, trained_network: &Network) -> Result<Self> {
         network.precision = trained_network.precision;
         Self::new(decay, &network)
@@ -30,8 +31,9 @@ impl Ema {
     }
 }
 
-/// The decay rises to its value, so that the first weights do not stay in the average of a short job
-/// (TensorFlow's `ExponentialMovingAverage` with `num_updates`).
+/// Returns the decay of an update, counted from 1. It rises to `decay`, so that the first weights
+/// do not stay in the average of a short job (TensorFlow's `ExponentialMovingAverage` with
+/// `num_updates`).
 fn decay_at_update(decay: f64, updates: i64) -> f64 {
     let updates = updates as f64;
     decay.min((1.0 + updates) / (10.0 + updates))
@@ -40,8 +42,7 @@ fn decay_at_update(decay: f64, updates: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Architecture;
-    use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
+    use crate::model::{Algorithm, Architecture, Backbone};
     use tch::{Device, Tensor};
 
     #[test]

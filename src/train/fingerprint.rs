@@ -1,15 +1,16 @@
-//! What a checkpoint belongs to: everything that decides what the next step computes.
+//! The fingerprint of a job: everything that decides what its next step computes. A checkpoint of a
+//! job with another fingerprint is refused.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::hyperparameters::Hyperparameters;
 use crate::data::{Sample, color_map};
 use crate::error::{Error, Result};
-use crate::sagemaker::Hyperparameters;
 
-/// Settings that a resumed job may change: how far and how often.
+/// Settings that a resumed job may change: the length of the run and the times of checkpoints.
 const CHANGEABLE_SETTINGS: [&str; 2] = ["epochs", "checkpoint_interval"];
 
 /// Settings and data of a job, as text by name. Paths and the number of ranks are not among them.
@@ -17,7 +18,7 @@ const CHANGEABLE_SETTINGS: [&str; 2] = ["epochs", "checkpoint_interval"];
 pub struct Fingerprint(BTreeMap<String, String>);
 
 impl Fingerprint {
-    /// The fingerprint of a job with these samples to train and to validate on.
+    /// Describes a job with these settings and samples.
     pub fn new(
         hyperparameters: &Hyperparameters,
         training: &[Sample],
@@ -41,7 +42,7 @@ impl Fingerprint {
         entries.insert("training images".to_owned(), describe_samples(training));
         entries.insert("validation images".to_owned(), describe_samples(validation));
         for (name, samples) in [("training", training), ("validation", validation)] {
-            // One map for all of a split.
+            // All samples of a split have the same map.
             if let Some(map) = samples.first().and_then(|sample| sample.label_map.as_ref()) {
                 entries.insert(format!("{name} label map"), map.to_string());
             }
@@ -52,14 +53,14 @@ impl Fingerprint {
         Ok(Self(entries))
     }
 
-    /// The same for a job that starts from weights that it was given; `weights` tells them from others.
+    /// Adds the weights that a job starts from; `weights` is a description with their checksum.
     #[must_use]
     pub fn starting_from(mut self, weights: String) -> Self {
         self.0.insert("initial weights".to_owned(), weights);
         self
     }
 
-    /// What differs from `saved`, for people.
+    /// Returns one sentence for each entry that differs from `saved`.
     pub fn describe_differences(&self, saved: &Self) -> Vec<String> {
         let names: std::collections::BTreeSet<&String> =
             self.0.keys().chain(saved.0.keys()).collect();
@@ -76,7 +77,7 @@ impl Fingerprint {
     }
 }
 
-/// Count and names of samples: other data would make a resumed epoch a mixture.
+/// Describes samples by count and names, because a resumed epoch must not mix two data sets.
 fn describe_samples(samples: &[Sample]) -> String {
     let mut hasher = crc32fast::Hasher::new();
     for sample in samples {

@@ -1,13 +1,14 @@
-//! What is done to gradients between the backward pass and the update.
+//! Operations on gradients between the backward pass and the update. Parameters without a gradient
+//! have an undefined tensor, which is left out.
 
 use tch::{Kind, Tensor};
 
 use crate::error::Result;
 
-/// What keeps a norm of 0 from being divided by (PyTorch's `clip_grad_norm_`).
+/// Addend to the norm, so that a norm of 0 is not divided by (as in PyTorch's `clip_grad_norm_`).
 const EPSILON: f64 = 1e-6;
 
-/// Adds `more` to `all`, gradient by gradient.
+/// Adds `addends` to `totals`, gradient by gradient.
 pub(super) fn accumulate_gradients(totals: &mut [Tensor], addends: &[Tensor]) -> Result<()> {
     for (sum, gradient) in totals.iter_mut().zip(addends).filter(|(sum, _)| sum.defined()) {
         let _ = sum.f_add_(gradient)?;
@@ -15,7 +16,7 @@ pub(super) fn accumulate_gradients(totals: &mut [Tensor], addends: &[Tensor]) ->
     Ok(())
 }
 
-/// The Euclidean norm of all gradients together, a scalar on their device.
+/// Computes the Euclidean norm of all gradients together, a scalar on their device.
 pub(super) fn gradient_norm(gradients: &[Tensor]) -> Result<Tensor> {
     let norms: Result<Vec<Tensor>> = gradients
         .iter()
@@ -29,8 +30,8 @@ pub(super) fn gradient_norm(gradients: &[Tensor]) -> Result<Tensor> {
     Ok(Tensor::f_stack(&norms, 0)?.f_norm()?)
 }
 
-/// Scales all gradients so that their norm is at most `most`, as `torch.nn.utils.clip_grad_norm_`: all
-/// on the device, which is not waited for.
+/// Scales all gradients so that their norm together is at most `max_norm`, as
+/// `torch.nn.utils.clip_grad_norm_`. All is computed on the device, without waiting for it.
 pub(super) fn clip_gradient_norm(gradients: &mut [Tensor], max_norm: f64) -> Result<()> {
     let factor =
         gradient_norm(gradients)?.f_add_scalar(EPSILON)?.f_reciprocal()?.f_mul_scalar(max_norm)?;
@@ -45,7 +46,7 @@ pub(super) fn scale_gradients(gradients: &mut [Tensor], factor: &Tensor) -> Resu
     Ok(())
 }
 
-/// Whether all are numbers. Waits for the device.
+/// Returns true if all gradients are finite. Waits for the device.
 pub(super) fn gradients_are_finite(gradients: &[Tensor]) -> Result<bool> {
     let total_norm = gradient_norm(gradients)?.f_to_kind(Kind::Double)?.f_double_value(&[])?;
     Ok(total_norm.is_finite())

@@ -1,5 +1,5 @@
-//! What a training run reports: the history per epoch and the scores of the model it kept, as
-//! `metrics.json`.
+//! `metrics.json`: the history of a training run by epoch, and the scores of the model that it
+//! kept.
 
 use std::path::Path;
 
@@ -9,19 +9,19 @@ use crate::error::{Error, Result};
 use crate::files::read_file;
 use crate::metrics::{ClassScores, ConfusionMatrix};
 
-/// One epoch.
+/// Loss, scores and throughput of an epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochMetrics {
-    /// Counted from 1.
+    /// Number of the epoch, from 1.
     pub epoch: usize,
     /// Mean of the steps' losses.
     pub train_loss: f64,
     /// Images per second while training.
     pub train_throughput: f64,
-    /// Absent when no validation pixel is counted.
+    /// Mean IoU on the validation images; absent when no validation pixel is counted.
     #[serde(rename = "validation_mIOU")]
     pub validation_miou: Option<f64>,
-    /// Share of counted validation pixels that are right.
+    /// Share of the counted validation pixels whose class is right, 0 to 1.
     pub validation_pixel_accuracy: Option<f64>,
     /// Images per second while validating.
     pub validation_throughput: f64,
@@ -30,8 +30,8 @@ pub struct EpochMetrics {
 }
 
 impl EpochMetrics {
-    /// The lines that the built-in's metric regexes match: each number stands bare before a space or
-    /// the line's end.
+    /// Formats the lines that the built-in's metric regexes match: each number stands bare before a
+    /// space or the line's end.
     pub fn metric_lines(&self, total_epochs: usize) -> String {
         let epoch = self.epoch;
         let format_score =
@@ -50,38 +50,34 @@ impl EpochMetrics {
     }
 }
 
-/// A class of the kept model.
+/// Scores of one class.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassMetrics {
-    /// Class id.
     pub id: usize,
-    /// Class name.
     pub name: String,
-    /// Its scores.
     #[serde(flatten)]
     pub scores: ClassScores,
 }
 
-/// `metrics.json`.
+/// Content of `metrics.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ModelMetrics {
-    /// The epoch whose weights the artifact holds.
+    /// Number of the epoch whose weights were scored, from 1.
     pub best_epoch: usize,
     /// Mean IoU on the validation images.
     #[serde(rename = "mIOU")]
     pub miou: Option<f64>,
     /// Pixel accuracy on the validation images.
     pub pixel_accuracy: Option<f64>,
-    /// Scores per class.
     pub classes: Vec<ClassMetrics>,
     /// Pixels by true class (row) and predicted class (column).
     pub confusion_matrix: Vec<Vec<u64>>,
-    /// Every epoch so far.
+    /// History of all epochs so far.
     pub epochs: Vec<EpochMetrics>,
 }
 
 impl ModelMetrics {
-    /// The scores that follow from a confusion matrix.
+    /// Computes the scores that follow from a confusion matrix.
     pub fn new(best_epoch: usize, matrix: &ConfusionMatrix, class_names: &[String]) -> Self {
         let class_metrics = |(id, name): (usize, &String)| ClassMetrics {
             id,
@@ -98,7 +94,7 @@ impl ModelMetrics {
         }
     }
 
-    /// Reads a file that was written before; none if there is none.
+    /// Reads `metrics.json`; `None` if there is no such file.
     pub fn read(path: &Path) -> Result<Option<Self>> {
         if !path.exists() {
             return Ok(None);
@@ -107,7 +103,7 @@ impl ModelMetrics {
         parsed.map(Some).map_err(|e| Error::input(format!("{}: {e}", path.display())))
     }
 
-    /// A table of IoU per class, with the mean below.
+    /// Formats a table of the IoU of each class, with the mean below.
     pub fn iou_table(&self) -> String {
         let width = self.classes.iter().map(|class| class.name.chars().count()).max().unwrap_or(0);
         let width = width.max("class".len());

@@ -1,6 +1,7 @@
-//! Loss scaling: half precision has no numbers below 6e-8, where most gradients lie. The loss is
-//! multiplied by a factor that lifts them, and the gradients are divided by it again in 32 bits. The
-//! factor is searched as PyTorch's `GradScaler` does, with its numbers.
+//! Loss scaling. Half precision has no positive numbers below 6e-8, and many gradients are smaller.
+//! The loss is multiplied by a factor that brings gradients into range, and the gradients are
+//! divided by this factor again in 32 bits. The factor is found as by PyTorch's `GradScaler`, with
+//! its constants.
 
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -8,20 +9,21 @@ use tch::Tensor;
 use super::gradients;
 use crate::error::{Error, Result};
 
-/// The factor at first.
+/// Factor before the first step.
 const INIT_SCALE: f64 = 65536.0;
-/// Steps in a row without overflow after which it is doubled.
+/// Number of steps in a row without overflow after which the factor is doubled.
 const GROWTH_INTERVAL: u32 = 2000;
-/// Where it stops on either side, so that it and its inverse are 32-bit numbers.
+/// Limits of the factor, so that the factor and its inverse are normal 32-bit numbers.
 const MAX_SCALE: f64 = (1u64 << 40) as f64;
 const MIN_SCALE: f64 = 1.0 / MAX_SCALE;
-/// Overflows in a row that say that no factor will do.
+/// Number of overflows in a row after which training fails.
 const MAX_CONSECUTIVE_OVERFLOWS: u32 = 50;
 
-/// The factor, and how long it has done.
+/// The factor and the recent overflows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LossScale {
     scale: f64,
+    /// Steps in a row that did not overflow.
     good: u32,
     /// Steps in a row that overflowed.
     bad: u32,
@@ -34,13 +36,13 @@ impl Default for LossScale {
 }
 
 impl LossScale {
-    /// What the loss is multiplied by.
+    /// Returns the factor that the loss is multiplied by.
     pub fn scale(&self) -> f64 {
         self.scale
     }
 
-    /// Divides gradients by the factor and says whether they can be used. When they overflowed they
-    /// cannot, and the factor is halved; when that does not help for long, it is an error.
+    /// Divides gradients by the factor and returns true. If the gradients overflowed, halves the
+    /// factor and returns false: they must not be used. Many overflows in a row are an error.
     pub fn unscale(&mut self, gradients: &mut [Tensor]) -> Result<bool> {
         let is_finite = gradients::gradients_are_finite(gradients)?;
         if is_finite {

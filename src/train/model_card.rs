@@ -11,34 +11,32 @@ use crate::data::audit::{Audit, SizeRange};
 use crate::error::{Error, Result};
 use crate::metrics::IGNORE_INDEX;
 use crate::model::ModelConfig;
-use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
+use crate::model::{Algorithm, Backbone};
 
-/// What a card tells.
+/// Content of a model card.
 #[derive(Debug)]
 pub struct ModelCard<'a> {
-    /// The model's own description.
+    /// Content of the model's `config.json`.
     pub config: &'a ModelConfig,
-    /// The scores of its weights; none if they were not validated.
+    /// Scores of the model; `None` if no epoch was validated.
     pub metrics: Option<&'a ModelMetrics>,
-    /// The images that it was trained on.
+    /// Images that the model was trained on.
     pub training: SplitSummary<'a>,
-    /// The images that it was scored on.
+    /// Images that the model was scored on.
     pub validation: SplitSummary<'a>,
-    /// The job's settings by name.
+    /// Hyperparameters of the job, by name.
     hyperparameters: Map<String, Value>,
 }
 
-/// One split of the data.
+/// Number of images of a split and the result of its audit.
 #[derive(Debug, Clone, Copy)]
 pub struct SplitSummary<'a> {
-    /// How many images.
     pub images: usize,
-    /// What the audit found in them.
     pub audit: &'a Audit,
 }
 
 impl<'a> ModelCard<'a> {
-    /// A card of a job with these settings.
+    /// Returns the card of a job with these settings.
     pub fn new(
         config: &'a ModelConfig,
         metrics: Option<&'a ModelMetrics>,
@@ -53,7 +51,7 @@ impl<'a> ModelCard<'a> {
         }
     }
 
-    /// The whole page.
+    /// Formats the whole page.
     pub fn to_markdown(&self) -> String {
         let ModelConfig { algorithm, backbone, num_classes, maskmaker_version, .. } = self.config;
         let (algorithm, backbone) = (algorithm.name(), backbone.name());
@@ -209,7 +207,7 @@ impl<'a> ModelCard<'a> {
     }
 }
 
-/// The name of the same network in torchvision, or why it has none.
+/// Returns the name of the same network in torchvision, or the reason why it has none.
 fn torchvision_name(algorithm: Algorithm, backbone: Backbone) -> Result<String, String> {
     let algorithm = match algorithm {
         Algorithm::Fcn => "fcn",
@@ -225,7 +223,7 @@ fn torchvision_name(algorithm: Algorithm, backbone: Backbone) -> Result<String, 
     }
 }
 
-/// A setting as one writes it in `hyperparameters.json`.
+/// Formats a setting as it is written in `hyperparameters.json`.
 fn format_setting(value: &Value) -> String {
     match value {
         Value::Null => "unset".to_owned(),
@@ -248,7 +246,7 @@ fn format_percent(part: u64, whole: u64) -> String {
     format!("{:.2} %", part as f64 / whole as f64 * 100.0)
 }
 
-/// Users' text in a cell of a table: none of it is markup.
+/// Escapes a user's text for a cell of a table, so that none of it is markup.
 fn escape_markdown(text: &str) -> String {
     let mut escaped = String::new();
     for character in text.chars() {

@@ -1,8 +1,7 @@
-//! A picture of what the network makes of some validation images.
+//! A picture of the network's predictions on some validation images.
 
-use image::GrayImage;
+use image::{GrayImage, RgbImage};
 
-use super::tensorboard::SummaryWriter;
 use crate::console::print_stderr;
 use crate::data::Sample;
 use crate::error::Result;
@@ -10,25 +9,25 @@ use crate::model::Network;
 use crate::model::size::{DEFAULT_MAX_SIDE_PX, restore_mask_size, shrink_image};
 use crate::render::{ContactSheet, SheetRow, cell_side_px, draw_classes, draw_contact_sheet};
 
-/// Images that are shown; the same ones after every epoch.
+/// Largest number of images in the picture. They are the same after every epoch.
 const MAX_IMAGES: usize = 4;
 
-/// Gives the board a sheet with a row per image: the image, its annotation, the network's answer. An image
-/// that cannot be read any more is no reason to end a training.
-pub(super) fn write_predictions(
-    writer: &mut SummaryWriter,
-    (steps, epoch): (usize, usize),
+/// Draws a sheet with a row per image: the image, its annotation, and the network's prediction
+/// after `epoch`, counted from 1. If an image cannot be read any more, prints a warning and returns
+/// `None`, because this must not end a training.
+pub(super) fn draw_predictions(
     network: &Network,
     validation: &[Sample],
     class_names: &[String],
-) -> Result<()> {
+    epoch: usize,
+) -> Result<Option<RgbImage>> {
     let (mut rows, mut truth_ids, mut longest_side) = (Vec::new(), Vec::new(), 1);
     for sample in validation.iter().step_by(validation.len().div_ceil(MAX_IMAGES).max(1)) {
         let (image, truth) = match sample.read() {
             Ok(pair) => pair,
             Err(error) => {
                 print_stderr(format_args!("warning: no picture of predictions: {error}"));
-                return Ok(());
+                return Ok(None);
             }
         };
         let advice = ": lower validation_mini_batch_size, or take a larger instance";
@@ -39,7 +38,7 @@ pub(super) fn write_predictions(
         let predicted = predicted.unwrap_or_default();
         longest_side = longest_side.max(image.width().max(image.height()));
         truth_ids.extend_from_slice(truth.as_raw());
-        // As small as they will be shown at once: images have up to 64 megapixels.
+        // Scaled down before the next image is read: an image may have 64 megapixels.
         let pictures = [draw_classes(&image, &truth), draw_classes(&image, &predicted)];
         let pictures = std::iter::once(&image).chain(&pictures);
         let cell_side = cell_side_px(longest_side);
@@ -58,6 +57,5 @@ pub(super) fn write_predictions(
         ids: &present_ids,
         class_names,
     });
-    writer.add_image(steps, "predictions", &sheet);
-    Ok(())
+    Ok(Some(sheet))
 }

@@ -1,39 +1,50 @@
-//! How the learning rate moves from step to step.
+//! The schedule of the learning rate over the steps of a run.
 
 use std::f64::consts::PI;
 
-use crate::console::print_stderr;
-use crate::sagemaker::Hyperparameters;
-use crate::sagemaker::hyperparameters::LrScheduler;
+use super::hyperparameters::Hyperparameters;
+use crate::named_enum::named_enum;
 
-/// The power of the poly curve, as in GluonCV's and torchvision's recipes.
+/// Exponent of the poly curve, as in GluonCV's and torchvision's recipes.
 const POLY_POWER: f64 = 0.9;
+
+named_enum! {
+    /// The hyperparameter `lr_scheduler`: a curve by which the learning rate falls.
+    LrScheduler {
+        /// `(1 - step/steps)^0.9`.
+        Poly = "poly",
+        /// A half wave of the cosine.
+        Cosine = "cosine",
+        /// Multiplied by a factor at given epochs.
+        Step = "step",
+    }
+}
 
 /// A schedule over a fixed number of steps: a linear warm-up, then a curve over the steps left.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LrSchedule {
-    /// The form of the curve.
+    /// Curve after the warm-up.
     pub curve: LrCurve,
-    /// The rate that the curve starts from.
+    /// Learning rate that the curve starts from.
     pub base_lr: f64,
-    /// Steps over which it is laid out, warm-up included, at least 1.
+    /// Number of steps of the schedule, warm-up included, at least 1.
     pub total_steps: usize,
-    /// The rise before it.
+    /// Rise before the curve.
     pub warmup: Warmup,
 }
 
-/// What the rate is multiplied by. `done` is the share of the steps after the warm-up that is over.
+/// The factor of the learning rate. `done` is the share of the steps after the warm-up that is
+/// over, 0 to 1.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LrCurve {
     /// `(1 - done)^0.9`: `PolynomialLR(power=0.9)`.
     Poly,
     /// `(1 + cos(pi done)) / 2`: `CosineAnnealingLR`.
     Cosine,
-    /// `factor` to the power of the milestones passed: `MultiStepLR`.
+    /// `gamma` to the power of the number of milestones passed: `MultiStepLR`.
     Step {
-        /// Steps from which on the rate is multiplied once more.
+        /// Steps at which the rate is multiplied by `gamma` once more.
         milestones: Vec<usize>,
-        /// By this.
         gamma: f64,
     },
 }
@@ -41,35 +52,25 @@ pub enum LrCurve {
 /// A linear rise to the initial rate: `LinearLR(start_factor, total_iters=steps)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Warmup {
-    /// Its length.
+    /// Number of steps of the warm-up.
     pub steps: usize,
-    /// The share of the initial rate that step 0 has.
+    /// Learning rate of step 0 as a share of the initial rate, 0 to 1.
     pub start_factor: f64,
 }
 
 impl Warmup {
-    /// No rise.
     pub const NONE: Self = Self { steps: 0, start_factor: 1.0 };
 }
 
 impl LrSchedule {
-    /// The schedule that hyperparameters ask for, for an epoch of `batches` steps over `samples`
-    /// images. The built-in lays it out over `num_training_samples`; so do we when it is given, and
-    /// say so when that ends the learning early.
+    /// Returns the schedule that hyperparameters ask for. An epoch has `batches_per_epoch` steps,
+    /// unless `num_training_samples` states another number of images, as with the built-in.
     pub fn from_hyperparameters(
         hyperparameters: &Hyperparameters,
-        sample_count: usize,
         batches_per_epoch: usize,
     ) -> Self {
         let h = hyperparameters;
         let stated_samples = h.num_training_samples;
-        if let Some(stated) = stated_samples.filter(|&stated| stated < sample_count) {
-            print_stderr(format_args!(
-                "warning: num_training_samples is {stated}, but there are {sample_count} training \
-                 images: the learning rate reaches its end before the last epoch; leave it out, \
-                 and the images are counted"
-            ));
-        }
         let batch_size = h.mini_batch_size * h.gradient_accumulation_steps;
         let steps_per_epoch =
             stated_samples.map_or(batches_per_epoch, |stated| (stated / batch_size).max(1));
@@ -92,8 +93,25 @@ impl LrSchedule {
         Self { curve, base_lr: h.learning_rate, total_steps: h.epochs * steps_per_epoch, warmup }
     }
 
-    /// The learning rate of a step, counted from 0. Past the end it stays where it is there, which
-    /// happens when `num_training_samples` is less than there are.
+    /// Returns a warning if `num_training_samples` is given and less than the number of training
+    /// images, because the schedule then ends before the last epoch.
+    pub fn short_schedule_warning(
+        hyperparameters: &Hyperparameters,
+        sample_count: usize,
+    ) -> Option<String> {
+        let stated = hyperparameters.num_training_samples?;
+        if stated >= sample_count {
+            return None;
+        }
+        Some(format!(
+            "warning: num_training_samples is {stated}, but there are {sample_count} training \
+             images: the learning rate reaches its end before the last epoch; leave it out, \
+             and the images are counted"
+        ))
+    }
+
+    /// Returns the learning rate of a step, counted from 0. After the end of the schedule, which
+    /// comes early when `num_training_samples` is too small, it is the rate of the end.
     pub fn lr(&self, step: usize) -> f64 {
         let Warmup { steps: warmup_steps, start_factor } = self.warmup;
         if step < warmup_steps {
@@ -140,7 +158,7 @@ mod tests {
             [("num_classes", "4"), ("use_pretrained_model", "False"), ("learning_rate", "0.1")];
         let raw: BTreeMap<String, String> =
             base.iter().chain(pairs).map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        LrSchedule::from_hyperparameters(&Hyperparameters::parse(&raw).unwrap(), 35, 8)
+        LrSchedule::from_hyperparameters(&Hyperparameters::parse(&raw).unwrap(), 8)
     }
 
     #[test]

@@ -1,31 +1,30 @@
-//! How a network learns: all that decides what a step does with a batch.
+//! Settings of a training step: all that decides what a step does with a batch.
 
 use tch::Device;
 
 use super::criterion::Criterion;
+use super::hyperparameters::Hyperparameters;
 use super::optimizer::OptimizerConfig;
 use crate::model::precision::ComputePrecision;
-use crate::sagemaker::Hyperparameters;
 
-/// How a network learns.
+/// Settings of a training step.
 #[derive(Debug, Clone)]
 pub struct TrainConfig {
-    /// The update rule.
     pub optimizer: OptimizerConfig,
-    /// What is minimized.
     pub criterion: Criterion,
-    /// The number format of the network's computations.
+    /// Number format of the network's computations.
     pub compute: ComputePrecision,
-    /// Images that are computed at a time; a batch of more is computed in parts, whose gradients add up.
+    /// Largest number of images that are computed at a time. A larger batch is computed in parts,
+    /// whose gradients add up.
     pub micro_batch_size: usize,
-    /// The largest norm of all gradients together, if there is a limit.
+    /// Largest norm of all gradients together, if there is a limit.
     pub clip_norm: Option<f64>,
-    /// The decay of an average of the weights, if there is to be one.
+    /// Decay of an average of the weights; without it no average is kept.
     pub ema_decay: Option<f64>,
 }
 
 impl TrainConfig {
-    /// Plain learning in 32 bits, each batch at once.
+    /// Returns settings of plain training in 32 bits, each batch at once.
     pub fn new(optimizer: OptimizerConfig) -> Self {
         Self {
             optimizer,
@@ -37,7 +36,8 @@ impl TrainConfig {
         }
     }
 
-    /// What hyperparameters ask for, on a device, for classes with so many training pixels.
+    /// Returns the settings that hyperparameters ask for. `class_pixels` are the numbers of
+    /// training pixels of each class, for automatic class weights.
     pub fn from_hyperparameters(
         hyperparameters: &Hyperparameters,
         class_pixels: &[u64],

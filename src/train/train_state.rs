@@ -1,50 +1,51 @@
-//! Where a training run is: what a checkpoint holds besides tensors.
+//! The position and the history of a training run: the part of a checkpoint that is no tensor.
 
 use serde::{Deserialize, Serialize};
 
 use super::early_stopping::EarlyStopping;
 use super::history::{EpochMetrics, ModelMetrics};
 
-/// Where a run is. It knows batches and not ranks: a batch is the global one.
+/// Position and history of a run. A batch is that of all ranks together, so the state does not
+/// depend on the number of ranks.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrainState {
-    /// Epochs that are done, validation included.
+    /// Number of epochs that are done, validation included.
     pub epoch: usize,
-    /// Batches of the next epoch that are learned from.
+    /// Number of batches of the next epoch that are learned from.
     pub step: usize,
-    /// Steps in all.
+    /// Number of steps of the whole run so far.
     pub steps: usize,
-    /// Sum of the losses of those batches.
+    /// Sum of the losses of the next epoch's batches so far.
     pub loss: f64,
-    /// Seconds that they took.
+    /// Seconds that the next epoch's batches took so far.
     pub seconds: f64,
-    /// The epochs that are done.
+    /// Metrics of the epochs that are done.
     pub history: Vec<EpochMetrics>,
-    /// The scores of the model that is kept.
+    /// Scores of the model that is kept; `None` before the first validation.
     pub best: Option<ModelMetrics>,
-    /// Where the rule stands, if there is one.
+    /// Early-stopping rule with its state, if the job has one.
     pub early_stopping: Option<EarlyStopping>,
-    /// Whether the rule ended the run.
+    /// True if early stopping ended the run.
     pub stopped_early: bool,
 }
 
 impl TrainState {
-    /// The state before the first step.
+    /// Returns the state before the first step.
     pub fn new(early_stopping: Option<EarlyStopping>) -> Self {
         Self { early_stopping, ..Self::default() }
     }
 
-    /// Whether all is done that was to do.
+    /// Returns true if all epochs are done or early stopping ended the run.
     pub fn is_finished(&self, total_epochs: usize) -> bool {
         self.stopped_early || self.epoch >= total_epochs
     }
 
-    /// Epochs that are done, and batches of the next one.
+    /// Returns the number of epochs that are done, and of batches of the next epoch.
     pub fn position(&self) -> (usize, usize) {
         (self.epoch, self.step)
     }
 
-    /// The epoch with the best score, counted from 1.
+    /// Returns the epoch with the best score, counted from 1.
     pub fn best_epoch(&self) -> Option<usize> {
         self.best.as_ref().map(|best| best.best_epoch)
     }

@@ -16,23 +16,23 @@ use crate::model::Network;
 use crate::model::forward::ForwardMode;
 use crate::model::precision::ComputePrecision;
 
-/// A network in training.
+/// A network in training, with its optimizer.
 #[derive(Debug)]
 pub struct TrainStep {
-    /// The network as of the last step.
+    /// Network after the last step.
     pub network: Network,
-    /// Its update rule with the state as of the last step.
+    /// Update rule with its state after the last step.
     pub optimizer: Optimizer,
-    /// The average of the weights, if there is one.
+    /// Average of the weights, if the settings ask for one.
     pub ema: Option<Ema>,
-    /// What the loss is multiplied by, if the format needs that.
+    /// Factor of the loss, for half precision only.
     pub loss_scale: Option<LossScale>,
     config: TrainConfig,
     trainable: Vec<Tensor>,
 }
 
 impl TrainStep {
-    /// Starts training `network` with fresh state.
+    /// Starts training `network`, with an optimizer without state.
     pub fn new(mut network: Network, config: TrainConfig) -> Result<Self> {
         network.precision = config.compute;
         let named_parameters = network.weights.trainable_tensors()?;
@@ -43,13 +43,13 @@ impl TrainStep {
         Ok(Self { network, optimizer, ema, loss_scale, config, trainable })
     }
 
-    /// The network that is scored and kept: the average if there is one.
+    /// Returns the network that is scored and kept: the average if there is one.
     pub fn eval_network(&self) -> &Network {
         self.ema.as_ref().map_or(&self.network, |ema| &ema.network)
     }
 
-    /// Learns from one batch at the given learning rate. The loss, a scalar, stays on the device
-    /// until someone reads it.
+    /// Learns from one batch at the given learning rate. Returns the loss, a scalar, which may
+    /// still be computed on the device.
     pub fn run(&mut self, batch: &Batch, lr: f64) -> Result<Tensor> {
         let precision_advice = match self.config.compute {
             ComputePrecision::Fp32 => ", set precision to bf16",
@@ -82,7 +82,7 @@ impl TrainStep {
         if let Some(loss_scale) = &mut self.loss_scale
             && !loss_scale.unscale(&mut gradients)?
         {
-            // Overflow: these gradients say nothing. The scale is smaller from now on.
+            // These gradients overflowed and are dropped; the scale is smaller from now on.
             return Ok(loss);
         }
         if let Some(max_norm) = self.config.clip_norm {
@@ -95,7 +95,8 @@ impl TrainStep {
         Ok(loss)
     }
 
-    /// The loss of a part of a batch, and the gradients of all that is learned.
+    /// Computes the loss of a part of a batch, and the gradients of all trainable tensors. The loss
+    /// is not scaled, the gradients are.
     fn backward(
         &self,
         batch: &Batch,
@@ -121,8 +122,8 @@ impl TrainStep {
     }
 }
 
-/// Ranges of at most `most` images; the last is longer by one rather than alone, because BatchNorm
-/// over maps of 1x1 needs two.
+/// Splits `images` images into ranges of at most `max_images`. A last range of one image is added
+/// to the range before it, because BatchNorm over maps of 1x1 needs two images.
 fn split_into_micro_batches(images: usize, max_images: usize) -> Vec<Range<usize>> {
     let max_images = max_images.max(1);
     let mut ranges: Vec<Range<usize>> = (0..images)

@@ -1,19 +1,17 @@
-//! The epoch loop: train, validate, keep the best, stop when asked.
+//! The epoch loop: it learns, validates, keeps the best model, writes checkpoints, and stops when
+//! the job is asked to stop. [Observers](super::observer) report what it does.
 
 use std::path::PathBuf;
 use std::time::Instant;
 
-use image::RgbImage;
 use tch::{Device, Tensor};
 
 use super::bf16_agreement;
 use super::checkpoint::Checkpoints;
 use super::early_stopping::EarlyStopping;
 use super::history::{EpochMetrics, ModelMetrics};
-use super::learning_curves;
-use super::predictions;
+use super::observer::{EpochEndEvent, EpochEvent, StepEvent, StopEvent, TrainObserver};
 use super::schedule::LrSchedule;
-use super::tensorboard::SummaryWriter;
 use super::train_state::TrainState;
 use super::train_step::TrainStep;
 use super::validate::validate_network;
@@ -25,75 +23,69 @@ use crate::metrics::ConfusionMatrix;
 use crate::model::precision::ComputePrecision;
 use crate::model::{Artifact, ModelConfig, artifact};
 use crate::progress::Progress;
-use crate::render::draw_confusion_matrix;
 use crate::sagemaker::StopSignal;
 
-/// What the loop needs besides the network.
+/// Settings and data of the epoch loop.
 #[derive(Debug)]
 pub struct TrainerSettings {
-    /// Passes over the training samples.
+    /// Number of passes over the training samples.
     pub epochs: usize,
-    /// The learning rate of each step.
+    /// Learning rate of each step.
     pub lr_schedule: LrSchedule,
-    /// The training samples and their batches.
+    /// Training samples and their batches.
     pub loader_config: DataLoaderConfig,
-    /// The validation samples.
     pub validation_samples: Vec<Sample>,
-    /// Whole images of one size that are scored together at most.
+    /// Largest number of whole images of one size that are scored together.
     pub validation_batch_size: usize,
-    /// Ends the training before all epochs are done.
+    /// Rule that may end the training before all epochs are done.
     pub early_stopping: Option<EarlyStopping>,
-    /// Describes the network in the artifact.
+    /// Content of the artifact's `config.json`.
     pub config: ModelConfig,
-    /// Where the artifact is written.
+    /// Folder of the artifact.
     pub model_folder: PathBuf,
-    /// Where what is not part of the model is written: the learning curves.
-    pub output_folder: PathBuf,
 }
 
-/// How a run ended.
+/// The end of a run without an error.
 #[derive(Debug)]
 pub enum TrainOutcome {
-    /// All epochs are done, or early stopping ended them: the scores of the model that was kept.
+    /// All epochs are done, or early stopping ended the run. Holds the scores of the kept model.
     Finished(ModelMetrics),
-    /// It was asked to stop, and a checkpoint says where it was.
+    /// The job was asked to stop, and a checkpoint holds its state.
     Stopped,
 }
 
-/// Whether to go on.
+/// Says if the epoch loop goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     Continue,
     Stop,
 }
 
-/// A run at work.
+/// A training run.
 #[derive(Debug)]
 pub struct Trainer<'a> {
-    /// The network and its optimizer.
+    /// Network and optimizer.
     pub train_step: TrainStep,
-    /// Where the run is.
+    /// Position and history of the run.
     pub state: TrainState,
-    /// What to do.
+    /// Settings and data of the run.
     pub settings: &'a TrainerSettings,
-    /// Where to go on from after an interruption.
+    /// Checkpoints, from which an interrupted job goes on.
     pub checkpoints: &'a mut Checkpoints,
-    /// Whether someone asked to stop.
+    /// Signal by which SageMaker or a user asks the job to stop.
     pub stop_signal: &'a StopSignal,
-    /// What `TensorBoard` is told.
-    pub writer: SummaryWriter,
+    /// Reporters of the run, in the order in which they are called.
+    pub observers: Vec<Box<dyn TrainObserver>>,
 }
 
 impl Trainer<'_> {
-    /// Trains for the epochs that are left, or until early stopping ends it. After each one the
-    /// network is scored on the validation images, the built-in's metric lines are printed, and when
-    /// the mean IoU is the best so far the artifact is written.
+    /// Trains for the epochs that are left, or until early stopping ends the run. After each epoch
+    /// the network is scored on the validation images, and when the mean IoU is the best so far the
+    /// artifact is written.
     pub fn run(mut self) -> Result<TrainOutcome> {
         let outcome = self.run_epochs();
-        self.writer.flush_steps();
-        // One that was stopped has not ended.
-        if !matches!(outcome, Ok(TrainOutcome::Stopped)) {
-            self.writer.add_session_end(self.state.steps, outcome.is_ok());
+        for observer in &mut self.observers {
+            observer.on_end(self.state.steps, &outcome);
         }
         outcome
     }
@@ -113,7 +105,7 @@ impl Trainer<'_> {
         }
         self.write_checkpoint()?;
         if let Err(error) = self.measure_bf16() {
-            // The model is trained; this is for servers that would like to know.
+            // The model is trained and can be served without this measurement.
             print_stderr(format_args!("warning: bf16 was not compared with fp32: {error}"));
         }
         let best = self.state.best.take();
@@ -121,10 +113,11 @@ impl Trainer<'_> {
         Ok(TrainOutcome::Finished(best))
     }
 
-    /// Writes into the configuration of the model that was kept how far bfloat16 can be trusted with it.
+    /// Measures on how many pixels bfloat16 changes the class, and writes the share into the kept
+    /// model's configuration.
     fn measure_bf16(&self) -> Result<()> {
         let TrainerSettings { validation_samples, model_folder, .. } = self.settings;
-        // On the processor, for which it is meant: GPUs round in their own ways.
+        // Measured on the processor, where servers use the result: GPUs round in other ways.
         let best_model = Artifact::read(model_folder, Device::Cpu)?;
         let should_continue = || !self.stop_signal.is_requested();
         let Some(bf16) = bf16_agreement::measure_bf16_agreement(
@@ -145,7 +138,7 @@ impl Trainer<'_> {
         artifact::write_json(&model_folder.join(artifact::CONFIG_FILE), &config)
     }
 
-    /// Learns from what is left of the epoch's batches.
+    /// Learns from the batches of the epoch that are left.
     fn train_epoch(&mut self, loader: &mut DataLoader) -> Result<Next> {
         let TrainerSettings { loader_config, lr_schedule, epochs, .. } = self.settings;
         let (batch_count, epoch) = (loader_config.batches_per_epoch(), self.state.epoch);
@@ -160,7 +153,7 @@ impl Trainer<'_> {
         let mut timer = Instant::now();
         for batch in loader.take(batch_count - self.state.step) {
             let batch = match batch {
-                // What was being read was given up.
+                // The loader stops with an error when the job is asked to stop.
                 Err(_) if self.stop_signal.is_requested() => {
                     self.state.seconds += timer.elapsed().as_secs_f64();
                     self.state.loss = self.check_finite_loss(loss_sum.f_double_value(&[])?)?;
@@ -170,7 +163,10 @@ impl Trainer<'_> {
             };
             let lr = lr_schedule.lr(self.state.steps);
             let step_loss = self.train_step.run(&batch, lr)?;
-            self.writer.add_step(self.state.steps, lr, &step_loss);
+            let event = StepEvent { step: self.state.steps, learning_rate: lr, loss: &step_loss };
+            for observer in &mut self.observers {
+                observer.on_step(&event);
+            }
             loss_sum = loss_sum.f_add(&step_loss)?;
             self.state.step += 1;
             self.state.steps += 1;
@@ -190,14 +186,13 @@ impl Trainer<'_> {
                 return Ok(Next::Stop);
             }
         }
-        self.writer.waiting_share = loader.waiting_share();
-        if let Some(line) = loader.starvation_warning() {
-            print_stderr(line);
+        for observer in &mut self.observers {
+            observer.on_train_epoch_end(loader);
         }
         Ok(Next::Continue)
     }
 
-    /// Scores the network, keeps it if it is the best, and concludes the epoch.
+    /// Scores the network on the validation images and finishes the epoch.
     fn validate_epoch(&mut self) -> Result<Next> {
         let TrainerSettings { validation_samples, validation_batch_size, config, epochs, .. } =
             self.settings;
@@ -206,23 +201,27 @@ impl Trainer<'_> {
             &format!("epoch {epoch_number}/{epochs} validation"),
             validation_samples.len(),
         );
-        let sizes = (config.num_classes, *validation_batch_size);
         let best_weights_file = self.settings.model_folder.join(artifact::WEIGHTS_FILE);
         let mut write_result = Ok(());
-        let matrix =
-            validate_network(self.train_step.eval_network(), validation_samples, sizes, |images| {
-                progress.advance(images, || None);
-                // A validation may take longer than an interval: what was learned before it must not be
-                // at stake for so long.
-                if self.checkpoints.is_due(&self.state) {
-                    write_result =
-                        self.checkpoints.write(&self.train_step, &self.state, &best_weights_file);
-                }
-                write_result.is_ok() && !self.stop_signal.is_requested()
-            });
+        let on_batch = |images| {
+            progress.advance(images, || None);
+            // A validation may take longer than an interval: the steps before it must not be lost.
+            if self.checkpoints.is_due(&self.state) {
+                write_result =
+                    self.checkpoints.write(&self.train_step, &self.state, &best_weights_file);
+            }
+            write_result.is_ok() && !self.stop_signal.is_requested()
+        };
+        let matrix = validate_network(
+            self.train_step.eval_network(),
+            validation_samples,
+            config.num_classes,
+            *validation_batch_size,
+            on_batch,
+        );
         write_result?;
         let matrix = match matrix {
-            // What was being read was given up.
+            // Reading stops with an error when the job is asked to stop.
             Err(_) if self.stop_signal.is_requested() => None,
             matrix => matrix?,
         };
@@ -232,107 +231,115 @@ impl Trainer<'_> {
         Ok(Next::Continue)
     }
 
+    /// Keeps the network if it is the best so far, and makes the state that of the next epoch.
     fn finish_epoch(&mut self, matrix: &ConfusionMatrix, validation_throughput: f64) -> Result<()> {
-        let TrainerSettings {
-            loader_config,
-            lr_schedule,
-            config,
-            model_folder,
-            output_folder,
-            epochs,
-            ..
-        } = self.settings;
+        let TrainerSettings { config, model_folder, .. } = self.settings;
+        let epoch = self.state.epoch + 1;
+        let last_step = self.state.steps.saturating_sub(1);
+        let metrics = ModelMetrics::new(epoch, matrix, &config.class_names);
+        let epoch_metrics = self.epoch_metrics(&metrics, validation_throughput);
+        self.state.history.push(epoch_metrics.clone());
+        let event = EpochEvent {
+            settings: self.settings,
+            last_step,
+            epoch: &epoch_metrics,
+            model: &metrics,
+            history: &self.state.history,
+        };
+        for observer in &mut self.observers {
+            observer.on_validation_epoch_end(&event)?;
+        }
+
+        let is_best = self.state.best.as_ref().is_none_or(|best| metrics.miou > best.miou);
+        if is_best {
+            // No loss was computed after the last update, which may be the one that went wrong.
+            self.train_step.eval_network().weights.check_finite()?;
+            artifact::write_model(model_folder, config, self.train_step.eval_network())?;
+            self.state.best = Some(metrics.clone());
+        }
+        if let Some(best) = &mut self.state.best {
+            best.epochs.clone_from(&self.state.history);
+            for observer in &mut self.observers {
+                observer.on_best_metrics(best)?;
+            }
+        }
+        self.check_early_stopping(epoch, metrics.miou);
+
         let state = &mut self.state;
-        let epoch_number = state.epoch + 1;
-        let images = loader_config.batches_per_epoch()
-            * loader_config.batch_size.min(loader_config.samples.len());
-        let metrics = ModelMetrics::new(epoch_number, matrix, &config.class_names);
-        let epoch_metrics = EpochMetrics {
-            epoch: epoch_number,
-            train_loss: state.loss / loader_config.batches_per_epoch() as f64,
-            train_throughput: images as f64 / state.seconds.max(1e-9),
+        (state.epoch, state.step, state.loss, state.seconds) = (epoch, 0, 0.0, 0.0);
+        let event = EpochEndEvent {
+            settings: self.settings,
+            epoch,
+            last_step,
+            model: &metrics,
+            network: self.train_step.eval_network(),
+            is_stop_requested: self.stop_signal.is_requested(),
+        };
+        for observer in &mut self.observers {
+            observer.on_epoch_end(&event)?;
+        }
+        Ok(())
+    }
+
+    /// Returns what the history says of the epoch that was just validated.
+    fn epoch_metrics(&self, metrics: &ModelMetrics, validation_throughput: f64) -> EpochMetrics {
+        let TrainerSettings { loader_config, lr_schedule, .. } = self.settings;
+        let batch_count = loader_config.batches_per_epoch();
+        let images = batch_count * loader_config.batch_size.min(loader_config.samples.len());
+        EpochMetrics {
+            epoch: metrics.best_epoch,
+            train_loss: self.state.loss / batch_count as f64,
+            train_throughput: images as f64 / self.state.seconds.max(1e-9),
             validation_miou: metrics.miou,
             validation_pixel_accuracy: metrics.pixel_accuracy,
             validation_throughput,
-            learning_rate: lr_schedule.lr(state.steps.saturating_sub(1)),
-        };
-        print_stdout(epoch_metrics.metric_lines(*epochs));
-        self.writer.add_epoch(state.steps.saturating_sub(1), &epoch_metrics, &metrics);
-        let matrix_image = draw_confusion_matrix(&metrics.confusion_matrix, &config.class_names);
-        state.history.push(epoch_metrics);
-        learning_curves::write_learning_curves(output_folder, &state.history)?;
-        let is_best = state.best.as_ref().is_none_or(|best| metrics.miou > best.miou);
-        if is_best {
-            // The last update may be the one that went wrong: no loss has seen it.
-            self.train_step.eval_network().weights.check_finite()?;
-            artifact::write_model(model_folder, config, self.train_step.eval_network())?;
+            learning_rate: lr_schedule.lr(self.state.steps.saturating_sub(1)),
         }
-        let miou = metrics.miou;
-        let best_metrics =
-            if is_best { state.best.insert(metrics) } else { state.best.get_or_insert(metrics) };
-        best_metrics.epochs.clone_from(&state.history);
-        artifact::write_json(&model_folder.join(artifact::METRICS_FILE), best_metrics)?;
-        let reason =
-            state.early_stopping.as_mut().and_then(|rule| rule.observe(epoch_number, miou));
-        if let Some(reason) = reason.filter(|_| epoch_number < *epochs) {
-            print_stdout(format_args!(
-                "stopping early after epoch {epoch_number}/{epochs}: {reason}"
-            ));
-            state.stopped_early = true;
-        }
-        (state.epoch, state.step, state.loss, state.seconds) = (epoch_number, 0, 0.0, 0.0);
-        self.write_pictures(&matrix_image, epoch_number)
     }
 
-    /// Gives the board its pictures of an epoch.
-    fn write_pictures(&mut self, matrix_image: &RgbImage, epoch: usize) -> Result<()> {
-        // Nobody waits for pictures at the end.
-        if !self.writer.is_open() || self.stop_signal.is_requested() {
-            return Ok(());
+    /// Shows the score of an epoch, counted from 1, to the early-stopping rule, which may end the
+    /// run.
+    fn check_early_stopping(&mut self, epoch: usize, miou: Option<f64>) {
+        let Some(rule) = &mut self.state.early_stopping else { return };
+        let Some(reason) = rule.observe(epoch, miou) else { return };
+        if epoch < self.settings.epochs {
+            for observer in &mut self.observers {
+                observer.on_early_stop(self.settings, epoch, &reason);
+            }
+            self.state.stopped_early = true;
         }
-        let TrainerSettings { validation_samples, config, .. } = self.settings;
-        let position = (self.state.steps.saturating_sub(1), epoch);
-        self.writer.add_image(position.0, "confusion_matrix", matrix_image);
-        let network = self.train_step.eval_network();
-        predictions::write_predictions(
-            &mut self.writer,
-            position,
-            network,
-            validation_samples,
-            &config.class_names,
-        )
     }
 
-    /// Leaves everything such that the job can go on, and a model that can be used.
+    /// Writes a checkpoint, and a model if none was kept, so that a stopped job can go on.
     fn conclude_stopped(&mut self) -> Result<TrainOutcome> {
-        let TrainerSettings { model_folder, config, epochs, .. } = self.settings;
+        let TrainerSettings { model_folder, config, .. } = self.settings;
         if self.state.best.is_none() {
-            // Better than nothing: no epoch has been scored yet.
+            // No epoch has been scored: the model as it is can still be tried.
             artifact::write_model(model_folder, config, self.train_step.eval_network())?;
         }
         self.write_checkpoint()?;
-        let TrainState { epoch, step, .. } = self.state;
-        let kept_model = match self.state.best_epoch() {
-            Some(best) => format!("the model of epoch {best}, the best so far,"),
-            None => "the model as it is, which was not validated yet,".to_owned(),
+        let event = StopEvent {
+            settings: self.settings,
+            epoch: self.state.epoch + 1,
+            step: self.state.step,
+            best_epoch: self.state.best_epoch(),
         };
-        print_stdout(format_args!(
-            "asked to stop in epoch {}/{epochs} after step {step}: {kept_model} is in {}; the same job \
-             started again goes on from the checkpoint",
-            epoch + 1,
-            model_folder.display()
-        ));
+        for observer in &mut self.observers {
+            observer.on_stop(&event);
+        }
         Ok(TrainOutcome::Stopped)
     }
 
     fn write_checkpoint(&mut self) -> Result<()> {
-        // A job that goes on from here does not repeat them.
-        self.writer.flush_steps();
+        for observer in &mut self.observers {
+            observer.on_save_checkpoint();
+        }
         let best_weights_file = self.settings.model_folder.join(artifact::WEIGHTS_FILE);
         self.checkpoints.write(&self.train_step, &self.state, &best_weights_file)
     }
 
-    /// Weights that are not numbers must neither be kept nor served.
+    /// Returns the loss if it is finite, else an error: weights that are not numbers must neither
+    /// be kept nor served.
     fn check_finite_loss(&self, loss: f64) -> Result<f64> {
         if loss.is_finite() {
             return Ok(loss);

@@ -1,4 +1,4 @@
-//! Scores on whole images (`docs/architecture.md#whole-images-in-validation`).
+//! Scoring of a network on whole images (`docs/architecture.md#whole-images-in-validation`).
 
 use std::collections::HashMap;
 
@@ -11,16 +11,17 @@ use crate::metrics::ConfusionMatrix;
 use crate::model::Network;
 use crate::model::size::{DEFAULT_MAX_SIDE_PX, restore_mask_size, shrink_image};
 
-/// Images decoded at a time, so that memory is bounded whatever the size of the set.
+/// Number of images that are decoded at a time, which bounds the memory.
 const DECODE_WINDOW: usize = 32;
 
-/// Scores `network` on every sample at the image's own size (see [`MAX_SIDE`]); images of one size
-/// are computed together, at most `batch_size` of them. `progress` is called with the number of
-/// images done, and says whether to go on; without a result it did not.
+/// Scores `network` on every sample at the image's own size (up to [`DEFAULT_MAX_SIDE_PX`]). Images
+/// of one size are computed together, at most `batch_size` of them. `on_batch` is called with the
+/// number of images of each batch; if it returns false, the result is `None`.
 pub(super) fn validate_network(
     network: &Network,
     samples: &[Sample],
-    (num_classes, batch_size): (usize, usize),
+    num_classes: usize,
+    batch_size: usize,
     mut on_batch: impl FnMut(usize) -> bool,
 ) -> Result<Option<ConfusionMatrix>> {
     let frozen = network.frozen_copy(network.precision)?;

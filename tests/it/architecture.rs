@@ -6,16 +6,15 @@ use std::path::Path;
 
 /// The rooms by floor, from the top. A room imports rooms of lower floors only, so rooms of one
 /// floor do not know each other. The last two floors are the modules that every room may use.
-const FLOORS: [&[&str]; 9] = [
+const FLOORS: [&[&str]; 8] = [
     &["cli"],
     &["commands"],
     &["serve"],
-    &["http"],
     &["inference", "train", "preprocess"],
     &["data", "model", "kernels", "annotations"],
-    &["imaging", "render", "metrics", "sagemaker", "aws", "torch"],
+    &["imaging", "render", "metrics", "sagemaker", "aws", "http", "torch"],
     &["files", "progress"],
-    &["error", "colors", "console", "settings"],
+    &["error", "colors", "console", "settings", "named_enum"],
 ];
 
 /// The page that comments of the sources refer to.

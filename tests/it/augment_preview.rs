@@ -3,13 +3,13 @@
 use std::fs;
 use std::sync::Arc;
 
+use maskmaker::data::augment::Augmentations;
 use maskmaker::data::augment::Transforms;
 use maskmaker::data::loader::DataLoaderConfig;
 use maskmaker::data::pairing::pair_images_and_masks;
 use maskmaker::error::Problems;
 use maskmaker::imaging::{DecodeLimits, decode_upright};
 use maskmaker::sagemaker::channels::SplitFolders;
-use maskmaker::sagemaker::hyperparameters::Augmentations;
 
 use crate::job::Job;
 

@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use maskmaker::model::{Architecture, ModelConfig, Network, artifact};
-use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
+use maskmaker::model::{Algorithm, Architecture, Backbone};
+use maskmaker::model::{ModelConfig, Network, artifact};
 use tch::Device;
 
 use crate::job::{Job, maskmaker, names};

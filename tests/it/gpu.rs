@@ -2,8 +2,7 @@
 
 use maskmaker::data::loader::Batch;
 use maskmaker::model::forward::ForwardMode;
-use maskmaker::model::{Architecture, Network};
-use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
+use maskmaker::model::{Algorithm, Architecture, Backbone, Network};
 use maskmaker::train::optimizer::OptimizerConfig;
 use maskmaker::train::{TrainConfig, TrainStep};
 use tch::{Device, Kind, Tensor};

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use maskmaker::sagemaker::{Hyperparameters, hyperparameters};
+use maskmaker::train::{Hyperparameters, hyperparameters};
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("hyperparameters").join(name)

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use maskmaker::model::{Architecture, Network, state_dict::StateDict};
-use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
+use maskmaker::model::{Algorithm, Architecture, Backbone};
+use maskmaker::model::{Network, state_dict::StateDict};
 use safetensors::SafeTensors;
 use tch::Device;
 

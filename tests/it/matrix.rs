@@ -1,12 +1,12 @@
 //! Every value that the built-in documents for a hyperparameter, through real jobs. One job takes
 //! many values: it must train whatever the combination. What is out of range is refused by name in
-//! `sagemaker::hyperparameters`' own tests.
+//! `train::hyperparameters`' own tests.
 
 use std::collections::BTreeSet;
 use std::fs;
 
 use maskmaker::sagemaker::hyperparameter_spec::{AllowedValues, HyperparameterSpec};
-use maskmaker::sagemaker::hyperparameters::HYPERPARAMETER_SPECS;
+use maskmaker::train::hyperparameters::HYPERPARAMETER_SPECS;
 use serde_json::Value;
 
 use crate::job::Job;

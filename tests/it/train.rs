@@ -5,21 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::job::{Job, names};
-use maskmaker::data::augment::Transforms;
+use maskmaker::data::augment::{Augmentations, Transforms};
 use maskmaker::data::loader::DataLoaderConfig;
 use maskmaker::data::pairing::pair_images_and_masks;
 use maskmaker::error::Problems;
-use maskmaker::model::{Architecture, ModelConfig, Network};
+use maskmaker::model::{Algorithm, Architecture, Backbone, ModelConfig, Network};
 use maskmaker::sagemaker::StopSignal;
 use maskmaker::sagemaker::channels::SplitFolders;
-use maskmaker::sagemaker::hyperparameters::{Algorithm, Augmentations, Backbone};
 use maskmaker::train::checkpoint::Checkpoints;
 use maskmaker::train::fingerprint::Fingerprint;
 use maskmaker::train::optimizer::OptimizerConfig;
 use maskmaker::train::schedule::{LrCurve, LrSchedule, Warmup};
-use maskmaker::train::{
-    SummaryWriter, TrainConfig, TrainState, TrainStep, Trainer, TrainerSettings,
-};
+use maskmaker::train::{TrainConfig, TrainState, TrainStep, Trainer, TrainerSettings};
 use serde_json::Value;
 
 #[test]
@@ -184,7 +181,6 @@ fn training_that_diverges_is_an_error_and_keeps_no_model() {
         early_stopping: None,
         config: ModelConfig::new(kind, 4, None),
         model_folder: job.path("model"),
-        output_folder: job.path("output/data"),
     };
     let stepper = TrainStep::new(
         network,
@@ -199,7 +195,7 @@ fn training_that_diverges_is_an_error_and_keeps_no_model() {
         settings: &settings,
         checkpoints: &mut checkpoints,
         stop_signal: &StopSignal::default(),
-        writer: SummaryWriter::disabled(),
+        observers: Vec::new(),
     };
     let error = trainer.run().unwrap_err();
     assert!(error.to_string().contains("training diverged; lower learning_rate"), "{error}");

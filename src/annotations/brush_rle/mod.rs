@@ -130,9 +130,14 @@ impl BitStream<'_> {
     /// Returns the 8 bits from `bit_index` on.
     #[inline]
     fn peek_byte(self, bit_index: usize) -> u8 {
-        let byte_at = |index| self.0.get(index).copied().unwrap_or(0);
-        let pair = u16::from_be_bytes([byte_at(bit_index / 8), byte_at(bit_index / 8 + 1)]);
-        (pair << (bit_index % 8) >> 8) as u8
+        let pair = [self.byte_at(bit_index / 8), self.byte_at(bit_index / 8 + 1)];
+        (u16::from_be_bytes(pair) << (bit_index % 8) >> 8) as u8
+    }
+
+    /// Returns a byte, or 0 past the end.
+    #[inline]
+    fn byte_at(self, index: usize) -> u8 {
+        self.0.get(index).copied().unwrap_or(0)
     }
 }
 

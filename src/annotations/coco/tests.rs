@@ -105,7 +105,7 @@ fn what_is_wrong_is_told_with_its_place() {
     assert!(index_error("{}").starts_with("lists no images"));
     assert_eq!(
         index_error(r#"{"images": [{"id": 1, "file_name": 3}]}"#),
-        "has at byte 12 in images: invalid type: integer `3`, expected a string"
+        "has at byte 12 in images: file_name: invalid type: integer `3`, expected a string"
     );
     assert_eq!(
         index_error(r#"{"images": [{"id": 1, "file_name": "a"}, {"id": "1", "file_name": "b"}]}"#),

@@ -30,12 +30,13 @@ pub fn decode_counts(counts: &[u32], width: u32, height: u32) -> Result<Runs> {
     }
     let mut next_pixel = 0;
     // Counts down the columns are runs of the image with rows and columns exchanged.
-    let columns = counts.chunks(2).map(|pair| {
+    let mut transposed = Runs::new(height, width);
+    for pair in counts.chunks(2) {
         let start = next_pixel + pair[0];
         next_pixel = start + pair.get(1).copied().unwrap_or(0);
-        start..next_pixel
-    });
-    Ok(Runs::from_sorted(height, width, columns).transposed())
+        transposed.push(start..next_pixel);
+    }
+    Ok(transposed.transposed())
 }
 
 /// Returns the pixels that pycocotools' compressed text covers in an image of `width` x `height`

@@ -45,10 +45,11 @@ impl Outline {
 /// a hole leaves its outline or lies in another hole: a tolerance that would do that is halved for
 /// the part, down to the exact outline. A negative tolerance counts as 0.
 pub fn trace_outlines(runs: &Runs, tolerance: f64) -> Vec<Outline> {
-    group_rings_by_component(trace_rings(runs))
-        .into_iter()
-        .map(|part| simplify_component(&part, tolerance, runs))
-        .collect()
+    let mut outlines = Vec::new();
+    for component in group_rings_by_component(trace_rings(runs)) {
+        outlines.push(simplify_component(&component, tolerance, runs));
+    }
+    outlines
 }
 
 /// Rings of one part, before simplification.
@@ -61,8 +62,10 @@ struct Component {
 fn group_rings_by_component(rings: Vec<Ring>) -> Vec<Component> {
     let (hole_rings, outer_rings): (Vec<_>, Vec<_>) =
         rings.into_iter().partition(|ring| ring.is_hole);
-    let component_count =
-        outer_rings.iter().map(|ring| ring.component).max().map_or(0, |last| last as usize + 1);
+    let mut component_count = 0;
+    for ring in &outer_rings {
+        component_count = component_count.max(ring.component as usize + 1);
+    }
     let mut component_indices = vec![0; component_count];
     let mut components = Vec::with_capacity(outer_rings.len());
     for ring in outer_rings {
@@ -77,19 +80,22 @@ fn group_rings_by_component(rings: Vec<Ring>) -> Vec<Component> {
 
 /// Returns the simplified outline of one part; exact if `tolerance` is 0.
 fn simplify_component(component: &Component, tolerance: f64, runs: &Runs) -> Outline {
-    let outline_within = |tolerance: f64| Outline {
-        outer: simplify_ring(&component.outer, tolerance),
-        holes: component.holes.iter().map(|hole| simplify_ring(hole, tolerance)).collect(),
-    };
     if tolerance > 0.0 {
         for halving in 0..=MAX_HALVINGS {
-            let outline = outline_within(tolerance / f64::from(1 << halving));
+            let outline = simplify_rings(component, tolerance / f64::from(1 << halving));
             if is_valid_outline(&outline, runs).unwrap_or(false) {
                 return outline;
             }
         }
     }
-    outline_within(0.0)
+    simplify_rings(component, 0.0)
+}
+
+fn simplify_rings(component: &Component, tolerance: f64) -> Outline {
+    Outline {
+        outer: simplify_ring(&component.outer, tolerance),
+        holes: component.holes.iter().map(|hole| simplify_ring(hole, tolerance)).collect(),
+    }
 }
 
 /// Returns true if the outline covers a pixel, and the holes lie inside of the outer ring and apart
@@ -97,12 +103,10 @@ fn simplify_component(component: &Component, tolerance: f64, runs: &Runs) -> Out
 /// the holes.
 fn is_valid_outline(outline: &Outline, runs: &Runs) -> Result<bool> {
     let (width, height) = (runs.width(), runs.height());
-    let ring_area =
-        |ring: &[[f64; 2]]| rasterize_rings([ring], width, height).map(|runs| runs.area());
-    let outer_area = ring_area(&outline.outer)?;
+    let outer_area = rasterize_rings([outline.outer.as_slice()], width, height)?.area();
     let mut holes_area = 0;
     for hole in &outline.holes {
-        holes_area += ring_area(hole)?;
+        holes_area += rasterize_rings([hole.as_slice()], width, height)?.area();
     }
     let covered_area =
         if holes_area == 0 { outer_area } else { outline.rasterize(width, height)?.area() };

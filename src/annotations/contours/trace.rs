@@ -155,9 +155,10 @@ impl Tracer {
                     break;
                 }
                 if right.column > range.start {
-                    component = Some(component.map_or(left.component, |other_component| {
-                        self.union_components(other_component, left.component)
-                    }));
+                    component = match component {
+                        Some(other) => Some(self.union_components(other, left.component)),
+                        None => Some(left.component),
+                    };
                 }
                 // A run above that ends later may touch the next run too, so it is kept.
                 if right.column <= range.end {
@@ -165,13 +166,21 @@ impl Tracer {
                 }
                 above_index += 2;
             }
-            let component = component.unwrap_or_else(|| {
-                self.component_parents.push(self.component_parents.len() as u32);
-                self.component_parents.len() as u32 - 1
-            });
-            let edge = |column, is_left| VerticalEdge { column, is_left, component, top_corner: 0 };
-            self.edges_below.extend([edge(range.start, true), edge(range.end, false)]);
+            let component = match component {
+                Some(component) => component,
+                None => self.add_component(),
+            };
+            let left =
+                VerticalEdge { column: range.start, is_left: true, component, top_corner: 0 };
+            let right = VerticalEdge { column: range.end, is_left: false, ..left };
+            self.edges_below.extend([left, right]);
         }
+    }
+
+    fn add_component(&mut self) -> u32 {
+        let component = self.component_parents.len() as u32;
+        self.component_parents.push(component);
+        component
     }
 
     /// Merges two parts and returns the number of the merged part.

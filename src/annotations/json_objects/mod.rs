@@ -201,18 +201,19 @@ pub(super) fn read_object_keys(document: &[u8]) -> Result<Vec<String>> {
 /// Returns true if a document is an object in which one of `keys` has a list of objects, which may
 /// be empty. Reads no further than that takes. Returns false for invalid JSON.
 pub(super) fn has_object_list(reader: impl Read, keys: &[&str]) -> bool {
-    let search = || -> Result<bool> {
-        let mut key_reader = KeyReader::open(BufReader::with_capacity(BUFFER_BYTES, reader))?;
-        while let Some(key) = key_reader.next_key(BUFFER_BYTES)? {
-            if keys.contains(&key.as_str()) && key_reader.scanner.peek_non_space()? == Some(b'[') {
-                key_reader.scanner.skip(1);
-                return Ok(matches!(key_reader.scanner.peek_non_space()?, Some(b'{' | b']')));
-            }
-            key_reader.scanner.skip_value()?;
+    find_object_list(reader, keys).unwrap_or(false)
+}
+
+fn find_object_list(reader: impl Read, keys: &[&str]) -> Result<bool> {
+    let mut key_reader = KeyReader::open(BufReader::with_capacity(BUFFER_BYTES, reader))?;
+    while let Some(key) = key_reader.next_key(BUFFER_BYTES)? {
+        if keys.contains(&key.as_str()) && key_reader.scanner.peek_non_space()? == Some(b'[') {
+            key_reader.scanner.skip(1);
+            return Ok(matches!(key_reader.scanner.peek_non_space()?, Some(b'{' | b']')));
         }
-        Ok(false)
-    };
-    search().unwrap_or(false)
+        key_reader.scanner.skip_value()?;
+    }
+    Ok(false)
 }
 
 /// Iterator over the objects in the lists that a document, an object, has under some of its keys,

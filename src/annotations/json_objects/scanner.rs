@@ -51,7 +51,9 @@ impl BracketState {
             }
             let Some(offset) = find_structural(&bytes[position..]) else { break };
             position += offset;
-            self.apply_structural(bytes[position]).map_err(|error| (position, error))?;
+            if let Err(error) = self.apply_structural(bytes[position]) {
+                return Err((position, error));
+            }
             position += 1;
             if self.depth == 0 && !self.in_string {
                 return Ok((position, true));
@@ -87,16 +89,23 @@ fn is_structural(byte: u8) -> bool {
     byte == b'"' || byte | 0x20 == b'{' || byte | 0x20 == b'}'
 }
 
+fn is_json_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// Returns true if a byte ends a number or a word. Control characters do too.
+fn is_delimiter(byte: u8) -> bool {
+    is_structural(byte) || matches!(byte, b',' | b':') || byte <= b' '
+}
+
 /// Returns the position of the first structural byte. Most bytes of a document are the numbers of
 /// brush regions. They are tested 32 at a time, a loop that the compiler vectorizes.
 fn find_structural(bytes: &[u8]) -> Option<usize> {
     let mut position = 0;
     for block in bytes.chunks(32) {
         if block.iter().fold(false, |found, &byte| found | is_structural(byte)) {
-            return block
-                .iter()
-                .position(|&byte| is_structural(byte))
-                .map(|offset| position + offset);
+            let offset = block.iter().position(|&byte| is_structural(byte))?;
+            return Some(position + offset);
         }
         position += block.len();
     }
@@ -160,10 +169,9 @@ impl<B: BufRead> Scanner<B> {
             if bytes.is_empty() {
                 return Ok(None);
             }
-            let is_whitespace = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
-            let whitespace_len = bytes.iter().take_while(|byte| is_whitespace(byte)).count();
-            let found = bytes.get(whitespace_len).copied();
-            self.skip(whitespace_len);
+            let space_count = bytes.iter().take_while(|&&byte| is_json_space(byte)).count();
+            let found = bytes.get(space_count).copied();
+            self.skip(space_count);
             if found.is_some() {
                 return Ok(found);
             }
@@ -189,12 +197,9 @@ impl<B: BufRead> Scanner<B> {
 
     /// Skips a number, `true`, `false` or `null`, without checking that it is one.
     fn skip_literal(&mut self) -> Result<()> {
-        let is_delimiter = |byte: &u8| {
-            matches!(byte, b',' | b':' | b'{' | b'}' | b'[' | b']' | b'"') || *byte <= b' '
-        };
         loop {
             let bytes = self.fill_buffer()?;
-            let length = bytes.iter().take_while(|byte| !is_delimiter(byte)).count();
+            let length = bytes.iter().take_while(|&&byte| !is_delimiter(byte)).count();
             let is_complete = length < bytes.len() || bytes.is_empty();
             self.skip(length);
             if is_complete {

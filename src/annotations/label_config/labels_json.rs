@@ -82,9 +82,11 @@ impl<'de> Deserialize<'de> for Classes {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Classes, A::Error> {
                 let mut classes = BTreeMap::new();
                 while let Some(key) = map.next_key::<String>()? {
-                    let class_id = key.parse().map_err(|_| {
-                        A::Error::custom(format_args!("the key {key:?} is no class, 0 to 255"))
-                    })?;
+                    let Ok(class_id) = key.parse::<u8>() else {
+                        return Err(A::Error::custom(format_args!(
+                            "the key {key:?} is no class, 0 to 255"
+                        )));
+                    };
                     if classes.insert(class_id, map.next_value()?).is_some() {
                         return Err(A::Error::custom(format_args!("class {class_id} comes twice")));
                     }

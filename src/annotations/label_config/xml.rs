@@ -19,8 +19,7 @@ const MAX_ATTRIBUTES: usize = 1000;
 pub(super) fn parse_xml(text: &str) -> Result<LabelConfig> {
     // The XML parser compares each attribute of a tag with all others, so their number must be
     // bounded before. `<` begins nothing but tags.
-    if text.split('<').any(|tag| tag.bytes().filter(|&byte| byte == b'=').count() > MAX_ATTRIBUTES)
-    {
+    if text.split('<').any(|tag| tag.matches('=').count() > MAX_ATTRIBUTES) {
         let message = format!("has a tag with more than {MAX_ATTRIBUTES} attributes");
         return Err(Error::TooLarge(message));
     }
@@ -34,21 +33,20 @@ pub(super) fn parse_xml(text: &str) -> Result<LabelConfig> {
         }
     };
     let mut config = LabelConfig::default();
-    let tags = || document.root().descendants().filter(Node::is_element);
-    for tag in tags().filter(|tag| is_tag(*tag, "image")) {
-        add_image_tag(tag, &mut config);
+    let mut image_names = HashSet::new();
+    for tag in document.root().descendants() {
+        if is_tag(tag, "image") {
+            add_image_tag(tag, &mut config);
+            image_names.extend(tag.attribute("name"));
+        }
     }
-    let image_names: HashSet<&str> = tags()
-        .filter(|tag| is_tag(*tag, "image"))
-        .filter_map(|tag| tag.attribute("name"))
-        .collect();
     if image_names.is_empty() {
         config
             .warnings
             .push("has no <Image> with a name: nothing in it is drawn on images".to_owned());
     }
     let mut seen_labels = HashSet::new();
-    for tag in tags() {
+    for tag in document.root().descendants() {
         let tag_name = tag.tag_name().name();
         if !LABEL_TAGS.iter().any(|label_tag| tag_name.eq_ignore_ascii_case(label_tag)) {
             continue;
@@ -79,11 +77,11 @@ fn add_image_tag(tag: Node<'_, '_>, config: &mut LabelConfig) {
         return;
     }
     let value = tag.attribute("value").unwrap_or_default().trim();
-    match value.strip_prefix('$').filter(|key| !key.is_empty()) {
-        Some(key) => {
+    match value.strip_prefix('$') {
+        Some(key) if !key.is_empty() => {
             config.image_tags.push(ImageTag { name: name.to_owned(), data_key: key.to_owned() });
         }
-        None => config.warnings.push(format!(
+        _ => config.warnings.push(format!(
             "has the <Image> {name} with value {value:?}; expected a key of the tasks' data, such as \
              \"$image\""
         )),
@@ -97,18 +95,22 @@ fn add_labels<'a>(
     seen_labels: &mut HashSet<(&'a str, &'a str)>,
 ) {
     let (tag_name, name) = (tag.tag_name().name(), tag.attribute("name").unwrap_or_default());
-    if let Some(value) = tag.attribute("value").filter(|value| value.starts_with('$')) {
+    if let Some(value) = tag.attribute("value")
+        && value.starts_with('$')
+    {
         config.warnings.push(format!(
             "takes the labels of <{tag_name} name={name:?}> from the tasks' data ({value}): their classes \
              cannot be known from it"
         ));
     }
-    for label in tag.descendants().filter(|node| is_tag(*node, "label")) {
+    for label in tag.descendants() {
+        if !is_tag(label, "label") {
+            continue;
+        }
         // The alias is the name that the frontend writes into results (SelectedModel.js,
         // `selectedValues`) and that the SDK reads (`parse_config`).
-        let alias = label.attribute("alias").filter(|alias| !alias.is_empty());
-        let label_name = alias.or(label.attribute("value")).filter(|name| !name.is_empty());
-        let Some(label_name) = label_name else {
+        let alias = non_empty_attribute(label, "alias");
+        let Some(label_name) = alias.or(non_empty_attribute(label, "value")) else {
             config
                 .warnings
                 .push(format!("has a <Label> without value in <{tag_name} name={name:?}>"));
@@ -122,6 +124,10 @@ fn add_labels<'a>(
         let color = parse_color(background, label_name, &mut config.warnings);
         config.add_label(label_name, color);
     }
+}
+
+fn non_empty_attribute<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
+    node.attribute(name).filter(|value| !value.is_empty())
 }
 
 fn parse_color(background: &str, label: &str, warnings: &mut Vec<String>) -> Option<[u8; 3]> {

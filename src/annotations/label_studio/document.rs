@@ -2,6 +2,7 @@
 //! null, and a key that appears twice is an error.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -137,10 +138,13 @@ fn insert_unique<E: Error>(
     key: String,
     text: String,
 ) -> Result<(), E> {
-    let duplicate_error =
-        data.contains_key(&key).then(|| E::custom(format_args!("duplicate field `{key}`")));
-    data.insert(key, text);
-    duplicate_error.map_or(Ok(()), Err)
+    match data.entry(key) {
+        Entry::Occupied(entry) => Err(E::custom(format_args!("duplicate field `{}`", entry.key()))),
+        Entry::Vacant(entry) => {
+            entry.insert(text);
+            Ok(())
+        }
+    }
 }
 
 /// A row of `JSON_MIN`: one annotation, with its regions flattened under the names of their tags.

@@ -13,7 +13,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use self::document::{Annotation, JsonMinRow, ResultItem, Task, TaskReference};
+use self::document::{Annotation, JsonMinRow, ResultItem, Task, TaskData, TaskReference};
 use self::packing::pack_rle_lists;
 use self::region_value::{Geometry, GeometryKeys, GeometryValues, RegionKind, RegionValue};
 use super::error::{Error, Result};
@@ -88,7 +88,7 @@ pub fn read_task_summary(element: &[u8]) -> Result<TaskSummary> {
             TaskSummary {
                 task_id: numeric_id(task.id),
                 element_type: ElementType::Task,
-                data: task.data.map(|data| data.0).unwrap_or_default(),
+                data: into_data_map(task.data),
                 annotations: task.annotations.iter().flatten().map(summarize_annotation).collect(),
                 annotation_count: count_annotations(
                     task.total_annotations,
@@ -102,15 +102,14 @@ pub fn read_task_summary(element: &[u8]) -> Result<TaskSummary> {
             let (task_id, data, annotation_count) = match annotation.task {
                 Some(TaskReference::Task(task)) => (
                     task.id,
-                    task.data.map(|data| data.0),
+                    into_data_map(task.data),
                     count_annotations(task.total_annotations, task.cancelled_annotations),
                 ),
-                Some(TaskReference::Id(id)) => (Some(id), None, None),
-                None => (None, None, None),
+                Some(TaskReference::Id(id)) => (Some(id), BTreeMap::new(), None),
+                None => (None, BTreeMap::new(), None),
             };
-            let (task_id, data) = (numeric_id(task_id), data.unwrap_or_default());
             TaskSummary {
-                task_id,
+                task_id: numeric_id(task_id),
                 element_type: ElementType::Annotation,
                 data,
                 annotations,
@@ -177,22 +176,20 @@ fn missing_annotation_error(annotation_index: usize) -> Error {
 /// Detects the kind of an element by its keys.
 fn detect_element_type(element: &[u8]) -> Result<ElementType> {
     let keys = json_objects::read_object_keys(element)?;
-    let has_key = |key: &str| keys.iter().any(|present| present == key);
-    if has_key("annotation_id") {
+    if contains_key(&keys, "annotation_id") {
         return Ok(ElementType::JsonMinRow);
     }
-    if has_key("images") && has_key("categories") {
+    if contains_key(&keys, "images") && contains_key(&keys, "categories") {
         let message = "is a COCO document, no task of Label Studio";
         return Err(Error::UnexpectedFormat(message.to_owned()));
     }
-    if has_key("annotations") || has_key("result") {
-        return Ok(if has_key("annotations") {
-            ElementType::Task
-        } else {
-            ElementType::Annotation
-        });
+    if contains_key(&keys, "annotations") {
+        return Ok(ElementType::Task);
     }
-    if has_key("data") {
+    if contains_key(&keys, "result") {
+        return Ok(ElementType::Annotation);
+    }
+    if contains_key(&keys, "data") {
         return Ok(ElementType::Task);
     }
     let mut listed_keys = keys.iter().take(8).map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -205,12 +202,24 @@ fn detect_element_type(element: &[u8]) -> Result<ElementType> {
     )))
 }
 
+fn contains_key(keys: &[String], key: &str) -> bool {
+    keys.iter().any(|present| present == key)
+}
+
 fn numeric_id(id: Option<Id>) -> Option<i64> {
-    id.and_then(|Id(id)| id)
+    let Id(id) = id?;
+    id
+}
+
+fn into_data_map(data: Option<TaskData>) -> BTreeMap<String, String> {
+    match data {
+        Some(TaskData(data)) => data,
+        None => BTreeMap::new(),
+    }
 }
 
 fn count_annotations(total: Option<u64>, cancelled: Option<u64>) -> Option<u64> {
-    total.map(|total| total.saturating_add(cancelled.unwrap_or(0)))
+    Some(total?.saturating_add(cancelled.unwrap_or(0)))
 }
 
 /// Returns the result from which the region of a `JSON_MIN` row was made.
@@ -244,8 +253,11 @@ fn summarize_annotation<G: Geometry>(annotation: &Annotation<G>) -> AnnotationSu
         if let ResultOutcome::Region(_) = classify_result(result, &labeled_ids) {
             summary.region_count += 1;
             summary.labels.extend(result_labels(result).cloned());
-            let image_name = result.to_name.as_ref().filter(|name| !name.is_empty());
-            summary.image_names.extend(image_name.cloned());
+            if let Some(image_name) = &result.to_name
+                && !image_name.is_empty()
+            {
+                summary.image_names.insert(image_name.clone());
+            }
         }
     }
     summary
@@ -285,16 +297,28 @@ fn classify_result<G: Geometry>(
 
 /// Returns the ids of the results that have labels.
 fn collect_labeled_ids<G>(results: &[ResultItem<G>]) -> HashSet<&str> {
-    let ids = results.iter().filter(|result| result_labels(result).next().is_some());
-    let ids = ids.filter_map(|result| result.id.as_ref().map(|StringOrNumber(id)| id.as_str()));
-    ids.filter(|id| !id.is_empty()).collect()
+    let mut labeled_ids = HashSet::new();
+    for result in results {
+        if let Some(StringOrNumber(id)) = &result.id
+            && !id.is_empty()
+            && result_labels(result).next().is_some()
+        {
+            labeled_ids.insert(id.as_str());
+        }
+    }
+    labeled_ids
 }
 
 /// Returns the type of a result. `JSON_MIN` leaves the type out, so it is taken from the key of the
 /// labels.
 fn infer_result_type<G>(result: &ResultItem<G>) -> &str {
-    let labels_key = || result.value.as_ref()?.labels.first().map(|(key, _)| key.as_str());
-    result.result_type.as_deref().or_else(labels_key).unwrap_or_default()
+    if let Some(result_type) = &result.result_type {
+        return result_type;
+    }
+    match &result.value {
+        Some(RegionValue { labels, .. }) => labels.first().map_or("", |(key, _)| key.as_str()),
+        None => "",
+    }
 }
 
 /// Iterates over the labels of a result: those under the key of its type.

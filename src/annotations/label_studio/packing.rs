@@ -23,9 +23,10 @@ pub(super) fn pack_rle_lists(element: &[u8]) -> Cow<'_, [u8]> {
     let mut copied = 0;
     for key_start in memmem::find_iter(element, RLE_KEY) {
         let key_end = key_start + RLE_KEY.len();
-        let Some(start) = find_list_start(element, key_end).filter(|start| *start >= copied) else {
+        let Some(start) = find_list_start(element, key_end) else { continue };
+        if start < copied {
             continue;
-        };
+        }
         let packed_length = packed.len();
         packed.extend_from_slice(&element[copied..start]);
         packed.push(b'"');
@@ -76,7 +77,10 @@ fn pack_list(bytes: &[u8], packed: &mut Vec<u8>) -> Option<usize> {
         }
         // JSON allows no leading zeros.
         let is_number = position > start && (position == start + 1 || bytes[start] != b'0');
-        let byte = u8::try_from(number).ok().filter(|_| is_number)?;
+        if !is_number {
+            return None;
+        }
+        let byte = u8::try_from(number).ok()?;
         packed.push(DIGITS[usize::from(byte >> 4)]);
         packed.push(DIGITS[usize::from(byte & 15)]);
         position = skip_spaces(bytes, position);
@@ -91,11 +95,6 @@ fn pack_list(bytes: &[u8], packed: &mut Vec<u8>) -> Option<usize> {
 /// Returns the numbers of a packed list; none if the text is no packed list.
 pub(super) fn unpack_list(text: &str) -> Option<Vec<u8>> {
     let digits = text.strip_prefix(PACKED_PREFIX)?.as_bytes();
-    let hex_value = |digit: u8| match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    };
     if digits.len() % 2 != 0 {
         return None;
     }
@@ -103,6 +102,14 @@ pub(super) fn unpack_list(text: &str) -> Option<Vec<u8>> {
         .chunks_exact(2)
         .map(|pair| Some(hex_value(pair[0])? << 4 | hex_value(pair[1])?))
         .collect()
+}
+
+fn hex_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

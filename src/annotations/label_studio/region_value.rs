@@ -102,16 +102,19 @@ pub(super) struct GeometryKeys {
 impl Geometry for GeometryKeys {
     fn read_key<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         let is_present = map.next_value::<Option<IgnoredAny>>()?.is_some();
-        if let Some(bit) = GEOMETRY_KEYS.iter().position(|&candidate| candidate == key) {
+        if let Some(bit) = geometry_key_bit(key) {
             self.present_bits |= u16::from(is_present) << bit;
         }
         Ok(())
     }
 
     fn has_key(&self, key: &str) -> bool {
-        let bit = GEOMETRY_KEYS.iter().position(|&candidate| candidate == key);
-        bit.is_some_and(|bit| self.present_bits >> bit & 1 == 1)
+        geometry_key_bit(key).is_some_and(|bit| self.present_bits >> bit & 1 == 1)
     }
+}
+
+fn geometry_key_bit(key: &str) -> Option<usize> {
+    GEOMETRY_KEYS.iter().position(|&candidate| candidate == key)
 }
 
 /// Values of the geometry.
@@ -179,18 +182,14 @@ impl Geometry for GeometryValues {
 impl GeometryValues {
     /// Takes the width and height of the annotated image, in pixels, if both are known.
     pub(super) fn take_image_size(&mut self) -> Option<(u32, u32)> {
-        let take_length = |value: &mut UniqueValue<SideLength>| {
-            std::mem::take(value).into_inner().map(|SideLength(side)| side)
-        };
-        take_length(&mut self.original_width).zip(take_length(&mut self.original_height))
+        let width = std::mem::take(&mut self.original_width).into_inner();
+        let height = std::mem::take(&mut self.original_height).into_inner();
+        let (SideLength(width), SideLength(height)) = width.zip(height)?;
+        Some((width, height))
     }
 
     /// Returns the shape, or the name of the key that is missing as the error.
     pub(super) fn into_shape(self, kind: RegionKind) -> Result<Shape, &'static str> {
-        let required = |value: UniqueValue<Number>, key| match value.into_inner() {
-            Some(Number(number)) => Ok(number),
-            None => Err(key),
-        };
         let GeometryNumbers { x, y, width, height, radius_x, radius_y, rotation } = self.numbers;
         let rotation = rotation.into_inner().map_or(0.0, |Number(degrees)| degrees);
         Ok(match kind {
@@ -204,23 +203,31 @@ impl GeometryValues {
                 Shape::Polygon { points }
             }
             RegionKind::Rectangle => Shape::Rectangle {
-                x: required(x, "x")?,
-                y: required(y, "y")?,
-                width: required(width, "width")?,
-                height: required(height, "height")?,
+                x: require_number(x, "x")?,
+                y: require_number(y, "y")?,
+                width: require_number(width, "width")?,
+                height: require_number(height, "height")?,
                 rotation,
             },
             RegionKind::Ellipse => Shape::Ellipse {
-                x: required(x, "x")?,
-                y: required(y, "y")?,
-                radius_x: required(radius_x, "radiusX")?,
-                radius_y: required(radius_y, "radiusY")?,
+                x: require_number(x, "x")?,
+                y: require_number(y, "y")?,
+                radius_x: require_number(radius_x, "radiusX")?,
+                radius_y: require_number(radius_y, "radiusY")?,
                 rotation,
             },
             RegionKind::Bitmask => {
                 Shape::Bitmask { data_url: self.data_url.into_inner().ok_or("imageDataURL")? }
             }
         })
+    }
+}
+
+/// Returns the number, or `key` as the error if the number is missing.
+fn require_number(value: UniqueValue<Number>, key: &'static str) -> Result<f64, &'static str> {
+    match value.into_inner() {
+        Some(Number(number)) => Ok(number),
+        None => Err(key),
     }
 }
 
@@ -247,8 +254,10 @@ impl<'de> Deserialize<'de> for RleBytes {
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<RleBytes, E> {
-                let type_error = || E::invalid_type(Unexpected::Str(text), &self);
-                unpack_list(text).map(RleBytes).ok_or_else(type_error)
+                match unpack_list(text) {
+                    Some(bytes) => Ok(RleBytes(bytes)),
+                    None => Err(E::invalid_type(Unexpected::Str(text), &self)),
+                }
             }
         }
         deserializer.deserialize_any(RleBytesVisitor)
@@ -270,7 +279,6 @@ impl RegionKind {
     /// (`labels`, `magicwand`, none) returns the kind that fits the keys of the geometry. Returns
     /// none if the region has no area.
     pub(super) fn detect(result_type: &str, geometry: &impl Geometry) -> Option<Self> {
-        let has_all = |keys: &[&str]| keys.iter().all(|key| geometry.has_key(key));
         match result_type.strip_suffix("labels").unwrap_or(result_type) {
             "brush" => Some(Self::Brush),
             "polygon" => Some(Self::Polygon),
@@ -278,11 +286,11 @@ impl RegionKind {
             "ellipse" => Some(Self::Ellipse),
             "bitmask" => Some(Self::Bitmask),
             "keypoint" | "vector" => None,
-            _ if has_all(&["rle"]) => Some(Self::Brush),
-            _ if has_all(&["points"]) => Some(Self::Polygon),
-            _ if has_all(&["imageDataURL"]) => Some(Self::Bitmask),
-            _ if has_all(&["x", "y", "radiusX", "radiusY"]) => Some(Self::Ellipse),
-            _ if has_all(&["x", "y", "width", "height"]) => Some(Self::Rectangle),
+            _ if has_all_keys(geometry, &["rle"]) => Some(Self::Brush),
+            _ if has_all_keys(geometry, &["points"]) => Some(Self::Polygon),
+            _ if has_all_keys(geometry, &["imageDataURL"]) => Some(Self::Bitmask),
+            _ if has_all_keys(geometry, &["x", "y", "radiusX", "radiusY"]) => Some(Self::Ellipse),
+            _ if has_all_keys(geometry, &["x", "y", "width", "height"]) => Some(Self::Rectangle),
             _ => None,
         }
     }
@@ -297,4 +305,8 @@ impl RegionKind {
             Self::Bitmask => "imageDataURL",
         }
     }
+}
+
+fn has_all_keys(geometry: &impl Geometry, keys: &[&str]) -> bool {
+    keys.iter().all(|key| geometry.has_key(key))
 }

@@ -72,10 +72,6 @@ impl Runs {
 /// Calls `on_range` with the ranges that exactly one of two lists covers. Both lists are sorted and
 /// disjoint.
 fn for_each_difference(a: &[Range<u32>], b: &[Range<u32>], mut on_range: impl FnMut(Range<u32>)) {
-    let boundary_at = |list: &[Range<u32>], index: usize| {
-        let range = list.get(index / 2)?;
-        Some(if index.is_multiple_of(2) { range.start } else { range.end })
-    };
     let (mut index_a, mut index_b) = (0, 0);
     let mut open_start = None;
     loop {
@@ -105,4 +101,11 @@ fn for_each_difference(a: &[Range<u32>], b: &[Range<u32>], mut on_range: impl Fn
             None => open_start = Some(boundary),
         }
     }
+}
+
+/// Returns the start of a range for an even index and its end for an odd one.
+#[inline]
+fn boundary_at(ranges: &[Range<u32>], index: usize) -> Option<u32> {
+    let range = ranges.get(index / 2)?;
+    Some(if index.is_multiple_of(2) { range.start } else { range.end })
 }

@@ -40,9 +40,9 @@ pub(super) fn rasterize_checked_rings(
     for ring in rings {
         let mut previous = ring.last();
         for point in *ring {
-            if let Some(edge) = previous.and_then(|previous_point| {
-                PolygonEdge::from_points(*previous_point, *point, height)
-            }) {
+            if let Some(previous) = previous
+                && let Some(edge) = PolygonEdge::from_points(*previous, *point, height)
+            {
                 crossings += u64::from(edge.end_row - edge.first_row);
                 edges.push(edge);
             }

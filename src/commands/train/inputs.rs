@@ -15,8 +15,9 @@ use crate::data::pipe::{RESERVED_DISK_BYTES, StreamFolder};
 use crate::data::{Sample, color_map, manifest, pairing};
 use crate::error::{Error, Problems, Result};
 use crate::progress::Progress;
+use crate::sagemaker::Channels;
 use crate::sagemaker::channels::{LabelMapChannel, SplitSource};
-use crate::sagemaker::{Channels, Hyperparameters};
+use crate::train::Hyperparameters;
 
 /// The samples of a job.
 #[derive(Debug)]

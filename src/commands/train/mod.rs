@@ -26,16 +26,18 @@ use crate::model::network::build_graph;
 use crate::model::precision::ComputePrecision;
 use crate::model::{Architecture, ModelConfig, artifact};
 use crate::sagemaker::cluster::Cluster;
-use crate::sagemaker::{Channels, Hyperparameters, MlRoot, StopSignal, failure};
+use crate::sagemaker::{Channels, MlRoot, StopSignal, failure};
 use crate::torch;
 use crate::train::checkpoint::{Checkpoints, RestoredCheckpoint};
 use crate::train::early_stopping::EarlyStopping;
 use crate::train::fingerprint::Fingerprint;
 use crate::train::history::ModelMetrics;
 use crate::train::model_card::{ModelCard, SplitSummary};
+use crate::train::observer::{Console, MetricsFile};
 use crate::train::schedule::LrSchedule;
 use crate::train::{
-    SummaryWriter, TrainConfig, TrainOutcome, TrainState, TrainStep, Trainer, TrainerSettings,
+    Hyperparameters, LearningCurves, SummaryWriter, TrainConfig, TrainOutcome, TrainState,
+    TrainStep, Trainer, TrainerSettings,
 };
 
 /// What the command line says.
@@ -191,8 +193,15 @@ fn train_model(root: &MlRoot, options: &TrainOptions) -> Result<()> {
         settings.loader_config.batch_size.min(settings.loader_config.samples.len()),
         settings.validation_samples.len()
     ));
+    let writer = SummaryWriter::open(&root.tensorboard_folder(), &hyperparameters, state.steps);
     let trainer = Trainer {
-        writer: SummaryWriter::open(&root.tensorboard_folder(), &hyperparameters, state.steps),
+        // In the order in which their lines and files appear.
+        observers: vec![
+            Box::new(Console),
+            Box::new(writer),
+            Box::new(LearningCurves::new(root.output_data_folder())),
+            Box::new(MetricsFile::new(root.model_folder())),
+        ],
         train_step,
         state,
         settings: &settings,
@@ -366,13 +375,12 @@ fn trainer_settings(
         batch_size: params.mini_batch_size * params.gradient_accumulation_steps,
         seed: params.seed,
     };
+    if let Some(warning) = LrSchedule::short_schedule_warning(params, plan.samples.len()) {
+        print_stderr(warning);
+    }
     TrainerSettings {
         epochs: params.epochs,
-        lr_schedule: LrSchedule::from_hyperparameters(
-            params,
-            plan.samples.len(),
-            plan.batches_per_epoch(),
-        ),
+        lr_schedule: LrSchedule::from_hyperparameters(params, plan.batches_per_epoch()),
         loader_config: plan,
         validation_samples: validation,
         validation_batch_size: params.validation_mini_batch_size,
@@ -389,7 +397,6 @@ fn trainer_settings(
             None,
         ),
         model_folder: root.model_folder(),
-        output_folder: root.output_data_folder(),
     }
 }
 

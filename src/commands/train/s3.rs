@@ -11,9 +11,9 @@ use crate::aws::{GetRequest, ObjectStore, S3Client, S3Error, S3Settings, S3Uri};
 use crate::console::print_stdout;
 use crate::data::objects::ConnectStore;
 use crate::error::{Error, Result};
+use crate::model::Backbone;
 use crate::model::initial;
 use crate::sagemaker::StopSignal;
-use crate::sagemaker::hyperparameters::Backbone;
 
 /// Gives the client, one for the whole job.
 pub(in crate::commands) fn lazy_s3_connection(

@@ -2,11 +2,10 @@
 
 use rand::RngExt;
 
-use super::Transforms;
 use super::homography::Homography;
+use super::{Augmentation, Transforms};
 use crate::data::random::{Purpose, RngKey, bernoulli};
 use crate::imaging::Region;
-use crate::sagemaker::hyperparameters::Augmentation;
 
 /// One draw: which part of the source fills which part of the crop.
 #[derive(Debug, Clone, Copy, PartialEq)]

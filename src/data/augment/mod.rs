@@ -5,6 +5,7 @@
 //! Everything that moves pixels moves image and mask alike, in the same resampling; then come colors,
 //! blur, noise, compression and holes, on the crop alone.
 
+mod augmentations;
 mod blur;
 mod color_jitter;
 mod crop_params;
@@ -14,6 +15,8 @@ mod noise;
 mod patch;
 mod warp;
 
+pub use augmentations::{Augmentation, Augmentations};
+pub(crate) use augmentations::{augmentations_markdown, augmentations_pattern};
 pub use crop_params::CropParams;
 
 use image::GrayImage;
@@ -22,7 +25,6 @@ use rand::RngExt;
 use self::patch::Patch;
 use super::random::{Purpose, RngKey, bernoulli};
 use crate::imaging::{DecodeError, LazyImage, recompress_jpeg, resize_mask};
-use crate::sagemaker::hyperparameters::{Augmentation, Augmentations};
 
 /// The settings of the recipe.
 #[derive(Debug, Clone, Copy, PartialEq)]

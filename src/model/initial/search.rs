@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::model::Backbone;
 use crate::model::context::ErrorContext;
-use crate::sagemaker::hyperparameters::Backbone;
 
 /// Extensions of files that may hold weights, in lower case.
 const WEIGHTS_EXTENSIONS: [&str; 3] = ["pth", "pt", "safetensors"];

@@ -9,7 +9,7 @@ use tch::{Kind, Tensor};
 use super::*;
 use crate::model::artifact::{self, ModelConfig};
 use crate::model::weights::tensor_bytes;
-use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
+use crate::model::{Algorithm, Architecture, Backbone};
 
 const FCN18: Architecture =
     Architecture { algorithm: Algorithm::Fcn, backbone: Backbone::Resnet18 };

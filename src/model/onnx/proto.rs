@@ -1,7 +1,7 @@
 //! The part of ONNX's file format that a network needs: messages of `onnx.proto` (ONNX 1.12, IR
 //! version 8) with their field numbers. Fields whose presence a reader checks are optional.
 
-#![allow(missing_docs, clippy::doc_markdown)]
+#![allow(clippy::doc_markdown)]
 
 use prost::Message;
 

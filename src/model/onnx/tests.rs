@@ -1,6 +1,6 @@
 use super::*;
-use crate::model::{Architecture, Network};
-use crate::sagemaker::hyperparameters::{Algorithm, Backbone};
+use crate::model::Network;
+use crate::model::{Algorithm, Architecture, Backbone};
 use tch::Device;
 
 fn export_model(algorithm: Algorithm) -> ModelProto {

@@ -4,22 +4,21 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Problems, Result, did_you_mean};
 
-/// The channel's name.
 pub(super) const LABEL_MAP_CHANNEL: &str = "label_map";
 
-/// The classes' names.
+/// File with the classes' names.
 const LABELS_FILE: &str = "labels.json";
 
-/// The label map of the training masks, in the built-in's name.
+/// File with the label map of the training masks, named as by the built-in.
 const TRAIN_MAP_FILE: &str = "train_label_map.json";
 
-/// That of the validation masks.
+/// File with the label map of the validation masks.
 const VALIDATION_MAP_FILE: &str = "validation_label_map.json";
 
-/// One for both.
+/// File with one label map for both splits.
 const SHARED_MAP_FILE: &str = "label_map.json";
 
-/// The files of the channel; each may be missing.
+/// Files of the channel; each may be absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LabelMapChannel {
     /// `labels.json`: the classes' names.
@@ -31,14 +30,14 @@ pub struct LabelMapChannel {
 }
 
 impl LabelMapChannel {
-    /// Finds the files in the channel's folder.
+    /// Finds the files in the channel's folder. Unknown files are problems.
     pub(super) fn read(folder: &Path) -> Result<Self> {
         let list_error = |cause: &std::io::Error| Error::io("list", folder, cause);
         let mut file_names = Vec::new();
         for entry in std::fs::read_dir(folder).map_err(|e| list_error(&e))? {
             let name =
                 entry.map_err(|e| list_error(&e))?.file_name().to_string_lossy().into_owned();
-            // Hidden files are what storage and file managers leave.
+            // Storage systems and file managers leave hidden files.
             if !name.starts_with('.') {
                 file_names.push(name);
             }

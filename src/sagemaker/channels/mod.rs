@@ -1,4 +1,4 @@
-//! Channels: `inputdataconfig.json` and the folders under `input/data`.
+//! The channels of a training job: `inputdataconfig.json` and the folders under `input/data`.
 
 use std::path::{Path, PathBuf};
 
@@ -15,51 +15,48 @@ mod label_map;
 const REQUIRED_CHANNELS: [&str; 4] =
     ["train", "train_annotation", "validation", "validation_annotation"];
 
-/// The channel of SageMaker's incremental training: a model to go on from.
+/// Channel of SageMaker's incremental training, with a model to go on from.
 const MODEL_CHANNEL: &str = "model";
 
-/// Ours: weights for `use_pretrained_model`.
+/// Channel of our own, with weights for `use_pretrained_model`.
 const PRETRAINED_CHANNEL: &str = "pretrained";
 
-/// What a channel in Pipe mode needs, for messages.
+/// Requirements of a channel in Pipe mode, for messages.
 const PIPE_REQUIREMENTS: &str = "Pipe mode takes augmented manifests: channels train and validation with \
                     S3DataType AugmentedManifestFile, RecordWrapperType RecordIO and AttributeNames \
                     for the image and the annotation, such as [\"source-ref\", \"labels-ref\"]";
 
-/// One split: a folder of images and a folder of masks with the same stems.
+/// The folders of one split. An image and its mask have the same file name without extension.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SplitFolders {
-    /// The channel with the images; the annotation channel is `<name>_annotation`.
+    /// Channel with the images; the channel with the masks is `<name>_annotation`.
     pub name: &'static str,
-    /// Folder of the images.
     pub images: PathBuf,
-    /// Folder of the masks.
     pub masks: PathBuf,
 }
 
-/// Where the samples of a split come from.
+/// The source of a split's samples.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SplitSource {
     /// Two channels that are folders.
     Folders(SplitFolders),
-    /// One channel in Pipe mode: images and annotations in turn.
+    /// One channel in Pipe mode, whose records are images and annotations in turn.
     Pipe {
         /// The channel.
         name: &'static str,
-        /// The FIFO of the first epoch, which may not exist yet.
+        /// Path of the first epoch's FIFO, which SageMaker may not have made yet.
         fifo: PathBuf,
     },
     /// One channel that holds a manifest with references to images and annotations.
     Manifest {
         /// The channel.
         name: &'static str,
-        /// The manifest.
         file: PathBuf,
     },
 }
 
 impl SplitSource {
-    /// The channel with the images.
+    /// Returns the name of the channel with the images.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Folders(split) => split.name,
@@ -68,22 +65,22 @@ impl SplitSource {
     }
 }
 
-/// What a training job reads.
+/// The channels of a training job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Channels {
-    /// `train` and, unless it is a stream, `train_annotation`.
+    /// Source of the training samples.
     pub train: SplitSource,
-    /// `validation` and, unless it is a stream, `validation_annotation`.
+    /// Source of the validation samples.
     pub validation: SplitSource,
-    /// The `label_map` channel, without any files when it is not there.
+    /// Files of the `label_map` channel; none if the job has no such channel.
     pub label_map: LabelMapChannel,
-    /// The folder of the `model` channel: a model to go on from.
+    /// Folder of the `model` channel, with a model to go on from.
     pub model: Option<PathBuf>,
-    /// The folder of the `pretrained` channel: weights for a backbone.
+    /// Folder of the `pretrained` channel, with weights for a backbone.
     pub pretrained: Option<PathBuf>,
 }
 
-/// What `inputdataconfig.json` says of one channel; every field is optional in practice.
+/// A channel's entry in `inputdataconfig.json`. In practice every field may be absent.
 #[derive(Debug, Deserialize, Default)]
 #[serde(rename_all = "PascalCase", default)]
 struct ChannelDescription {
@@ -91,18 +88,18 @@ struct ChannelDescription {
     record_wrapper_type: Option<String>,
 }
 
-/// How a channel is handed over.
+/// The form in which SageMaker provides a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InputMode {
     /// A folder, copied or mounted.
     Folder,
-    /// FIFOs, one per epoch.
+    /// One FIFO per epoch.
     Pipe,
 }
 
 impl Channels {
-    /// Finds the channels of a training job. `inputdataconfig.json` may be absent (a laptop): then
-    /// the folders alone count.
+    /// Finds the channels of a training job. Without `inputdataconfig.json`, as on a laptop, each
+    /// folder below `input/data` is a channel.
     pub fn read(root: &MlRoot) -> Result<Self> {
         let mut problems = Problems::new();
         let descriptions =
@@ -117,7 +114,7 @@ impl Channels {
         present_channels.extend(list_folders(&root.data_folder()));
         present_channels.sort();
         present_channels.dedup();
-        // A manifest names the annotations too.
+        // A channel with a manifest needs no annotation channel.
         let mut manifests = Vec::new();
         for (name, annotation) in [
             (REQUIRED_CHANNELS[0], REQUIRED_CHANNELS[1]),
@@ -132,7 +129,7 @@ impl Channels {
             let pipe_channel =
                 pipe_channels.iter().find(|pipe| required.starts_with(pipe.as_str()));
             if let Some(pipe_channel) = pipe_channel {
-                // The annotations are in the stream.
+                // The stream holds the annotations too.
                 if required != pipe_channel && present_channels.iter().any(|name| name == required)
                 {
                     problems.push(format!(
@@ -186,7 +183,7 @@ impl Channels {
     }
 }
 
-/// The channels that the bytes of an `inputdataconfig.json` describe, and how each is handed over.
+/// Reads the channels and their input modes from the bytes of an `inputdataconfig.json`.
 pub fn parse_input_modes(bytes: &[u8]) -> Result<Vec<(String, InputMode)>> {
     let mut problems = Problems::new();
     let modes = list_input_modes(
@@ -206,7 +203,7 @@ fn list_input_modes(
         .collect()
 }
 
-/// The mode of a channel; `ContentType` is taken as it is.
+/// Reads the input mode of a channel. A wrong mode is a problem and is taken for a folder.
 fn parse_input_mode(
     channel: &str,
     description: &serde_json::Value,
@@ -245,7 +242,7 @@ fn parse_input_mode(
     }
 }
 
-/// The manifest of a channel whose folder holds one.
+/// Finds the manifest in the folder of a channel. Several manifests are a problem.
 fn find_manifest(
     name: &'static str,
     folder: &Path,

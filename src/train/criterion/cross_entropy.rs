@@ -6,8 +6,8 @@ use super::Target;
 use crate::error::Result;
 use crate::metrics::IGNORE_INDEX;
 
-/// The sum over pixels of `weight[class] * -log p(class)`, divided by the sum of the counted pixels'
-/// weights in the whole batch.
+/// Computes the sum over pixels of `weight[class] * -log p(class)`, divided by the sum of the
+/// counted pixels' weights in the whole batch.
 pub(super) fn cross_entropy_loss(
     logits: &Tensor,
     target: &Target<'_>,
@@ -18,7 +18,7 @@ pub(super) fn cross_entropy_loss(
         Some(weights) => {
             let pixels = weights.iter().zip(target.batch_counts.pixels.iter());
             let weighted_pixels: f64 = pixels.map(|(weight, &n)| weight * n as f64).sum();
-            // Nothing but classes of weight 0: their losses are 0 too.
+            // If all counted pixels are of classes of weight 0, their losses are 0 too.
             if weighted_pixels > 0.0 { weighted_pixels } else { 1.0 }
         }
     };

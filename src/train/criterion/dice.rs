@@ -6,11 +6,11 @@ use tch::{Kind, Tensor};
 use super::Target;
 use crate::error::Result;
 
-/// What keeps the divisor from 0.
+/// Least divisor, so that a class without pixels does not divide by 0.
 const EPSILON: f64 = 1e-7;
 
-/// The mean over all classes of `1 - 2 |p y| / (|p| + |y|)`, sums over the counted pixels; a class that
-/// no counted pixel has adds 0.
+/// Computes the mean over all classes of `1 - 2 |p y| / (|p| + |y|)`, with sums over the counted
+/// pixels. A class that no counted pixel has adds 0.
 pub(super) fn dice_loss(logits: &Tensor, target: &Target<'_>) -> Result<Tensor> {
     let one_hot = target.one_hot(logits)?;
     let probabilities =

@@ -6,8 +6,8 @@ use tch::{Kind, Tensor};
 use super::Target;
 use crate::error::Result;
 
-/// The mean, over the classes that counted pixels have, of the Lovász extension of `1 - IoU` at the
-/// errors of the class's probabilities; 0 when no pixel is counted.
+/// Computes the mean, over the classes that counted pixels have, of the Lovász extension of
+/// `1 - IoU` at the errors of the class's probabilities; 0 when no pixel is counted.
 pub(super) fn lovasz_loss(logits: &Tensor, target: &Target<'_>) -> Result<Tensor> {
     let kind = logits.kind();
     let valid_mask = target.valid_mask(kind)?.f_flatten(0, -1)?;
@@ -18,8 +18,8 @@ pub(super) fn lovasz_loss(logits: &Tensor, target: &Target<'_>) -> Result<Tensor
     {
         let foreground = ids.f_eq(class)?.f_to_kind(kind)?;
         let class_probabilities = probabilities.f_select(1, class)?.f_flatten(0, -1)?;
-        // An ignored pixel has no error and is nobody's truth: sorted to the end, where errors are 0,
-        // it changes nothing.
+        // An ignored pixel has error 0 and belongs to no class: it is sorted to the end, where it
+        // changes nothing.
         let errors = foreground.f_sub(&class_probabilities)?.f_abs()?.f_mul(&valid_mask)?;
         let (errors, order) = errors.f_sort(0, true)?;
         let gradient = lovasz_gradient(&foreground.f_index_select(0, &order)?)?;
@@ -32,7 +32,8 @@ pub(super) fn lovasz_loss(logits: &Tensor, target: &Target<'_>) -> Result<Tensor
     Ok(loss.f_mul_scalar(target.image_fraction())?)
 }
 
-/// How much each pixel adds to `1 - IoU` when pixels are taken in this order (the paper's algorithm 1).
+/// Computes the amount that each pixel adds to `1 - IoU` when pixels are taken in this order
+/// (algorithm 1 of the paper).
 fn lovasz_gradient(sorted_foreground: &Tensor) -> Result<Tensor> {
     let foreground_total = sorted_foreground.f_sum(None::<Kind>)?;
     let cumulative_foreground = sorted_foreground.f_cumsum(0, None::<Kind>)?;

@@ -1,10 +1,11 @@
-//! Update rules, equal to PyTorch's `torch.optim` in f32. They are ours because their state must
-//! go into checkpoints, which tch's own does not allow (`docs/architecture.md#our-own-optimizers`).
+//! Update rules, equal to PyTorch's `torch.optim` in f32. They are written here because their state
+//! must go into checkpoints, and tch does not give the state of its optimizers away
+//! (`docs/architecture.md#our-own-optimizers`).
 
 mod config;
 mod optimized_param;
 
-pub use config::OptimizerConfig;
+pub use config::{OptimizerConfig, OptimizerKind};
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use tch::Tensor;
 use crate::error::{Error, Problems, Result};
 use optimized_param::{OptimizedParam, StepFactors};
 
-/// The name under which the number of steps taken stands in the state.
+/// Name of the number of steps in the state.
 const STEP_KEY: &str = "step";
 
 /// An update rule with its state for a list of parameters.
@@ -21,12 +22,13 @@ const STEP_KEY: &str = "step";
 pub struct Optimizer {
     config: OptimizerConfig,
     params: Vec<OptimizedParam>,
-    /// Steps taken.
+    /// Number of steps so far.
     steps: i64,
 }
 
 impl Optimizer {
-    /// A fresh optimizer of these parameters, which are named as in the state dict.
+    /// Returns an optimizer without state for these parameters, named as in the network's state
+    /// dict.
     pub fn new(config: OptimizerConfig, parameters: Vec<(String, Tensor)>) -> Result<Self> {
         let params: Result<Vec<OptimizedParam>> = parameters
             .into_iter()
@@ -35,8 +37,8 @@ impl Optimizer {
         Ok(Self { config, params: params?, steps: 0 })
     }
 
-    /// Changes the parameters by their gradients, given in the parameters' order; the gradients'
-    /// memory is used for scratch.
+    /// Changes the parameters by their gradients, which are in the parameters' order. The gradients
+    /// are overwritten.
     pub fn step(&mut self, lr: f64, gradients: Vec<Tensor>) -> Result<()> {
         self.steps += 1;
         let Some(first) = self.params.first() else { return Ok(()) };
@@ -49,15 +51,15 @@ impl Optimizer {
         })
     }
 
-    /// Steps taken.
+    /// Returns the number of steps so far, those of an interrupted job included.
     pub fn steps(&self) -> i64 {
         self.steps
     }
 
-    /// Everything that the next step depends on besides the parameters, in a fixed order: `step`,
-    /// a count, and then for each parameter what PyTorch keeps for it, named
+    /// Returns everything that the next step depends on besides the parameters, in a fixed order:
+    /// the count `step`, and then for each parameter the tensors that PyTorch keeps for it, named
     /// `<parameter>.<PyTorch's name>`, for example `classifier.0.weight.momentum_buffer`. The
-    /// tensors are the optimizer's own: the next step changes them.
+    /// tensors share the optimizer's memory: the next step changes them.
     pub fn state_dict(&self) -> Vec<(String, Tensor)> {
         let param_states = self.params.iter().flat_map(|param| {
             param
@@ -70,8 +72,9 @@ impl Optimizer {
             .collect()
     }
 
-    /// Takes over what [`state`](Self::state) gave, in any order; the next step is then bit-equal
-    /// to the one that would have followed. Every name, shape and kind must fit, or nothing changes.
+    /// Takes over a state of [`state_dict`](Self::state_dict), in any order. The next step is then
+    /// bit-equal to the step that would have followed. If a name, shape or kind does not fit,
+    /// nothing changes.
     pub fn load_state_dict(&mut self, state: Vec<(String, Tensor)>) -> Result<()> {
         let mut problems = Problems::new();
         let mut loaded = BTreeMap::new();

@@ -9,35 +9,35 @@ use crate::error::{Error, Result};
 const BETA1: f64 = 0.9;
 /// Adam's decay of the average of squared gradients.
 const BETA2: f64 = 0.999;
-/// What keeps adam's and rmsprop's divisors from 0.
+/// Addend to adam's and rmsprop's divisors, so that they are not 0.
 const EPSILON: f64 = 1e-8;
-/// The same for adagrad.
+/// Addend to adagrad's divisors.
 const ADAGRAD_EPSILON: f64 = 1e-10;
 
-/// What all parameters of a step share. Factors are one-element tensors on the parameters' device,
-/// made once per step: tch binds neither `_foreach_` operations nor an addition with a factor, and
-/// `addcmul` with such a tensor is one pass over memory without a temporary.
+/// Factors that all parameters share in a step. They are one-element tensors on the parameters'
+/// device, made once per step: tch binds neither `_foreach_` operations nor an addition with a
+/// factor, and `addcmul` with such a tensor is one pass over memory without a temporary.
 #[derive(Debug)]
 pub(super) struct StepFactors {
     config: OptimizerConfig,
-    /// What an update is multiplied by: minus the learning rate; adam's divided by the correction
-    /// of its average gradient.
+    /// Factor of an update: minus the learning rate, which adam divides by the correction of its
+    /// average gradient.
     update_factor: Tensor,
-    /// The L2 penalty's factor.
+    /// Factor of the L2 penalty.
     weight_decay: Tensor,
-    /// What is left of a parameter after decoupled weight decay.
+    /// Factor of a parameter for decoupled weight decay, 0 to 1.
     decay_multiplier: f64,
     /// Square root of the correction of adam's average of squares.
     bias_correction2_sqrt: f64,
 }
 
 impl StepFactors {
-    /// The numbers of step `step`, counted from 1.
+    /// Computes the factors of step `step`, counted from 1.
     pub(super) fn new(config: OptimizerConfig, lr: f64, step: i64, device: Device) -> Result<Self> {
         let on_device = |value: f64| -> Result<Tensor> {
             Ok(Tensor::f_from_slice(&[value as f32])?.f_to_device(device)?)
         };
-        // Averages that start at zero are too small at first; adam divides by what is missing.
+        // Averages that start at zero are too small at first; adam divides them by this correction.
         let bias_correction = |beta: f64| 1.0 - beta.powf(step as f64);
         let (update_factor, weight_decay, decay_multiplier) = match config {
             OptimizerConfig::Sgd { weight_decay, .. }
@@ -58,23 +58,22 @@ impl StepFactors {
 #[derive(Debug)]
 pub(super) struct OptimizedParam {
     name: String,
-    /// What is learned.
     pub(super) parameter: Tensor,
-    /// By PyTorch's names, in [`Rule::leaves`]' order. Zeros at first: all rules start as if their
-    /// state had been zero.
+    /// Tensors that the rule keeps, by PyTorch's names, in the order of
+    /// [`OptimizerConfig::state_names`]. All rules start from zeros.
     pub(super) state: Vec<(&'static str, Tensor)>,
 }
 
 impl OptimizedParam {
     pub(super) fn new(config: OptimizerConfig, name: String, parameter: Tensor) -> Result<Self> {
-        // In the parameter's memory order, for speed.
+        // The state has the parameter's memory format, which makes the update faster.
         let zeros =
             |state_name: &&'static str| Ok((*state_name, parameter.f_detach()?.f_zeros_like()?));
         let state: Result<Vec<_>> = config.state_names().iter().map(zeros).collect();
         Ok(Self { name, state: state?, parameter })
     }
 
-    /// The state's name among all parameters'.
+    /// Returns the name of a state tensor in the optimizer's state dict.
     pub(super) fn state_key(&self, state_name: &str) -> String {
         format!("{}.{state_name}", self.name)
     }

@@ -1,8 +1,9 @@
 //! An event file: `TFRecord`s of [`Event`]s, appended as they come.
 //!
-//! A record is the length of its data (u64), the masked CRC32C of the length, the data, and the masked
-//! CRC32C of the data, numbers in little-endian bytes (`tensorflow/core/lib/io/record_writer.cc`). A
-//! reader takes a record that is cut, as a killed job leaves it, for the end of the file.
+//! A record is the length of its data (u64), the masked CRC32C of the length, the data, and the
+//! masked CRC32C of the data, numbers in little-endian bytes
+//! (`tensorflow/core/lib/io/record_writer.cc`). A reader takes a record that is cut, as a killed
+//! job leaves it, for the end of the file.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -12,15 +13,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use prost::Message;
 
-use super::message::{Event, SessionLog, Summary, SummaryValue, What};
+use super::message::{Event, EventPayload, SessionLog, Summary, SummaryValue};
 use crate::error::{Error, Result};
 
-/// What every event file begins with.
+/// Version that the first event of a file states.
 const FILE_VERSION: &str = "brain.Event:2";
-/// `SessionLog`'s status of a start.
+/// Status of a `SessionLog` that starts a session.
 const SESSION_STATUS_START: i32 = 1;
 
-/// A file that is being written.
+/// An event file that is being written.
 #[derive(Debug)]
 pub(super) struct EventFile {
     path: PathBuf,
@@ -28,8 +29,8 @@ pub(super) struct EventFile {
 }
 
 impl EventFile {
-    /// A new file in `folder`, which is made if absent. Readers forget what other files of the folder
-    /// say from `step` on: a job that goes on from a checkpoint repeats it.
+    /// Creates a file in `folder`, which is made if absent. Readers drop the events of other files
+    /// of the folder from `step` on, because a job that goes on from a checkpoint repeats them.
     pub(super) fn create(folder: &Path, step: usize) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
         // Readers take the files of a folder in the order of their names.
@@ -37,29 +38,32 @@ impl EventFile {
         let path = folder.join(name);
         let file = File::create(&path).map_err(|cause| Error::io("create", &path, &cause))?;
         let mut file = Self { path, file: BufWriter::new(file) };
-        file.write_event(0, What::FileVersion(FILE_VERSION.to_owned()))?;
-        file.write_event(step, What::SessionLog(SessionLog { status: SESSION_STATUS_START }))?;
+        file.write_event(0, EventPayload::FileVersion(FILE_VERSION.to_owned()))?;
+        file.write_event(
+            step,
+            EventPayload::SessionLog(SessionLog { status: SESSION_STATUS_START }),
+        )?;
         Ok(file)
     }
 
     /// Appends values of one step.
     pub(super) fn write_summary(&mut self, step: usize, values: Vec<SummaryValue>) -> Result<()> {
-        self.write_event(step, What::Summary(Summary { value: values }))
+        self.write_event(step, EventPayload::Summary(Summary { value: values }))
     }
 
-    fn write_event(&mut self, step: usize, payload: What) -> Result<()> {
-        let event = Event { wall_time: unix_seconds(), step: step as i64, what: Some(payload) };
+    fn write_event(&mut self, step: usize, payload: EventPayload) -> Result<()> {
+        let event = Event { wall_time: unix_seconds(), step: step as i64, payload: Some(payload) };
         write_record(&mut self.file, &event.encode_to_vec())
             .map_err(|cause| Error::io("write", &self.path, &cause))
     }
 
-    /// Hands on what was appended, so that a reader sees it.
+    /// Writes the buffered events to the file, so that readers see them.
     pub(super) fn flush(&mut self) -> Result<()> {
         self.file.flush().map_err(|cause| Error::io("write", &self.path, &cause))
     }
 }
 
-/// Seconds since 1970.
+/// Returns the seconds since 1970.
 pub(super) fn unix_seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
@@ -72,7 +76,8 @@ fn write_record(file: &mut impl Write, data: &[u8]) -> std::io::Result<()> {
     file.write_all(&masked_crc32c(data).to_le_bytes())
 }
 
-/// The checksum turned and shifted, because one of data that hold checksums of their own is weak.
+/// Computes the checksum, rotated and shifted as TensorFlow does, because a checksum of data that
+/// contain checksums is weak.
 fn masked_crc32c(data: &[u8]) -> u32 {
     crc32c::crc32c(data).rotate_right(15).wrapping_add(0xA282_EAD8)
 }

@@ -1,7 +1,7 @@
-//! The part of `TensorFlow`'s and `TensorBoard`'s messages that is written: `tensorflow/core/util/event.proto`,
+//! The messages of `TensorFlow` and `TensorBoard` that are written, with the field numbers of
+//! `tensorflow/core/util/event.proto`,
 //! `tensorflow/core/framework/{summary,tensor,tensor_shape}.proto`,
-//! `tensorboard/plugins/hparams/plugin_data.proto` and `google/protobuf/struct.proto`. Field numbers are
-//! theirs.
+//! `tensorboard/plugins/hparams/plugin_data.proto` and `google/protobuf/struct.proto`.
 
 use std::collections::BTreeMap;
 
@@ -14,12 +14,12 @@ pub(super) struct Event {
     pub(super) wall_time: f64,
     #[prost(int64, tag = "2")]
     pub(super) step: i64,
-    #[prost(oneof = "What", tags = "3, 5, 7")]
-    pub(super) what: Option<What>,
+    #[prost(oneof = "EventPayload", tags = "3, 5, 7")]
+    pub(super) payload: Option<EventPayload>,
 }
 
 #[derive(Clone, PartialEq, Oneof)]
-pub(super) enum What {
+pub(super) enum EventPayload {
     #[prost(string, tag = "3")]
     FileVersion(String),
     #[prost(message, tag = "5")]
@@ -30,7 +30,7 @@ pub(super) enum What {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct SessionLog {
-    /// 1: the session starts; readers forget events of earlier files from this step on.
+    /// 1: the session starts; readers drop events of earlier files from this step on.
     #[prost(int32, tag = "1")]
     pub(super) status: i32,
 }
@@ -47,12 +47,12 @@ pub(super) struct SummaryValue {
     pub(super) tag: String,
     #[prost(message, optional, tag = "9")]
     pub(super) metadata: Option<SummaryMetadata>,
-    #[prost(oneof = "Content", tags = "2, 4, 8")]
-    pub(super) content: Option<Content>,
+    #[prost(oneof = "SummaryContent", tags = "2, 4, 8")]
+    pub(super) content: Option<SummaryContent>,
 }
 
 #[derive(Clone, PartialEq, Oneof)]
-pub(super) enum Content {
+pub(super) enum SummaryContent {
     #[prost(float, tag = "2")]
     Scalar(f32),
     #[prost(message, tag = "4")]
@@ -70,12 +70,12 @@ pub(super) struct SummaryImage {
     /// 3: red, green, blue.
     #[prost(int32, tag = "3")]
     pub(super) colorspace: i32,
-    /// A PNG file.
+    /// Bytes of a PNG file.
     #[prost(bytes = "vec", tag = "4")]
     pub(super) encoded: Vec<u8>,
 }
 
-/// A tensor of one 32-bit zero, which stands where a plugin's value is all in the metadata.
+/// A tensor of one 32-bit zero, for a plugin whose whole value is in the metadata.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct TensorProto {
     /// 1: 32-bit floats.
@@ -111,7 +111,7 @@ pub(super) struct PluginData {
     pub(super) content: Vec<u8>,
 }
 
-/// What the hyperparameter plugin reads.
+/// The message that the hyperparameter plugin reads.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct HparamsData {
     #[prost(oneof = "Hparams", tags = "3, 4")]
@@ -142,7 +142,7 @@ pub(super) struct SessionEnd {
     pub(super) end_time_secs: f64,
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enumeration)]
 #[repr(i32)]
 pub(super) enum Status {
@@ -154,12 +154,12 @@ pub(super) enum Status {
 /// `google.protobuf.Value`, as far as hyperparameters need it.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct HparamValue {
-    #[prost(oneof = "Kind", tags = "2, 3, 4")]
-    pub(super) kind: Option<Kind>,
+    #[prost(oneof = "HparamKind", tags = "2, 3, 4")]
+    pub(super) kind: Option<HparamKind>,
 }
 
 #[derive(Clone, PartialEq, Oneof)]
-pub(super) enum Kind {
+pub(super) enum HparamKind {
     #[prost(double, tag = "2")]
     Number(f64),
     #[prost(string, tag = "3")]

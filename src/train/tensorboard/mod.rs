@@ -1,5 +1,5 @@
-//! What a training run tells `TensorBoard`: event files in `output/tensorboard`, where SageMaker looks for
-//! them.
+//! Event files of a training run for `TensorBoard`, in `output/tensorboard`, where SageMaker looks
+//! for them.
 //!
 //! | tag | when | what |
 //! |---|---|---|
@@ -10,10 +10,11 @@
 //! | `confusion_matrix`, `predictions` | every epoch | pictures |
 //! | hyperparameters | at the start | for the `HPARAMS` tab |
 //!
-//! Nothing here ends a training: what cannot be written is a warning, once.
+//! An error of writing does not end a training: it is one warning, and nothing more is written.
 
 mod event_file;
 mod message;
+mod observer;
 
 use std::path::Path;
 
@@ -24,36 +25,37 @@ use tch::Tensor;
 
 use self::event_file::{EventFile, unix_seconds};
 use self::message::{
-    Content, HparamValue, Hparams, HparamsData, Kind, PluginData, SessionEnd, SessionStart, Status,
-    SummaryImage, SummaryMetadata, SummaryValue, TensorDim, TensorShape,
+    HparamKind, HparamValue, Hparams, HparamsData, PluginData, SessionEnd, SessionStart, Status,
+    SummaryContent, SummaryImage, SummaryMetadata, SummaryValue, TensorDim, TensorShape,
 };
 use super::history::{ClassMetrics, EpochMetrics, ModelMetrics};
 use crate::console::print_stderr;
 use crate::error::{Error, Result};
 use crate::imaging::encode_png;
-use crate::sagemaker::Hyperparameters;
+use crate::train::hyperparameters::Hyperparameters;
 
-/// Steps whose losses are read together: reading one waits for the device.
+/// Number of steps whose losses are read together, because reading a loss waits for the device.
 const MAX_PENDING_STEPS: usize = 50;
-/// The plugin of hyperparameters, and what it calls its two messages.
+/// Name of the plugin of hyperparameters. The two tags below are those of its messages.
 const HPARAMS_PLUGIN: &str = "hparams";
 const SESSION_START: &str = "_hparams_/session_start_info";
 const SESSION_END: &str = "_hparams_/session_end_info";
 
-/// The event file of a run; none where it cannot be written.
+/// Writes the event file of a run; without a file, once writing has failed.
 #[derive(Debug)]
 pub struct SummaryWriter {
     file: Option<EventFile>,
-    /// Steps whose losses are still on the device: number, learning rate, loss.
+    /// Steps whose losses may still be computed on the device: number, learning rate, loss.
     pending_steps: Vec<(usize, f64, Tensor)>,
-    /// The share of the epoch's training that was spent waiting for data, 0 to 1.
-    pub waiting_share: Option<f64>,
+    /// Share of the epoch's training time that was spent waiting for data, 0 to 1.
+    waiting_share: Option<f64>,
 }
 
 impl SummaryWriter {
-    /// Starts a file in `folder` with the hyperparameters, for a run that goes on after `step` steps.
+    /// Starts a file in `folder` with the hyperparameters, for a run that goes on after `step`
+    /// steps.
     pub fn open(folder: &Path, hyperparameters: &Hyperparameters, step: usize) -> Self {
-        let mut writer = Self::disabled();
+        let mut writer = Self { file: None, pending_steps: Vec::new(), waiting_share: None };
         match EventFile::create(folder, step) {
             Ok(file) => writer.file = Some(file),
             Err(error) => warn_disabled(&error),
@@ -67,12 +69,7 @@ impl SummaryWriter {
         writer
     }
 
-    /// A board that nobody looks at.
-    pub fn disabled() -> Self {
-        Self { file: None, pending_steps: Vec::new(), waiting_share: None }
-    }
-
-    /// Notes the loss of step `step`, counted from 0, without waiting for it.
+    /// Keeps the loss of step `step`, counted from 0, for later, without waiting for the device.
     pub fn add_step(&mut self, step: usize, lr: f64, loss: &Tensor) {
         if self.file.is_some() {
             self.pending_steps.push((step, lr, loss.shallow_clone()));
@@ -82,7 +79,7 @@ impl SummaryWriter {
         }
     }
 
-    /// Writes the steps that were noted.
+    /// Writes the steps that were kept.
     pub fn flush_steps(&mut self) {
         for (step, lr, loss) in std::mem::take(&mut self.pending_steps) {
             let mut values = vec![scalar_value("train/learning_rate", lr)];
@@ -92,7 +89,7 @@ impl SummaryWriter {
         self.flush();
     }
 
-    /// Writes what an epoch came to that ended with step `last`, counted from 0.
+    /// Writes the scores of an epoch that ended with step `last_step`, counted from 0.
     pub fn add_epoch(&mut self, last_step: usize, epoch: &EpochMetrics, metrics: &ModelMetrics) {
         self.flush_steps();
         let mut values = vec![
@@ -118,12 +115,12 @@ impl SummaryWriter {
         self.flush();
     }
 
-    /// Whether pictures are worth making.
+    /// Returns true if events are still written, so that pictures are worth drawing.
     pub fn is_open(&self) -> bool {
         self.file.is_some()
     }
 
-    /// Writes a picture of what step `last` led to.
+    /// Writes a picture of the state after step `last_step`, counted from 0.
     pub fn add_image(&mut self, last_step: usize, tag: &str, picture: &RgbImage) {
         let image = SummaryImage {
             height: picture.height() as i32,
@@ -131,7 +128,7 @@ impl SummaryWriter {
             colorspace: 3,
             encoded: encode_png(picture),
         };
-        let content = Some(Content::Image(image));
+        let content = Some(SummaryContent::Image(image));
         self.write_values(
             last_step,
             vec![SummaryValue { tag: tag.to_owned(), metadata: None, content }],
@@ -139,7 +136,7 @@ impl SummaryWriter {
         self.flush();
     }
 
-    /// Writes how the run ended after `steps` steps: well, or with an error.
+    /// Writes that the run ended after `steps` steps, with success or with an error.
     pub fn add_session_end(&mut self, steps: usize, is_success: bool) {
         self.flush_steps();
         let status = if is_success { Status::Success } else { Status::Failure };
@@ -156,7 +153,7 @@ impl SummaryWriter {
         self.try_write(EventFile::flush);
     }
 
-    /// Does something with the file, and gives it up when that fails.
+    /// Runs an operation on the file. If the operation fails, warns and writes no more.
     fn try_write(&mut self, operation: impl FnOnce(&mut EventFile) -> Result<()>) {
         if let Some(Err(error)) = self.file.as_mut().map(operation) {
             warn_disabled(&error);
@@ -171,7 +168,7 @@ fn warn_disabled(error: &Error) {
 }
 
 fn scalar_value(tag: &str, value: f64) -> SummaryValue {
-    let content = Some(Content::Scalar(value as f32));
+    let content = Some(SummaryContent::Scalar(value as f32));
     SummaryValue { tag: tag.to_owned(), metadata: None, content }
 }
 
@@ -182,11 +179,11 @@ fn hparams_value(tag: &str, data: Hparams) -> SummaryValue {
     SummaryValue {
         tag: tag.to_owned(),
         metadata: Some(SummaryMetadata { plugin_data }),
-        content: Some(Content::Tensor(message::TensorProto { dtype: 1, shape })),
+        content: Some(SummaryContent::Tensor(message::TensorProto { dtype: 1, shape })),
     }
 }
 
-/// Every hyperparameter that has a value, as number, switch or text.
+/// Returns every hyperparameter that has a value, as number, boolean or text.
 fn hparam_values(
     hyperparameters: &Hyperparameters,
 ) -> std::collections::BTreeMap<String, HparamValue> {
@@ -196,10 +193,10 @@ fn hparam_values(
     let to_hparam = |value: Json| {
         let kind = match value {
             Json::Null => return None,
-            Json::Bool(value) => Kind::Bool(value),
-            Json::Number(value) => Kind::Number(value.as_f64()?),
-            Json::String(value) => Kind::Text(value),
-            other => Kind::Text(other.to_string()),
+            Json::Bool(value) => HparamKind::Bool(value),
+            Json::Number(value) => HparamKind::Number(value.as_f64()?),
+            Json::String(value) => HparamKind::Text(value),
+            other => HparamKind::Text(other.to_string()),
         };
         Some(HparamValue { kind: Some(kind) })
     };
@@ -210,7 +207,7 @@ fn hparam_values(
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::message::{Event, What};
+    use super::message::{Event, EventPayload};
     use super::*;
 
     fn hyperparameters() -> Hyperparameters {
@@ -239,13 +236,13 @@ mod tests {
     /// Tags with their steps and, where they have one, numbers.
     fn values(folder: &Path) -> Vec<(String, i64, Option<f32>)> {
         let summaries = events(folder).into_iter().flat_map(|event| {
-            let values = match event.what {
-                Some(What::Summary(summary)) => summary.value,
+            let values = match event.payload {
+                Some(EventPayload::Summary(summary)) => summary.value,
                 _ => Vec::new(),
             };
             values.into_iter().map(move |value| {
                 let number = match value.content {
-                    Some(Content::Scalar(number)) => Some(number),
+                    Some(SummaryContent::Scalar(number)) => Some(number),
                     _ => None,
                 };
                 (value.tag, event.step, number)
@@ -278,18 +275,20 @@ mod tests {
         let mut writer = SummaryWriter::open(folder.path(), &hyperparameters(), 7);
         writer.add_session_end(9, true);
         let events = events(folder.path());
-        assert_eq!(events[0].what, Some(What::FileVersion("brain.Event:2".to_owned())));
-        assert!(matches!(events[1].what, Some(What::SessionLog(_))) && events[1].step == 7);
+        assert_eq!(events[0].payload, Some(EventPayload::FileVersion("brain.Event:2".to_owned())));
+        assert!(
+            matches!(events[1].payload, Some(EventPayload::SessionLog(_))) && events[1].step == 7
+        );
         let data = |event: &Event| {
-            let Some(What::Summary(summary)) = &event.what else { panic!("{event:?}") };
+            let Some(EventPayload::Summary(summary)) = &event.payload else { panic!("{event:?}") };
             let plugin = summary.value[0].metadata.clone().unwrap().plugin_data.unwrap();
             assert_eq!(plugin.plugin_name, "hparams");
             HparamsData::decode(plugin.content.as_slice()).unwrap().data.unwrap()
         };
         let Hparams::Start(start) = data(&events[2]) else { panic!("no start") };
-        assert_eq!(start.hparams["learning_rate"].kind, Some(Kind::Number(0.001)));
-        assert_eq!(start.hparams["loss"].kind, Some(Kind::Text("dice=1".to_owned())));
-        assert_eq!(start.hparams["syncbn"].kind, Some(Kind::Bool(false)));
+        assert_eq!(start.hparams["learning_rate"].kind, Some(HparamKind::Number(0.001)));
+        assert_eq!(start.hparams["loss"].kind, Some(HparamKind::Text("dice=1".to_owned())));
+        assert_eq!(start.hparams["syncbn"].kind, Some(HparamKind::Bool(false)));
         assert!(!start.hparams.contains_key("num_training_samples"));
         let Hparams::End(end) = data(&events[3]) else { panic!("no end") };
         assert_eq!(end.status(), Status::Success);

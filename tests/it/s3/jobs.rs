@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use maskmaker::model::{Architecture, Network};
-use maskmaker::sagemaker::hyperparameters::{Algorithm, Backbone};
+use maskmaker::model::Network;
+use maskmaker::model::{Algorithm, Architecture, Backbone};
 use tch::Device;
 
 use super::fake::{Act, FakeS3};

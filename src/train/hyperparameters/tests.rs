@@ -15,7 +15,7 @@ fn defaults_are_the_built_ins() {
     let h = Hyperparameters::parse(&raw(&[])).unwrap();
     assert_eq!((h.backbone, h.algorithm), (Backbone::Resnet50, Algorithm::Fcn));
     assert_eq!((h.epochs, h.mini_batch_size, h.crop_size, h.base_size), (10, 16, 240, 520));
-    assert_eq!((h.optimizer, h.lr_scheduler), (Optimizer::Sgd, LrScheduler::Poly));
+    assert_eq!((h.optimizer, h.lr_scheduler), (OptimizerKind::Sgd, LrScheduler::Poly));
     assert_eq!((h.learning_rate, h.momentum, h.weight_decay), (0.001, 0.9, 0.0001));
     assert_eq!((h.gamma1, h.gamma2, h.num_training_samples), (0.9, 0.9, None));
     assert_eq!((h.lr_scheduler_factor, h.lr_scheduler_step.len()), (0.1, 0));

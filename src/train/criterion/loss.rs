@@ -4,18 +4,33 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-use super::choices::LossTerm;
 use crate::error::{Problems, Result, did_you_mean};
+use crate::named_enum::named_enum;
 
-/// The largest weight of a part of the loss, and of a class.
+/// Largest weight of a term of the loss, and of a class.
 const MAX_WEIGHT: f64 = 1000.0;
 
-/// Parts of a loss with their weights; at least one, each once.
+named_enum! {
+    /// A term of the training loss, without its weight.
+    LossTerm {
+        /// Cross entropy.
+        CrossEntropy = "cross_entropy",
+        /// 1 - Dice score, over the batch.
+        Dice = "dice",
+        /// One-against-all focal loss.
+        Focal = "focal",
+        /// Lovász-Softmax, a surrogate of the mean IoU.
+        Lovasz = "lovasz",
+    }
+}
+
+/// Terms of a loss with their weights: at least one term, each once.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loss(Vec<(LossTerm, f64)>);
 
 impl Loss {
-    /// Reads `cross_entropy=1,dice=0.5`; a weight that is left out is 1. Everything that is wrong is told.
+    /// Reads a text such as `cross_entropy=1,dice=0.5`; a weight that is left out is 1. The error
+    /// holds all problems.
     pub fn parse(text: &str) -> Result<Self> {
         let mut terms: Vec<(LossTerm, f64)> = Vec::new();
         let mut problems = Problems::new();
@@ -26,7 +41,7 @@ impl Loss {
                 None => (part, "1"),
             };
             let lower = word.to_ascii_lowercase();
-            let term = LossTerm::from_word(&lower).ok();
+            let term = LossTerm::from_name(&lower);
             let weight = weight.parse().ok().filter(|&weight| weight > 0.0 && weight <= MAX_WEIGHT);
             match (term, weight) {
                 (None, _) => problems.push(format!(
@@ -48,19 +63,19 @@ impl Loss {
         Ok(Self(terms))
     }
 
-    /// The parts with their weights.
+    /// Returns the terms with their weights, in the order of the text.
     pub fn terms(&self) -> &[(LossTerm, f64)] {
         &self.0
     }
 
-    /// Whether it has this part.
+    /// Returns true if the loss has this term.
     pub fn has_term(&self, term: LossTerm) -> bool {
         self.0.iter().any(|(other, _)| *other == term)
     }
 }
 
 impl Default for Loss {
-    /// The cross entropy alone.
+    /// Returns the cross entropy alone.
     fn default() -> Self {
         Self(vec![(LossTerm::CrossEntropy, 1.0)])
     }
@@ -82,13 +97,13 @@ impl Serialize for Loss {
     }
 }
 
-/// What the classes count in the cross entropy.
+/// Weights of the classes in the cross entropy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClassWeights {
-    /// By their shares of the training pixels.
+    /// Weights that follow from the shares of the training pixels.
     Auto,
-    /// These, class 0 first.
+    /// Given weights, class 0 first.
     List(Vec<f64>),
 }
 
@@ -123,8 +138,8 @@ impl ClassWeights {
         Ok(Self::List(weights))
     }
 
-    /// The weights for classes that have so many training pixels. `auto` is `1 / ln(1.02 + share)`, from
-    /// 50 for the rarest to 1.4 (`ENet`, Paszke et al. 2016, section 5.2).
+    /// Returns the weights for classes that have so many training pixels. `auto` is `1 / ln(1.02 +
+    /// share)`, from 50 for the rarest to 1.4 (`ENet`, Paszke et al. 2016, section 5.2).
     pub fn resolve(&self, class_pixels: &[u64]) -> Vec<f64> {
         match self {
             Self::List(weights) => weights.clone(),

@@ -1,12 +1,13 @@
-//! What the table says, for people (`hyperparameters/README.md`) and for editors and checkers
-//! (`hyperparameters/schema.json`). `make hyperparameters` writes the two.
+//! Descriptions of the table of hyperparameters: a page for people (`hyperparameters/README.md`)
+//! and a JSON schema for editors and checkers (`hyperparameters/schema.json`). `make
+//! hyperparameters` writes the two files.
 
 use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
-use super::augmentations;
 use super::specs::HYPERPARAMETER_SPECS;
+use crate::data::augment::{augmentations_markdown, augmentations_pattern};
 use crate::sagemaker::hyperparameter_spec::{AllowedValues, DefaultValue, HyperparameterSpec};
 
 const INTRODUCTION: &str = "# Hyperparameters
@@ -33,7 +34,7 @@ const COMBINATION_CHECKS: &str = "
   say the same.
 ";
 
-/// The page for people.
+/// Returns the page for people, in Markdown.
 pub fn hyperparameters_markdown() -> String {
     let mut page = INTRODUCTION.to_owned();
     for (title, is_extension) in [("Those of the built-in algorithm", false), ("Our own", true)] {
@@ -56,10 +57,10 @@ pub fn hyperparameters_markdown() -> String {
             let _ = writeln!(page, "| `{name}` | {allowed} | {default} | {description} |");
         }
     }
-    page + &augmentations::augmentations_markdown() + COMBINATION_CHECKS
+    page + &augmentations_markdown() + COMBINATION_CHECKS
 }
 
-/// The JSON schema of `hyperparameters.json`, with a final newline.
+/// Returns the JSON schema of `hyperparameters.json`, with a final newline.
 pub fn hyperparameters_schema() -> String {
     let properties: Map<String, Value> = HYPERPARAMETER_SPECS
         .iter()
@@ -106,7 +107,7 @@ fn property_schema(setting: &HyperparameterSpec) -> Value {
             ]})
         }
         AllowedValues::Text if setting.name == "augmentations" => {
-            text_pattern(&augmentations::augmentations_pattern())
+            text_pattern(&augmentations_pattern())
         }
         AllowedValues::Text => json!({"type": "string"}),
     };

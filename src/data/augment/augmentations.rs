@@ -145,7 +145,7 @@ impl Augmentations {
     pub const NONE: Self = Self([0.0; AUGMENTATION_SPECS.len()]);
 
     /// The value of the hyperparameter when it is not given.
-    pub(super) const DEFAULT: &'static str = "hflip";
+    pub(crate) const DEFAULT: &'static str = "hflip";
 
     /// Reads the list; everything that is wrong with it comes at once.
     pub fn parse(text: &str) -> Result<Self> {
@@ -270,14 +270,14 @@ impl Serialize for Augmentations {
 }
 
 /// What the value may be, as a regular expression of a JSON schema.
-pub(super) fn augmentations_pattern() -> String {
+pub(crate) fn augmentations_pattern() -> String {
     let words = AUGMENTATION_SPECS.map(|word| word.name).join("|");
     let item = format!("({words})( *= *[0-9.]+([eE][-+]?[0-9]+)?)?");
     format!("^ *({NONE_WORD}|{item}( *, *{item})*)? *$")
 }
 
 /// The section of the page for people.
-pub(super) fn augmentations_markdown() -> String {
+pub(crate) fn augmentations_markdown() -> String {
     let mut page = "
 ## Augmentations
 

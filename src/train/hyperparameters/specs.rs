@@ -1,9 +1,9 @@
 //! The table of every hyperparameter.
 
-use super::augmentations::Augmentations;
+use crate::data::augment::Augmentations;
 use crate::sagemaker::hyperparameter_spec::{AllowedValues, DefaultValue, HyperparameterSpec};
 
-/// Every hyperparameter, in the order in which they are documented: the built-in's, then ours.
+/// Table of every hyperparameter, in the order of the page: the built-in's, then ours.
 pub const HYPERPARAMETER_SPECS: &[HyperparameterSpec] = &[
     HyperparameterSpec {
         name: "backbone",

@@ -1,15 +1,10 @@
-//! `hyperparameters.json`: the built-in algorithm's names, ranges and defaults, and a few of our own.
+//! `hyperparameters.json`: the built-in algorithm's names, ranges and defaults, and some of our
+//! own.
 
-mod augmentations;
-mod choices;
 mod document;
-mod loss;
 mod specs;
 
-pub use augmentations::{Augmentation, Augmentations};
-pub use choices::{Algorithm, Backbone, LossTerm, LrScheduler, Optimizer, Precision};
 pub use document::{hyperparameters_markdown, hyperparameters_schema};
-pub use loss::{ClassWeights, Loss};
 pub use specs::HYPERPARAMETER_SPECS;
 
 use std::collections::BTreeMap;
@@ -17,15 +12,21 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::hyperparameter_spec::{self, CheckedValues};
-use super::raw;
+use super::criterion::{ClassWeights, Loss, LossTerm};
+use super::optimizer::OptimizerKind;
+use super::schedule::LrScheduler;
+use crate::data::augment::Augmentations;
 use crate::error::{Error, Problems, Result, did_you_mean};
+use crate::model::precision::Precision;
+use crate::model::{Algorithm, Backbone};
+use crate::sagemaker::hyperparameter_spec::{self, CheckedValues};
+use crate::sagemaker::raw;
 
-/// Weight decay of adamw when none is given: PyTorch's. The table's default is the built-in's for
-/// sgd, which decoupled from the gradient would be as good as none.
+/// Weight decay of adamw when none is given, as in PyTorch. The table's default is the built-in's
+/// for sgd, which is too small to have an effect when it is decoupled from the gradient.
 const ADAMW_WEIGHT_DECAY: f64 = 0.01;
 
-/// Validated hyperparameters; the fields are described in [`TABLE`].
+/// Validated hyperparameters; the fields are described in [`HYPERPARAMETER_SPECS`].
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[allow(missing_docs, clippy::struct_excessive_bools)]
 pub struct Hyperparameters {
@@ -38,9 +39,9 @@ pub struct Hyperparameters {
     pub mini_batch_size: usize,
     pub validation_mini_batch_size: usize,
     pub base_size: u32,
-    /// Already a multiple of 8.
+    /// Side of a crop in pixels, rounded up to a multiple of 8.
     pub crop_size: u32,
-    pub optimizer: Optimizer,
+    pub optimizer: OptimizerKind,
     pub learning_rate: f64,
     pub momentum: f64,
     pub weight_decay: f64,
@@ -59,16 +60,16 @@ pub struct Hyperparameters {
     pub seed: u64,
     pub warmup_epochs: f64,
     pub warmup_factor: f64,
-    /// Seconds.
+    /// Seconds between checkpoints.
     pub checkpoint_interval: u64,
     pub precision: Precision,
     pub loss: Loss,
     pub focal_gamma: f64,
     pub class_weights: Option<ClassWeights>,
     pub gradient_accumulation_steps: usize,
-    /// 0 leaves gradients as they are.
+    /// Largest norm of all gradients together; 0 is without a limit.
     pub gradient_clip_norm: f64,
-    /// 0 is without an average.
+    /// Decay of the average of the weights; 0 is without an average.
     pub ema_decay: f64,
     pub augmentations: Augmentations,
 }
@@ -86,7 +87,7 @@ impl Hyperparameters {
         Self::parse(&raw::stringify_values(map)).map_err(|error| error.with_context(name))
     }
 
-    /// Checks raw strings, all at once.
+    /// Checks raw strings. The error holds all problems.
     pub fn parse(raw: &BTreeMap<String, String>) -> Result<Self> {
         let (values, mut problems) = hyperparameter_spec::check_hyperparameters(
             HYPERPARAMETER_SPECS,
@@ -101,14 +102,14 @@ impl Hyperparameters {
         problems.into_result()?;
         let loss = loss.ok_or_else(|| Error::internal("a check failed without a problem"))?;
         let count = |name| values.integer(name).map(|value| value as usize);
-        let optimizer = Optimizer::from_word(values.word("optimizer")?)?;
+        let optimizer = read_word(&values, "optimizer", OptimizerKind::from_name)?;
         let takes_adamw_default =
-            optimizer == Optimizer::Adamw && !raw.contains_key("weight_decay");
+            optimizer == OptimizerKind::Adamw && !raw.contains_key("weight_decay");
         let weight_decay =
             if takes_adamw_default { ADAMW_WEIGHT_DECAY } else { values.number("weight_decay")? };
         Ok(Self {
-            backbone: Backbone::from_word(values.word("backbone")?)?,
-            algorithm: Algorithm::from_word(values.word("algorithm")?)?,
+            backbone: read_word(&values, "backbone", Backbone::from_name)?,
+            algorithm: read_word(&values, "algorithm", Algorithm::from_name)?,
             use_pretrained_model: values.boolean("use_pretrained_model")?,
             num_classes: count("num_classes")?,
             num_training_samples: values
@@ -126,7 +127,7 @@ impl Hyperparameters {
             weight_decay,
             gamma1: values.number("gamma1")?,
             gamma2: values.number("gamma2")?,
-            lr_scheduler: LrScheduler::from_word(values.word("lr_scheduler")?)?,
+            lr_scheduler: read_word(&values, "lr_scheduler", LrScheduler::from_name)?,
             lr_scheduler_factor: values.number("lr_scheduler_factor")?,
             lr_scheduler_step: values
                 .integers("lr_scheduler_step")
@@ -143,7 +144,7 @@ impl Hyperparameters {
             warmup_epochs: values.number("warmup_epochs")?,
             warmup_factor: values.number("warmup_factor")?,
             checkpoint_interval: values.integer("checkpoint_interval")?,
-            precision: Precision::from_word(values.word("precision")?)?,
+            precision: read_word(&values, "precision", Precision::from_name)?,
             loss,
             focal_gamma: values.number("focal_gamma")?,
             class_weights,
@@ -155,7 +156,14 @@ impl Hyperparameters {
     }
 }
 
-/// What one value says about another, as far as both are right by themselves.
+/// Reads a word of the table as a value of its enumeration.
+fn read_word<T>(values: &CheckedValues, name: &str, from_name: fn(&str) -> Option<T>) -> Result<T> {
+    let word = values.word(name)?;
+    from_name(word)
+        .ok_or_else(|| Error::internal(format!("{word:?} is in the table, not in the code")))
+}
+
+/// Checks values that depend on each other, as far as each is right by itself.
 fn check_combinations(values: &CheckedValues, problems: &mut Problems) {
     let word_or_empty = |name| values.word(name).unwrap_or_default();
     if word_or_empty("lr_scheduler") == "step" && values.integers("lr_scheduler_step").is_empty() {
@@ -197,7 +205,7 @@ fn check_combinations(values: &CheckedValues, problems: &mut Problems) {
     }
 }
 
-/// The weights of the classes, as far as the settings beside them are right.
+/// Reads the weights of the classes, as far as the settings beside them are right.
 fn parse_class_weights(
     values: &CheckedValues,
     loss: Option<&Loss>,
@@ -218,7 +226,7 @@ fn split_names(list: &str) -> Vec<String> {
     list.split(',').map(|name| name.trim().to_owned()).collect()
 }
 
-/// The problem with a key that the table lacks; none for those that SageMaker itself adds.
+/// Describes the problem with a key that the table lacks; `None` for keys that SageMaker adds.
 fn unknown_key_problem(key: &str) -> Option<String> {
     if key.starts_with("sagemaker_") || key == "_tuning_objective_metric" {
         return None;

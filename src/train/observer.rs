@@ -1,0 +1,166 @@
+//! Observers of a training run: the parts that report about it and do not change it.
+//!
+//! [`Trainer`](super::Trainer) learns, validates, keeps the best model and writes checkpoints, and
+//! calls its observers in between, one after the other in the order of its list. The methods are
+//! named as those of PyTorch Lightning's callbacks.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+
+use tch::Tensor;
+
+use super::history::{EpochMetrics, ModelMetrics};
+use super::trainer::{TrainOutcome, TrainerSettings};
+use crate::console::{print_stderr, print_stdout};
+use crate::data::loader::DataLoader;
+use crate::error::Result;
+use crate::model::{Network, artifact};
+
+/// A training step that was taken.
+#[derive(Debug, Clone, Copy)]
+pub struct StepEvent<'a> {
+    /// Number of the step in the run, from 0.
+    pub step: usize,
+    /// Learning rate of the step.
+    pub learning_rate: f64,
+    /// Loss of the step's batch, a scalar that may still be computed on the device.
+    pub loss: &'a Tensor,
+}
+
+/// An epoch that was trained and validated, before it is known whether its model is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct EpochEvent<'a> {
+    /// Settings of the run.
+    pub settings: &'a TrainerSettings,
+    /// Number of the epoch's last step in the run, from 0.
+    pub last_step: usize,
+    /// Throughput, loss and scores of the epoch.
+    pub epoch: &'a EpochMetrics,
+    /// Scores of the epoch's model, also by class.
+    pub model: &'a ModelMetrics,
+    /// All epochs so far, this one last.
+    pub history: &'a [EpochMetrics],
+}
+
+/// The end of an epoch, after the best model was kept.
+#[derive(Debug, Clone, Copy)]
+pub struct EpochEndEvent<'a> {
+    /// Settings of the run.
+    pub settings: &'a TrainerSettings,
+    /// Number of the epoch, from 1.
+    pub epoch: usize,
+    /// Number of the epoch's last step in the run, from 0.
+    pub last_step: usize,
+    /// Scores of the epoch's model.
+    pub model: &'a ModelMetrics,
+    /// The network that was scored.
+    pub network: &'a Network,
+    /// True if the job was asked to stop, so that nothing that takes long should begin.
+    pub is_stop_requested: bool,
+}
+
+/// A run that ends before its last epoch because the job was asked to stop.
+#[derive(Debug, Clone, Copy)]
+pub struct StopEvent<'a> {
+    /// Settings of the run.
+    pub settings: &'a TrainerSettings,
+    /// Number of the unfinished epoch, from 1.
+    pub epoch: usize,
+    /// Steps that were taken in this epoch.
+    pub step: usize,
+    /// Number of the epoch whose model is kept, from 1; none if no epoch was validated.
+    pub best_epoch: Option<usize>,
+}
+
+/// Listens to a training run. Each method does nothing unless an observer implements it.
+pub trait TrainObserver: Debug {
+    /// Called after each training step.
+    fn on_step(&mut self, _step: &StepEvent<'_>) {}
+
+    /// Called after the last training step of an epoch, before the validation.
+    fn on_train_epoch_end(&mut self, _loader: &mut DataLoader) {}
+
+    /// Called after the validation of an epoch.
+    fn on_validation_epoch_end(&mut self, _epoch: &EpochEvent<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Called once per epoch, when the artifact holds the best model so far, with the scores of
+    /// this model and the history of all epochs.
+    fn on_best_metrics(&mut self, _best: &ModelMetrics) -> Result<()> {
+        Ok(())
+    }
+
+    /// Called when early stopping ends the run after epoch `epoch`, counted from 1.
+    fn on_early_stop(&mut self, _settings: &TrainerSettings, _epoch: usize, _reason: &str) {}
+
+    /// Called at the end of an epoch, when its model was kept or dropped.
+    fn on_epoch_end(&mut self, _epoch: &EpochEndEvent<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Called before a checkpoint is written between steps or epochs. A job that goes on from this
+    /// checkpoint does not repeat the steps before it.
+    fn on_save_checkpoint(&mut self) {}
+
+    /// Called when the job was asked to stop and its last checkpoint is written.
+    fn on_stop(&mut self, _stop: &StopEvent<'_>) {}
+
+    /// Called at the end of the run, after `steps` steps in all.
+    fn on_end(&mut self, _steps: usize, _outcome: &Result<TrainOutcome>) {}
+}
+
+/// Prints the built-in algorithm's metric lines and the reasons why a run ends early.
+#[derive(Debug)]
+pub struct Console;
+
+impl TrainObserver for Console {
+    fn on_train_epoch_end(&mut self, loader: &mut DataLoader) {
+        if let Some(warning) = loader.starvation_warning() {
+            print_stderr(warning);
+        }
+    }
+
+    fn on_validation_epoch_end(&mut self, event: &EpochEvent<'_>) -> Result<()> {
+        print_stdout(event.epoch.metric_lines(event.settings.epochs));
+        Ok(())
+    }
+
+    fn on_early_stop(&mut self, settings: &TrainerSettings, epoch: usize, reason: &str) {
+        let epochs = settings.epochs;
+        print_stdout(format_args!("stopping early after epoch {epoch}/{epochs}: {reason}"));
+    }
+
+    fn on_stop(&mut self, event: &StopEvent<'_>) {
+        let StopEvent { settings, epoch, step, best_epoch } = *event;
+        let kept_model = match best_epoch {
+            Some(best) => format!("the model of epoch {best}, the best so far,"),
+            None => "the model as it is, which was not validated yet,".to_owned(),
+        };
+        print_stdout(format_args!(
+            "asked to stop in epoch {epoch}/{} after step {step}: {kept_model} is in {}; the same job \
+             started again goes on from the checkpoint",
+            settings.epochs,
+            settings.model_folder.display()
+        ));
+    }
+}
+
+/// Writes `metrics.json` of the artifact after each epoch.
+#[derive(Debug)]
+pub struct MetricsFile {
+    model_folder: PathBuf,
+}
+
+impl MetricsFile {
+    /// Returns an observer that writes into `model_folder`.
+    pub fn new(model_folder: PathBuf) -> Self {
+        Self { model_folder }
+    }
+}
+
+impl TrainObserver for MetricsFile {
+    fn on_best_metrics(&mut self, best: &ModelMetrics) -> Result<()> {
+        artifact::write_json(&self.model_folder.join(artifact::METRICS_FILE), best)
+    }
+}
