@@ -90,7 +90,7 @@ bench-serve: libtorch ## Time serving beside TorchServe, the SageMaker inference
 bench-latency: libtorch ## Time one forward pass beside ONNX Runtime, OpenVINO and PyTorch, in turn
 	benches/latency.sh
 
-bench-kernels: libtorch ## Time convolutions by oneDNN and by Winograd's algorithm, and print the constants of the choice
+bench-kernels: libtorch ## Time convolutions by oneDNN and by Winograd's algorithm, and print TRANSFORM_COST as each shape would have it
 	cargo build --release --locked --example kernels $(options)
 	$${CARGO_TARGET_DIR:-target}/release/examples/kernels
 

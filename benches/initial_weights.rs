@@ -1,10 +1,9 @@
-//! Writes the random weights that `maskmaker train` starts from, for benchmarks whose peer must start
-//! from the same: `initial_weights fcn resnet-18 CLASSES SEED FILE`.
+//! Writes the random weights that `maskmaker train` starts from, for benchmarks whose peer must
+//! start from the same: `initial_weights fcn resnet-18 CLASSES SEED FILE`.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
 
-use maskmaker::model::Network;
-use maskmaker::model::{Algorithm, Architecture, Backbone};
+use maskmaker::model::{Algorithm, Architecture, Backbone, Network};
 use tch::Device;
 
 fn main() {

@@ -1,6 +1,7 @@
-//! Writes masks and what the encoders make of them, for comparison with Label Studio's converter and with pycocotools
-//! (`make test-interop`): per mask `NAME.png` (gray, 0 and 255) and `NAME.json` with `brush` (bytes), `coco_counts`,
-//! `coco_text`, and `outlines`, exact and (`simplified`) to within a pixel: `[{"outer": [[x, y], ..], "holes": [..]}]`.
+//! Writes masks and what the encoders make of them, for comparison with Label Studio's converter
+//! and with pycocotools (`make test-interop`): per mask `NAME.png` (gray, 0 and 255) and
+//! `NAME.json` with `brush` (bytes), `coco_counts`, `coco_text`, and `outlines`, exact and
+//! (`simplified`) to within a pixel: `[{"outer": [[x, y], ..], "holes": [..]}]`.
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
 
@@ -34,7 +35,8 @@ fn mask(width: u32, height: u32, mut is_inside: impl FnMut(f64, f64) -> bool) ->
 }
 
 fn shaped() -> Vec<(String, GrayImage)> {
-    // Longer than the longest packet of brush RLE, 65,536 values, and than five bits' groups of COCO's text.
+    // Longer than the longest packet of brush RLE, 65,536 values, and than five bits' groups of
+    // COCO's text.
     let full = mask(300, 260, |_, _| true);
     let disc = mask(257, 190, |x, y| (x - 120.0).hypot(y - 100.0) < 80.0);
     let target =
@@ -65,7 +67,8 @@ fn shaped() -> Vec<(String, GrayImage)> {
     .into()
 }
 
-/// Runs about as long as each size of packet holds: 1, 2, 4, 64 and 16,384 pixels are 4, 8, 16, 256 and 65,536 values.
+/// Runs about as long as each size of packet holds: 1, 2, 4, 64 and 16,384 pixels are 4, 8, 16, 256
+/// and 65,536 values.
 fn packets() -> GrayImage {
     let lengths = [1, 2, 3, 4, 5, 63, 64, 65, 16_383, 16_384, 16_385];
     let pixels: Vec<u8> = lengths

@@ -1,15 +1,16 @@
-//! Writes models and what they compute, for comparison with Python (`make test-interop`): per algorithm
-//! and backbone a folder with the artifact's files and `answers.safetensors`, which holds for images of
-//! three odd sizes the pixels (`HEIGHTxWIDTH.pixels`, `[batch, height, width, 3]`), what the first layer
-//! reads (`.input`) and the logits of both heads (`.out`, `.aux`).
+//! Writes models and what they compute, for comparison with Python (`make test-interop`): per
+//! algorithm and backbone a folder with the artifact's files and `answers.safetensors`, which holds
+//! for images of three odd sizes the pixels (`HEIGHTxWIDTH.pixels`, `[batch, height, width, 3]`),
+//! what the first layer reads (`.input`) and the logits of both heads (`.out`, `.aux`).
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, missing_docs)]
 
 use std::path::Path;
 
 use maskmaker::model::forward::ForwardMode;
-use maskmaker::model::{Algorithm, Architecture, Backbone};
-use maskmaker::model::{Artifact, ModelConfig, Network, artifact};
+use maskmaker::model::{
+    Algorithm, Architecture, Artifact, Backbone, ModelConfig, Network, artifact,
+};
 use tch::{Device, Kind, Tensor};
 
 const CLASSES: usize = 5;

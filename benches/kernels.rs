@@ -1,7 +1,8 @@
 //! Times 3x3 convolutions of 32-bit floats by oneDNN and by Winograd's algorithm, in turn, at
-//! shapes of fcn, psp and deeplab. Prints the constant by which the program chooses between them
-//! (`TRANSFORM_COST` in src/kernels/tuning.rs) as it fits this processor. `ONEDNN_MAX_CPU_ISA`
-//! selects an older set of instructions.
+//! shapes of fcn, psp and deeplab. Prints the median times, their ratio and the ratio that the
+//! program expects, and at the end one constant of the choice (`TRANSFORM_COST` in
+//! src/kernels/tuning.rs) as each shape would have it, with the median. The other constants there
+//! are not printed. `ONEDNN_MAX_CPU_ISA` selects an older set of instructions.
 //!   kernels [--rounds 7] [--threads 2]
 #![allow(clippy::print_stdout)]
 

@@ -1,7 +1,8 @@
-//! Times the engine as `latency.py` times its peers: one image of 480x480, fcn with resnet-50, 21 classes. It starts from
-//! 8-bit pixels and ends at class ids, so normalizing and the largest logit of each pixel are timed too. Says when
-//! it is ready, then answers every line that it reads with one pass and a JSON line, and writes the class ids to
-//! `FOLDER/ids/NAME`, a byte per pixel. `latency.sh` has all take turns.
+//! Times the engine as `latency.py` times its peers: one image of 480x480, fcn with resnet-50, 21
+//! classes. It starts from 8-bit pixels and ends at class ids, so normalizing and the largest logit
+//! of each pixel are timed too. Says when it is ready, then answers every line that it reads with
+//! one pass and a JSON line, and writes the class ids to `FOLDER/ids/NAME`, a byte per pixel.
+//! `latency.sh` has all take turns.
 #![allow(clippy::print_stdout)]
 
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! Loads training batches as `loader.py` does with torchvision's `DataLoader`: `base_size` 520,
-//! `crop_size` 240, batches of 16, to normalized float tensors. Prints a JSON line with the images, the
-//! wall-clock seconds and the processor seconds (all threads). `loader.sh` runs both in turn.
+//! `crop_size` 240, batches of 16, to normalized float tensors. Prints a JSON line with the images,
+//! the wall-clock seconds and the processor seconds (all threads). `loader.sh` runs both in turn.
 //!
 //! `--decoders` instead times what decodes a JPEG: the crate `image`, and ours at each reduction.
 #![allow(clippy::print_stdout)]
@@ -11,8 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Parser;
-use maskmaker::data::augment::Augmentations;
-use maskmaker::data::augment::Transforms;
+use maskmaker::data::augment::{Augmentations, Transforms};
 use maskmaker::data::loader::{BatchPosition, DataLoaderConfig};
 use maskmaker::data::pairing;
 use maskmaker::error::{Error, Problems, Result};
@@ -73,8 +72,8 @@ fn main() -> Result<()> {
 }
 
 fn time_batches(plan: &DataLoaderConfig, arguments: &Arguments) -> Result<()> {
-    // One value for each byte of a row: libtorch's loops over three channels are slow. (In training the
-    // device does this, see `Network::logits`; here it stands for ToTensor and Normalize.)
+    // One value for each byte of a row: libtorch's loops over three channels are slow. (In training
+    // the device does this, see `Network::logits`; here it stands for ToTensor and Normalize.)
     let row =
         |values: &[f32; 3]| Tensor::from_slice(&values.repeat(plan.transforms.crop_size as usize));
     let (mean, deviation) = (row(&[0.485, 0.456, 0.406]), row(&[0.229, 0.224, 0.225]));

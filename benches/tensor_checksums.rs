@@ -1,5 +1,5 @@
-//! Prints what the program reads from a weights file, for comparison with Python (`make check-weights`):
-//! per tensor its name, type, shape and the CRC-32 of its elements.
+//! Prints what the program reads from a weights file, for comparison with Python (`make
+//! check-weights`): per tensor its name, type, shape and the CRC-32 of its elements.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr, missing_docs)]
 

@@ -14,7 +14,7 @@ for target in $targets; do
 done
 
 ../scripts/setup.sh compile assembler
-# The coverage that cargo-fuzz asks for, without the sanitizer, which needs a nightly compiler: the code has no `unsafe`.
+# The coverage that cargo-fuzz asks for, without the sanitizer, which needs a nightly compiler: the readers have no `unsafe`.
 export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares"

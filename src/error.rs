@@ -1,24 +1,47 @@
-//! The one error type: what is wrong, in words that name the fix, and whose fault it is.
+//! Errors: which type is used where, and how problems are collected.
 //!
-//! Checks collect into [`Problems`], so that a user sees everything that is wrong at once and not
-//! one thing per attempt.
+//! Two rules hold in the whole crate. An [`Error`] is a text for users, which names the file or
+//! key, what was found, what is allowed, and the fix; its [`ErrorKind`] decides the exit code. And
+//! a check goes on after the first problem: it collects into [`Problems`], so that a user sees
+//! everything that is wrong at once (`docs/architecture.md#all-problems-at-once`).
+//!
+//! # Which error type where
+//!
+//! A room has an error type of its own only if a caller must tell cases apart before they become a
+//! text. From the lowest floor to the highest:
+//!
+//! | type | made by | becomes |
+//! |---|---|---|
+//! | [`Error`] | every room | lines on standard error, `output/failure` and the exit code (`src/cli/mod.rs`) |
+//! | [`GivenUp`] | [`Problems::check`], steps that are left out | nothing: its reason is in [`Problems`], or the command was asked to stop |
+//! | `String` | parsers that do not know their file | a part of an [`Error`]: it completes a sentence whose subject, such as a line or a record, the caller puts first |
+//! | `tch::TchError` | libtorch | [`Error`], by `From` in `src/torch/error.rs`, which recognizes that memory ran out |
+//! | `S3Error` | `src/aws` | [`Error`]; `src/data/objects` first lists the objects that fail, and separates failures of one object from failures of all |
+//! | `DecodeError`, `MaskError` | `src/imaging` | `SampleError`, `ApiError` (status 400 or 413), or a problem of `preprocess` |
+//! | `RecordIoError` | `src/data/recordio` | [`Error`], by `src/data/pipe.rs`, which adds advice |
+//! | `SampleError` | `Sample` in `src/data/sample.rs` | one list per kind in the audit; [`Error`] in the loader |
+//! | errors of formats | `src/annotations` | problems of `preprocess`, which name file and annotation |
+//! | `NotFound` | `src/preprocess/file_index.rs` | of an image: `Ambiguous` is a problem of `preprocess` (exit code 3); `Missing` and `OtherFolder` are entries that are skipped (exit code 0, or 3 with `--strict`). Of a mask of Ground Truth: always a skipped entry |
+//! | `RestoreError` | `src/train/checkpoint.rs` | a warning, and an older checkpoint is tried; or [`Error`] |
+//! | errors of jobs, records and loading | `src/serve` | `ApiError` |
+//! | `ApiError` | `src/serve` | the status and JSON body of an answer; never [`Error`] |
 
 use std::fmt;
 use std::path::Path;
 
-/// Shorthand used by every room.
+/// Result of functions in every room, with [`Error`] unless another error is named.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Whose fault an [`Error`] is; it decides the exit code (`docs/architecture.md#exit-codes`).
+/// Origin of an [`Error`], which decides the exit code (`docs/architecture.md#exit-codes`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum ErrorKind {
-    /// Data or configuration is wrong: exit code 3, and the reason goes to `output/failure`.
+    /// Data or configuration is wrong. The exit code is 3, and the reason goes to `output/failure`.
     #[default]
     Input,
-    /// The data or settings ask for more memory than there is: exit code 3. Whoever knows the
-    /// setting that mends it says so with [`Error::when_out_of_memory`].
+    /// The data or settings need more memory than there is. The exit code is 3. A caller that knows
+    /// which setting lowers the need adds it by [`Error::with_memory_advice`].
     Memory,
-    /// Ours: exit code 1.
+    /// The program itself is at fault. The exit code is 1.
     Internal,
 }
 
@@ -30,35 +53,36 @@ pub struct Error {
 }
 
 impl Error {
-    /// Wrong data or configuration. The text names the file or key, what was found, what is
-    /// allowed, and the fix.
+    /// Creates the error of wrong data or configuration. The text names the file or key, what was
+    /// found, what is allowed, and the fix.
     pub fn input(problem: impl Into<String>) -> Self {
         Self::new(ErrorKind::Input, &problem.into())
     }
 
-    /// Something that no input should be able to cause.
+    /// Creates the error of a state that no input should be able to cause.
     pub fn internal(problem: impl Into<String>) -> Self {
         Self::new(ErrorKind::Internal, &problem.into())
     }
 
-    /// There is not enough memory for what was asked.
+    /// Creates the error of a task that needs more memory than there is.
     pub fn out_of_memory(reason: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Memory, &format!("not enough memory ({reason})"))
     }
 
-    /// Whether memory ran out, so that the same may succeed with more of it.
+    /// Returns true if memory ran out, so that the same task may succeed with more of it.
     pub fn is_out_of_memory(&self) -> bool {
         self.kind == ErrorKind::Memory
     }
 
-    /// Names and values come from users: no control character of theirs reaches a terminal, and a
-    /// problem stays one line.
+    /// Replaces control characters by spaces. Names and values come from users: none of their
+    /// control characters may reach a terminal, and a problem must stay one line.
     fn new(kind: ErrorKind, problem: &str) -> Self {
         let replace_control = |c: char| if c.is_control() { ' ' } else { c };
         Self { kind, problems: vec![problem.chars().map(replace_control).collect()] }
     }
 
-    /// A file operation failed. `doing` completes "cannot ... PATH", for example "read".
+    /// Creates the error of a failed file operation. `operation` completes "cannot ... PATH", for
+    /// example "read".
     pub fn io(operation: &str, path: &Path, cause: &std::io::Error) -> Self {
         // Temporary files wrap the system's reason in a text with their own name.
         let reason = match cause.get_ref().and_then(std::error::Error::source) {
@@ -71,7 +95,7 @@ impl Error {
         Self::input(format!("cannot {operation} {}: {reason}{hint}", path.display()))
     }
 
-    /// The same error with `advice` if it says that memory ran out.
+    /// Appends `advice` if the error says that memory ran out.
     #[must_use]
     pub fn with_memory_advice(mut self, advice: &str) -> Self {
         if self.kind == ErrorKind::Memory {
@@ -80,12 +104,12 @@ impl Error {
         self
     }
 
-    /// Every problem, in the order it was found; never empty.
+    /// Returns every problem, in the order they were found; there is at least one.
     pub fn problems(&self) -> &[String] {
         &self.problems
     }
 
-    /// The same error with `context` and a colon before each problem.
+    /// Puts `context` and a colon before each problem.
     #[must_use]
     pub fn with_context(mut self, context: impl fmt::Display) -> Self {
         for problem in &mut self.problems {
@@ -94,7 +118,7 @@ impl Error {
         self
     }
 
-    /// The process exit code (`docs/architecture.md#exit-codes`).
+    /// Returns the process exit code (`docs/architecture.md#exit-codes`).
     pub fn exit_code(&self) -> u8 {
         match self.kind {
             ErrorKind::Input | ErrorKind::Memory => 3,
@@ -103,7 +127,7 @@ impl Error {
     }
 }
 
-/// The first line says the first problem; further ones follow as a list.
+/// Shows the first problem in the first line, and further ones as a list below.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.problems.as_slice() {
@@ -120,28 +144,38 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Collects problems while checking goes on.
+/// Problems that checks found. Checking goes on after the first one.
 #[derive(Debug, Default)]
 pub struct Problems {
-    /// The worst of all.
+    /// Worst kind of all problems.
     worst_kind: ErrorKind,
     messages: Vec<String>,
 }
 
 impl Problems {
-    /// An empty collection.
+    /// Creates an empty collection.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Notes one problem.
+    /// Adds one problem of wrong data or configuration.
     pub fn push(&mut self, problem: impl Into<String>) {
         self.push_error(Error::input(problem));
     }
 
-    /// Notes the problems of a failed result and hands on the value of a good one.
+    /// Adds the problems of a failed result, and returns its value until all checks are done:
+    /// [`Problems::finish_with`] gives the values of several checks back.
+    pub fn check<T>(&mut self, result: Result<T>) -> Checked<T> {
+        result.map_err(|error| {
+            self.push_error(error.clone());
+            GivenUp(error)
+        })
+    }
+
+    /// Adds the problems of a failed result, and returns the value of a good one. Unlike
+    /// [`Problems::check`], this is for values that may be left out, such as one file of many.
     pub fn record_err<T>(&mut self, result: Result<T>) -> Option<T> {
-        result.map_err(|error| self.push_error(error)).ok()
+        self.check(result).ok()
     }
 
     fn push_error(&mut self, error: Error) {
@@ -149,22 +183,85 @@ impl Problems {
         self.messages.extend(error.problems);
     }
 
-    /// Whether nothing was noted.
+    /// Returns true if there are no problems so far.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
 
-    /// All problems as one error, or nothing when there were none.
+    /// Fails if there are problems so far. A step that takes minutes begins with this check.
+    pub fn check_empty(&self) -> Checked<()> {
+        if self.messages.is_empty() {
+            return Ok(());
+        }
+        Err(GivenUp(Error { kind: self.worst_kind, problems: self.messages.clone() }))
+    }
+
+    /// Returns all problems as one error, or nothing if there are none.
     pub fn into_result(self) -> Result<()> {
         if self.messages.is_empty() {
             return Ok(());
         }
         Err(Error { kind: self.worst_kind, problems: self.messages })
     }
+
+    /// Returns all problems as one error, or the values of the checks if there are none.
+    pub fn finish_with<C: CheckedValues>(self, checked: C) -> Result<C::Values> {
+        self.into_result()?;
+        checked.into_values()
+    }
 }
 
-/// The name among `known` that `got` was most likely meant to be, as ` (did you mean "x"?)`, or
-/// nothing when none is near.
+/// Result of a check whose problems, if any, are in [`Problems`] already.
+pub type Checked<T> = Result<T, GivenUp>;
+
+/// Error of a step that was given up for a reason that is told in another place: by [`Problems`],
+/// which hold the same problems, or by a command that was asked to stop. It keeps the reason, so
+/// that [`Problems::finish_with`] always has one to return.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenUp(Error);
+
+impl GivenUp {
+    /// Creates the error of a step that ends because the command was asked to stop.
+    pub fn asked_to_stop() -> Self {
+        Self(Error::input("asked to stop"))
+    }
+}
+
+/// Results of checks, one or a tuple, that become values together.
+pub trait CheckedValues {
+    /// The value, or a tuple of the values.
+    type Values;
+
+    /// Returns the values, or the reason of the first check that failed.
+    fn into_values(self) -> Result<Self::Values>;
+}
+
+impl<A> CheckedValues for Checked<A> {
+    type Values = A;
+
+    fn into_values(self) -> Result<A> {
+        self.map_err(|GivenUp(error)| error)
+    }
+}
+
+impl<A, B> CheckedValues for (Checked<A>, Checked<B>) {
+    type Values = (A, B);
+
+    fn into_values(self) -> Result<(A, B)> {
+        Ok((self.0.into_values()?, self.1.into_values()?))
+    }
+}
+
+impl<A, B, C> CheckedValues for (Checked<A>, Checked<B>, Checked<C>) {
+    type Values = (A, B, C);
+
+    fn into_values(self) -> Result<(A, B, C)> {
+        Ok((self.0.into_values()?, self.1.into_values()?, self.2.into_values()?))
+    }
+}
+
+/// Returns the most similar of the known names, as ` (did you mean "x"?)`, or nothing if none is
+/// similar.
 pub fn did_you_mean<'a>(
     unknown_name: &str,
     known_names: impl IntoIterator<Item = &'a str>,
@@ -208,6 +305,26 @@ mod tests {
         let error = problems.into_result().unwrap_err();
         assert_eq!(error.exit_code(), 1);
         assert_eq!(error.problems(), ["key  [31m", "ours", "more"]);
+    }
+
+    #[test]
+    fn values_come_back_once_all_checks_are_done_and_only_without_problems() {
+        let mut problems = Problems::new();
+        let (one, two) = (problems.check(Ok(1)), problems.check(Ok("two")));
+        assert_eq!(problems.finish_with((one, two)).unwrap(), (1, "two"));
+
+        let mut problems = Problems::new();
+        let one = problems.check(Ok(1));
+        let two = problems.check(Err::<(), _>(Error::input("two is wrong")));
+        assert!(problems.check_empty().is_err(), "a step that takes minutes is given up");
+        problems.push("so is three");
+        let error = problems.finish_with((one, two)).unwrap_err();
+        assert_eq!(error.problems(), ["two is wrong", "so is three"]);
+
+        // The reason of a check of another collection is told too.
+        let stopped = Err::<u8, _>(GivenUp::asked_to_stop());
+        let error = Problems::new().finish_with((Ok(1), stopped)).unwrap_err();
+        assert_eq!(error.problems(), ["asked to stop"]);
     }
 
     #[test]

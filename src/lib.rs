@@ -1,8 +1,8 @@
 //! maskmaker trains, evaluates and serves semantic-segmentation models by SageMaker's container
 //! contract, from one binary.
 //!
-//! The crate is a house with rooms on floors. Imports point down only, and rooms of one floor do
-//! not know each other. From the top:
+//! The crate is a house with rooms on floors. A room imports rooms of lower floors only, so rooms
+//! of one floor do not know each other. From the top:
 //!
 //! | floor | rooms |
 //! |---|---|
@@ -13,10 +13,13 @@
 //! | files to batches; networks and weights; convolutions on the processor; regions and outlines | [`data`], [`model`], [`kernels`], [`annotations`] |
 //! | the ground floor | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`], [`http`], [`torch`] |
 //!
-//! Every room may use [`error`], [`files`], [`colors`], [`console`], [`progress`], [`settings`]
-//! and the macro `named_enum!`.
-//! `docs/architecture.md` tells what each room owns, which decisions hold in all of them, and how
-//! an image goes through them; `tests/it/architecture.rs` checks the imports.
+//! Every room may use [`error`], [`files`], [`colors`], [`console`], [`progress`], [`settings`] and
+//! the macro `named_enum!`.
+//! `docs/architecture.md` lists the task of each room, the decisions that hold in all of them, and
+//! the way of an image through them. `tests/it/architecture.rs` checks the imports.
+//!
+//! A first reader may begin with [`commands`], whose functions read as tables of contents.
+//! [`error`] lists all error types, and [`data::class_names`] the sources of class names.
 
 // In tests a failed expectation is the message.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]

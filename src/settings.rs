@@ -5,7 +5,7 @@
 //! from here and check their settings against the ranges, and the tables in `docs/` are made of
 //! what clap was given (`src/cli/settings_table.rs`). Names of flags and variables and help texts
 //! stand in `src/cli/`. Hyperparameters have a table of their own:
-//! `src/sagemaker/hyperparameters/known.rs`.
+//! `src/train/hyperparameters/specs.rs`.
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -1,14 +1,16 @@
-//! Asks a server for masks from so many clients at once and prints what they saw as a JSON line. Each
-//! client keeps one connection (HTTP/1.1 keep-alive) and asks again as soon as it is answered (a closed
-//! loop). It is small so that it costs the server's processors next to nothing: a thread a client,
-//! blocking sockets, no parsing but of the head. `compare.py` calls it for every server alike.
+//! Asks a server for masks from so many clients at once and prints what they saw as a JSON line.
+//! Each client keeps one connection (HTTP/1.1 keep-alive) and asks again as soon as it is answered
+//! (a closed loop). It is small so that it costs the server's processors next to nothing: a thread
+//! a client, blocking sockets, no parsing but of the head. `compare.py` calls it for every server
+//! alike.
 //!
 //! `serve_load --address HOST:PORT --path PATH [--type image/jpeg] [--clients 1] [--seconds 0]`
 //! `[--requests 0] [--timeout 120] [--first] [--save FOLDER] FILE...`
 //!
-//! The files are sent in turn. It ends after the seconds or after so many requests; what is under way
-//! then is waited for and counted. `--first` only repeats one request, whatever it is answered, until
-//! the answer is 200 or the timeout has passed. `--save` keeps the last answer to each file under its name.
+//! The files are sent in turn. It ends after the seconds or after so many requests; what is under
+//! way then is waited for and counted. `--first` only repeats one request, whatever it is answered,
+//! until the answer is 200 or the timeout has passed. `--save` keeps the last answer to each file
+//! under its name.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::collections::BTreeMap;

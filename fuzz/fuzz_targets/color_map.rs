@@ -8,14 +8,14 @@ use std::path::PathBuf;
 
 use libfuzzer_sys::fuzz_target;
 use maskmaker::data::Sample;
-use maskmaker::data::color_map::{ColorMaps, assign};
+use maskmaker::data::color_map::{ColorMaps, assign_class_ids};
 use maskmaker::imaging::{ColorMask, ColorPixels};
 
 fuzz_target!(|bytes: &[u8]| {
     let line = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
     let (text, rest) = bytes.split_at(line);
     let Ok(metadata) = serde_json::from_slice(text) else { return };
-    let Ok(Some(map)) = ColorMaps::default().of_metadata(&metadata) else { return };
+    let Ok(Some(map)) = ColorMaps::default().parse_metadata(&metadata) else { return };
     let [_, kind, entries, samples @ ..] = rest else { return };
     let sample = Sample {
         key: "line 1".to_owned(),
@@ -29,7 +29,7 @@ fuzz_target!(|bytes: &[u8]| {
     for classes in [entries_of_map, entries_of_map + 1] {
         let mut training = [sample.clone()];
         let splits = [("train", &mut training[..]), ("validation", &mut [])];
-        let Ok(Some(names)) = assign(splits, None, classes) else { continue };
+        let Ok(Some(names)) = assign_class_ids(splits, None, classes) else { continue };
         assert_eq!(names.len(), classes);
         let (pixels, number) = match kind % 3 {
             0 => (ColorPixels::Rgb(samples.to_vec()), samples.len() / 3),
@@ -46,7 +46,7 @@ fuzz_target!(|bytes: &[u8]| {
         match map.resolve(&mask) {
             Ok(resolved) => {
                 assert_eq!(resolved.ids.len(), number);
-                assert!(resolved.snapped <= number as u64);
+                assert!(resolved.snapped_pixels <= number as u64);
                 assert!(resolved.ids.iter().all(|&id| usize::from(id) < classes));
             }
             Err(text) => assert!(!text.is_empty()),

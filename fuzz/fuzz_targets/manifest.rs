@@ -9,7 +9,7 @@ use std::sync::Arc;
 use libfuzzer_sys::fuzz_target;
 use maskmaker::data::content::Content;
 use maskmaker::data::manifest;
-use maskmaker::data::objects::{Objects, Room};
+use maskmaker::data::objects::{DiskBudget, ObjectCache};
 use maskmaker::error::Problems;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -17,9 +17,9 @@ fuzz_target!(|bytes: &[u8]| {
     // The folder exists everywhere, so that references to its files are samples.
     let root = Path::new("/etc");
     let connect = Arc::new(|| panic!("nothing is read, so nothing is connected to"));
-    let objects = Objects::new(connect, Room { limit: None, reserve: 0 });
+    let objects = ObjectCache::new(connect, DiskBudget { max_bytes: None, reserved_bytes: 0 });
     let file = Path::new("/etc/train.manifest");
-    let (samples, _) = manifest::read_from(bytes, file, (root, &objects), &mut problems);
+    let (samples, _) = manifest::read_manifest_from(bytes, file, root, &objects, &mut problems);
     assert!(!samples.is_empty() || !problems.is_empty());
     for sample in samples {
         for content in [&sample.image, &sample.mask] {

@@ -4,13 +4,13 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use maskmaker::data::recordio::Records;
+use maskmaker::data::recordio::RecordIoReader;
 
 /// Largest record, in bytes, so small that the fuzzer reaches the limit too.
 const MAX_RECORD: usize = 1024;
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut records = Records::new(bytes, MAX_RECORD);
+    let mut records = RecordIoReader::new(bytes, MAX_RECORD);
     let mut total = 0;
     while let Ok(Some(record)) = records.read() {
         assert!(record.len() <= MAX_RECORD);

@@ -68,7 +68,10 @@ fn render_name(flag: &Arg) -> String {
 
 /// Returns true if the flag may stand without a value. Such flags are `true` or `false`.
 fn may_lack_value(flag: &Arg) -> bool {
-    flag.get_num_args().is_some_and(|count| count.min_values() == 0)
+    match flag.get_num_args() {
+        Some(count) => flag.get_action().takes_values() && count.min_values() == 0,
+        None => false,
+    }
 }
 
 /// Splits a help text into its meaning and the default that it says in brackets, which may be

@@ -1,4 +1,4 @@
-//! Subcommands: one file or folder for each, which connects rooms.
+//! One file or folder per subcommand, which connects rooms.
 
 pub mod augment_preview;
 pub mod export;
@@ -7,3 +7,4 @@ pub mod preprocess;
 pub mod sample_data;
 pub mod serve;
 pub mod train;
+mod training_job;

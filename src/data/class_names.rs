@@ -1,4 +1,25 @@
-//! The classes' names: from the hyperparameter `class_names`, or from `labels.json`.
+//! Class names: the sources that a training job has, and their order of precedence.
+//!
+//! From the highest precedence to the lowest:
+//!
+//! 1. the hyperparameter `class_names` (`src/train/hyperparameters/mod.rs`);
+//! 2. `labels.json` in channel `label_map`
+//!    ([`LabelMapChannel`](crate::sagemaker::channels::LabelMapChannel)), read by
+//!    [`GivenClassNames::read`]; if the hyperparameter is given too, both must be the same;
+//! 3. `internal-color-map` in the manifests of Ground Truth
+//!    ([`assign_class_ids`](super::color_map::assign_class_ids)), sorted by name after `background`;
+//! 4. the model in channel `model` ([`ModelClassNames`]);
+//! 5. `class 0`, `class 1` and so on (`ModelConfig::default_class_names` in
+//!    `src/model/artifact.rs`).
+//!
+//! [`ClassNames`] holds those of 1, 2 and 4, which are known before the masks are read. If there
+//! are any, names of color maps must be among them ([`ClassNames::required`]) and take their ids.
+//! Names like `class 1` of a model that was trained without names do not count for this.
+//!
+//! The other way round, `preprocess` makes names from the labels of annotations
+//! (`src/preprocess/classes.rs`) and writes them to a `labels.json` that is read here. The
+//! `labels.json` of a model has the same form with colors (`src/model/labels.rs`), so that it may
+//! be given to the next job as it is.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +29,7 @@ use serde::Deserialize;
 use crate::error::{Error, Problems, Result};
 use crate::files::read_file;
 
-/// Both forms of `labels.json`: labels in the order of their ids, or labels by id.
+/// The two forms of `labels.json`: labels in the order of their ids, or labels by id.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum LabelsDocument {
@@ -16,8 +37,8 @@ enum LabelsDocument {
     Map(BTreeMap<String, ClassLabel>),
 }
 
-/// A class's name, or an object with it, as in the `labels.json` of a model; what else is in that
-/// (colors) is not read.
+/// A class's name, or an object with its name, as in the `labels.json` of a model. Other keys of
+/// the object, such as its color, are not read.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
 enum ClassLabel {
@@ -36,8 +57,86 @@ impl ClassLabel {
 const EXPECTED_FORMATS: &str = "[\"background\", \"road\"] or {\"0\": \"background\", \"1\": \"road\"}, in place \
                      of a name also {\"name\": \"road\"}";
 
-/// The names that a job gives its `classes`, from either source or from both when they agree.
-pub fn read_class_names(
+/// Names that color maps must keep to, class 0 first.
+#[derive(Debug, Clone, Copy)]
+pub struct RequiredClassNames<'a> {
+    /// One name per class.
+    pub names: &'a [String],
+    /// Origin of the names, for messages.
+    pub source: &'a str,
+}
+
+/// Names that a job gives its classes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenClassNames {
+    /// One name per class, class 0 first.
+    names: Vec<String>,
+    /// Origin of the names, for messages.
+    source: &'static str,
+}
+
+impl GivenClassNames {
+    /// Reads the names from the hyperparameter, from `labels.json`, or from both if they agree.
+    pub fn read(
+        configured_names: Option<&[String]>,
+        labels_path: Option<&Path>,
+        num_classes: usize,
+    ) -> Result<Option<Self>> {
+        let source = if configured_names.is_some() { "class_names" } else { "labels.json" };
+        match read_class_names(configured_names, labels_path, num_classes)? {
+            Some(names) => Ok(Some(Self { names, source })),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Names of a model that training goes on from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelClassNames {
+    /// One name per class, class 0 first.
+    pub names: Vec<String>,
+    /// True if the model was trained without names, so that these are numbers.
+    pub are_made_up: bool,
+}
+
+/// Class names of all sources but the masks. A job may have none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClassNames {
+    /// Names from the hyperparameter or from `labels.json`.
+    pub given: Option<GivenClassNames>,
+    /// Names of the model in channel `model`.
+    pub model: Option<ModelClassNames>,
+}
+
+impl ClassNames {
+    /// Returns the names that color maps must keep to, if there are any: those that the job gives,
+    /// else those of the model that it goes on from, whose classes keep their ids.
+    pub fn required(&self) -> Option<RequiredClassNames<'_>> {
+        if let Some(GivenClassNames { names, source }) = &self.given {
+            return Some(RequiredClassNames { names, source });
+        }
+        match &self.model {
+            Some(ModelClassNames { names, are_made_up: false }) => {
+                Some(RequiredClassNames { names, source: "the model in channel model" })
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns the names of the highest precedence; `mask_names` are those of color maps.
+    pub fn choose(self, mask_names: Option<Vec<String>>) -> Option<Vec<String>> {
+        if let Some(given) = self.given {
+            return Some(given.names);
+        }
+        if mask_names.is_some() {
+            return mask_names;
+        }
+        Some(self.model?.names)
+    }
+}
+
+/// Reads names from either source, or from both if they agree.
+fn read_class_names(
     configured_names: Option<&[String]>,
     labels_path: Option<&Path>,
     num_classes: usize,
@@ -61,7 +160,7 @@ fn parse_labels(bytes: &[u8], num_classes: usize) -> Result<Vec<String>> {
     // Some editors begin a file with a byte order mark.
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let labels = serde_json::from_slice(bytes).map_err(|cause| {
-        // serde's words for a form that is neither say nothing about either.
+        // serde's message for a form that is neither describes neither of the two.
         let cause = cause.to_string();
         let cause = if cause.contains("untagged") { "neither form" } else { &cause };
         Error::input(format!("{cause}; expected {EXPECTED_FORMATS}"))
@@ -70,7 +169,10 @@ fn parse_labels(bytes: &[u8], num_classes: usize) -> Result<Vec<String>> {
     let names = match labels {
         LabelsDocument::List(labels) => labels.into_iter().map(ClassLabel::into_name).collect(),
         LabelsDocument::Map(labels) => {
-            let by_id = labels.into_iter().map(|(id, label)| (id, label.into_name())).collect();
+            let mut by_id = BTreeMap::new();
+            for (id, label) in labels {
+                by_id.insert(id, label.into_name());
+            }
             order_by_id(&by_id, num_classes, &mut problems)
         }
     };
@@ -90,7 +192,8 @@ fn parse_labels(bytes: &[u8], num_classes: usize) -> Result<Vec<String>> {
     Ok(names.iter().map(|name| name.trim().to_owned()).collect())
 }
 
-/// The names of a map, class 0 first; ids that are missing, twice there or too large are problems.
+/// Returns the names of a map, class 0 first. Ids that are missing, repeated or too large are
+/// problems.
 fn order_by_id(
     by_id: &BTreeMap<String, String>,
     num_classes: usize,
@@ -184,6 +287,25 @@ mod tests {
         assert_eq!(names(None, None).unwrap(), None);
         let error = names(Some(given(["a", "c"])), Some(&path)).unwrap_err().to_string();
         assert!(error.contains("class_names says a, c, ") && error.ends_with("give only one"));
+    }
+
+    #[test]
+    fn given_names_come_before_those_of_masks_and_those_before_the_models() {
+        let names = |name: &str| vec!["background".to_owned(), name.to_owned()];
+        let given = GivenClassNames { names: names("given"), source: "labels.json" };
+        let model = |are_made_up| ModelClassNames { names: names("model"), are_made_up };
+        let all = ClassNames { given: Some(given), model: Some(model(false)) };
+        let required = all.required().unwrap();
+        assert_eq!((required.names, required.source), (&names("given")[..], "labels.json"));
+        assert_eq!(all.choose(Some(names("masks"))), Some(names("given")));
+
+        let named = ClassNames { given: None, model: Some(model(false)) };
+        assert_eq!(named.required().unwrap().source, "the model in channel model");
+        let unnamed = ClassNames { given: None, model: Some(model(true)) };
+        assert!(unnamed.required().is_none());
+        assert_eq!(unnamed.clone().choose(Some(names("masks"))), Some(names("masks")));
+        assert_eq!(unnamed.choose(None), Some(names("model")));
+        assert_eq!(ClassNames::default().choose(None), None);
     }
 
     proptest::proptest! {

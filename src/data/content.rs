@@ -1,4 +1,4 @@
-//! Where the bytes of an image or a mask are: in a file, or in an object of S3.
+//! The place of an image's or a mask's bytes: a file, or an object of S3.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,27 +7,28 @@ use super::objects::CachedObject;
 use crate::error::{Error, Result};
 use crate::files;
 
-/// Something whose bytes can be read, again and again.
+/// Bytes that can be read again and again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
-    /// A file.
+    /// A local file.
     File(PathBuf),
-    /// An object, kept on disk as long as there is room.
+    /// An object, kept on disk if there is room.
     Object(CachedObject),
 }
 
 impl Content {
-    /// All bytes.
+    /// Reads all bytes.
     pub fn read(&self) -> Result<Vec<u8>> {
         match self {
             Self::File(path) => files::read_file(path),
-            Self::Object(object) => object
-                .read()
-                .map_err(|error| Error::from(error).with_context(object.manifest_line())),
+            Self::Object(object) => match object.read() {
+                Ok(bytes) => Ok(bytes),
+                Err(error) => Err(Error::from(error).with_context(object.manifest_line())),
+            },
         }
     }
 
-    /// Its path or URI, for messages.
+    /// Returns the path or URI, for messages.
     pub fn display(&self) -> impl fmt::Display {
         match self {
             Self::File(path) => path.display().to_string(),

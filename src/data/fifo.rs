@@ -1,8 +1,8 @@
-//! Reading a FIFO of SageMaker's Pipe mode without ever waiting for good.
+//! A reader of the FIFOs of SageMaker's Pipe mode, which never waits forever.
 //!
-//! A plain read of a FIFO blocks until a writer comes, and a writer that hangs hangs the reader. So it is
-//! opened without blocking and polled in slices, between which a request to stop and the patience with
-//! the writer are looked at.
+//! A plain read of a FIFO blocks until a writer comes, and a writer that hangs also hangs the
+//! reader. So the FIFO is opened without blocking and polled. Between two polls the reader checks
+//! for a request to stop and for its timeout.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
@@ -14,21 +14,21 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
-use crate::console::print_stderr;
+use super::listener::Listener;
 use crate::sagemaker::StopSignal;
 
-/// The longest that a request to stop goes unnoticed.
+/// Longest time until a request to stop is noticed.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Time between lines that say what is waited for.
+/// Time between two notes on waiting.
 const REPORT_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How long a stream may bring nothing, and who may end the waiting.
+/// Limits on waiting for a stream.
 #[derive(Debug, Clone, Copy)]
 pub struct WaitLimits<'a> {
-    /// The longest time without a byte.
+    /// Longest time without a byte.
     pub idle_timeout: Duration,
-    /// Whether someone asked the job to stop.
+    /// Request to stop the job, which ends the waiting.
     pub stop: &'a StopSignal,
 }
 
@@ -38,25 +38,35 @@ pub struct Fifo<'a> {
     path: PathBuf,
     file: Option<File>,
     limits: WaitLimits<'a>,
-    /// When the last byte came, or reading began.
+    listener: &'a dyn Listener,
+    /// Time of the last byte, or of the start.
     last_byte_at: Instant,
     last_note_at: Instant,
     bytes_read: u64,
 }
 
 impl<'a> Fifo<'a> {
-    /// Reads from `path` as soon as it is there and has a writer.
-    pub fn new(path: PathBuf, limits: WaitLimits<'a>) -> Self {
+    /// Creates a reader of `path`, which reads as soon as the FIFO exists and has a writer. The
+    /// listener is told what the reader waits for.
+    pub fn new(path: PathBuf, limits: WaitLimits<'a>, listener: &'a dyn Listener) -> Self {
         let now = Instant::now();
-        Self { path, file: None, limits, last_byte_at: now, last_note_at: now, bytes_read: 0 }
+        Self {
+            path,
+            file: None,
+            limits,
+            listener,
+            last_byte_at: now,
+            last_note_at: now,
+            bytes_read: 0,
+        }
     }
 
-    /// Bytes read so far.
+    /// Returns the number of bytes read so far.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read
     }
 
-    /// Opens it if it exists.
+    /// Opens the FIFO if it exists.
     fn open_if_exists(&mut self) -> io::Result<Option<&File>> {
         if self.file.is_none() {
             let mut options = OpenOptions::new();
@@ -73,7 +83,7 @@ impl<'a> Fifo<'a> {
         Ok(self.file.as_ref())
     }
 
-    /// Whether to wait on.
+    /// Fails if the reader must not wait any longer. Notes long waits.
     fn check_limits(&mut self) -> io::Result<()> {
         if self.limits.stop.is_requested() {
             return Err(io::Error::other("the job was asked to stop"));
@@ -92,7 +102,7 @@ impl<'a> Fifo<'a> {
         }
         if waited >= REPORT_INTERVAL && self.last_note_at.elapsed() >= REPORT_INTERVAL {
             self.last_note_at = Instant::now();
-            print_stderr(format_args!(
+            self.listener.on_note(&format_args!(
                 "waiting for {}: {} for {} s; the job fails after {} s",
                 self.path.display(),
                 self.describe_wait(),
@@ -103,7 +113,7 @@ impl<'a> Fifo<'a> {
         Ok(())
     }
 
-    /// What is waited for.
+    /// Describes the state of the writer.
     fn describe_wait(&self) -> String {
         match (&self.file, self.bytes_read) {
             (None, _) => "it did not exist".to_owned(),
@@ -124,8 +134,8 @@ impl Read for Fifo<'_> {
                 thread::sleep(POLL_INTERVAL);
                 continue;
             };
-            // As long as no writer ever came there is no event. Without asking, a read would say that the
-            // stream has ended.
+            // Until a first writer comes there is no event. A read without polling would report the
+            // end of the stream.
             let poll_timeout =
                 Timespec { tv_sec: 0, tv_nsec: i64::from(POLL_INTERVAL.subsec_nanos()) };
             match poll(&mut [PollFd::new(file, PollFlags::IN)], Some(&poll_timeout)) {

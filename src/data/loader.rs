@@ -1,5 +1,5 @@
-//! Batches for training: decoded, scaled and cut in parallel, off the training thread, a bounded
-//! number and a bounded number of bytes ahead.
+//! Batches for training, which are decoded, scaled and cut in parallel, outside the training
+//! thread. The number of batches and of bytes ahead of training is limited.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -17,16 +17,16 @@ use super::sample::{Sample, SampleError};
 use super::wait_timer::WaitTimer;
 use crate::error::{Error, Result};
 
-/// Batches that are being made or wait, finished, for the training thread.
+/// Largest number of batches that are being made or wait for the training thread.
 const MAX_PREFETCHED_BATCHES: usize = 3;
 
-/// Bytes that those may have together, as long as one batch has fewer.
+/// Largest number of bytes of those batches together, unless one batch alone has more.
 const MAX_PREFETCHED_BYTES: usize = 1 << 30;
 
 /// Images and masks of one training step, as bytes (`docs/architecture.md#bytes-to-the-device`).
 #[derive(Debug)]
 pub struct Batch {
-    /// Red, green, blue: `[images, crop, crop, 3]`.
+    /// Red, green and blue: `[images, crop, crop, 3]`.
     pub pixels: Vec<u8>,
     /// Class ids: `[images, crop, crop]`.
     pub ids: Vec<u8>,
@@ -36,37 +36,37 @@ pub struct Batch {
     pub crop_size: u32,
 }
 
-/// All that decides what an epoch's batches hold.
+/// All settings that decide the content of an epoch's batches.
 #[derive(Debug, Clone)]
 pub struct DataLoaderConfig {
-    /// The training samples, in a fixed order.
+    /// Training samples, in a fixed order.
     pub samples: Arc<Vec<Sample>>,
     /// Scale, crop and augmentations.
     pub transforms: Transforms,
-    /// Images per batch.
+    /// Number of images per batch.
     pub batch_size: usize,
-    /// Fixes order, augmentation and dropout.
+    /// Seed of order, augmentation and dropout.
     pub seed: u64,
 }
 
-/// A place in the sequence of all batches; it knows no rank
-/// (`docs/architecture.md#counted-randomness`).
+/// A place in the sequence of all batches. Batches are those of all ranks together, of which there
+/// is one today (`docs/architecture.md#counted-randomness`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchPosition {
-    /// Epochs, from 0.
+    /// Epoch, from 0.
     pub epoch: u64,
-    /// Batches of the epoch, from 0.
+    /// Batch of the epoch, from 0.
     pub step: usize,
 }
 
 impl DataLoaderConfig {
-    /// Batches per epoch: a short last one is dropped unless it is the only one
-    /// (`docs/architecture.md#whole-batches`).
+    /// Returns the number of batches per epoch. A short last batch is dropped unless it is the only
+    /// one (`docs/architecture.md#whole-batches`).
     pub fn batches_per_epoch(&self) -> usize {
         (self.samples.len() / self.batch_size).max(usize::from(!self.samples.is_empty()))
     }
 
-    /// Indices of an epoch's samples in the order of the batches.
+    /// Returns the indices of an epoch's samples in the order of the batches.
     fn shuffled_indices(&self, epoch: u64) -> Vec<usize> {
         let mut indices: Vec<usize> = (0..self.samples.len()).collect();
         indices.shuffle(&mut generator(self.seed, Purpose::Shuffle, epoch, 0));
@@ -74,43 +74,44 @@ impl DataLoaderConfig {
         indices
     }
 
-    /// Starts loading at `first`, up to the end of epoch `epochs` - 1. The batches come in their order
-    /// whatever the thread count, and do not depend on where loading started. At the end of an epoch
-    /// the next one's first batches are loaded at once, so that they are ready after a validation.
+    /// Starts loading at `start`, up to the end of epoch `epochs` - 1. Content and order of the
+    /// batches depend neither on the thread count nor on `start`. At the end of an epoch the next
+    /// one's first batches are loaded at once, so that they are ready after the validation.
     pub fn start(&self, start: BatchPosition, epochs: u64) -> Result<DataLoader> {
         let batches_per_epoch = self.batches_per_epoch();
         let batches_before = start.step as u64 + start.epoch * batches_per_epoch as u64;
         let batches_left =
             (epochs * batches_per_epoch as u64).saturating_sub(batches_before) as usize;
-        // Each lane makes every `count`-th batch. While it hands one over, it makes no other: a
-        // batch is in the making or waits, never both.
+        // Each worker makes every `num_workers`-th batch. A worker that hands a batch over makes no
+        // other, so no worker holds two batches.
         let num_workers = count_workers(self.batch_bytes());
-        let receivers = (0..num_workers).map(|worker| {
+        let mut worker_receivers = Vec::new();
+        for worker in 0..num_workers {
             let (sender, receiver) = sync_channel(0);
             let config = self.clone();
-            thread::Builder::new()
+            let spawned = thread::Builder::new()
                 .name(format!("loader {worker}"))
-                .spawn(move || config.run_worker(start, epochs, (worker, num_workers), &sender))
-                .map_err(|cause| {
-                    Error::internal(format!("cannot start the loader's thread: {cause}"))
-                })?;
-            Ok(receiver)
-        });
+                .spawn(move || config.run_worker(start, epochs, (worker, num_workers), &sender));
+            if let Err(cause) = spawned {
+                return Err(Error::internal(format!("cannot start the loader's thread: {cause}")));
+            }
+            worker_receivers.push(receiver);
+        }
         Ok(DataLoader {
-            worker_receivers: receivers.collect::<Result<_>>()?,
+            worker_receivers,
             next_worker: 0,
             batches_left,
             wait_timer: WaitTimer::new(),
         })
     }
 
-    /// Bytes of a batch's images and masks.
+    /// Returns the number of bytes of a batch's images and masks.
     fn batch_bytes(&self) -> usize {
         let crop_size = self.transforms.crop_size as usize;
         self.batch_size.min(self.samples.len()) * crop_size * crop_size * 4
     }
 
-    /// Makes every `lanes`-th batch from `first` on, beginning with number `lane`.
+    /// Makes every `num_workers`-th batch from `start` on, beginning with number `worker`.
     fn run_worker(
         &self,
         start: BatchPosition,
@@ -124,7 +125,7 @@ impl DataLoaderConfig {
             for batch_indices in indices.chunks(self.batch_size).skip(step).step_by(num_workers) {
                 let batch = self.load_batch(batch_indices, epoch);
                 let failed = batch.is_err();
-                // The receiver is gone when training ended early.
+                // The receiver is gone if training ended early.
                 if sender.send(batch).is_err() || failed {
                     return;
                 }
@@ -143,14 +144,16 @@ impl DataLoaderConfig {
             .zip(ids.par_chunks_exact_mut(crop_size * crop_size))
             .zip(indices)
             .try_for_each(|((pixels, ids), &index)| self.write_crop(index, epoch, pixels, ids))?;
-        let dropout_seed = |&index: &usize| {
-            generator(self.seed, Purpose::Dropout, epoch, index as u64).random::<u64>()
-        };
-        let dropout_seeds = indices.iter().map(dropout_seed).collect();
+        let mut dropout_seeds = Vec::with_capacity(indices.len());
+        for &index in indices {
+            let mut rng = generator(self.seed, Purpose::Dropout, epoch, index as u64);
+            dropout_seeds.push(rng.random::<u64>());
+        }
         Ok(Batch { pixels, ids, dropout_seeds, crop_size: self.transforms.crop_size })
     }
 
-    /// What the network sees of a sample in an epoch, both from 0: pixels and class ids.
+    /// Returns the pixels and class ids of sample `index` in an epoch, both from 0, as the network
+    /// gets them.
     pub fn load_crop(&self, index: usize, epoch: u64) -> Result<(RgbImage, GrayImage)> {
         let crop_size = self.transforms.crop_size;
         let (mut pixels, mut ids) =
@@ -159,7 +162,7 @@ impl DataLoaderConfig {
         Ok((pixels, ids))
     }
 
-    /// One sample of an epoch.
+    /// Writes the crop of one sample in an epoch.
     fn write_crop(
         &self,
         index: usize,
@@ -168,39 +171,39 @@ impl DataLoaderConfig {
         ids: &mut [u8],
     ) -> Result<(), SampleError> {
         let sample = &self.samples[index];
-        // Whatever fails, the audit read it before; it changed since.
+        // The audit read the files before, so a file that fails here has changed since.
         let (lazy_image, mask) = sample.open()?;
         let rng_key = RngKey { seed: self.seed, epoch, sample_index: index as u64 };
         self.transforms
-            .apply(rng_key, (&lazy_image, &mask), (pixels, ids))
+            .apply(rng_key, &lazy_image, &mask, (pixels, ids))
             .map_err(|error| sample.unreadable(&error))
     }
 }
 
-/// How many batches may be in the making or wait: at least one.
+/// Returns the number of workers, each of which holds one batch: at least one.
 fn count_workers(batch_bytes: usize) -> usize {
     (MAX_PREFETCHED_BYTES / batch_bytes.max(1)).clamp(1, MAX_PREFETCHED_BATCHES)
 }
 
-/// The batches from a position on, in order. Dropping it ends the loading.
+/// Batches from a position on, in order. Dropping it ends the loading.
 #[derive(Debug)]
 pub struct DataLoader {
     worker_receivers: Vec<Receiver<Result<Batch>>>,
-    /// The lane that makes the next batch.
+    /// Worker that makes the next batch.
     next_worker: usize,
     batches_left: usize,
     wait_timer: WaitTimer,
 }
 
 impl DataLoader {
-    /// The share of the time since [`starvation`](Self::starvation) was last asked that the training
-    /// thread waited for data, 0 to 1.
+    /// Returns the share of time, 0 to 1, that the training thread waited for data since the last
+    /// call of [`starvation_warning`](Self::starvation_warning).
     pub fn waiting_share(&self) -> Option<f64> {
         self.wait_timer.wait_share(Instant::now())
     }
 
-    /// What to say if the training thread waited for data for much of the time since this was last
-    /// asked, and what to do about it; to be asked at the end of each epoch's training, before its
+    /// Returns a warning with advice if the training thread waited for data for much of the time
+    /// since the last call. The caller asks at the end of each epoch's training, before its
     /// validation.
     pub fn starvation_warning(&mut self) -> Option<String> {
         self.wait_timer.take_warning(Instant::now())
@@ -213,9 +216,10 @@ impl Iterator for DataLoader {
     fn next(&mut self) -> Option<Self::Item> {
         self.batches_left = self.batches_left.checked_sub(1)?;
         let requested_at = Instant::now();
-        let worker_error = || Err(Error::internal("the loader's thread ended early"));
-        let batch =
-            self.worker_receivers[self.next_worker].recv().unwrap_or_else(|_| worker_error());
+        let batch = match self.worker_receivers[self.next_worker].recv() {
+            Ok(batch) => batch,
+            Err(_) => Err(Error::internal("the loader's thread ended early")),
+        };
         self.wait_timer.record_wait(requested_at, Instant::now());
         self.next_worker = (self.next_worker + 1) % self.worker_receivers.len();
         if batch.is_err() {
@@ -249,7 +253,7 @@ mod tests {
         (folder, DataLoaderConfig { samples, transforms, batch_size, seed: 1 })
     }
 
-    /// All that a step sees of the batches from a position on.
+    /// Loads the content of all batches from a position on.
     fn load_batches(
         config: &DataLoaderConfig,
         epoch: u64,

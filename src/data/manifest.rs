@@ -15,43 +15,46 @@ use super::pairing::{list_examples, pluralize};
 use crate::aws::S3Uri;
 use crate::error::{Error, Problems, Result};
 
-/// The attribute of the image.
+/// Attribute of the image.
 const IMAGE_KEY: &str = "source-ref";
 
-/// Bytes that a line may have: Ground Truth's metadata are a few thousand.
+/// Largest number of bytes of a line: Ground Truth's metadata are a few thousand.
 const MAX_LINE_BYTES: u64 = 1 << 20;
 
-/// Wrong lines after which the rest is not looked at: the file is no manifest.
+/// Number of wrong lines after which no further ones are checked: the file is no manifest.
 const MAX_BAD_LINES: usize = 10_000;
 
-/// Characters that a message has per line.
+/// Number of characters of a wrong line's message.
 const MAX_SHOWN_CHARS: usize = 500;
 
-/// The samples of the manifest `file`, in its order. References are paths: relative to the manifest's
-/// folder, or absolute; either way below `root`. Or they are S3 URIs, which become `objects` and are not
-/// looked for yet. Every line is checked, and what is wrong is told with the number of the line. The
-/// attribute of the annotations comes back too.
+/// Reads the samples of the manifest `file`, in its order. References are paths below `root`,
+/// either absolute or relative to the manifest's folder, or they are S3 URIs, which are added to
+/// `objects` and not looked for yet. Every line is checked, and problems come with their line
+/// numbers. Returns the attribute of the annotations too.
 pub fn read_manifest(
     file: &Path,
     root: &Path,
     objects: &Arc<ObjectCache>,
     problems: &mut Problems,
 ) -> (Vec<Sample>, Option<String>) {
-    let input = File::open(file).map_err(|cause| Error::io("read", file, &cause));
-    match problems.record_err(input) {
-        Some(input) => read_manifest_from(BufReader::new(input), file, (root, objects), problems),
-        None => (Vec::new(), None),
+    match File::open(file) {
+        Ok(input) => read_manifest_from(BufReader::new(input), file, root, objects, problems),
+        Err(cause) => {
+            problems.record_err::<()>(Err(Error::io("read", file, &cause)));
+            (Vec::new(), None)
+        }
     }
 }
 
-/// The same from `input`, whatever lies at `file`.
+/// Reads a manifest from `input`; `file` only gives the folder and the names in messages.
 pub fn read_manifest_from(
     input: impl BufRead,
     file: &Path,
-    (root, objects): (&Path, &Arc<ObjectCache>),
+    root: &Path,
+    objects: &Arc<ObjectCache>,
     problems: &mut Problems,
 ) -> (Vec<Sample>, Option<String>) {
-    // As people know it: the channel and the file's name.
+    // Users know a manifest by its channel and file name.
     let channel = file.parent().and_then(Path::file_name).map_or(Path::new(""), Path::new);
     let short_name = channel.join(file.file_name().unwrap_or_default());
     let short_name = Arc::from(short_name.to_string_lossy());
@@ -86,7 +89,7 @@ struct ManifestReader<'a> {
     short_name: Arc<str>,
     root: &'a Path,
     objects: &'a Arc<ObjectCache>,
-    /// The attribute of the annotation, which the first line decides.
+    /// Attribute of the annotation, which the first line decides.
     annotation_key: Option<String>,
     color_maps: ColorMaps,
 }
@@ -110,7 +113,7 @@ impl ManifestReader<'_> {
                 break;
             }
             if line.len() as u64 == MAX_LINE_BYTES {
-                // What follows is the middle of a line.
+                // The next bytes would be the middle of a line.
                 bad_lines.push(format!("line {line_number} has {MAX_LINE_BYTES} bytes or more"));
                 break;
             }
@@ -121,7 +124,7 @@ impl ManifestReader<'_> {
             }
             match self.parse_line(text, line_number) {
                 Ok(sample) => samples.push(sample),
-                // Names and values are as long as whoever wrote them liked.
+                // Names and values from the file may have any length.
                 Err(_) if bad_lines.len() == MAX_BAD_LINES => {
                     bad_lines.push(format!("line {line_number}: no further ones were checked"));
                     break;
@@ -145,18 +148,18 @@ impl ManifestReader<'_> {
         let (reference, image) = self.resolve_reference(&object, IMAGE_KEY, line_number)?;
         let (_, mask) = self.resolve_reference(&object, &annotation_key, line_number)?;
         self.annotation_key.get_or_insert(annotation_key);
-        // The same image may come twice.
+        // The number is part of the key, because the same image may come twice.
         let key = format!("line {line_number} ({reference})");
         Ok(Sample { key, image, mask, label_map: None, color_map })
     }
 
-    /// The attribute of the annotation: the only other one that ends in `-ref`.
+    /// Finds the attribute of the annotation: the only other attribute that ends in `-ref`.
     fn find_annotation_key(&self, object: &Map<String, Value>) -> Result<String, String> {
         let keys = object.keys().map(String::as_str);
         let ref_keys: Vec<&str> =
             keys.filter(|key| key.ends_with("-ref") && *key != IMAGE_KEY).collect();
         match (&self.annotation_key, &ref_keys[..]) {
-            // That another has come beside it may mean that it was adjusted.
+            // A second attribute may mean that the annotation was adjusted.
             (Some(attribute), [] | [_]) => Ok(attribute.clone()),
             (None, [key]) => Ok((*key).to_owned()),
             (None, []) => {
@@ -169,7 +172,7 @@ impl ManifestReader<'_> {
         }
     }
 
-    /// The file or object that an attribute refers to.
+    /// Returns the reference of an attribute, and the file or object of that name.
     fn resolve_reference(
         &self,
         object: &Map<String, Value>,
@@ -184,19 +187,18 @@ impl ManifestReader<'_> {
             None => return Err(format!("has no {key}")),
         };
         if reference.contains("://") {
-            let uri = reference.parse::<S3Uri>().and_then(|uri| {
-                if uri.is_prefix() {
-                    Err("names no object; allowed: s3://BUCKET/KEY".to_owned())
-                } else {
-                    Ok(uri)
+            let reason = match reference.parse::<S3Uri>() {
+                Ok(uri) if uri.is_prefix() => {
+                    "names no object; allowed: s3://BUCKET/KEY".to_owned()
                 }
-            });
-            let uri = uri.map_err(|reason| {
-                format!("has {key} {reference}, which {reason}; or a path relative to the manifest")
-            })?;
-            return Ok((
-                reference.clone(),
-                Content::Object(self.objects.add(uri, &self.short_name, line_number)),
+                Ok(uri) => {
+                    let object = self.objects.add(uri, &self.short_name, line_number);
+                    return Ok((reference.clone(), Content::Object(object)));
+                }
+                Err(reason) => reason,
+            };
+            return Err(format!(
+                "has {key} {reference}, which {reason}; or a path relative to the manifest"
             ));
         }
         let folder = self.file.parent().unwrap_or(self.root);
@@ -215,7 +217,7 @@ impl ManifestReader<'_> {
     }
 }
 
-/// The path without `.` and `..`, as written: links are followed only when a file is read.
+/// Removes `.` and `..` from a path as it is written: links are followed only when a file is read.
 fn normalize_path(path: &Path) -> PathBuf {
     let mut normalized = PathBuf::new();
     for component in path.components() {
@@ -235,13 +237,13 @@ mod tests {
     use super::*;
     use crate::data::objects::DiskBudget;
 
-    /// None of them is ever fetched.
+    /// Makes a collection of objects that cannot be fetched.
     fn objects() -> Arc<ObjectCache> {
         let connect = Arc::new(|| panic!("nothing is read, so nothing is connected to"));
         ObjectCache::new(connect, DiskBudget { max_bytes: None, reserved_bytes: 0 })
     }
 
-    /// The samples of a manifest in `input/data/train` of a root with two images and two masks.
+    /// Reads a manifest in `input/data/train` of a root with two images and two masks.
     fn samples(text: &[u8]) -> (tempfile::TempDir, Vec<Sample>, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
         let train = folder.path().join("input/data/train");

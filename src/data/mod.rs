@@ -1,12 +1,14 @@
-//! From files to batches: sources, the audit, augmentation, the loader; and the sample data set.
+//! From files to batches: sources of samples, the audit, augmentation, the loader; and sample data.
 
 pub mod audit;
 pub mod augment;
 pub mod class_names;
 pub mod color_map;
 pub mod content;
+pub mod dataset;
 pub mod fifo;
 pub mod label_map;
+pub mod listener;
 pub mod loader;
 pub mod manifest;
 pub mod objects;

@@ -1,4 +1,4 @@
-//! Samples: the images of a channel and their masks.
+//! Samples of two folders: images and their masks.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,12 +8,12 @@ use crate::error::{Problems, did_you_mean};
 use crate::files;
 use crate::sagemaker::channels::SplitFolders;
 
-/// How many names a message lists before it only counts.
+/// Number of names that a message lists; it only counts further ones.
 const MAX_EXAMPLES: usize = 5;
 
 /// Pairs the images of a split with their masks by path and stem, sorted by key. Every image
-/// without a mask, mask without an image, unusable file and ambiguous name is a problem; the pairs
-/// that exist are given all the same, so that they can be looked at too.
+/// without a mask, mask without an image, unusable file and ambiguous name is a problem. The pairs
+/// that exist are returned all the same, so that the audit can check them too.
 pub fn pair_images_and_masks(split: &SplitFolders, problems: &mut Problems) -> Vec<Sample> {
     check_preprocess_finished(split, problems);
     let images_by_key = list_files_by_key(&split.images, problems);
@@ -38,9 +38,10 @@ pub fn pair_images_and_masks(split: &SplitFolders, problems: &mut Problems) -> V
     }
     let unmatched_masks: Vec<String> = masks_by_key.into_keys().collect();
     // Names that nearly match tell the user what to rename.
-    let hint = unmatched_images
-        .first()
-        .map_or(String::new(), |key| did_you_mean(key, unmatched_masks.iter().map(String::as_str)));
+    let hint = match unmatched_images.first() {
+        Some(key) => did_you_mean(key, unmatched_masks.iter().map(String::as_str)),
+        None => String::new(),
+    };
     if !unmatched_images.is_empty() {
         problems.push(format!(
             "channel {image_channel}: {} without a mask of the same name in {mask_channel}: {}{hint}",
@@ -58,7 +59,8 @@ pub fn pair_images_and_masks(split: &SplitFolders, problems: &mut Problems) -> V
     samples
 }
 
-/// What an interrupted run of preprocess left looks like a smaller data set; training on it would tell nobody.
+/// Checks that `preprocess` finished both folders. Training could not tell its unfinished folders
+/// from a smaller data set.
 fn check_preprocess_finished(split: &SplitFolders, problems: &mut Problems) {
     let annotation = format!("{}_annotation", split.name);
     for (name, folder) in [(split.name, &split.images), (annotation.as_str(), &split.masks)] {
@@ -72,12 +74,12 @@ fn check_preprocess_finished(split: &SplitFolders, problems: &mut Problems) {
     }
 }
 
-/// `3 images`, `1 image`.
+/// Returns a count with its noun, such as `3 images` or `1 image`.
 pub(super) fn pluralize(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
-/// The first few names, and how many more there are.
+/// Returns the first few names, and the number of further ones.
 pub(super) fn list_examples(names: &[String]) -> String {
     let shown = names.iter().take(MAX_EXAMPLES).cloned().collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(MAX_EXAMPLES) {
@@ -86,7 +88,7 @@ pub(super) fn list_examples(names: &[String]) -> String {
     }
 }
 
-/// Every file of a channel by its path without extension.
+/// Lists every image of a folder by its path without extension.
 fn list_files_by_key(folder: &Path, problems: &mut Problems) -> BTreeMap<String, PathBuf> {
     let mut paths = Vec::new();
     files::visit_files(folder, problems, &mut |path, size_bytes| {
@@ -129,8 +131,8 @@ fn list_files_by_key(folder: &Path, problems: &mut Problems) -> BTreeMap<String,
 }
 
 fn is_image(path: &Path) -> bool {
-    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
-    ["jpg", "jpeg", "png"].contains(&extension.as_str())
+    let Some(extension) = path.extension() else { return false };
+    ["jpg", "jpeg", "png"].iter().any(|known| extension.eq_ignore_ascii_case(known))
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
-//! Augmented manifests in Pipe mode: a stream of images and annotations in turn, kept on disk; after each
-//! annotation its metadata may come, if the job asks for them.
+//! Augmented manifests in Pipe mode: a stream of images and annotations in turn, kept on disk. Each
+//! annotation may be followed by its metadata, if the job asks for them.
 //!
 //! The stream of the first epoch is read once, to its end, and trained from like a folder: so it is
-//! audited like one, its order is that of the manifest in every epoch's shuffle, and a step needs no
-//! earlier one. The FIFOs of later epochs are never opened, as a job that ends never opens the next.
+//! audited like a folder, every epoch's shuffle starts from the order of the manifest, and a step
+//! needs no earlier one. The FIFOs of later epochs are never opened, which SageMaker allows, as a
+//! job may end early.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,55 +14,78 @@ use std::sync::Arc;
 use super::Sample;
 use super::color_map::{ColorMap, ColorMaps};
 use super::fifo::{Fifo, WaitLimits};
+use super::listener::Listener;
 use super::recordio::{MAX_RECORD_BYTES, RecordIoError, RecordIoReader};
-use crate::console::print_stdout;
 use crate::error::{Error, Result};
 
 /// Bytes that stay free on the disk of the temporary folder.
 pub const RESERVED_DISK_BYTES: u64 = 1 << 30;
 
-/// How many characters of a text a message shows.
+/// Number of characters of a text that a message shows.
 const MAX_SHOWN_CHARS: usize = 60;
 
 const ATTRIBUTE_NAMES_ADVICE: &str = "AttributeNames must name the image and then the annotation, as in \
                      [\"source-ref\", \"labels-ref\"], and after them, for masks whose classes are told \
                      by colors, \"labels-ref-metadata\"; every line of the manifest must have all of them";
 
-/// Where the records of a stream are kept.
+/// Folder for the records of a stream.
 #[derive(Debug)]
 pub struct StreamFolder {
-    /// An empty folder, or one to be made.
+    /// An empty folder, or the path of a new one.
     pub folder: PathBuf,
     /// Bytes to leave free on its disk.
     pub reserved_bytes: u64,
 }
 
+/// Samples of a stream that was read to its end. Its text says how many came.
+#[derive(Debug)]
+pub struct StreamContent {
+    /// Samples in the order of the stream, in which their keys sort too.
+    pub samples: Vec<Sample>,
+    channel: String,
+    fifo: PathBuf,
+    /// Bytes of the stream, with its frames.
+    bytes: u64,
+}
+
+impl fmt::Display for StreamContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {} images and annotations ({:.1} MB) read from {}",
+            self.channel,
+            self.samples.len(),
+            self.bytes as f64 / 1e6,
+            self.fifo.display()
+        )
+    }
+}
+
 impl StreamFolder {
-    /// Reads the FIFO of `channel` to its end. The keys sort in the order of the stream. Empty when
-    /// someone asked the job to stop.
+    /// Reads the FIFO of `channel` to its end. Returns nothing if the job was asked to stop.
     pub fn read_stream(
         &self,
         channel: &str,
         fifo: &Path,
         limits: WaitLimits<'_>,
-    ) -> Result<Vec<Sample>> {
+        listener: &dyn Listener,
+    ) -> Result<Option<StreamContent>> {
         fs::create_dir_all(&self.folder).map_err(|e| Error::io("make", &self.folder, &e))?;
-        let mut stream = Fifo::new(fifo.to_owned(), limits);
+        let mut stream = Fifo::new(fifo.to_owned(), limits, listener);
         let mut reader = RecordIoReader::new(&mut stream, MAX_RECORD_BYTES);
         let samples = self.read_pairs(&mut reader);
         if limits.stop.is_requested() {
-            return Ok(Vec::new());
+            return Ok(None);
         }
-        let samples = samples.map_err(|error| {
-            error.with_context(format!("channel {channel}: {}", fifo.display()))
-        })?;
-        print_stdout(format_args!(
-            "{channel}: {} images and annotations ({:.1} MB) read from {}",
-            samples.len(),
-            stream.bytes_read() as f64 / 1e6,
-            fifo.display()
-        ));
-        Ok(samples)
+        let samples = match samples {
+            Ok(samples) => samples,
+            Err(error) => {
+                let context = format!("channel {channel}: {}", fifo.display());
+                return Err(error.with_context(context));
+            }
+        };
+        let (channel, fifo) = (channel.to_owned(), fifo.to_owned());
+        Ok(Some(StreamContent { samples, channel, fifo, bytes: stream.bytes_read() }))
     }
 
     fn read_pairs(&self, reader: &mut RecordIoReader<&mut Fifo<'_>>) -> Result<Vec<Sample>> {
@@ -73,25 +98,31 @@ impl StreamFolder {
                 (reader.record_count(), self.write_record(&image, reader.record_count())?);
             let mut checksum = crc32fast::Hasher::new_with_initial(crc32fast::hash(&image));
             drop(image);
-            let mask = next_record(reader)?.ok_or_else(|| {
-                Error::input(format!(
-                    "the stream ends after record {number}, an image without its annotation; {ATTRIBUTE_NAMES_ADVICE}"
-                ))
-            })?;
+            let Some(mask) = next_record(reader)? else {
+                return Err(Error::input(format!(
+                    "the stream ends after record {number}, an image without its annotation; \
+                     {ATTRIBUTE_NAMES_ADVICE}"
+                )));
+            };
             check_mask(&mask, reader.record_count())?;
             let mask_file = self.write_record(&mask, reader.record_count())?;
             checksum.update(&mask);
             drop(mask);
-            // A checkpoint knows the samples by their keys. With a shuffled manifest the same number is
-            // another image the next time, hence the checksum.
+            // A checkpoint identifies samples by their keys. With a shuffled manifest the same
+            // number is another image the next time, so the key includes a checksum.
             let key = format!("record-{number:08}-{:08x}", checksum.finalize());
             lookahead = next_record(reader)?;
             let mut color_map = None;
-            // No image is text, so it is seen whether AttributeNames has the metadata too.
+            // No image is text, so the next record shows whether AttributeNames includes the
+            // metadata.
             if let Some(record) = lookahead.take_if(|record| is_metadata(record)) {
-                color_map = parse_metadata(&record, &mut color_maps).map_err(|reason| {
-                    Error::input(format!("record {} {reason}", reader.record_count()))
-                })?;
+                color_map = match parse_metadata(&record, &mut color_maps) {
+                    Ok(color_map) => color_map,
+                    Err(reason) => {
+                        let number = reader.record_count();
+                        return Err(Error::input(format!("record {number} {reason}")));
+                    }
+                };
                 lookahead = next_record(reader)?;
             }
             samples.push(Sample {
@@ -111,8 +142,8 @@ impl StreamFolder {
     /// Writes a record to a file that is named by its number.
     fn write_record(&self, record: &[u8], number: u64) -> Result<PathBuf> {
         let path = self.folder.join(format!("record-{number:08}"));
-        let write_error = |cause: &std::io::Error| Error::io("write", &path, cause);
-        let disk = rustix::fs::statvfs(&self.folder).map_err(|cause| write_error(&cause.into()))?;
+        let disk = rustix::fs::statvfs(&self.folder)
+            .map_err(|cause| Error::io("write", &path, &cause.into()))?;
         let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
         if free_bytes < self.reserved_bytes.saturating_add(record.len() as u64) {
             return Err(Error::input(format!(
@@ -124,23 +155,25 @@ impl StreamFolder {
                 self.reserved_bytes as f64 / 1e9
             )));
         }
-        fs::write(&path, record).map_err(|e| write_error(&e))?;
+        fs::write(&path, record).map_err(|cause| Error::io("write", &path, &cause))?;
         Ok(path)
     }
 }
 
 fn next_record(reader: &mut RecordIoReader<&mut Fifo<'_>>) -> Result<Option<Vec<u8>>> {
-    reader.read().map_err(|error| match error {
-        RecordIoError::Malformed(reason) => Error::input(format!(
+    match reader.read() {
+        Ok(record) => Ok(record),
+        Err(RecordIoError::Malformed(reason)) => Err(Error::input(format!(
             "{reason}; the writer ended early, or the channel's RecordWrapperType is not RecordIO"
-        )),
-        RecordIoError::Io(cause) => {
-            Error::input(format!("record {}: cannot be read: {cause}", reader.record_count() + 1))
+        ))),
+        Err(RecordIoError::Io(cause)) => {
+            let number = reader.record_count() + 1;
+            Err(Error::input(format!("record {number}: cannot be read: {cause}")))
         }
-    })
+    }
 }
 
-/// Whether a record is the JSON of an annotation's metadata.
+/// Returns true if a record is the JSON of an annotation's metadata.
 fn is_metadata(record: &[u8]) -> bool {
     record.trim_ascii_start().starts_with(b"{") && printable_prefix(record).is_some()
 }
@@ -179,25 +212,27 @@ fn check_mask(record: &[u8], number: u64) -> Result<()> {
     }
 }
 
-/// The beginning of a record that is text, such as an S3 URI or JSON.
+/// Returns the beginning of a record that is text, such as an S3 URI or JSON.
 fn printable_prefix(record: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(record).ok()?;
-    let is_printable =
-        !text.is_empty() && !text.chars().any(|c| c.is_control() && !c.is_whitespace());
-    is_printable.then(|| text.chars().take(MAX_SHOWN_CHARS).collect())
+    if text.is_empty() || text.chars().any(|c| c.is_control() && !c.is_whitespace()) {
+        return None;
+    }
+    Some(text.chars().take(MAX_SHOWN_CHARS).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::listener::SilentListener;
     use crate::sagemaker::StopSignal;
     use std::time::Duration;
 
-    /// What becomes of a stream of two records, which here is a plain file.
+    /// Reads a stream of two records, which here is a plain file.
     fn read_two_records(
         reserve: u64,
         stop: &StopSignal,
-    ) -> (tempfile::TempDir, Result<Vec<Sample>>) {
+    ) -> (tempfile::TempDir, Result<Option<StreamContent>>) {
         let folder = tempfile::tempdir().unwrap();
         let stream = folder.path().join("train_0");
         fs::write(
@@ -208,14 +243,20 @@ mod tests {
         let stream_folder =
             StreamFolder { folder: folder.path().join("spool"), reserved_bytes: reserve };
         let limits = WaitLimits { idle_timeout: Duration::from_mins(1), stop };
-        let samples = stream_folder.read_stream("train", &stream, limits);
-        (folder, samples)
+        let content = stream_folder.read_stream("train", &stream, limits, &SilentListener);
+        (folder, content)
     }
 
     #[test]
     fn records_become_files_in_pairs() {
-        let (_folder, samples) = read_two_records(0, &StopSignal::default());
-        let samples = samples.unwrap();
+        let (folder, content) = read_two_records(0, &StopSignal::default());
+        let content = content.unwrap().unwrap();
+        let fifo = folder.path().join("train_0");
+        assert_eq!(
+            content.to_string(),
+            format!("train: 1 images and annotations (0.0 MB) read from {}", fifo.display())
+        );
+        let samples = content.samples;
         assert_eq!(samples.len(), 1);
         assert!(samples[0].key.starts_with("record-00000001-"), "{}", samples[0].key);
         assert_eq!(samples[0].image.read().unwrap(), b"\xff");
@@ -224,8 +265,8 @@ mod tests {
 
     #[test]
     fn a_disk_is_not_filled_to_the_brim() {
-        let (_folder, samples) = read_two_records(u64::MAX, &StopSignal::default());
-        let text = samples.unwrap_err().to_string();
+        let (_folder, content) = read_two_records(u64::MAX, &StopSignal::default());
+        let text = content.unwrap_err().to_string();
         assert!(text.contains("train_0: the disk of ") && text.contains("TMPDIR"), "{text}");
     }
 
@@ -233,6 +274,6 @@ mod tests {
     fn a_request_to_stop_gives_nothing_and_is_no_error() {
         let stop = StopSignal::default();
         stop.request();
-        assert_eq!(read_two_records(0, &stop).1.unwrap(), []);
+        assert!(read_two_records(0, &stop).1.unwrap().is_none());
     }
 }

@@ -6,59 +6,59 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// What numbers are drawn for; draws for different purposes are unrelated. The numbers are part of
-/// what a seed means, and never change.
+/// Purposes of random numbers; draws for different purposes are independent. The values are part of
+/// the meaning of a seed, and never change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// The order of samples in an epoch.
+    /// Order of samples in an epoch.
     Shuffle = 0,
     /// Scale, crop and mirroring of a sample.
     Augmentation = 1,
     /// Dropout masks of a sample.
     Dropout = 2,
-    /// Whether a sample is upside down.
+    /// Vertical flip of a sample.
     Vflip = 16,
-    /// The angle of a sample.
+    /// Rotation of a sample.
     Rotate = 17,
-    /// The corners of a sample.
+    /// Perspective of a sample.
     Perspective = 18,
-    /// The colors of a sample.
+    /// Color jitter of a sample.
     ColorJitter = 19,
-    /// The blur of a sample.
+    /// Blur of a sample.
     Blur = 20,
-    /// The noise of a sample.
+    /// Noise of a sample.
     Noise = 21,
-    /// The compression of a sample.
+    /// JPEG compression of a sample.
     Jpeg = 22,
-    /// The holes of a sample.
+    /// Cutout of a sample.
     Cutout = 23,
 }
 
-/// Which sample of which epoch is seen, under which seed.
+/// Key of all random draws for one sample in one epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RngKey {
-    /// Another seed gives other draws.
+    /// Seed of the job; another one gives other draws.
     pub seed: u64,
-    /// Epochs, from 0.
+    /// Epoch, from 0.
     pub epoch: u64,
-    /// Samples in their fixed order, from 0.
+    /// Index of the sample in the fixed order, from 0.
     pub sample_index: u64,
 }
 
 impl RngKey {
-    /// The generator for one purpose.
+    /// Returns the generator for one purpose.
     pub fn generator(self, purpose: Purpose) -> ChaCha8Rng {
         generator(self.seed, purpose, self.epoch, self.sample_index)
     }
 }
 
-/// Whether something of this probability happens: never at 0, always at 1.
+/// Returns true with this probability: never at 0, always at 1.
 pub fn bernoulli(probability: f64, rng: &mut impl Rng) -> bool {
     f64::from(rng.next_u32()) / 4_294_967_296.0 >= 1.0 - probability
 }
 
-/// The generator for one purpose, epoch and sample: ChaCha's seed holds the four numbers as they
-/// are, so no two generators share a stream.
+/// Returns the generator for one purpose, epoch and sample. ChaCha's seed holds the four numbers as
+/// they are, so no two generators share a stream.
 pub fn generator(seed: u64, purpose: Purpose, epoch: u64, sample_index: u64) -> ChaCha8Rng {
     let mut seed_bytes = [0; 32];
     for (field, number) in

@@ -1,4 +1,4 @@
-//! One image with its mask, and reading the two.
+//! One image with its mask, and reading of the two.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,24 +18,25 @@ use crate::imaging::{
 pub struct Sample {
     /// Path below the channel without extension, the same for image and mask.
     pub key: String,
-    /// The image.
+    /// JPEG or PNG image.
     pub image: Content,
-    /// The mask.
+    /// Mask whose pixels are class ids, other values, or colors.
     pub mask: Content,
-    /// What the mask's values stand for, unless they are the class ids themselves.
+    /// Classes of the mask's values, unless the values are class ids.
     pub label_map: Option<Arc<LabelMap>>,
-    /// What the mask's colors stand for, if those and not its values tell the classes.
+    /// Classes of the mask's colors, if the colors tell the classes.
     pub color_map: Option<Arc<ColorMap>>,
 }
 
-/// Why a sample cannot be used; each text names the file.
+/// Reason why a sample cannot be used; each text names the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SampleError {
     /// Image or mask cannot be read or decoded.
     Unreadable(String),
     /// The mask is a picture, not class ids.
     NotAMask(String),
-    /// The mask has values or colors of which the label map or color map does not say what they are.
+    /// The mask has values without a class in the label map, or colors without a class in the color
+    /// map.
     Unmapped(String),
     /// Upright image and mask differ in size.
     SizeMismatch(String),
@@ -58,12 +59,14 @@ impl From<SampleError> for Error {
 }
 
 impl Sample {
-    /// Decodes the upright image and its mask, which are of the same size.
+    /// Decodes the upright image and its mask, which have the same size.
     pub fn read(&self) -> Result<(RgbImage, GrayImage), SampleError> {
-        self.read_with_snapped_count().map(|(image, mask, _)| (image, mask))
+        let (image, mask, _) = self.read_with_snapped_count()?;
+        Ok((image, mask))
     }
 
-    /// The same, and how many pixels of the mask have a color that is only near that of their class.
+    /// Decodes image and mask, and counts the pixels of the mask whose color is only near that of
+    /// their class.
     pub fn read_with_snapped_count(&self) -> Result<(RgbImage, GrayImage, u64), SampleError> {
         let lazy_image = self.open_image()?;
         let (mask, snapped) = self.read_mask(lazy_image.dimensions())?;
@@ -71,7 +74,7 @@ impl Sample {
         Ok((image, mask, snapped))
     }
 
-    /// Opens the image, which is of the size of the mask, and decodes the mask to class
+    /// Opens the image without decoding it, and decodes the mask, which has the same size, to class
     /// ids.
     pub fn open(&self) -> Result<(LazyImage<'static>, GrayImage), SampleError> {
         let lazy_image = self.open_image()?;
@@ -84,32 +87,40 @@ impl Sample {
             .map_err(|e| self.unreadable(&e))
     }
 
-    /// The class ids of an image of `size`, and how many come from a color that is only near.
+    /// Reads the class ids for an image of `size` (width, height), and counts those from a color
+    /// that is only near that of the class.
     fn read_mask(&self, size: (u32, u32)) -> Result<(GrayImage, u64), SampleError> {
         let bytes = read_content(&self.mask)?;
-        let mask_error = |error| {
-            let text = format!("{}: {error}", self.mask.display());
-            match error {
-                MaskError::Decode(_) => SampleError::Unreadable(text),
-                MaskError::NotClassIds(_) => SampleError::NotAMask(text),
-            }
-        };
-        let unmapped_error =
-            |reason: &str| SampleError::Unmapped(format!("{}: {reason}", self.mask.display()));
         if let Some(color_map) = &self.color_map {
-            let mask = decode_color_mask(&bytes, DecodeLimits::default()).map_err(mask_error)?;
+            let mask = decode_color_mask(&bytes, DecodeLimits::default())
+                .map_err(|error| self.mask_error(&error))?;
             self.check_size(size, (mask.width, mask.height))?;
-            let resolved = color_map.resolve(&mask).map_err(|reason| unmapped_error(&reason))?;
-            return Ok((resolved.ids, resolved.snapped_pixels));
+            return match color_map.resolve(&mask) {
+                Ok(resolved) => Ok((resolved.ids, resolved.snapped_pixels)),
+                Err(reason) => Err(self.unmapped_error(&reason)),
+            };
         }
-        let mut mask = decode_mask(&bytes, DecodeLimits::default()).map_err(mask_error)?;
+        let mut mask = decode_mask(&bytes, DecodeLimits::default())
+            .map_err(|error| self.mask_error(&error))?;
         self.check_size(size, mask.dimensions())?;
-        if let Some(label_map) = &self.label_map {
-            label_map
-                .apply(mask.as_mut())
-                .map_err(|unknown| unmapped_error(&describe_unknown_values(&unknown)))?;
+        if let Some(label_map) = &self.label_map
+            && let Err(unknown) = label_map.apply(mask.as_mut())
+        {
+            return Err(self.unmapped_error(&describe_unknown_values(&unknown)));
         }
         Ok((mask, 0))
+    }
+
+    fn mask_error(&self, error: &MaskError) -> SampleError {
+        let text = format!("{}: {error}", self.mask.display());
+        match error {
+            MaskError::Decode(_) => SampleError::Unreadable(text),
+            MaskError::NotClassIds(_) => SampleError::NotAMask(text),
+        }
+    }
+
+    fn unmapped_error(&self, reason: &str) -> SampleError {
+        SampleError::Unmapped(format!("{}: {reason}", self.mask.display()))
     }
 
     fn check_size(
@@ -132,17 +143,20 @@ impl Sample {
         )))
     }
 
-    /// That the image cannot be decoded.
+    /// Makes the error of an image that cannot be decoded.
     pub fn unreadable(&self, error: &DecodeError) -> SampleError {
         SampleError::Unreadable(format!("{}: {error}", self.image.display()))
     }
 }
 
 fn read_content(content: &Content) -> Result<Vec<u8>, SampleError> {
-    content.read().map_err(|error| SampleError::Unreadable(error.to_string()))
+    match content.read() {
+        Ok(bytes) => Ok(bytes),
+        Err(error) => Err(SampleError::Unreadable(error.to_string())),
+    }
 }
 
-/// `value 7 in 120 pixels, value 9 in 1`, the first few.
+/// Lists the first few values with their pixels, such as `value 7 in 120 pixels, value 9 in 1`.
 fn describe_unknown_values(unknown: &std::collections::BTreeMap<u8, u64>) -> String {
     let shown: Vec<String> =
         unknown.iter().take(4).map(|(value, n)| format!("value {value} in {n} pixels")).collect();

@@ -243,7 +243,7 @@ mod tests {
     use crate::model::{Algorithm, Architecture, Backbone};
     use crate::model::{ModelConfig, Network};
 
-    /// A network whose running statistics are not those of a fresh one.
+    /// Makes a network with running statistics that differ from a new network's.
     fn network(architecture: Architecture) -> Network {
         let mut network = Network::random(architecture, 5, 7, Device::Cpu).unwrap();
         for (name, tensor) in network.weights.named_tensors().unwrap() {

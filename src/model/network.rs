@@ -102,8 +102,8 @@ impl Network {
     /// (`docs/architecture.md#bytes-to-the-device`). The permutation leaves channels-last memory in
     /// NCHW order, the fastest layout for convolutions on CPU and GPU alike.
     pub fn normalize(&self, images: &Tensor) -> Result<Tensor> {
-        // `Predictor::normalize_images` of src/inference computes the same values, up to rounding, by
-        // a table on a processor. This function also serves training, whose batches are tensors.
+        // `Predictor::normalize_images` of src/inference computes the same values, up to rounding,
+        // by a table on a processor. This function also serves training, whose batches are tensors.
         let mut images = images.f_to_device(self.device)?.f_to_kind(Kind::Float)?;
         let mut scaled = images.f_div_scalar_(255.0)?;
         let mut centered = scaled.f_sub_(&self.mean)?;
@@ -134,8 +134,8 @@ impl Network {
         let class_ids = tch::no_grad(|| -> Result<Tensor> {
             let pixels = Tensor::f_from_data_size(&bytes, &size, Kind::Uint8)?;
             let logits = self.logits(&pixels, ForwardMode::Eval { aux: false })?;
-            // Serving avoids full-size logits (`argmax_classes` of src/inference). Here they stay on
-            // the device that trains, and only the classes are copied to the processor.
+            // Serving avoids full-size logits (`argmax_classes` of src/inference). Here they stay
+            // on the device that trains, and only the classes are copied to the processor.
             let classes = logits.out.f_argmax(1, false)?.f_to_kind(Kind::Uint8)?;
             Ok(classes.f_to_device(Device::Cpu)?.f_contiguous()?)
         })?;

@@ -20,7 +20,7 @@ named_enum! {
     }
 }
 
-/// The format of activations, and of the convolutions that make them.
+/// Number format of activations, and of the convolutions that compute them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ComputePrecision {
     #[default]

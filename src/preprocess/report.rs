@@ -35,7 +35,8 @@ pub(super) struct AnnotationCounts {
     pub cancelled: usize,
     /// Annotations that were deleted but are still in Label Studio's storage.
     pub stale: usize,
-    /// Tasks without an annotation.
+    /// Tasks without an annotation. The field's name is a key of `report.json`, which scripts read,
+    /// so its spelling stays.
     pub not_labelled: usize,
     /// Images that are on another instance of the job.
     pub elsewhere: usize,

@@ -6,6 +6,7 @@ use super::{MlRoot, raw};
 use crate::error::{Error, Result};
 
 /// The hosts of a job. Without `resourceconfig.json` there is one host, `localhost`.
+/// [`Cluster::read`] refuses more than one.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Cluster {
     /// Name of this container among `hosts`, for example `algo-1` or `algo-1-ab12c`.

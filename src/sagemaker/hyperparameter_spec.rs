@@ -133,7 +133,7 @@ pub(crate) fn check_hyperparameters(
     let mut problems = Problems::new();
     for key in raw.keys() {
         let is_known = specs.iter().any(|setting| setting.name == key);
-        if let Some(problem) = (!is_known).then(|| describe_unknown(key)).flatten() {
+        if !is_known && let Some(problem) = describe_unknown(key) {
             problems.push(problem);
         }
     }

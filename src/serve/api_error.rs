@@ -57,7 +57,7 @@ pub enum ErrorType {
     ReferenceFailed,
     /// 500: the model failed on this image; the server goes on.
     InferenceFailed,
-    /// 503 with `Retry-After`: a bound on waiting work is reached.
+    /// 503 with `Retry-After`: a bound on accepted work, waiting or in progress, is reached.
     Overloaded,
     /// 503 with `Retry-After`: the model is still being loaded.
     ModelLoading,
@@ -155,7 +155,8 @@ pub(super) fn body_error(error: BodyError) -> ApiError {
     }
 }
 
-/// Returns the error for work beyond a bound. `what` names the bound in the plural.
+/// Returns the error for work beyond a bound. `what` names the bound in the plural. Work counts
+/// while it waits and while it is done: a request holds its place until its answer is encoded.
 pub(super) fn overloaded_error(what: &str) -> ApiError {
     ApiError::new(
         ErrorType::Overloaded,

@@ -1,8 +1,11 @@
 //! The HTTP server of models. A request passes these folders:
 //!
-//! 1. `routes` checks its head (options, media types, declared size, model) and reads its body.
-//! 2. `request` finds the images in the body, and decodes them.
-//! 3. `admission` takes a place for the request, and room for its image by measured compute time.
+//! 1. `routes` checks its head (options, media types, declared size, model), refuses it if
+//!    `admission` has no place left, and reads its body.
+//! 2. `request` finds the images in the body. `admission` takes a place for the request, or
+//!    refuses it.
+//! 3. `request` decodes each image. `admission` takes room for it by predicted compute time and by
+//!    bytes, or refuses it.
 //! 4. `pipeline` leads each image through these steps, and several images of one body together.
 //! 5. `worker` computes images on the compute thread, in batches of one kind.
 //! 6. `response` chooses the format of the answer, and encodes it.

@@ -61,7 +61,7 @@ pub struct ServeSettings {
     /// Largest image, in pixels (width x height).
     pub max_pixels: u64,
     /// Most requests with a whole body that are in progress or wait; the server answers 503 to the
-    /// next one.
+    /// next one. A request holds its place until its answer is encoded.
     pub queue_depth: usize,
     /// Most bytes of all bodies together: of requests that arrive or wait, and of answers that
     /// their clients have not read yet.

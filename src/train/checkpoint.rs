@@ -239,13 +239,15 @@ impl From<Error> for RestoreError {
 
 /// Lists the files in `folder` with this prefix and the extension of checkpoints, oldest first.
 fn list_files(folder: &Path, prefix: &str) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.starts_with(prefix) && name.ends_with(EXTENSION))
-        .collect();
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if let Ok(name) = entry.file_name().into_string()
+            && name.starts_with(prefix)
+            && name.ends_with(EXTENSION)
+        {
+            names.push(name);
+        }
+    }
     names.sort();
     names
 }
@@ -258,22 +260,21 @@ fn save_checkpoint(
     let metadata_json = serde_json::to_string(metadata)
         .map_err(|cause| Error::internal(format!("checkpoint: {cause}")))?;
     let write_error = RefCell::new(None);
-    let with_prefix = |prefix: &'static str, named_tensors: Vec<(String, Tensor)>| {
-        let write_error = &write_error;
-        named_tensors.into_iter().map(move |(name, tensor)| {
-            (
-                format!("{prefix}{name}"),
-                LazyTensor { shape: tensor_shape(&tensor), tensor, write_error },
-            )
-        })
-    };
-    let ema = train_step.ema.as_ref().map(|ema| ema.network.weights.named_tensors()).transpose()?;
-    let ema = ema.unwrap_or_default();
-    let lazy_tensors: Vec<_> =
-        with_prefix(MODEL_PREFIX, train_step.network.weights.named_tensors()?)
-            .chain(with_prefix(OPTIMIZER_PREFIX, train_step.optimizer.state_dict()))
-            .chain(with_prefix(EMA_PREFIX, ema))
-            .collect();
+    let mut groups = vec![
+        (MODEL_PREFIX, train_step.network.weights.named_tensors()?),
+        (OPTIMIZER_PREFIX, train_step.optimizer.state_dict()),
+    ];
+    if let Some(ema) = &train_step.ema {
+        groups.push((EMA_PREFIX, ema.network.weights.named_tensors()?));
+    }
+    let mut lazy_tensors = Vec::new();
+    for (prefix, named_tensors) in groups {
+        for (name, tensor) in named_tensors {
+            let shape = tensor_shape(&tensor);
+            let lazy_tensor = LazyTensor { shape, tensor, write_error: &write_error };
+            lazy_tensors.push((format!("{prefix}{name}"), lazy_tensor));
+        }
+    }
     files::write_atomically_with(path, |file| {
         let metadata_map = HashMap::from([(METADATA_KEY.to_owned(), metadata_json)]);
         safetensors::serialize_to_file(lazy_tensors, Some(metadata_map), file).map_err(
@@ -337,20 +338,18 @@ fn read_metadata(bytes: &[u8]) -> Result<CheckpointMetadata> {
 
 /// Reads the tensors whose names start with `prefix`, and cuts the prefix off.
 fn read_tensors(file: &SafeTensors<'_>, prefix: &str) -> Result<Vec<(String, Tensor)>> {
-    let matching = file.iter().filter_map(|(name, view)| Some((name.strip_prefix(prefix)?, view)));
-    matching
-        .map(|(name, view)| {
-            let shape: Vec<i64> = view.shape().iter().map(|&dim| dim as i64).collect();
-            let kind = match view.dtype() {
-                Dtype::I64 => Kind::Int64,
-                Dtype::F32 => Kind::Float,
-                other => {
-                    return Err(Error::input(format!("tensor {prefix}{name} holds {other:?}")));
-                }
-            };
-            Ok((name.to_owned(), Tensor::f_from_data_size(view.data(), &shape, kind)?))
-        })
-        .collect()
+    let mut tensors = Vec::new();
+    for (full_name, view) in file.iter() {
+        let Some(name) = full_name.strip_prefix(prefix) else { continue };
+        let shape: Vec<i64> = view.shape().iter().map(|&dim| dim as i64).collect();
+        let kind = match view.dtype() {
+            Dtype::I64 => Kind::Int64,
+            Dtype::F32 => Kind::Float,
+            other => return Err(Error::input(format!("tensor {full_name} holds {other:?}"))),
+        };
+        tensors.push((name.to_owned(), Tensor::f_from_data_size(view.data(), &shape, kind)?));
+    }
+    Ok(tensors)
 }
 
 #[cfg(test)]

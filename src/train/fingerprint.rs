@@ -1,7 +1,7 @@
 //! The fingerprint of a job: everything that decides what its next step computes. A checkpoint of a
 //! job with another fingerprint is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,7 +13,11 @@ use crate::error::{Error, Result};
 /// Settings that a resumed job may change: the length of the run and the times of checkpoints.
 const CHANGEABLE_SETTINGS: [&str; 2] = ["epochs", "checkpoint_interval"];
 
-/// Settings and data of a job, as text by name. Paths and the number of ranks are not among them.
+/// Text of an entry that is absent.
+const UNSET: &str = "unset";
+
+/// Settings and data of a job, as text by name. Paths are not among them, and neither is the number
+/// of ranks, which is 1 today (`docs/architecture.md#counted-randomness`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint(BTreeMap<String, String>);
 
@@ -29,16 +33,18 @@ impl Fingerprint {
         let Value::Object(settings) = settings else {
             return Err(Error::internal("hyperparameters are not an object"));
         };
-        let to_text = |value: Value| match value {
-            Value::String(text) => text,
-            Value::Null => "unset".to_owned(),
-            other => other.to_string(),
-        };
-        let mut entries: BTreeMap<String, String> = settings
-            .into_iter()
-            .filter(|(name, _)| !CHANGEABLE_SETTINGS.contains(&name.as_str()))
-            .map(|(name, value)| (name, to_text(value)))
-            .collect();
+        let mut entries = BTreeMap::new();
+        for (name, value) in settings {
+            if CHANGEABLE_SETTINGS.contains(&name.as_str()) {
+                continue;
+            }
+            let text = match value {
+                Value::String(text) => text,
+                Value::Null => UNSET.to_owned(),
+                other => other.to_string(),
+            };
+            entries.insert(name, text);
+        }
         entries.insert("training images".to_owned(), describe_samples(training));
         entries.insert("validation images".to_owned(), describe_samples(validation));
         for (name, samples) in [("training", training), ("validation", validation)] {
@@ -62,18 +68,19 @@ impl Fingerprint {
 
     /// Returns one sentence for each entry that differs from `saved`.
     pub fn describe_differences(&self, saved: &Self) -> Vec<String> {
-        let names: std::collections::BTreeSet<&String> =
-            self.0.keys().chain(saved.0.keys()).collect();
-        let value_of = |fingerprint: &Self, name: &String| {
-            fingerprint.0.get(name).map_or("unset", |v| v).to_owned()
-        };
-        names
-            .into_iter()
-            .filter(|name| value_of(self, name) != value_of(saved, name))
-            .map(|name| {
-                format!("{name} was {}, is now {}", value_of(saved, name), value_of(self, name))
-            })
-            .collect()
+        let names: BTreeSet<&String> = self.0.keys().chain(saved.0.keys()).collect();
+        let mut differences = Vec::new();
+        for name in names {
+            let (old, new) = (saved.value(name), self.value(name));
+            if old != new {
+                differences.push(format!("{name} was {old}, is now {new}"));
+            }
+        }
+        differences
+    }
+
+    fn value(&self, name: &str) -> &str {
+        self.0.get(name).map_or(UNSET, String::as_str)
     }
 }
 

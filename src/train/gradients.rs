@@ -10,20 +10,22 @@ const EPSILON: f64 = 1e-6;
 
 /// Adds `addends` to `totals`, gradient by gradient.
 pub(super) fn accumulate_gradients(totals: &mut [Tensor], addends: &[Tensor]) -> Result<()> {
-    for (sum, gradient) in totals.iter_mut().zip(addends).filter(|(sum, _)| sum.defined()) {
-        let _ = sum.f_add_(gradient)?;
+    for (total, addend) in totals.iter_mut().zip(addends) {
+        if total.defined() {
+            let _ = total.f_add_(addend)?;
+        }
     }
     Ok(())
 }
 
 /// Computes the Euclidean norm of all gradients together, a scalar on their device.
 pub(super) fn gradient_norm(gradients: &[Tensor]) -> Result<Tensor> {
-    let norms: Result<Vec<Tensor>> = gradients
-        .iter()
-        .filter(|gradient| gradient.defined())
-        .map(|gradient| Ok(gradient.f_norm()?))
-        .collect();
-    let norms = norms?;
+    let mut norms = Vec::new();
+    for gradient in gradients {
+        if gradient.defined() {
+            norms.push(gradient.f_norm()?);
+        }
+    }
     if norms.is_empty() {
         return Ok(Tensor::from(0.0f32));
     }
@@ -40,8 +42,10 @@ pub(super) fn clip_gradient_norm(gradients: &mut [Tensor], max_norm: f64) -> Res
 
 /// Multiplies all gradients by a scalar on their device.
 pub(super) fn scale_gradients(gradients: &mut [Tensor], factor: &Tensor) -> Result<()> {
-    for gradient in gradients.iter_mut().filter(|gradient| gradient.defined()) {
-        let _ = gradient.f_mul_(factor)?;
+    for gradient in gradients {
+        if gradient.defined() {
+            let _ = gradient.f_mul_(factor)?;
+        }
     }
     Ok(())
 }

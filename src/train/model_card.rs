@@ -10,8 +10,7 @@ use crate::colors::class_color;
 use crate::data::audit::{Audit, SizeRange};
 use crate::error::{Error, Result};
 use crate::metrics::IGNORE_INDEX;
-use crate::model::ModelConfig;
-use crate::model::{Algorithm, Backbone};
+use crate::model::{Algorithm, Backbone, ModelConfig};
 
 /// Content of a model card.
 #[derive(Debug)]

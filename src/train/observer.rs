@@ -3,6 +3,9 @@
 //! [`Trainer`](super::Trainer) learns, validates, keeps the best model and writes checkpoints, and
 //! calls its observers in between, one after the other in the order of its list. The methods are
 //! named as those of PyTorch Lightning's callbacks.
+//!
+//! An error that a method returns ends the job: a `learning-curves.png` or `metrics.json` that
+//! cannot be written is one. The `SummaryWriter` of `TensorBoard` only warns when it cannot write.
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -19,7 +22,7 @@ use crate::model::{Network, artifact};
 /// A training step that was taken.
 #[derive(Debug, Clone, Copy)]
 pub struct StepEvent<'a> {
-    /// Number of the step in the run, from 0.
+    /// Step of the run, from 0.
     pub step: usize,
     /// Learning rate of the step.
     pub learning_rate: f64,
@@ -66,7 +69,7 @@ pub struct StopEvent<'a> {
     pub settings: &'a TrainerSettings,
     /// Number of the unfinished epoch, from 1.
     pub epoch: usize,
-    /// Steps that were taken in this epoch.
+    /// Next batch of the epoch, from 0, which is the number of its steps that were taken.
     pub step: usize,
     /// Number of the epoch whose model is kept, from 1; none if no epoch was validated.
     pub best_epoch: Option<usize>,
@@ -146,7 +149,9 @@ impl TrainObserver for Console {
     }
 }
 
-/// Writes `metrics.json` of the artifact after each epoch.
+/// Writes `metrics.json` of the artifact after each epoch, also if the epoch's model is not kept:
+/// the file holds the scores of the kept model and the history of all epochs.
+/// `artifact::write_model` removes the file of earlier weights.
 #[derive(Debug)]
 pub struct MetricsFile {
     model_folder: PathBuf,

@@ -11,7 +11,7 @@ const POLY_POWER: f64 = 0.9;
 named_enum! {
     /// The hyperparameter `lr_scheduler`: a curve by which the learning rate falls.
     LrScheduler {
-        /// `(1 - step/steps)^0.9`.
+        /// `(1 - progress)^0.9`, with the progress of [`LrCurve`].
         Poly = "poly",
         /// A half wave of the cosine.
         Cosine = "cosine",
@@ -25,7 +25,7 @@ named_enum! {
 pub struct LrSchedule {
     /// Curve after the warm-up.
     pub curve: LrCurve,
-    /// Learning rate that the curve starts from.
+    /// Learning rate that the curve starts from: the hyperparameter `learning_rate`.
     pub base_lr: f64,
     /// Number of steps of the schedule, warm-up included, at least 1.
     pub total_steps: usize,
@@ -33,28 +33,28 @@ pub struct LrSchedule {
     pub warmup: Warmup,
 }
 
-/// The factor of the learning rate. `done` is the share of the steps after the warm-up that is
-/// over, 0 to 1.
+/// The factor by which [`LrSchedule::lr`] multiplies `base_lr` after the warm-up. `progress` is the
+/// share of the steps after the warm-up that are taken, 0 to 1.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LrCurve {
-    /// `(1 - done)^0.9`: `PolynomialLR(power=0.9)`.
+    /// `(1 - progress)^0.9`: `PolynomialLR(power=0.9)`.
     Poly,
-    /// `(1 + cos(pi done)) / 2`: `CosineAnnealingLR`.
+    /// `(1 + cos(pi progress)) / 2`: `CosineAnnealingLR`.
     Cosine,
     /// `gamma` to the power of the number of milestones passed: `MultiStepLR`.
     Step {
-        /// Steps at which the rate is multiplied by `gamma` once more.
+        /// Steps of the run, from 0, at which the rate is multiplied by `gamma` once more.
         milestones: Vec<usize>,
         gamma: f64,
     },
 }
 
-/// A linear rise to the initial rate: `LinearLR(start_factor, total_iters=steps)`.
+/// A linear rise to `base_lr`: `LinearLR(start_factor, total_iters=steps)`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Warmup {
     /// Number of steps of the warm-up.
     pub steps: usize,
-    /// Learning rate of step 0 as a share of the initial rate, 0 to 1.
+    /// Learning rate of step 0 as a share of `base_lr`, 0 to 1.
     pub start_factor: f64,
 }
 
@@ -110,8 +110,9 @@ impl LrSchedule {
         ))
     }
 
-    /// Returns the learning rate of a step, counted from 0. After the end of the schedule, which
-    /// comes early when `num_training_samples` is too small, it is the rate of the end.
+    /// Returns the learning rate itself, not a factor. `step` is the step of the run, from 0. After
+    /// the end of the schedule, which comes early when `num_training_samples` is too small, it is
+    /// the rate of the end.
     pub fn lr(&self, step: usize) -> f64 {
         let Warmup { steps: warmup_steps, start_factor } = self.warmup;
         if step < warmup_steps {

@@ -5,15 +5,16 @@ use serde::{Deserialize, Serialize};
 use super::early_stopping::EarlyStopping;
 use super::history::{EpochMetrics, ModelMetrics};
 
-/// Position and history of a run. A batch is that of all ranks together, so the state does not
-/// depend on the number of ranks.
+/// Position and history of a run. A batch is that of all ranks together, of which there is one
+/// today (`docs/architecture.md#counted-randomness`).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrainState {
     /// Number of epochs that are done, validation included.
     pub epoch: usize,
-    /// Number of batches of the next epoch that are learned from.
+    /// Next batch of the epoch, from 0, which is the number of its batches that are learned from.
+    /// The epoch is the one after those that are done.
     pub step: usize,
-    /// Number of steps of the whole run so far.
+    /// Next step of the run, from 0, which is the number of steps in all epochs so far.
     pub steps: usize,
     /// Sum of the losses of the next epoch's batches so far.
     pub loss: f64,

@@ -81,7 +81,13 @@ pub struct Trainer<'a> {
 impl Trainer<'_> {
     /// Trains for the epochs that are left, or until early stopping ends the run. After each epoch
     /// the network is scored on the validation images, and when the mean IoU is the best so far the
-    /// artifact is written.
+    /// artifact is written. Observers write event file, learning curves and `metrics.json` after
+    /// each epoch, whether its model is kept or not.
+    ///
+    /// A checkpoint is written when the last one is `checkpoint_interval` seconds old, which is
+    /// checked after each step, validation batch and epoch. One more is written after the last
+    /// epoch, and when the job is asked to stop. All files of a job are listed at the end of
+    /// `docs/architecture.md#walk-a-training-image-to-a-checkpoint-and-a-model`.
     pub fn run(mut self) -> Result<TrainOutcome> {
         let outcome = self.run_epochs();
         for observer in &mut self.observers {

@@ -84,7 +84,7 @@ fn is_word(sign: char) -> bool {
     sign.is_alphanumeric() || sign == '_'
 }
 
-/// Reads the room of a source from its path: `train` for `src/train/step.rs`.
+/// Reads the room of a source from its path: `train` for `src/train/trainer.rs`.
 fn read_room(name: &str) -> &str {
     let path = name.trim_start_matches("src/");
     path.split('/').next().unwrap_or(path).trim_end_matches(".rs")

@@ -3,8 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use maskmaker::data::augment::Augmentations;
-use maskmaker::data::augment::Transforms;
+use maskmaker::data::augment::{Augmentations, Transforms};
 use maskmaker::data::loader::DataLoaderConfig;
 use maskmaker::data::pairing::pair_images_and_masks;
 use maskmaker::error::Problems;

@@ -2,8 +2,7 @@
 
 use std::fs;
 
-use maskmaker::model::{Algorithm, Architecture, Backbone};
-use maskmaker::model::{ModelConfig, Network, artifact};
+use maskmaker::model::{Algorithm, Architecture, Backbone, ModelConfig, Network, artifact};
 use tch::Device;
 
 use crate::job::{Job, maskmaker, names};

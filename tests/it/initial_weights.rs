@@ -5,8 +5,7 @@ use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use maskmaker::model::{Algorithm, Architecture, Backbone};
-use maskmaker::model::{Network, state_dict::StateDict};
+use maskmaker::model::{Algorithm, Architecture, Backbone, Network, state_dict::StateDict};
 use safetensors::SafeTensors;
 use tch::Device;
 

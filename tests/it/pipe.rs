@@ -1,4 +1,5 @@
-//! Pipe mode: jobs whose channels are FIFOs, fed by writers that are slow, break off, or never come.
+//! Pipe mode: jobs whose channels are FIFOs, fed by writers that are slow, break off, or never
+//! come.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -191,8 +192,8 @@ fn streams_train_to_the_weights_of_folders_whatever_the_writer_is_like() {
     let job = streams().with("epochs", "2");
 
     let objects_of_train = objects(&folders, "train");
-    // The first image gets a comment with the magic number at a multiple of 4, so that its record is
-    // split: begin (2 bytes), marker (2), length (2), text.
+    // The first image gets a comment with the magic number at a multiple of 4, so that its record
+    // is split: begin (2 bytes), marker (2), length (2), text.
     let image = &objects_of_train[0];
     let comment = [&[0xff, 0xfe, 0, 12, b'a', b'b'][..], &MAGIC, b"text"].concat();
     let commented = [&image[..2], &comment, &image[2..]].concat();

@@ -153,8 +153,8 @@ fn every_pixel(
     Ok(())
 }
 
-/// Returns true for a distance inside of an outline, false outside, and none on it. Distances are in
-/// pixels, positive inside.
+/// Returns true for a distance inside of an outline, false outside, and none on it. Distances are
+/// in pixels, positive inside.
 fn decided(distance: f64) -> Option<bool> {
     (distance.abs() > 1e-9).then_some(distance > 0.0)
 }

@@ -1,5 +1,5 @@
-//! The audit: every image and mask is read once before the first step, and everything that is
-//! wrong with them is one report (`docs/architecture.md#audit-before-the-first-step`).
+//! The audit reads every image and mask once before the first step, and reports everything that is
+//! wrong with them at once (`docs/architecture.md#audit-before-the-first-step`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,43 +17,44 @@ use crate::metrics::IGNORE_INDEX;
 /// Pixels per mask value, 0 to 255.
 pub type Histogram = [u64; 256];
 
-/// What the audit learned of one split.
+/// Findings of the audit in one split.
 #[derive(Debug, Clone)]
 pub struct Audit {
     /// Pixels per mask value over the whole split.
     pub histogram: Box<Histogram>,
-    /// Samples whose masks have colors that are only near those of their classes, and in how many pixels.
+    /// Keys of samples whose masks have colors that are only near those of their classes, each with
+    /// the number of such pixels.
     pub snapped: Vec<(String, u64)>,
-    /// The sides of its images; none without images.
+    /// Smallest and largest sides of the images, in pixels; none if the split has no images.
     pub size_range: Option<SizeRange>,
 }
 
-/// What messages call the two halves of a split.
+/// Names of a split and of its two halves, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SplitDescription {
-    /// `train`
+    /// Name of the split: `train` or `validation`.
     pub split: &'static str,
-    /// Images and annotations: `channels train and train_annotation`.
+    /// Images and annotations, such as `channels train and train_annotation`.
     pub channels: String,
-    /// The annotations: `channel train_annotation`.
+    /// Annotations, such as `channel train_annotation`.
     pub annotations: String,
 }
 
 impl SplitDescription {
-    /// A split of two channels that are folders.
+    /// Describes a split of two channels that are folders.
     pub fn for_folders(split: &'static str) -> Self {
         let annotations = format!("channel {split}_annotation");
         Self { split, channels: format!("channels {split} and {split}_annotation"), annotations }
     }
 
-    /// A stream: `channel train, annotations in train_0`.
+    /// Describes a split that is a stream, such as `channel train, annotations in train_0`.
     pub fn for_stream(split: &'static str, fifo: &Path) -> Self {
         let fifo = file_name(fifo);
         let annotations = format!("channel {split}, annotations in {fifo}");
         Self { split, channels: format!("channel {split}, {fifo}"), annotations }
     }
 
-    /// A manifest: `channel train, labels-ref in train.manifest`.
+    /// Describes a split that is a manifest, such as `channel train, labels-ref in train.manifest`.
     pub fn for_manifest(split: &'static str, file: &Path, attribute: Option<&str>) -> Self {
         let (file, attribute) = (file_name(file), attribute.unwrap_or("annotations"));
         let annotations = format!("channel {split}, {attribute} in {file}");
@@ -65,12 +66,12 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).display().to_string()
 }
 
-/// The smallest and the largest sides of some images, in pixels.
+/// Smallest and largest sides of some images, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SizeRange {
-    /// Least and most columns.
+    /// Least and most columns, in pixels.
     pub width: (u32, u32),
-    /// Least and most rows.
+    /// Least and most rows, in pixels.
     pub height: (u32, u32),
 }
 
@@ -80,8 +81,6 @@ impl SizeRange {
     }
 
     fn merge(self, other: Self) -> Self {
-        let merge_ranges =
-            |one: (u32, u32), other: (u32, u32)| (one.0.min(other.0), one.1.max(other.1));
         Self {
             width: merge_ranges(self.width, other.width),
             height: merge_ranges(self.height, other.height),
@@ -89,7 +88,11 @@ impl SizeRange {
     }
 }
 
-/// What was found in some samples, in their order.
+fn merge_ranges(one: (u32, u32), other: (u32, u32)) -> (u32, u32) {
+    (one.0.min(other.0), one.1.max(other.1))
+}
+
+/// Findings in some samples, in their order.
 struct AuditFindings {
     histogram: Box<Histogram>,
     size_range: Option<SizeRange>,
@@ -151,8 +154,10 @@ impl AuditFindings {
     }
 
     fn add_size_range(&mut self, size_range: Option<SizeRange>) {
-        let joined = self.size_range.zip(size_range).map(|(one, other)| one.merge(other));
-        self.size_range = joined.or(self.size_range).or(size_range);
+        self.size_range = match (self.size_range, size_range) {
+            (Some(one), Some(other)) => Some(one.merge(other)),
+            (one, other) => one.or(other),
+        };
     }
 
     fn merge(mut self, other: Self) -> Self {
@@ -168,9 +173,10 @@ impl AuditFindings {
     }
 }
 
-/// Reads every sample of a split and checks it: decodable, mask of the image's (upright) size, ids,
-/// after its label map, below `num_classes` or 255. `progress` is called once per sample, from any
-/// thread, and says whether to go on; when it did not, what is found is of some samples only.
+/// Reads every sample of a split and checks that both files can be decoded, that the mask has the
+/// size of the upright image, and that its ids (after its label map) are below `num_classes` or
+/// 255. `progress` is called once per sample, from any thread, and returns false to end the audit
+/// early; the findings are then those of some samples only.
 pub fn audit_samples(
     split_description: &SplitDescription,
     samples: &[Sample],
@@ -200,37 +206,35 @@ pub fn audit_samples(
         snapped,
     } = findings;
     let SplitDescription { split, channels, annotations } = split_description;
-    // One map for all of a split.
+    // All samples of a split have the same label map.
     let label_map = samples.first().and_then(|sample| sample.label_map.as_deref());
-    push_list(problems, &unreadable, |n| {
-        format!("{channels}: {} cannot be read", pluralize(n, "file"))
-    });
-    let all_not_masks = not_masks.len() == samples.len();
-    push_list(problems, &not_masks, |n| {
-        let advice = if all_not_masks {
+    if !unreadable.is_empty() {
+        let files = pluralize(unreadable.len(), "file");
+        problems
+            .push(format!("{channels}: {files} cannot be read: {}", list_examples(&unreadable)));
+    }
+    if !not_masks.is_empty() {
+        let masks = pluralize_is(not_masks.len(), "mask");
+        let advice = if not_masks.len() == samples.len() {
             format!("; does its S3 URI point at the images of {split}?")
         } else {
             String::new()
         };
-        format!("{annotations}: {} not of class ids{advice}", pluralize_is(n, "mask"))
-    });
-    push_list(problems, &size_mismatches, |n| {
-        format!("{annotations}: {} not as large as the image", pluralize_is(n, "mask"))
-    });
-    push_list(problems, &unmapped, |n| {
-        let (has, mask_count) = (if n == 1 { "has" } else { "have" }, pluralize(n, "mask"));
-        match label_map.map(LabelMap::missing_value_advice) {
-            Some(advice) => {
-                format!("{annotations}: {mask_count} {has} values without a class; {advice}; found")
-            }
-            None => format!(
-                "{annotations}: {mask_count} {has} colors without a class: a color counts as the nearest of the \
-                 line's internal-color-map if it is within {MAX_COLOR_DISTANCE} of it, and half as far as from any \
-                 other; write masks in exactly those colors, and resize them without smoothing (nearest \
-                 neighbor); found"
-            ),
-        }
-    });
+        problems.push(format!(
+            "{annotations}: {masks} not of class ids{advice}: {}",
+            list_examples(&not_masks)
+        ));
+    }
+    if !size_mismatches.is_empty() {
+        problems.push(format!(
+            "{annotations}: {} not as large as the image: {}",
+            pluralize_is(size_mismatches.len(), "mask"),
+            list_examples(&size_mismatches)
+        ));
+    }
+    if !unmapped.is_empty() {
+        problems.push(describe_unmapped(annotations, &unmapped, label_map));
+    }
     if !out_of_range.is_empty() {
         let mut message =
             describe_out_of_range(annotations, num_classes, &out_of_range, &histogram);
@@ -243,29 +247,33 @@ pub fn audit_samples(
 }
 
 impl Audit {
-    /// What to say about colors that are only near those of their classes, if there are any.
+    /// Returns a warning if some colors are only near those of their classes.
     pub fn snapped_warning(&self, split_description: &SplitDescription) -> Option<String> {
-        let masks_with_pixels: Vec<String> =
-            self.snapped.iter().map(|(key, pixels)| format!("{key} ({pixels})")).collect();
-        let pixels: u64 = self.snapped.iter().map(|(_, pixels)| pixels).sum();
-        (pixels > 0).then(|| {
-            format!(
-                "{}: {pixels} pixels in {} have a color that is near one of their internal-color-map \
-                 and not the same; they count as that class: {}",
-                split_description.annotations,
-                pluralize(masks_with_pixels.len(), "mask"),
-                list_examples(&masks_with_pixels)
-            )
-        })
+        let mut masks = Vec::new();
+        let mut total_pixels = 0;
+        for (key, pixels) in &self.snapped {
+            masks.push(format!("{key} ({pixels})"));
+            total_pixels += pixels;
+        }
+        if total_pixels == 0 {
+            return None;
+        }
+        Some(format!(
+            "{}: {total_pixels} pixels in {} have a color that is near one of their \
+             internal-color-map and not the same; they count as that class: {}",
+            split_description.annotations,
+            pluralize(masks.len(), "mask"),
+            list_examples(&masks)
+        ))
     }
 
-    /// Whether the masks of the training split hold anything to learn.
+    /// Checks that the masks of the training split hold anything to learn.
     pub fn check_learnable(&self, split_description: &SplitDescription, problems: &mut Problems) {
         let SplitDescription { split, annotations, .. } = split_description;
-        let has_any =
-            |values: std::ops::Range<usize>| self.histogram[values].iter().any(|&n| n > 0);
         let ignored = usize::from(IGNORE_INDEX);
-        if has_any(0..1) && has_any(ignored..256) && !has_any(1..ignored) {
+        let (has_background, has_ignored) = (self.histogram[0] > 0, self.histogram[ignored] > 0);
+        let has_foreground = self.histogram[1..ignored].iter().any(|&n| n > 0);
+        if has_background && has_ignored && !has_foreground {
             problems.push(format!(
                 "{annotations}: the masks hold only the values 0 and 255 ({}). These \
                  look like binary masks, but 255 means \"ignored\", so there is no foreground to \
@@ -273,7 +281,7 @@ impl Audit {
                  {split}_label_map.json: {{\"map\": {{\"0\": 0, \"1\": 255}}}}",
                 describe_histogram(&self.histogram)
             ));
-        } else if has_any(ignored..256) && !has_any(0..ignored) {
+        } else if has_ignored && !has_background && !has_foreground {
             problems.push(format!(
                 "{annotations}: every pixel is {IGNORE_INDEX} (ignored); there is nothing \
                  to learn"
@@ -282,14 +290,29 @@ impl Audit {
     }
 }
 
-/// One problem with a heading and the first few texts.
-fn push_list(problems: &mut Problems, texts: &[String], heading: impl Fn(usize) -> String) {
-    if !texts.is_empty() {
-        problems.push(format!("{}: {}", heading(texts.len()), list_examples(texts)));
+fn describe_unmapped(
+    annotations: &str,
+    unmapped: &[String],
+    label_map: Option<&LabelMap>,
+) -> String {
+    let masks = pluralize(unmapped.len(), "mask");
+    let has = if unmapped.len() == 1 { "has" } else { "have" };
+    let examples = list_examples(unmapped);
+    match label_map {
+        Some(map) => format!(
+            "{annotations}: {masks} {has} values without a class; {}; found: {examples}",
+            map.missing_value_advice()
+        ),
+        None => format!(
+            "{annotations}: {masks} {has} colors without a class: a color counts as the nearest of \
+             the line's internal-color-map if it is within {MAX_COLOR_DISTANCE} of it, and half as \
+             far as from any other; write masks in exactly those colors, and resize them without \
+             smoothing (nearest neighbor); found: {examples}"
+        ),
     }
 }
 
-/// `1 mask is`, `2 masks are`.
+/// Returns a count with its noun and verb, such as `1 mask is` or `2 masks are`.
 fn pluralize_is(count: usize, noun: &str) -> String {
     format!("{} {}", pluralize(count, noun), if count == 1 { "is" } else { "are" })
 }
@@ -322,10 +345,11 @@ fn describe_out_of_range(
     )
 }
 
-/// `0: 1200, 1: 300, 255: 12`, at most twelve values, the most frequent ones.
+/// Returns the pixels per value, such as `0: 1200, 1: 300, 255: 12`; of more than twelve values the
+/// most frequent ones.
 pub fn describe_histogram(histogram: &Histogram) -> String {
-    let mut frequencies: Vec<(usize, u64)> =
-        histogram.iter().copied().enumerate().filter(|&(_, n)| n > 0).collect();
+    let mut frequencies: Vec<(usize, u64)> = histogram.iter().copied().enumerate().collect();
+    frequencies.retain(|&(_, n)| n > 0);
     frequencies.sort_by_key(|&(value, n)| (std::cmp::Reverse(n), value));
     let hidden_count = frequencies.len().saturating_sub(12);
     let shown: BTreeMap<usize, u64> = frequencies.into_iter().take(12).collect();

@@ -1,7 +1,7 @@
 //! The hyperparameter `augmentations`: a comma list of words, each with an optional strength.
 //!
-//! Names and ranges are those of torchvision's transforms.v2 and of albumentations where the two have
-//! one; every strength is such that 0 changes nothing and more changes more.
+//! Names and ranges are those of torchvision's transforms.v2 and of albumentations where the two
+//! have one; every strength is such that 0 changes nothing and more changes more.
 
 use std::fmt;
 use std::fmt::Write;

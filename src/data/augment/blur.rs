@@ -1,17 +1,20 @@
-//! Gaussian blur.
+//! Gaussian blur, mirrored at the edges.
 
 use super::patch::Patch;
 
-/// Taps that this many deviations away weigh less than a hundredth of the middle one.
+/// Radius of the kernel in standard deviations. Taps farther away weigh less than a hundredth of
+/// the middle one.
 const RADIUS_SIGMAS: f64 = 3.0;
 
-/// Blurs by a Gaussian of standard deviation `sigma`, in pixels, mirrored at the edge without repeating the
-/// edge's own pixel: torchvision's `gaussian_blur` with a kernel of 3 deviations to either side.
+/// Blurs by a Gaussian of standard deviation `sigma`, in pixels, mirrored at the edge without
+/// repeating the edge's own pixel. This is torchvision's `gaussian_blur` with a kernel of 3
+/// deviations to either side.
 pub(super) fn gaussian_blur(patch: &mut Patch, sigma: f64) {
     let kernel = gaussian_kernel(sigma);
     let (width, height) = (patch.image.width() as usize, patch.image.height() as usize);
     let (row_len, radius) = (width * 3, kernel.len() / 2);
-    // Rows first, into floats; the row is continued beyond its edges, so that the inner loop is a plain one.
+    // Rows come first, into floats. Each row is continued beyond its edges, so that the inner loop
+    // needs no condition.
     let mut blurred_rows = vec![0.0_f32; row_len * height];
     let mut padded_row = vec![0.0_f32; row_len + 6 * radius];
     for (source, target) in
@@ -27,7 +30,7 @@ pub(super) fn gaussian_blur(patch: &mut Patch, sigma: f64) {
     }
     let mut sum = vec![0.0_f32; row_len];
     for (y, target) in patch.image.chunks_exact_mut(row_len).enumerate() {
-        // Half of one, so that cutting the fraction off rounds.
+        // The sum begins at one half, so that cutting the fraction off rounds.
         sum.fill(0.5);
         for (tap, weight) in kernel.iter().enumerate() {
             let y = reflect_index((y + tap) as isize - radius as isize, height);
@@ -45,15 +48,18 @@ fn add_weighted(sum: &mut [f32], values: &[f32], weight: f32) {
     }
 }
 
-/// Weights from one side to the other, of sum 1.
+/// Returns the weights from one side to the other; their sum is 1.
 fn gaussian_kernel(sigma: f64) -> Vec<f32> {
     let radius = (RADIUS_SIGMAS * sigma).ceil() as i32;
-    let weight = |offset: i32| (-0.5 * (f64::from(offset) / sigma.max(1e-9)).powi(2)).exp();
-    let total: f64 = (-radius..=radius).map(weight).sum();
-    (-radius..=radius).map(|offset| (weight(offset) / total) as f32).collect()
+    let mut weights = Vec::new();
+    for offset in -radius..=radius {
+        weights.push((-0.5 * (f64::from(offset) / sigma.max(1e-9)).powi(2)).exp());
+    }
+    let total: f64 = weights.iter().sum();
+    weights.into_iter().map(|weight| (weight / total) as f32).collect()
 }
 
-/// The place inside `0..size` that a place beyond shows.
+/// Returns the place inside `0..size` that is mirrored to a place beyond its ends.
 fn reflect_index(index: isize, size: usize) -> usize {
     let last = size as isize - 1;
     if last == 0 {

@@ -6,36 +6,38 @@ use rand::seq::SliceRandom;
 
 use super::patch::Patch;
 
-/// Red, green and blue in the gray of `rgb_to_grayscale`: ITU-R 601.
+/// Weights of red, green and blue in the gray of `rgb_to_grayscale` (ITU-R 601).
 const GRAY_WEIGHTS: [f32; 3] = [0.2989, 0.587, 0.114];
 
-/// One change of the colors, with how much of it: the original's share, or for hue the part of the
-/// circle.
+/// One change of the colors. Its number is the factor of the distance to a reference, where 1
+/// changes nothing; for the hue it is a part of the circle, -0.5 to 0.5.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum ColorAdjustment {
-    /// Away from black.
+    /// Scales the distance to black.
     Brightness(f32),
-    /// Away from the mean gray of what is inside the picture.
+    /// Scales the distance to the mean gray of the pixels inside the picture.
     Contrast(f32),
-    /// Away from each pixel's own gray.
+    /// Scales the distance to each pixel's own gray.
     Saturation(f32),
-    /// Around the circle of hues of HSV.
+    /// Turns the hue around the circle of HSV.
     Hue(f32),
 }
 
-/// All four, in random order, with random factors around the original.
+/// Draws all four adjustments, in random order, with random factors around the original.
 pub(super) fn draw_adjustments(strength: f64, rng: &mut impl Rng) -> [ColorAdjustment; 4] {
     let strength = strength as f32;
-    let mut draw_around =
-        |middle: f32, spread: f32| rng.random_range(middle - spread..=middle + spread);
     let mut adjustments = [
-        ColorAdjustment::Brightness(draw_around(1.0, strength)),
-        ColorAdjustment::Contrast(draw_around(1.0, strength)),
-        ColorAdjustment::Saturation(draw_around(1.0, strength)),
-        ColorAdjustment::Hue(draw_around(0.0, strength / 4.0)),
+        ColorAdjustment::Brightness(draw_around(1.0, strength, rng)),
+        ColorAdjustment::Contrast(draw_around(1.0, strength, rng)),
+        ColorAdjustment::Saturation(draw_around(1.0, strength, rng)),
+        ColorAdjustment::Hue(draw_around(0.0, strength / 4.0, rng)),
     ];
     adjustments.shuffle(rng);
     adjustments
+}
+
+fn draw_around(middle: f32, spread: f32, rng: &mut impl Rng) -> f32 {
+    rng.random_range(middle - spread..=middle + spread)
 }
 
 impl ColorAdjustment {
@@ -56,7 +58,7 @@ impl ColorAdjustment {
     }
 }
 
-/// Every channel's way from `other`, times `share`.
+/// Scales the distance of every channel to `reference` by `factor`.
 fn blend(patch: &mut Patch, factor: f32, reference: f32) {
     let offset = reference * (1.0 - factor);
     let table: [u8; 256] = std::array::from_fn(|value| to_byte(value as f32 * factor + offset));
@@ -75,12 +77,13 @@ fn rgb_to_gray(pixel: [u8; 3]) -> f32 {
     pixel.iter().zip(GRAY_WEIGHTS).map(|(&value, weight)| f32::from(value) * weight).sum()
 }
 
-/// Rounds to the nearest of 0 to 255.
+/// Rounds to the nearest whole number from 0 to 255.
 fn to_byte(value: f32) -> u8 {
     (value + 0.5) as u8
 }
 
-/// The pixel with its hue turned by a part of the circle; lightest and darkest channel keep their values.
+/// Turns the hue of a pixel by a part of the circle. The lightest and the darkest channel keep
+/// their values.
 fn shift_hue(pixel: [u8; 3], hue_factor: f32) -> [u8; 3] {
     let [red, green, blue] = pixel.map(f32::from);
     let (max, min) = (red.max(green).max(blue), red.min(green).min(blue));
@@ -88,7 +91,7 @@ fn shift_hue(pixel: [u8; 3], hue_factor: f32) -> [u8; 3] {
     if range == 0.0 {
         return pixel;
     }
-    // In sixths of the circle, from red.
+    // The hue is measured in sixths of the circle, from red.
     let (sixth, difference) = if red >= max {
         (0.0, green - blue)
     } else if green >= max {
@@ -97,9 +100,11 @@ fn shift_hue(pixel: [u8; 3], hue_factor: f32) -> [u8; 3] {
         (4.0, red - green)
     };
     let hue = sixth + difference / range + 6.0 * hue_factor;
-    // How far each channel is from the lightest: https://en.wikipedia.org/wiki/HSL_and_HSV#HSV_to_RGB_alternative
+    // Distance of each channel from the lightest one:
+    // https://en.wikipedia.org/wiki/HSL_and_HSV#HSV_to_RGB_alternative
     [5.0, 3.0, 1.0].map(|offset: f32| {
-        // From -3 to 13, as a turn is half a circle at most. Not by floor, which is a call on plain x86-64.
+        // The sector is from -3 to 13, as a turn is half a circle at most. `floor` would be a call
+        // on plain x86-64.
         let sector = hue + offset;
         let sector = if sector < 0.0 { sector + 6.0 } else { sector };
         let sector = if sector >= 12.0 { sector - 6.0 } else { sector };

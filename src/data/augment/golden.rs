@@ -1,4 +1,4 @@
-//! Held against torchvision: `tests/golden/make_augmentations.py` wrote the numbers.
+//! Comparison with torchvision, whose numbers `tests/golden/make_augmentations.py` wrote.
 
 use image::{GrayImage, Luma, Rgb, RgbImage};
 use serde_json::Value;
@@ -70,7 +70,7 @@ fn perspective_samples_where_torchvision_does() {
     let picture = LazyImage::open(&bytes, DecodeLimits::default()).unwrap();
     let mask = GrayImage::from_pixel(SIZE.0, SIZE.1, Luma([1]));
     let map = map.oriented_toward(width / 2.0, height / 2.0);
-    let warped = warp::warp_image_and_mask(&map, (&picture, &mask), SIZE.0).unwrap();
+    let warped = warp::warp_image_and_mask(&map, &picture, &mask, SIZE.0).unwrap();
     let (mut compared, mut worst) = (0, 0.0_f64);
     for (got, expected) in warped.image.as_raw().iter().zip(golden("perspective")) {
         if expected >= 0.0 {
@@ -79,7 +79,7 @@ fn perspective_samples_where_torchvision_does() {
         }
     }
     assert!(compared > 900, "{compared}");
-    // Places are known to 256ths of a pixel, and the picture's slopes reach 60 per pixel.
+    // Places have a resolution of 1/256 pixel, and the picture's slopes reach 60 per pixel.
     assert!(worst <= 0.9, "{worst}");
 }
 
@@ -95,12 +95,12 @@ fn normal_noise_has_the_deviation_asked_for() {
     let count = patch.image.as_raw().len() as f64;
     let moment = |power: i32| values().map(|value| value.powi(power)).sum::<f64>() / count;
     assert!(moment(1).abs() < 0.1, "{}", moment(1));
-    // The rounding to bytes adds a twelfth.
+    // The rounding to bytes adds a variance of 1/12.
     let std = (moment(2) - 1.0 / 12.0).sqrt();
     assert!((std / (0.05 * 255.0) - 1.0).abs() < 0.01, "{std}");
     let kurtosis = moment(4) / moment(2).powi(2);
     assert!((kurtosis - 3.0).abs() < 0.05, "a normal distribution's is 3: {kurtosis}");
-    // Neighbors know nothing of each other.
+    // The noise of neighbors is independent.
     let pairs: f64 = values().zip(values().skip(1)).map(|(a, b)| a * b).sum();
     assert!((pairs / count / moment(2)).abs() < 0.01);
 }

@@ -1,10 +1,10 @@
-//! Plane projective maps: what flips, rotations and perspective are made of, folded into one.
+//! Plane projective maps, which combine flips, rotations and perspective.
 
 /// A 3x3 matrix over homogeneous coordinates.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Homography([[f64; 3]; 3]);
 
-/// Where a point goes, and how far it moves there per unit of x and of y here.
+/// The image of a point under a map, and the derivatives of the map at that point.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MappedPoint {
     pub(super) x: f64,
@@ -14,12 +14,13 @@ pub(super) struct MappedPoint {
 }
 
 impl Homography {
-    /// `x * scale[0] + shift[0]`, and the same for y.
+    /// Returns the map of x to `x * scale[0] + shift[0]`, and the same for y.
     pub(super) fn scale_and_shift(scale: [f64; 2], shift: [f64; 2]) -> Self {
         Self([[scale[0], 0.0, shift[0]], [0.0, scale[1], shift[1]], [0.0, 0.0, 1.0]])
     }
 
-    /// Turned by `degrees` about `middle`; clockwise on a screen, where y points down.
+    /// Returns the rotation by `degrees` about `center`; clockwise on a screen, where y points
+    /// down.
     pub(super) fn rotation(degrees: f64, center: [f64; 2]) -> Self {
         let (sin, cos) = degrees.to_radians().sin_cos();
         let rotation = Self([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]);
@@ -29,12 +30,11 @@ impl Homography {
             .then(Self::scale_and_shift([1.0; 2], [x, y]))
     }
 
-    /// The unit square's corners (0, 0), (1, 0), (1, 1), (0, 1) to those of a convex quadrilateral:
-    /// P. Heckbert, "Fundamentals of Texture Mapping and Image Warping", 1989, section 2.2.3.
+    /// Returns the map of the unit square's corners (0, 0), (1, 0), (1, 1), (0, 1) to those of a
+    /// convex quadrilateral, after P. Heckbert, "Fundamentals of Texture Mapping and Image
+    /// Warping", 1989, section 2.2.3.
     pub(super) fn from_unit_square(corners: [[f64; 2]; 4]) -> Self {
         let [p0, p1, p2, p3] = corners;
-        let subtract = |a: [f64; 2], b: [f64; 2]| [a[0] - b[0], a[1] - b[1]];
-        let cross = |a: [f64; 2], b: [f64; 2]| a[0] * b[1] - a[1] * b[0];
         let (d1, d2) = (subtract(p1, p2), subtract(p3, p2));
         let sum = subtract(subtract(p0, p1), subtract(p3, p2));
         let (g, h) = (cross(sum, d2) / cross(d1, d2), cross(d1, sum) / cross(d1, d2));
@@ -42,7 +42,7 @@ impl Homography {
         Self([row(0), row(1), [g, h, 1.0]])
     }
 
-    /// First this map, then `next`.
+    /// Returns the map that applies this map first and then `next`.
     pub(super) fn then(self, next: Self) -> Self {
         let (a, b) = (next.0, self.0);
         Self(std::array::from_fn(|i| {
@@ -50,7 +50,7 @@ impl Homography {
         }))
     }
 
-    /// The way back, up to a factor; the map must not fold the plane to a line.
+    /// Returns the inverse map, up to a factor. The map must not fold the plane to a line.
     pub(super) fn inverse(self) -> Self {
         let m = self.0;
         let minor = |i: usize, j: usize| {
@@ -61,15 +61,19 @@ impl Homography {
         Self(std::array::from_fn(|i| std::array::from_fn(|j| minor(j, i))))
     }
 
-    /// The same map with a sign such that points on the side of the horizon where (`x`, `y`) is are in
-    /// front of it.
+    /// Returns the same map with the sign that puts (`x`, `y`), and all points on its side of the
+    /// horizon, in front of the horizon.
     pub(super) fn oriented_toward(self, x: f64, y: f64) -> Self {
         let [g, h, i] = self.0[2];
         let sign = (g * x + h * y + i).signum();
-        Self(self.0.map(|row| row.map(|value| value * sign)))
+        let mut matrix = self.0;
+        for value in matrix.as_flattened_mut() {
+            *value *= sign;
+        }
+        Self(matrix)
     }
 
-    /// Where a point goes; nowhere on the horizon and behind it.
+    /// Returns the image of a point, or nothing if the point lies on the horizon or behind it.
     #[inline]
     pub(super) fn map_point(&self, x: f64, y: f64) -> Option<MappedPoint> {
         let [[a, b, c], [d, e, f], [g, h, i]] = self.0;
@@ -83,6 +87,14 @@ impl Homography {
         let per_y = [(b - h * u) * inverse, (e - h * v) * inverse];
         Some(MappedPoint { x: u, y: v, per_x, per_y })
     }
+}
+
+fn subtract(a: [f64; 2], b: [f64; 2]) -> [f64; 2] {
+    [a[0] - b[0], a[1] - b[1]]
+}
+
+fn cross(a: [f64; 2], b: [f64; 2]) -> f64 {
+    a[0] * b[1] - a[1] * b[0]
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
-//! What the network sees of an image: a random scale and crop, and what `augmentations` asks for.
+//! Random transforms of training images: scale, crop, and the list of `augmentations`.
 //!
-//! Scale and crop are the built-in algorithm's: the longer side is scaled to `base_size` times a number
-//! from 0.5 to 2, then a square of `crop_size` is cut at random. Only that square is ever resized.
-//! Everything that moves pixels moves image and mask alike, in the same resampling; then come colors,
-//! blur, noise, compression and holes, on the crop alone.
+//! Scale and crop are the built-in algorithm's: the longer side is scaled to `base_size` times a
+//! number from 0.5 to 2, then a square of `crop_size` pixels is cut at random. Only that square is
+//! ever resized. Everything that moves pixels moves image and mask alike, in the same resampling;
+//! then come colors, blur, noise, compression and holes, on the crop alone.
 
 mod augmentations;
 mod blur;
@@ -21,45 +21,48 @@ pub use crop_params::CropParams;
 
 use image::GrayImage;
 use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
 
 use self::patch::Patch;
 use super::random::{Purpose, RngKey, bernoulli};
 use crate::imaging::{DecodeError, LazyImage, recompress_jpeg, resize_mask};
 
-/// The settings of the recipe.
+/// Settings of the transforms.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Transforms {
-    /// Pixels; the longer side is scaled to this times 0.5 to 2.
+    /// Longer side in pixels, before it is scaled by 0.5 to 2.
     pub base_size: u32,
-    /// Pixels; side of the square.
+    /// Side of the square crop, in pixels.
     pub crop_size: u32,
-    /// What else is done.
+    /// Transforms beyond scale and crop.
     pub augmentations: Augmentations,
 }
 
 impl Transforms {
-    /// Draws a view of an image of `width` x `height` pixels.
+    /// Draws the crop of an image of `width` x `height` pixels.
     pub fn random_crop(&self, width: u32, height: u32, rng_key: RngKey) -> CropParams {
         CropParams::random(self, (width, height), rng_key)
     }
 
-    /// Cuts what a draw shows of a sample into `pixels`, `[crop, crop, 3]`, and its class ids into
+    /// Writes the random crop of a sample to `pixels`, `[crop, crop, 3]`, and its class ids to
     /// `ids`, `[crop, crop]`.
     pub fn apply(
         &self,
         rng_key: RngKey,
-        (lazy_image, mask): (&LazyImage<'_>, &GrayImage),
+        lazy_image: &LazyImage<'_>,
+        mask: &GrayImage,
         (pixels, ids): (&mut [u8], &mut [u8]),
     ) -> Result<(), DecodeError> {
         let (width, height) = mask.dimensions();
         let crop_params = self.random_crop(width, height, rng_key);
         let mut flips = (crop_params.hflip, crop_params.vflip);
         let mut patch = if let Some(homography) = crop_params.homography {
-            // Flips are part of the map.
+            // The map includes the flips.
             flips = (false, false);
             warp::warp_image_and_mask(
                 &crop_params.to_source(homography),
-                (lazy_image, mask),
+                lazy_image,
+                mask,
                 self.crop_size,
             )?
         } else {
@@ -78,38 +81,46 @@ impl Transforms {
         Ok(())
     }
 
-    /// What moves no pixel.
+    /// Applies the augmentations that move no pixel.
     fn adjust_pixels(&self, patch: &mut Patch, rng_key: RngKey) {
-        // The strength of one of them, and what it draws from, if it happens to this sample.
-        let draw_strength = |augmentation, purpose| {
-            let mut rng = rng_key.generator(purpose);
-            let probability = self.augmentations.probability(augmentation);
-            (probability > 0.0 && bernoulli(probability, &mut rng))
-                .then(|| (self.augmentations.strength(augmentation), rng))
-        };
-        if let Some((max_strength, mut rng)) =
-            draw_strength(Augmentation::ColorJitter, Purpose::ColorJitter)
+        let draw = |augmentation, purpose| self.draw_augmentation(augmentation, purpose, rng_key);
+        if let Some((max_strength, mut rng)) = draw(Augmentation::ColorJitter, Purpose::ColorJitter)
         {
             for adjustment in color_jitter::draw_adjustments(max_strength, &mut rng) {
                 adjustment.apply(patch);
             }
         }
-        if let Some((max_strength, mut rng)) = draw_strength(Augmentation::Blur, Purpose::Blur) {
+        if let Some((max_strength, mut rng)) = draw(Augmentation::Blur, Purpose::Blur) {
             blur::gaussian_blur(patch, rng.random_range(0.0..=max_strength));
         }
-        if let Some((max_strength, mut rng)) = draw_strength(Augmentation::Noise, Purpose::Noise) {
+        if let Some((max_strength, mut rng)) = draw(Augmentation::Noise, Purpose::Noise) {
             let sigma = rng.random_range(0.0..=max_strength);
             noise::gaussian_noise(patch, sigma, &mut rng);
         }
-        if let Some((max_strength, mut rng)) = draw_strength(Augmentation::Jpeg, Purpose::Jpeg) {
+        if let Some((max_strength, mut rng)) = draw(Augmentation::Jpeg, Purpose::Jpeg) {
             let quality = 100.0 - rng.random_range(0.0..=max_strength);
             recompress_jpeg(&mut patch.image, quality.round() as u8);
         }
         patch.black_out();
-        if let Some((max_strength, mut rng)) = draw_strength(Augmentation::Cutout, Purpose::Cutout)
-        {
+        if let Some((max_strength, mut rng)) = draw(Augmentation::Cutout, Purpose::Cutout) {
             cutout::cutout(patch, max_strength, self.crop_size, &mut rng);
         }
+    }
+
+    /// Returns the strength of an augmentation and its generator, if the augmentation happens to
+    /// this sample.
+    fn draw_augmentation(
+        &self,
+        augmentation: Augmentation,
+        purpose: Purpose,
+        rng_key: RngKey,
+    ) -> Option<(f64, ChaCha8Rng)> {
+        let mut rng = rng_key.generator(purpose);
+        let probability = self.augmentations.probability(augmentation);
+        if probability > 0.0 && bernoulli(probability, &mut rng) {
+            return Some((self.augmentations.strength(augmentation), rng));
+        }
+        None
     }
 }
 

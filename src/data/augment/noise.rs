@@ -1,4 +1,4 @@
-//! Gaussian noise.
+//! Gaussian noise from a table.
 
 use std::sync::LazyLock;
 
@@ -6,13 +6,13 @@ use rand::Rng;
 
 use super::patch::Patch;
 
-/// Values of the normal distribution that are told apart.
+/// Number of values that the noise can take.
 const QUANTILES: usize = 4096;
 
-/// The quantiles (i + 1/2) / 4096 of the normal distribution; the outermost are 3.67 deviations away.
+/// Quantiles (i + 1/2) / 4096 of the normal distribution; the outermost are 3.67 deviations away.
 /// Drawing one of these takes 12 random bits and no logarithm.
 static NORMAL_QUANTILES: LazyLock<[f32; QUANTILES]> = LazyLock::new(|| {
-    // The integral of the density, in steps of a ten-thousandth, passes each of them in turn.
+    // The integral of the density, in steps of 1e-4, passes each of them in turn.
     const STEP: f64 = 1e-4;
     let mut quantiles = [0.0; QUANTILES];
     let (mut x, mut integral) = (-6.0_f64, 0.0);
@@ -27,8 +27,8 @@ static NORMAL_QUANTILES: LazyLock<[f32; QUANTILES]> = LazyLock::new(|| {
     quantiles
 });
 
-/// Adds noise of standard deviation `sigma`, a share of the range from black to white, to each channel of each
-/// pixel by itself.
+/// Adds independent noise of standard deviation `sigma`, a share of the range from black to white,
+/// to each channel of each pixel.
 pub(super) fn gaussian_noise(patch: &mut Patch, sigma: f64, rng: &mut impl Rng) {
     let scale = (sigma * 255.0) as f32;
     let offsets: Vec<f32> = NORMAL_QUANTILES.iter().map(|value| value * scale + 0.5).collect();

@@ -7,7 +7,7 @@ use super::*;
 use crate::imaging::{DecodeLimits, encode_jpeg, encode_png};
 use crate::metrics::IGNORE_INDEX;
 
-/// An image whose red channel says its class, and the mask with the same classes.
+/// Makes an image whose red channel is its class, and the mask with the same classes.
 fn class_image(width: u32, height: u32) -> (RgbImage, GrayImage) {
     let class = |x: u32, y: u32| u8::from(x > width / 3) + 2 * u8::from(y > height / 2);
     (
@@ -16,7 +16,8 @@ fn class_image(width: u32, height: u32) -> (RgbImage, GrayImage) {
     )
 }
 
-/// Something to see at every place, and 4 classes with ignored pixels between them.
+/// Makes an image with details at every place, and a mask of 4 classes with ignored pixels between
+/// them.
 fn scene(width: u32, height: u32) -> (RgbImage, GrayImage) {
     let wave = |x: u32, y: u32, period: f64| {
         (f64::from(x) / period).sin() + (f64::from(y) / period * 0.7).cos()
@@ -40,7 +41,7 @@ fn rng_key(sample: u64) -> RngKey {
     RngKey { seed: 1, epoch: 0, sample_index: sample }
 }
 
-/// What the network sees.
+/// Applies the transforms, as the loader does.
 fn crop_image(
     transforms: &Transforms,
     rng_key: RngKey,
@@ -56,14 +57,14 @@ fn crop_file(
 ) -> (RgbImage, GrayImage) {
     let lazy_image = LazyImage::open(Cow::Owned(file), DecodeLimits::default()).unwrap();
     let side = transforms.crop_size;
-    // What an earlier batch left must not show through.
+    // Remains of an earlier batch must not show through.
     let mut pixels = RgbImage::from_pixel(side, side, Rgb([77; 3]));
     let mut ids = GrayImage::from_pixel(side, side, Luma([77]));
-    transforms.apply(rng_key, (&lazy_image, mask), (&mut pixels, &mut ids)).unwrap();
+    transforms.apply(rng_key, &lazy_image, mask, (&mut pixels, &mut ids)).unwrap();
     (pixels, ids)
 }
 
-/// Every word with the strength that changes the most.
+/// Returns every word with the strength that changes the most.
 const STRONGEST: [&str; 9] = [
     "hflip=1",
     "vflip=1",
@@ -98,7 +99,7 @@ proptest! {
             }
         }
         prop_assert!(counted > 0);
-        // Where the classes are a few pixels wide, every pixel is on an edge.
+        // If the classes are a few pixels wide, every pixel is on an edge.
         if width.min(height) >= 64 && base_size >= 64 {
             prop_assert!(f64::from(agree) >= 0.5 * f64::from(counted), "{agree} of {counted}");
         }
@@ -123,7 +124,7 @@ proptest! {
     }
 }
 
-/// Draw, cut and layout of the recipe when it knew scale, crop and mirroring only.
+/// Draws, cuts and lays out as the first version did, which knew scale, crop and mirroring only.
 fn reference_crop(
     (base_size, crop_size): (u32, u32),
     rng_key: RngKey,
@@ -185,7 +186,7 @@ fn a_strength_of_0_changes_nothing_and_the_largest_changes_something() {
             };
             let before = see("none");
             assert!(see(&format!("{name}=0")) == before, "{name}");
-            // The least number above 0 is no trap for the arithmetic of ranges.
+            // The least number above 0 must not break the arithmetic of ranges.
             assert_eq!(see(&format!("{name}=5e-324")).0.dimensions(), (96, 96));
             changed += u32::from(see(word) != before);
         }
@@ -202,7 +203,7 @@ fn what_one_word_draws_does_not_depend_on_the_others() {
         let holes = |(_, ids): &(RgbImage, GrayImage)| -> Vec<bool> {
             ids.as_raw().iter().map(|id| *id == IGNORE_INDEX).collect()
         };
-        // Words that leave the mask alone leave the holes where they were.
+        // Words that leave the mask alone leave the holes in their places.
         let alone = see("cutout=0.4");
         let beside = see("cutout=0.4,noise,blur,jpeg,color_jitter");
         assert_eq!(holes(&beside), holes(&alone));
@@ -218,8 +219,8 @@ fn what_one_word_draws_does_not_depend_on_the_others() {
     }
 }
 
-/// Where the marker's color, and where its class, has its center of mass; none when too little is seen, or when
-/// it is cut off.
+/// Returns the centers of mass of the marker's color and of its class, or nothing if too little of
+/// it is inside or if it is cut off.
 fn centers_of_mass(pixels: &RgbImage, ids: &GrayImage) -> Option<([f64; 2], [f64; 2])> {
     let center_of = |weight: &dyn Fn(u32, u32) -> f64| {
         let (mut sum, mut weighted_sum) = (0.0, [0.0; 2]);
@@ -245,7 +246,7 @@ fn centers_of_mass(pixels: &RgbImage, ids: &GrayImage) -> Option<([f64; 2], [f64
     Some((center_of(&color_weight)?, center_of(&class_weight)?))
 }
 
-/// Strips along the edge of the mask's marker of which the image says otherwise.
+/// Counts strips along the edge of the mask's marker where the image disagrees.
 fn disagreement(pixels: &RgbImage, ids: &GrayImage) -> f64 {
     let (mut wrong, mut total) = (0, 0);
     for (x, y, id) in ids.enumerate_pixels() {
@@ -285,7 +286,7 @@ fn a_marker_in_image_and_mask_is_at_one_place_after_everything_that_moves_pixels
             let mask = GrayImage::from_fn(width, height, |x, y| {
                 Luma([if is_marker(x, y) { 3 } else { 1 }])
             });
-            // Every other one as a JPEG, which is decoded smaller where it is shrunk.
+            // Every other one is a JPEG, which is decoded smaller if it is shrunk.
             let file = if number % 2 == 0 { encode_png(&image) } else { encode_jpeg(&image, 95) };
             let recipe = transforms(200, 128, list);
             let (pixels, ids) = crop_file(&recipe, rng_key(number.into()), (file, &mask));
@@ -311,7 +312,7 @@ fn a_marker_in_image_and_mask_is_at_one_place_after_everything_that_moves_pixels
 
 #[test]
 fn a_warp_that_moves_nothing_gives_what_resizing_gives() {
-    // Enlarged, by a little shrunk, and by much: the three ways to sample.
+    // The three ways to sample: enlarged, shrunk by a little, and shrunk by much.
     for (width, height, base_size, is_jpeg) in [
         (120, 90, 300, false),
         (160, 120, 100, false),
@@ -326,12 +327,9 @@ fn a_warp_that_moves_nothing_gives_what_resizing_gives() {
             let crop_params = recipe.random_crop(width, height, rng_key(number));
             let identity = homography::Homography::scale_and_shift([1.0; 2], [0.0; 2]);
             let lazy_image = LazyImage::open(&file, DecodeLimits::default()).unwrap();
-            let mut patch = warp::warp_image_and_mask(
-                &crop_params.to_source(identity),
-                (&lazy_image, &mask),
-                96,
-            )
-            .unwrap();
+            let mut patch =
+                warp::warp_image_and_mask(&crop_params.to_source(identity), &lazy_image, &mask, 96)
+                    .unwrap();
             patch.black_out();
             let differ = |a: &[u8], b: &[u8]| {
                 let sum: u32 = a.iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(*b))).sum();
@@ -342,7 +340,7 @@ fn a_warp_that_moves_nothing_gives_what_resizing_gives() {
                 patch.ids.as_raw().iter().zip(expected.1.as_raw()).filter(|(a, b)| a != b);
             let differing_share = differing_ids.count() as f64 / (96.0 * 96.0);
             assert!(color_difference < 3.0, "{width}x{height} to {base_size}: {color_difference}");
-            // The rounded size of what is padded moves an edge by a fraction of a pixel.
+            // The rounded size of a padded part moves an edge by a fraction of a pixel.
             assert!(differing_share < 0.01, "{width}x{height} to {base_size}: {differing_share}");
         }
     }
@@ -351,7 +349,7 @@ fn a_warp_that_moves_nothing_gives_what_resizing_gives() {
 #[test]
 fn what_turns_in_is_the_picture_around_the_crop() {
     let (image, mask) = scene(600, 600);
-    // The crop is a small part of the picture: hardly ever at its edge.
+    // The crop is a small part of the picture, and hardly ever at its edge.
     let outside = |list: &str| {
         let count = |number| {
             let (_, ids) = crop_image(&transforms(600, 64, list), rng_key(number), (&image, &mask));

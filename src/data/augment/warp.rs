@@ -1,9 +1,10 @@
 //! Pictures and masks through a projective map, in one resampling.
 //!
-//! A part of the picture with all pixels that the crop can use, and no more than twice as many in either
-//! direction, is cut first (of a JPEG by way of a reduced one); the map is then sampled from that,
-//! bilinear, with as many taps per pixel as it shrinks. Only where a picture is shrunk to less than a
-//! half does this resample twice, and then the first leaves more detail than the second can show.
+//! A part of the picture with all pixels that the crop can use, and no more than twice as many in
+//! either direction, is cut first (from a JPEG by way of a reduced one). The map is then sampled
+//! from that part, bilinear, with as many taps per pixel as the map shrinks. Only a picture that is
+//! shrunk to less than a half is resampled twice, and then the first resampling leaves more detail
+//! than the second can show.
 
 use image::{GrayImage, RgbImage};
 
@@ -12,27 +13,28 @@ use super::patch::Patch;
 use crate::imaging::{DecodeError, LazyImage, Region};
 use crate::metrics::IGNORE_INDEX;
 
-/// Points per side at which it is asked how much of the picture the crop uses, and how densely.
+/// Number of points per side that probe which part of the picture the crop uses, and how densely.
 const PROBES_PER_SIDE: u32 = 9;
-/// Taps per side and pixel at most: perspective near the horizon shrinks without bound.
+/// Largest number of taps per side and pixel: perspective near the horizon shrinks without bound.
 const MAX_TAPS: u32 = 4;
 
-/// What a map needs of the picture.
+/// Part and resolution of the picture that a map samples from.
 #[derive(Debug)]
 struct SamplingParams {
-    /// In whole pixels of the source; none of it is needed when nothing of it is in the crop.
+    /// Part in whole pixels of the source; none if no pixel of the crop shows the picture.
     region: Option<Region>,
-    /// Its size as it is sampled.
+    /// Width of that part as it is sampled, in pixels.
     width: u32,
     height: u32,
-    /// Taps per side and pixel.
+    /// Number of taps per side and pixel.
     taps: u32,
 }
 
-/// Fills a square of `side` pixels by `map`, which leads from the square to the source.
+/// Fills a square of `crop_size` pixels by `homography`, which leads from the square to the source.
 pub(super) fn warp_image_and_mask(
     homography: &Homography,
-    (lazy_image, mask): (&LazyImage<'_>, &GrayImage),
+    lazy_image: &LazyImage<'_>,
+    mask: &GrayImage,
     crop_size: u32,
 ) -> Result<Patch, DecodeError> {
     let (width, height) = mask.dimensions();
@@ -71,22 +73,23 @@ pub(super) fn warp_image_and_mask(
 impl SamplingParams {
     fn new(homography: &Homography, (width, height): (u32, u32), crop_size: u32) -> Self {
         let (columns, rows) = (f64::from(width), f64::from(height));
-        let probe_position =
-            |i: u32| f64::from(crop_size) * f64::from(i) / f64::from(PROBES_PER_SIDE - 1);
-        let probes = (0..PROBES_PER_SIDE).flat_map(|y| (0..PROBES_PER_SIDE).map(move |x| (x, y)));
         let (mut low, mut high) = ([f64::INFINITY; 2], [f64::NEG_INFINITY; 2]);
         // Pixels of the source per pixel of the crop, at its most and least detailed place.
         let (mut finest, mut coarsest) = (f64::INFINITY, 0.0_f64);
-        for (x, y) in probes {
-            let Some(point) = homography.map_point(probe_position(x), probe_position(y)) else {
-                // Part of the crop is behind the horizon: anything may be in the rest.
+        for probe in 0..PROBES_PER_SIDE * PROBES_PER_SIDE {
+            let (x, y) = (probe % PROBES_PER_SIDE, probe / PROBES_PER_SIDE);
+            let [probe_x, probe_y] = [probe_position(x, crop_size), probe_position(y, crop_size)];
+            let Some(point) = homography.map_point(probe_x, probe_y) else {
+                // Part of the crop is behind the horizon, so that the rest may show any part of the
+                // picture.
                 (low, high) = ([0.0; 2], [columns, rows]);
                 continue;
             };
             let [u, v] = [point.x, point.y];
             low = [low[0].min(u), low[1].min(v)];
             high = [high[0].max(u), high[1].max(v)];
-            // The middle is always looked at, or an odd crop would have no scale at all.
+            // The middle always counts, as otherwise a crop outside the picture would have no scale
+            // at all.
             let inside = (0.0..=columns).contains(&u) && (0.0..=rows).contains(&v);
             if inside || (x, y) == (PROBES_PER_SIDE / 2, PROBES_PER_SIDE / 2) {
                 let scales = [point.per_x, point.per_y].map(|[x, y]| x.hypot(y));
@@ -95,23 +98,42 @@ impl SamplingParams {
             }
         }
         let scale = (2.0 / finest).min(1.0);
-        // What a tap reads beyond the outermost pixel's place.
+        // Distance that a tap can read beyond the outermost pixel's place.
         let margin = (coarsest.min(f64::from(MAX_TAPS) / scale) + 2.0 / scale).ceil();
-        let span = |low: f64, high: f64, size: f64| {
-            let (start, end) = ((low - margin).floor().max(0.0), (high + margin).ceil().min(size));
-            (start < end).then_some((start, end - start))
-        };
-        let region = match (span(low[0], high[0], columns), span(low[1], high[1], rows)) {
-            (Some((left, width)), Some((top, height))) => Some(Region { left, top, width, height }),
-            _ => None,
-        };
-        let scaled_length = |length: f64| ((length * scale).round() as u32).max(1);
-        let (width, height) =
-            region.map_or((1, 1), |r| (scaled_length(r.width), scaled_length(r.height)));
-        // A quarter of a pixel more than one per tap is not seen.
+        let (left, right) = whole_pixels(low[0] - margin, high[0] + margin, columns);
+        let (top, bottom) = whole_pixels(low[1] - margin, high[1] + margin, rows);
+        let (mut region, mut width, mut height) = (None, 1, 1);
+        if left < right && top < bottom {
+            width = (((right - left) * scale).round() as u32).max(1);
+            height = (((bottom - top) * scale).round() as u32).max(1);
+            region = Some(Region { left, top, width: right - left, height: bottom - top });
+        }
+        // A quarter of a pixel more than one per tap cannot be seen.
         let taps = ((coarsest * scale - 0.25).ceil() as u32).clamp(1, MAX_TAPS);
         Self { region, width, height, taps }
     }
+}
+
+/// Returns the place in the crop of probe `index` along one side, in pixels.
+fn probe_position(index: u32, crop_size: u32) -> f64 {
+    f64::from(crop_size) * f64::from(index) / f64::from(PROBES_PER_SIDE - 1)
+}
+
+/// Rounds a span outwards to whole pixels from 0 to `size`. Its end is before its start if no pixel
+/// of the picture is in it.
+fn whole_pixels(start: f64, end: f64, size: f64) -> (f64, f64) {
+    (start.floor().max(0.0), end.ceil().min(size))
+}
+
+/// Returns the two pixels next to a place along one axis of `count` pixels, and the weight of the
+/// second one, from 0 to 256.
+#[inline]
+fn neighbors(place: f64, count: i64) -> (usize, usize, u32) {
+    // Places have a resolution of 1/256 pixel. Distant ones are clamped first, because they may not
+    // fit.
+    let fixed = (place.clamp(-1.0, count as f64) * 256.0 + 256.5) as i64 - 256;
+    let (whole, part) = (fixed >> 8, (fixed & 255) as u32);
+    (whole.clamp(0, count - 1) as usize, (whole + 1).clamp(0, count - 1) as usize, part)
 }
 
 /// The part of a picture that is sampled.
@@ -119,13 +141,15 @@ struct SampledImage<'a> {
     pixels: &'a [u8],
     columns: i64,
     rows: i64,
-    /// Where its upper left corner is in the picture, and its pixels per pixel of the picture.
+    /// Upper left corner in the picture, in its pixels.
     origin: [f64; 2],
+    /// Pixels of the part per pixel of the picture, along x and y.
     scale: [f64; 2],
 }
 
 impl SampledImage<'_> {
-    /// The mean of `taps` x `taps` bilinear values spread evenly over the pixel's footprint.
+    /// Returns the mean of `taps` x `taps` bilinear values, spread evenly over the pixel's
+    /// footprint.
     fn sample(&self, point: &MappedPoint, taps: u32) -> [u8; 3] {
         let [sx, sy] = self.scale;
         let (x, y) = ((point.x - self.origin[0]) * sx - 0.5, (point.y - self.origin[1]) * sy - 0.5);
@@ -150,17 +174,10 @@ impl SampledImage<'_> {
         sum.map(|sum| ((sum + count / 2) / count) as u8)
     }
 
-    /// Adds 65536 times the bilinear value at a place, at which the center of pixel 0 is 0; beyond
-    /// the edge it is the edge's.
+    /// Adds 65536 times the bilinear value at a place; the center of pixel 0 is at 0. Places beyond
+    /// the edge have the value of the edge.
     #[inline]
     fn add_bilinear(&self, x: f64, y: f64, sum: &mut [u32; 3]) {
-        let neighbors = |value: f64, count: i64| {
-            // In 256ths of a pixel. Far places are cut first: they need not fit.
-            let fixed = (value.clamp(-1.0, count as f64) * 256.0 + 256.5) as i64 - 256;
-            let (whole, part) = (fixed >> 8, (fixed & 255) as u32);
-            let index = |position: i64| position.clamp(0, count - 1) as usize;
-            (index(whole), index(whole + 1), part)
-        };
         let (x0, x1, fx) = neighbors(x, self.columns);
         let (y0, y1, fy) = neighbors(y, self.rows);
         let pixel = |x: usize, y: usize| {

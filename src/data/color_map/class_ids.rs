@@ -1,36 +1,28 @@
-//! From the classes' names in all color maps of a job to ids.
+//! Class ids for the names in all color maps of a job.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::{ColorMap, is_background};
 use crate::data::Sample;
+use crate::data::class_names::RequiredClassNames;
 use crate::data::pairing::{list_examples, pluralize};
 use crate::error::{Problems, Result, did_you_mean};
 
-/// What class 0 is called; Ground Truth writes it in capitals.
+/// Name of class 0; Ground Truth writes it in capitals.
 pub const BACKGROUND: &str = "background";
 
-/// How many names a message lists before it only counts.
+/// Number of names that a message lists; it only counts further ones.
 const MAX_SHOWN_NAMES: usize = 12;
 
-/// Names that are given, class 0 first.
-#[derive(Debug, Clone, Copy)]
-pub struct RequiredClassNames<'a> {
-    /// One per class.
-    pub names: &'a [String],
-    /// Who gives them, for messages.
-    pub source: &'a str,
-}
-
-/// Gives the classes in the color maps of both splits (training, validation) their ids: those of the names
-/// that are `known`; else 0 for the background and the others from 1, sorted by name (by code points), so
-/// that they are the same for both splits, on every run. The names of all classes come back, or none if no
-/// sample has a color map.
+/// Assigns ids to the classes in the color maps of both splits (training, validation). With
+/// `required` names these are the positions of the names. Otherwise the background is 0 and the
+/// others follow from 1, sorted by name (by code points), so that ids are the same for both splits
+/// and on every run. Returns the names of all classes, or nothing if no sample has a color map.
 ///
-/// # Errors
-/// Lines of a split without a map when others have one; a label map beside them; names that are not
-/// `known`; a number of classes that is not `num_classes`. The samples are as they were.
+/// Problems are lines of a split without a map when others have one, a label map beside them, names
+/// that are not `required`, and a number of classes that is not `num_classes`. The samples are left
+/// unchanged then.
 pub fn assign_class_ids(
     splits: [(&str, &mut [Sample]); 2],
     required: Option<RequiredClassNames<'_>>,
@@ -40,13 +32,19 @@ pub fn assign_class_ids(
     for (split, samples) in &splits {
         check_all_or_none(split, samples, &mut problems);
     }
-    let has_maps_or_is_empty = [&splits[0], &splits[1]]
-        .map(|(_, samples)| any_has_color_map(samples) || samples.is_empty());
-    if !splits.iter().any(|(_, samples)| any_has_color_map(samples)) {
-        return problems.into_result().map(|()| None);
+    let has_maps = [any_has_color_map(splits[0].1), any_has_color_map(splits[1].1)];
+    if has_maps == [false, false] {
+        problems.into_result()?;
+        return Ok(None);
     }
+    // One split has maps, and the masks of the other hold class ids.
+    let id_split_index = match has_maps {
+        [false, true] if !splits[0].1.is_empty() => Some(0),
+        [true, false] if !splits[1].1.is_empty() => Some(1),
+        _ => None,
+    };
     if required.is_none()
-        && let Some(index) = has_maps_or_is_empty.iter().position(|is_fine| !is_fine)
+        && let Some(index) = id_split_index
     {
         let (mapped_split, id_split) = (splits[1 - index].0, splits[index].0);
         problems.push(format!(
@@ -64,36 +62,46 @@ pub fn assign_class_ids(
     };
     problems.into_result()?;
     let mut assigned_maps: HashMap<Arc<ColorMap>, Arc<ColorMap>> = HashMap::new();
-    for sample in splits.into_iter().flat_map(|(_, samples)| samples) {
-        if let Some(map) = &mut sample.color_map {
-            let with_ids = assigned_maps
-                .entry(map.clone())
-                .or_insert_with(|| Arc::new(map.with_class_ids(|name| ids.get(name).copied())));
-            *map = with_ids.clone();
+    for (_, samples) in splits {
+        for sample in samples {
+            if let Some(map) = &mut sample.color_map {
+                let with_ids = assigned_maps
+                    .entry(map.clone())
+                    .or_insert_with(|| Arc::new(map.with_class_ids(|name| ids.get(name).copied())));
+                *map = with_ids.clone();
+            }
         }
     }
     Ok(Some(class_names))
 }
 
-/// Whether any of the samples has a color map.
+/// Returns true if any of the samples has a color map.
 pub fn any_has_color_map(samples: &[Sample]) -> bool {
     samples.iter().any(|sample| sample.color_map.is_some())
 }
 
 fn check_all_or_none(split: &str, samples: &[Sample], problems: &mut Problems) {
-    let (with_map, without_map): (Vec<&Sample>, Vec<&Sample>) =
-        samples.iter().partition(|sample| sample.color_map.is_some());
-    if with_map.is_empty() {
+    let mut keys_without_map = Vec::new();
+    for sample in samples {
+        if sample.color_map.is_none() {
+            keys_without_map.push(sample.key.clone());
+        }
+    }
+    let count_with_map = samples.len() - keys_without_map.len();
+    if count_with_map == 0 {
         return;
     }
-    if !without_map.is_empty() {
-        let keys: Vec<String> = without_map.iter().map(|sample| sample.key.clone()).collect();
+    if !keys_without_map.is_empty() {
         problems.push(format!(
             "channel {split}: {} without an internal-color-map, while {} one: the metadata of a line \
              belong beside its annotation; without them: {}",
-            pluralize(without_map.len(), "line"),
-            if with_map.len() == 1 { "1 has".to_owned() } else { format!("{} have", with_map.len()) },
-            list_examples(&keys)
+            pluralize(keys_without_map.len(), "line"),
+            if count_with_map == 1 {
+                "1 has".to_owned()
+            } else {
+                format!("{count_with_map} have")
+            },
+            list_examples(&keys_without_map)
         ));
     }
     if samples.iter().any(|sample| sample.label_map.is_some()) {
@@ -105,7 +113,7 @@ fn check_all_or_none(split: &str, samples: &[Sample], problems: &mut Problems) {
     }
 }
 
-/// The names in all maps but the background's, each with the sample where it comes first.
+/// Returns the names in all maps but the background's, each with the sample where it comes first.
 fn collect_names<'a>(splits: &'a [(&str, &mut [Sample]); 2]) -> BTreeMap<&'a str, String> {
     let mut names = BTreeMap::new();
     for (split, samples) in splits {
@@ -116,17 +124,20 @@ fn collect_names<'a>(splits: &'a [(&str, &mut [Sample]); 2]) -> BTreeMap<&'a str
             if last.replace(map).is_some_and(|last| Arc::ptr_eq(last, map)) {
                 continue;
             }
-            for entry in map.entries.iter().filter(|entry| !is_background(&entry.name)) {
-                names
-                    .entry(entry.name.as_str())
-                    .or_insert_with(|| format!("{split}, {}", sample.key));
+            for entry in &map.entries {
+                if !is_background(&entry.name) {
+                    names
+                        .entry(entry.name.as_str())
+                        .or_insert_with(|| format!("{split}, {}", sample.key));
+                }
             }
         }
     }
     names
 }
 
-/// The ids of names that are given.
+/// Returns the ids of the required names that occur, and checks that all names in maps are among
+/// them.
 fn match_required_names(
     names_in_maps: &BTreeMap<&str, String>,
     required: RequiredClassNames<'_>,
@@ -148,15 +159,18 @@ fn match_required_names(
             problems.push(format!("{source} has the name {name} twice; which id is meant?"));
         }
     }
-    if let Some((first, first_seen)) =
-        names.first().and_then(|first| names_in_maps.get_key_value(first.as_str()))
+    if let Some(first) = names.first()
+        && let Some(first_seen) = names_in_maps.get(first.as_str())
     {
         problems.push(format!(
             "{source} has {first} as class 0, which an internal-color-map names too ({first_seen}); class 0 \
              is what nobody labeled: put {BACKGROUND} first"
         ));
     }
-    for (name, first_seen) in names_in_maps.iter().filter(|(name, _)| !ids.contains_key(**name)) {
+    for (name, first_seen) in names_in_maps {
+        if ids.contains_key(*name) {
+            continue;
+        }
         let hint = did_you_mean(name, names.iter().map(String::as_str));
         unknown.push(format!("{name:?}{hint} (first in {first_seen})"));
     }
@@ -175,7 +189,7 @@ fn match_required_names(
     ids
 }
 
-/// The ids of names in their order, and all names.
+/// Returns the ids of names in their order, and all names.
 fn assign_sorted_ids(
     names_in_maps: &BTreeMap<&str, String>,
     num_classes: usize,
@@ -195,8 +209,8 @@ fn assign_sorted_ids(
             names.len()
         ));
     }
-    let ids = names.iter().zip(0..=u8::MAX).map(|(name, id)| (name.clone(), id));
-    (ids.collect(), names)
+    let ids = names.iter().cloned().zip(0..=u8::MAX).collect();
+    (ids, names)
 }
 
 fn list_names<'a>(names: impl Iterator<Item = &'a str> + Clone) -> String {
@@ -207,7 +221,7 @@ fn list_names<'a>(names: impl Iterator<Item = &'a str> + Clone) -> String {
     }
 }
 
-/// Which maps a split's masks are read by, for checkpoints: none without any.
+/// Returns a checksum of a split's maps for checkpoints, or nothing if there are none.
 pub fn describe_color_maps(samples: &[Sample]) -> Option<String> {
     let mut checksum = crc32fast::Hasher::new();
     let mut map_count = 0;
@@ -216,20 +230,27 @@ pub fn describe_color_maps(samples: &[Sample]) -> Option<String> {
         let Some(map) = &sample.color_map else { continue };
         map_count += 1;
         let map_checksum = *map_checksums.entry(map.clone()).or_insert_with(|| {
-            let entries = map.entries.iter();
-            let bytes: Vec<u8> =
-                entries.flat_map(|entry| entry.color.into_iter().chain(entry.class)).collect();
+            let mut bytes = Vec::new();
+            for entry in &map.entries {
+                bytes.extend(entry.color);
+                bytes.extend(entry.class);
+            }
             crc32fast::hash(&bytes)
         });
         checksum.update(&(index as u64).to_le_bytes());
         checksum.update(&map_checksum.to_le_bytes());
     }
-    (map_count > 0).then(|| {
-        format!("of {} (checksum {:08x})", pluralize(map_count, "line"), checksum.finalize())
-    })
+    if map_count == 0 {
+        return None;
+    }
+    Some(format!("of {} (checksum {:08x})", pluralize(map_count, "line"), checksum.finalize()))
 }
 
-/// The order of the classes, for the log: `0 background, 1 road`.
+/// Returns the order of the classes for the log, such as `0 background, 1 road`.
 pub fn format_class_order(names: &[String]) -> String {
-    names.iter().enumerate().map(|(id, name)| format!("{id} {name}")).collect::<Vec<_>>().join(", ")
+    let mut texts = Vec::new();
+    for (id, name) in names.iter().enumerate() {
+        texts.push(format!("{id} {name}"));
+    }
+    texts.join(", ")
 }

@@ -1,4 +1,4 @@
-//! From the colors of a mask's pixels to class ids.
+//! Class ids for the colors of a mask's pixels.
 
 use std::collections::HashMap;
 
@@ -7,38 +7,38 @@ use image::GrayImage;
 use super::{BACKGROUND, ColorMap, format_hex_color};
 use crate::imaging::{ColorMask, ColorPixels};
 
-/// How far a color may be from that of its class: the length of the difference of red, green and blue, each
-/// 0 to 255.
+/// Largest distance of a color from that of its class: the length of the difference of red, green
+/// and blue, each 0 to 255.
 ///
-/// Colors move that far and no farther when a mask is rewritten: rounding to 16 bits per pixel (5, 6, 5)
-/// moves a color by up to 12, color profiles and JPEG's quantisation of flat areas by about as much. Those
-/// that mixing at smoothed edges makes are farther away, and anywhere: which class they are would be a
-/// guess. To be on the safe side where a map's own colors are near each other, a color must also be
-/// at most half as far from its class as from any other.
+/// Colors move by less when a mask is rewritten: rounding to 16 bits per pixel (5, 6, 5) moves a
+/// color by up to 12, and color profiles and JPEG's quantization of flat areas by about as much.
+/// Mixed colors of smoothed edges are farther away, and their class would be a guess. For maps
+/// whose own colors are near each other, a color must also be at most half as far from its class as
+/// from any other.
 pub const MAX_COLOR_DISTANCE: u32 = 32;
 
-/// What nobody labeled is white in Ground Truth's masks, also where the map does not say so.
+/// Color of pixels without a label in Ground Truth's masks, also if the map does not name it.
 const WHITE: [u8; 3] = [255; 3];
 
-/// How many colors a message lists.
+/// Number of colors that a message lists.
 const MAX_SHOWN_COLORS: usize = 4;
 
-/// Colors without a class that are counted one by one; pictures have millions.
+/// Number of colors without a class that are counted one by one; pictures have millions.
 const MAX_COUNTED_COLORS: usize = 4096;
 
-/// Colors whose class is remembered, at most; a power of two.
+/// Largest number of colors whose class is cached; a power of two.
 const MAX_CACHE_SLOTS: usize = 4096;
 
-/// The class ids of a mask.
+/// Class ids of a mask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvedMask {
-    /// One per pixel.
+    /// One id per pixel.
     pub ids: GrayImage,
-    /// Pixels whose color is near that of their class and not the same.
+    /// Number of pixels whose color is near that of their class, but not equal to it.
     pub snapped_pixels: u64,
 }
 
-/// What a color stands for.
+/// Class of a color.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ColorMatch {
     Exact(u8),
@@ -47,12 +47,11 @@ enum ColorMatch {
 }
 
 impl ColorMap {
-    /// The classes of a mask's pixels. Transparent pixels, and white ones unless the map says otherwise, are
-    /// class 0.
+    /// Returns the classes of a mask's pixels. Transparent pixels are class 0, and so are white
+    /// ones unless the map names white.
     ///
-    /// # Errors
-    /// Colors without a class, with their pixels; grays that only resemble the map's, which are values and
-    /// no colors as far as anyone can know.
+    /// The error lists colors without a class, with their pixels. It also refuses masks of grays
+    /// that only resemble the map's colors, because these may be class ids.
     pub fn resolve(&self, mask: &ColorMask) -> Result<ResolvedMask, String> {
         let mut resolver = MaskResolver::new(self, mask.width as usize * mask.height as usize);
         let ids = match &mask.pixels {
@@ -68,7 +67,7 @@ impl ColorMap {
         Ok(ResolvedMask { ids: ids.ok_or("has too few pixels")?, snapped_pixels })
     }
 
-    /// The colors with a class.
+    /// Returns the colors that have a class.
     fn class_colors(&self) -> impl Iterator<Item = ([u8; 3], u8, &str)> {
         let entries = self.entries.iter();
         let needs_white = !self.entries.iter().any(|entry| entry.color == WHITE);
@@ -78,7 +77,8 @@ impl ColorMap {
     }
 
     fn match_color(&self, color: [u8; 3]) -> ColorMatch {
-        // The nearest class, and how near another one is.
+        // Distance and class of the nearest color, and distance of the nearest color of another
+        // class.
         let (mut nearest, mut other_distance) = ((u32::MAX, 0), u32::MAX);
         for (class_color, class, _) in self.class_colors() {
             let distance = squared_distance(class_color, color);
@@ -107,29 +107,32 @@ impl ColorMap {
         let nearest = self
             .class_colors()
             .min_by_key(|(class_color, ..)| squared_distance(*class_color, color));
-        nearest.map_or(String::new(), |(class_color, _, name)| {
-            format!(" (nearest: {name} {})", format_hex_color(class_color))
-        })
+        match nearest {
+            Some((class_color, _, name)) => {
+                format!(" (nearest: {name} {})", format_hex_color(class_color))
+            }
+            None => String::new(),
+        }
     }
 }
 
-/// The square of the distance of two colors.
+/// Returns the square of the distance of two colors.
 pub(super) fn squared_distance(a: [u8; 3], b: [u8; 3]) -> u32 {
     a.iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(b)).pow(2)).sum()
 }
 
-/// What was found in a mask.
+/// State of resolving one mask.
 struct MaskResolver<'a> {
     color_map: &'a ColorMap,
-    /// Colors that were looked up, each in the one place where it may be.
+    /// Colors that were looked up, each in the one slot of its hash.
     cache: Vec<Option<([u8; 3], ColorMatch)>>,
     snapped_pixels: u64,
-    /// Whether red, green and blue are the same in every pixel.
+    /// True if red, green and blue are equal in every pixel so far.
     is_gray: bool,
     unknown_colors: HashMap<[u8; 3], u64>,
-    /// Pixels of further colors without a class.
+    /// Number of pixels of further colors without a class.
     uncounted_pixels: u64,
-    /// Pixels by indices that the palette lacks.
+    /// Indices that the palette lacks, with their pixels.
     missing_indices: Vec<(usize, u64)>,
 }
 
@@ -153,9 +156,10 @@ impl<'a> MaskResolver<'a> {
             pixels_per_index[usize::from(index)] += 1;
         }
         let mut class_of_index = [0; 256];
-        for (index, &pixels) in
-            pixels_per_index.iter().enumerate().filter(|(_, pixels)| **pixels > 0)
-        {
+        for (index, &pixels) in pixels_per_index.iter().enumerate() {
+            if pixels == 0 {
+                continue;
+            }
             match colors.get(index) {
                 Some(&color) => class_of_index[index] = self.resolve_color(color, pixels),
                 None => self.missing_indices.push((index, pixels)),
@@ -164,7 +168,7 @@ impl<'a> MaskResolver<'a> {
         indices.iter().map(|&index| class_of_index[usize::from(index)]).collect()
     }
 
-    /// Neighbors are mostly of one color, so pixels are counted in runs.
+    /// Looks up each run of equal pixels once, as neighbors mostly have the same color.
     fn resolve_pixels(&mut self, pixels: impl ExactSizeIterator<Item = [u8; 4]>) -> Vec<u8> {
         let mut ids = Vec::with_capacity(pixels.len());
         let mut run: Option<([u8; 4], usize)> = None;
@@ -188,9 +192,9 @@ impl<'a> MaskResolver<'a> {
         }
     }
 
-    /// The class of some pixels of one color.
+    /// Returns the class of `pixels` pixels of one color.
     fn resolve_color(&mut self, [red, green, blue, alpha]: [u8; 4], pixels: u64) -> u8 {
-        // The color of what cannot be seen means nothing.
+        // The color of a transparent pixel means nothing.
         if alpha == 0 {
             return 0;
         }
@@ -216,7 +220,7 @@ impl<'a> MaskResolver<'a> {
 
     fn look_up(&mut self, color: [u8; 3]) -> ColorMatch {
         let [red, green, blue] = color.map(u32::from);
-        // Knuth's multiplicative hash; its upper bits are the good ones.
+        // Knuth's multiplicative hash, whose upper bits are the good ones.
         let hash = (red << 16 | green << 8 | blue).wrapping_mul(0x9e37_79b1) >> 20;
         let cache_slots = self.cache.len();
         let slot = &mut self.cache[hash as usize % cache_slots];
@@ -231,7 +235,7 @@ impl<'a> MaskResolver<'a> {
         }
     }
 
-    /// The number of snapped pixels, or what is wrong.
+    /// Returns the number of snapped pixels, or everything that is wrong.
     fn finish(self) -> Result<u64, String> {
         let unknown_pixels = self.uncounted_pixels + self.unknown_colors.values().sum::<u64>();
         if self.is_gray && self.snapped_pixels + unknown_pixels > 0 {
@@ -243,21 +247,18 @@ impl<'a> MaskResolver<'a> {
             ));
         }
         let mut by_frequency: Vec<([u8; 3], u64)> = self.unknown_colors.into_iter().collect();
-        // Most frequent first, and the same on every run.
+        // Most frequent first, and in the same order on every run.
         by_frequency.sort_by_key(|&(color, pixels)| (std::cmp::Reverse(pixels), color));
-        let mut texts: Vec<String> = by_frequency
-            .iter()
-            .take(MAX_SHOWN_COLORS)
-            .map(|&(color, n)| {
-                format!(
-                    "{} in {n} pixels{}",
-                    format_hex_color(color),
-                    self.color_map.nearest_hint(color)
-                )
-            })
-            .collect();
-        let further_pixels: u64 = self.uncounted_pixels
-            + by_frequency.iter().skip(MAX_SHOWN_COLORS).map(|(_, pixels)| pixels).sum::<u64>();
+        let mut texts = Vec::new();
+        let mut further_pixels = self.uncounted_pixels;
+        for (rank, (color, pixels)) in by_frequency.into_iter().enumerate() {
+            if rank < MAX_SHOWN_COLORS {
+                let nearest = self.color_map.nearest_hint(color);
+                texts.push(format!("{} in {pixels} pixels{nearest}", format_hex_color(color)));
+            } else {
+                further_pixels += pixels;
+            }
+        }
         if further_pixels > 0 {
             texts.push(format!("other colors in {further_pixels}"));
         }

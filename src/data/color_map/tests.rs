@@ -5,13 +5,14 @@ use serde_json::json;
 
 use super::*;
 use crate::data::Sample;
+use crate::data::class_names::RequiredClassNames;
 use crate::imaging::{ColorMask, ColorPixels, DecodeLimits, decode_color_mask, encode_jpeg};
 
 const WHITE: [u8; 3] = [255; 3];
 const ROAD: [u8; 3] = [0x2a, 0xcf, 0x59];
 const SKY: [u8; 3] = [0x1f, 0x77, 0xb4];
 
-/// Ground Truth's metadata for names and colors.
+/// Makes Ground Truth's metadata of names and colors.
 fn metadata(classes: &[(&str, &str)]) -> Value {
     let entries = classes.iter().enumerate().map(|(key, (name, hex))| {
         (key.to_string(), json!({"class-name": name, "hex-color": hex, "confidence": 0.9}))
@@ -23,7 +24,7 @@ fn parse_error(metadata: &Value) -> String {
     ColorMap::parse(metadata).unwrap_err()
 }
 
-/// A sample of the line `number` with a map.
+/// Makes a sample of the line `number` with a map.
 fn sample(number: usize, classes: Option<&[(&str, &str)]>) -> Sample {
     let map =
         classes.map(|classes| Arc::new(ColorMap::parse(&metadata(classes)).unwrap().unwrap()));
@@ -36,7 +37,7 @@ fn sample(number: usize, classes: Option<&[(&str, &str)]>) -> Sample {
     }
 }
 
-/// What becomes of the samples of one split, which are those of the other one too.
+/// Assigns ids to the samples of one split, which are those of the other split too.
 fn assign_one_split(
     samples: &mut [Sample],
     required: Option<&[&str]>,
@@ -50,7 +51,7 @@ fn assign_one_split(
         .map_err(|error| error.problems().to_vec())
 }
 
-/// The map of white background, road and sky, as classes 0, 1, 2.
+/// Makes the map of white background, road and sky, as classes 0, 1, 2.
 fn road_and_sky_map() -> Arc<ColorMap> {
     let classes = [("BACKGROUND", "#ffffff"), ("road", "#2acf59"), ("sky", "#1F77B4")];
     let mut samples = [sample(1, Some(&classes))];
@@ -327,13 +328,13 @@ fn checkpoints_know_which_colors_stand_for_which_classes() {
     assert_eq!(describe_color_maps(&[sample(1, None)]), None);
 }
 
-/// Some classes with different colors, which are none of white.
+/// Generates classes with different colors, none of them white.
 fn classes() -> impl Strategy<Value = Vec<[u8; 3]>> {
     let color = any::<[u8; 3]>().prop_filter("white is the background's", |c| *c != WHITE);
     proptest::collection::hash_set(color, 1..20).prop_map(|colors| colors.into_iter().collect())
 }
 
-/// The map that paints class i + 1 in the color i.
+/// Makes the map that paints class i + 1 in the color i.
 fn map_of_colors(colors: &[[u8; 3]]) -> Arc<ColorMap> {
     let names: Vec<String> = (0..colors.len()).map(|i| format!("c{i:02}")).collect();
     let hexes: Vec<String> = colors.iter().map(|color| format_hex_color(*color)).collect();
@@ -357,7 +358,7 @@ proptest! {
         let rgba = pixels.iter().flat_map(|[r, g, b]| [*r, *g, *b, 255]).collect();
         let mask = ColorMask { pixels: ColorPixels::Rgba(rgba), ..rgb_mask(&pixels) };
         prop_assert_eq!(resolve_ids(&map, &mask), (rendered.clone(), 0));
-        // A palette in another order than the classes.
+        // The palette has another order than the classes.
         let palette: Vec<[u8; 3]> = colors.iter().rev().copied().chain([WHITE]).collect();
         let index = |color: &[u8; 3]| palette.iter().position(|known| known == color).unwrap() as u8;
         let indices: Vec<u8> = pixels.iter().map(index).collect();

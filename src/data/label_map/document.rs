@@ -1,5 +1,5 @@
-//! The JSON of a label map. Read key by key, because a JSON map of serde silently keeps the last of two
-//! equal keys, and which one was meant cannot be known.
+//! The JSON of a label map. It is read key by key, because a JSON map of serde silently keeps the
+//! last of two equal keys, and the meant one cannot be known.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use crate::error::{Error, Problems, Result, did_you_mean};
 
 const EXPECTED_FORMATS: &str = "{\"scale\": \"3\"} or {\"map\": {\"0\": 5, \"1\": 0}}";
 
-/// What a file says.
+/// Content of a file.
 #[derive(Debug)]
 pub(super) enum LabelMapDocument {
     /// Class = pixel value / scale.
@@ -26,11 +26,11 @@ pub(super) enum LabelMapDocument {
 pub(super) struct LabelMapEntry {
     pub(super) class: u8,
     pub(super) values: Vec<u8>,
-    /// Whether they came as a list.
+    /// True if the values are a list in the file.
     pub(super) is_list: bool,
 }
 
-/// The keys of an object and their values, in the order of the file.
+/// Keys of an object and their values, in the order of the file.
 struct KeyValuePairs<V>(Vec<(String, V)>);
 
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for KeyValuePairs<V> {
@@ -58,7 +58,7 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for KeyValuePairs<V> {
     }
 }
 
-/// The object itself.
+/// Values of the known keys of the object, each as often as it occurs.
 #[derive(Default)]
 struct RawLabelMap {
     scales: Vec<Value>,
@@ -95,7 +95,7 @@ impl<'de> Deserialize<'de> for RawLabelMap {
     }
 }
 
-/// Reads a file's bytes.
+/// Parses the bytes of a file.
 pub(super) fn parse_document(bytes: &[u8]) -> Result<LabelMapDocument> {
     // Some editors begin a file with a byte order mark.
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
@@ -112,26 +112,20 @@ pub(super) fn parse_document(bytes: &[u8]) -> Result<LabelMapDocument> {
         }
     }
     let document = match (raw.scales.first(), raw.maps.first()) {
-        (Some(_), Some(_)) => {
-            problems.push(
-                "scale and map are both given, and it is not defined which comes first; keep the \
-                 one whose classes are meant",
-            );
-            None
-        }
-        (Some(scale), None) => {
-            problems.record_err(parse_byte(scale, "scale", 1)).map(LabelMapDocument::Scale)
-        }
+        (Some(_), Some(_)) => Err(Error::input(
+            "scale and map are both given, and it is not defined which comes first; keep the one \
+             whose classes are meant",
+        )),
+        (Some(scale), None) => parse_byte(scale, "scale", 1).map(LabelMapDocument::Scale),
         (None, Some(KeyValuePairs(pairs))) => {
-            Some(LabelMapDocument::Map(parse_entries(pairs, &mut problems)))
+            Ok(LabelMapDocument::Map(parse_entries(pairs, &mut problems)))
         }
-        (None, None) => {
-            problems.push(format!("neither scale nor map is there; expected {EXPECTED_FORMATS}"));
-            None
-        }
+        (None, None) => Err(Error::input(format!(
+            "neither scale nor map is there; expected {EXPECTED_FORMATS}"
+        ))),
     };
-    problems.into_result()?;
-    document.ok_or_else(|| Error::internal("a label map failed without a problem"))
+    let document = problems.check(document);
+    problems.finish_with(document)
 }
 
 fn parse_entries(pairs: &[(String, Value)], problems: &mut Problems) -> Vec<LabelMapEntry> {
@@ -146,20 +140,25 @@ fn parse_entries(pairs: &[(String, Value)], problems: &mut Problems) -> Vec<Labe
             Value::Array(list) => (list.as_slice(), true),
             single => (std::slice::from_ref(single), false),
         };
-        let values = pixel_values
-            .iter()
-            .filter_map(|value| problems.record_err(parse_byte(value, &value_name, 0)));
-        let values = values.collect();
-        entries.extend(class.map(|class| LabelMapEntry { class, values, is_list }));
+        let mut values = Vec::new();
+        for value in pixel_values {
+            values.extend(problems.record_err(parse_byte(value, &value_name, 0)));
+        }
+        if let Some(class) = class {
+            entries.push(LabelMapEntry { class, values, is_list });
+        }
     }
     entries
 }
 
-/// A whole number from `first` to 255, as a number or as a string.
+/// Reads a whole number from `min` to 255, which is a number or a string.
 fn parse_byte(value: &Value, name: &str, min: u8) -> Result<u8> {
-    let parsed = match value {
-        Value::String(text) => text.trim().parse().ok(),
-        other => other.as_u64().and_then(|number| u8::try_from(number).ok()),
+    let number: Option<u64> = match value {
+        Value::String(text) => text.trim().parse::<u8>().ok().map(u64::from),
+        other => other.as_u64(),
     };
-    parsed.filter(|&number| number >= min).ok_or_else(|| out_of_range_error(name, value, min))
+    match number {
+        Some(number) if (u64::from(min)..=255).contains(&number) => Ok(number as u8),
+        _ => Err(out_of_range_error(name, value, min)),
+    }
 }

@@ -1,9 +1,9 @@
-//! Label maps: which class a pixel value of a mask stands for, in the built-in's two forms.
+//! Label maps, which give pixel values of masks their class, in the built-in's two forms.
 //!
-//! `{"scale": "3"}` divides: class = value / 3, rounded down. `{"map": {"0": 5, "1": 0}}` names: the key
-//! is the class, the value is the pixel value, as in the example of the built-in's documentation,
-//! where the encoded 0, 5, 2 become 1, 0, 2. Its documentation says no more than that, so what could
-//! be meant in two ways is refused with both.
+//! `{"scale": "3"}` divides: class = value / 3, rounded down. `{"map": {"0": 5, "1": 0}}` names:
+//! the key is the class, the value is the pixel value, as in the example of the built-in's
+//! documentation, where the encoded 0, 5, 2 become 1, 0, 2. Its documentation says no more than
+//! that, so a map that can be read in two ways is refused, with both readings.
 
 mod document;
 
@@ -16,26 +16,27 @@ use crate::error::{Error, Problems, Result};
 use crate::files::read_file;
 use crate::metrics::IGNORE_INDEX;
 
-/// How many entries a message shows.
+/// Number of entries that a message shows.
 const MAX_SHOWN_ENTRIES: usize = 12;
 
-/// The class of each pixel value.
+/// Class of each pixel value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelMap {
-    /// None where it is not known what the value stands for.
+    /// Class by pixel value; none if the class of the value is not known.
     class_of_value: Box<[Option<u8>; 256]>,
-    /// The divisor, if it came as one.
+    /// Divisor, if the file gives one.
     scale: Option<u8>,
 }
 
 impl LabelMap {
-    /// Reads a label map for `classes` classes. None when it changes nothing: a scale of 1.
+    /// Reads a label map for `num_classes` classes. Returns nothing for a scale of 1, which changes
+    /// nothing.
     pub fn read(path: &Path, num_classes: usize) -> Result<Option<Self>> {
         Self::parse(&read_file(path)?, num_classes)
             .map_err(|error| error.with_context(path.display()))
     }
 
-    /// The same from the bytes of the file.
+    /// Reads a label map from the bytes of its file.
     pub fn parse(bytes: &[u8], num_classes: usize) -> Result<Option<Self>> {
         match document::parse_document(bytes)? {
             LabelMapDocument::Scale(1) => Ok(None),
@@ -44,8 +45,9 @@ impl LabelMap {
         }
     }
 
-    /// 255 stays ignored, as it is in masks without a label map. Where dividing would make it a class, it
-    /// is not known which of the two is meant; it matters only to masks that hold the value.
+    /// Creates the map that divides. 255 stays ignored, as it is in masks without a label map. If
+    /// the quotient of 255 is a class, both meanings are possible, so 255 has no class then; only
+    /// masks that hold the value are refused.
     fn from_scale(scale: u8, num_classes: usize) -> Self {
         let mut table = Box::new([None; 256]);
         for (value, class) in (0..IGNORE_INDEX).zip(table.iter_mut()) {
@@ -56,7 +58,8 @@ impl LabelMap {
         Self { class_of_value: table, scale: Some(scale) }
     }
 
-    /// Replaces the values of a mask by classes. Values without one come back with their pixels.
+    /// Replaces the values of a mask by classes. The error counts the pixels of each value without
+    /// a class.
     pub fn apply(&self, mask: &mut [u8]) -> Result<(), BTreeMap<u8, u64>> {
         let mut unknown = BTreeMap::new();
         for value in mask {
@@ -68,7 +71,7 @@ impl LabelMap {
         if unknown.is_empty() { Ok(()) } else { Err(unknown) }
     }
 
-    /// What to do about values that have no class.
+    /// Returns what a user can do about values that have no class.
     pub fn missing_value_advice(&self) -> String {
         match self.scale {
             Some(scale) => format!(
@@ -86,36 +89,38 @@ impl LabelMap {
     }
 }
 
-/// How it is read, for the log and for checkpoints: `scale 3`, or `0 is class 1, 5 is class 0`.
+/// Describes the map for the log and for checkpoints, such as `class = pixel value / 3, rounded
+/// down` or `0 is class 1, 5 is class 0`.
 impl fmt::Display for LabelMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(scale) = self.scale {
             return write!(f, "class = pixel value / {scale}, rounded down");
         }
-        let mapped: Vec<(usize, u8)> = self
-            .class_of_value
-            .iter()
-            .enumerate()
-            .filter_map(|(v, class)| Some((v, (*class)?)))
-            .collect();
-        let shown = mapped.iter().take(MAX_SHOWN_ENTRIES).map(|&(value, class)| {
-            let class =
-                if class == IGNORE_INDEX { "ignored".to_owned() } else { format!("class {class}") };
-            format!("{value} is {class}")
-        });
-        f.write_str(&shown.collect::<Vec<_>>().join(", "))?;
-        match mapped.len().saturating_sub(MAX_SHOWN_ENTRIES) {
-            0 => Ok(()),
-            more => {
-                let bytes: Vec<u8> =
-                    mapped.iter().flat_map(|&(v, class)| [v as u8, class]).collect();
-                write!(f, " and {more} more (checksum {:08x})", crc32fast::hash(&bytes))
+        let mut entry_count = 0;
+        let mut shown = Vec::new();
+        let mut bytes = Vec::new();
+        for (value, class) in self.class_of_value.iter().enumerate() {
+            let Some(class) = *class else { continue };
+            entry_count += 1;
+            bytes.extend([value as u8, class]);
+            if shown.len() == MAX_SHOWN_ENTRIES {
+                continue;
             }
+            if class == IGNORE_INDEX {
+                shown.push(format!("{value} is ignored"));
+            } else {
+                shown.push(format!("{value} is class {class}"));
+            }
+        }
+        f.write_str(&shown.join(", "))?;
+        match entry_count - shown.len() {
+            0 => Ok(()),
+            more => write!(f, " and {more} more (checksum {:08x})", crc32fast::hash(&bytes)),
         }
     }
 }
 
-/// The table of a map whose entries name each class and each pixel value once.
+/// Builds the map of entries, each of which must name its class and its pixel values only once.
 fn build_from_entries(entries: &[LabelMapEntry], num_classes: usize) -> Result<LabelMap> {
     let mut problems = Problems::new();
     let mut table: Box<[Option<u8>; 256]> = Box::new([None; 256]);
@@ -154,12 +159,13 @@ fn build_from_entries(entries: &[LabelMapEntry], num_classes: usize) -> Result<L
         } else if is_changed_by_swap(entries)
             && !entries.iter().any(|entry| entry.values == [IGNORE_INDEX])
         {
-            // 255 as a value is how the foreground of a binary mask is named, and nothing else.
+            // An entry with 255 as its value names the foreground of a binary mask, and cannot be
+            // meant otherwise.
             problems.push(format!(
                 "{direction}, but this one can be read the other way round too, and would mean another \
                  thing. Write the values as lists: {} if the keys are classes, {swapped} if they are \
                  pixel values",
-                format_map_json(entries.iter().flat_map(|e| e.values.iter().map(|&v| (e.class, v))))
+                format_map_json(&list_pairs(entries))
             ));
         }
     }
@@ -168,48 +174,57 @@ fn build_from_entries(entries: &[LabelMapEntry], num_classes: usize) -> Result<L
     Ok(LabelMap { class_of_value: table, scale: None })
 }
 
-/// The map with keys and values exchanged, if it can be read that way: values are single numbers that
-/// are classes, and no key comes twice. Lists are pixel values for sure.
+/// Returns the map with keys and values exchanged as JSON, if it can be read that way: values are
+/// single numbers that are classes, and no key comes twice. Lists are always pixel values.
 fn swap_keys_and_values(entries: &[LabelMapEntry], num_classes: usize) -> Option<String> {
     let mut keys = BTreeSet::new();
-    let is_class = |value: u8| usize::from(value) < num_classes || value == IGNORE_INDEX;
-    let pairs: Option<Vec<(u8, u8)>> = entries
-        .iter()
-        .map(|entry| match entry.values[..] {
-            [value] if !entry.is_list && is_class(value) && keys.insert(entry.class) => {
-                Some((value, entry.class))
-            }
-            _ => None,
-        })
-        .collect();
-    pairs.map(|pairs| format_map_json(pairs.into_iter()))
+    let mut pairs = Vec::new();
+    for entry in entries {
+        let [value] = entry.values[..] else { return None };
+        let is_class = usize::from(value) < num_classes || value == IGNORE_INDEX;
+        if entry.is_list || !is_class || !keys.insert(entry.class) {
+            return None;
+        }
+        pairs.push((value, entry.class));
+    }
+    Some(format_map_json(&pairs))
 }
 
-/// Whether exchanging keys and values changes the map.
+/// Returns true if exchanging keys and values changes the map.
 fn is_changed_by_swap(entries: &[LabelMapEntry]) -> bool {
-    let pairs: BTreeSet<(u8, u8)> =
-        entries.iter().flat_map(|e| e.values.iter().map(|&v| (e.class, v))).collect();
+    let pairs: BTreeSet<(u8, u8)> = list_pairs(entries).into_iter().collect();
     pairs.iter().any(|&(class, value)| !pairs.contains(&(value, class)))
 }
 
-/// A map as JSON, from pairs of class and pixel value; lists leave no doubt which is which.
-fn format_map_json(pairs: impl Iterator<Item = (u8, u8)>) -> String {
+/// Lists the pairs of class and pixel value.
+fn list_pairs(entries: &[LabelMapEntry]) -> Vec<(u8, u8)> {
+    let mut pairs = Vec::new();
+    for entry in entries {
+        for &value in &entry.values {
+            pairs.push((entry.class, value));
+        }
+    }
+    pairs
+}
+
+/// Formats pairs of class and pixel value as JSON. Values are lists, which cannot be mistaken for
+/// classes.
+fn format_map_json(pairs: &[(u8, u8)]) -> String {
     let mut by_class: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
-    for (class, value) in pairs {
+    for &(class, value) in pairs {
         by_class.entry(class).or_default().push(value);
     }
-    let mut shown: Vec<String> = by_class
-        .iter()
-        .take(MAX_SHOWN_ENTRIES)
-        .map(|(class, v)| format!("\"{class}\": {v:?}"))
-        .collect();
+    let mut shown = Vec::new();
+    for (class, values) in by_class.iter().take(MAX_SHOWN_ENTRIES) {
+        shown.push(format!("\"{class}\": {values:?}"));
+    }
     if by_class.len() > MAX_SHOWN_ENTRIES {
         shown.push("...".to_owned());
     }
     format!("{{\"map\": {{{}}}}}", shown.join(", "))
 }
 
-/// The error of a value that is not in its range.
+/// Makes the error of a value that is not in its range.
 fn out_of_range_error(name: &str, found: impl fmt::Display, min: u8) -> Error {
     Error::input(format!("{name} is {found}; allowed: a whole number from {min} to 255"))
 }

@@ -1,6 +1,6 @@
 use super::*;
 
-/// The classes of some pixel values under a map for 3 classes.
+/// Returns the classes of some pixel values under a map for 3 classes.
 fn apply_map(text: &str, values: &[u8]) -> Vec<u8> {
     let map = LabelMap::parse(text.as_bytes(), 3).unwrap().unwrap();
     let mut mask = values.to_vec();
@@ -30,7 +30,7 @@ fn a_scale_that_makes_255_a_class_leaves_open_what_it_is() {
         "{}",
         map.missing_value_advice()
     );
-    // With a map, either can be said.
+    // A map can express either meaning.
     assert_eq!(apply_map(r#"{"map": {"0": 0, "1": 255}}"#, &[0, 255]), [0, 1]);
     assert_eq!(apply_map(r#"{"map": {"0": 0, "1": 85}}"#, &[85, 255]), [1, 255]);
 }
@@ -75,7 +75,7 @@ fn a_map_that_can_be_read_in_two_ways_is_refused_with_both() {
     );
     assert_eq!(apply_map(r#"{"map": {"0": [1], "1": [2], "2": [0]}}"#, &[0, 1, 2]), [2, 0, 1]);
     assert_eq!(apply_map(r#"{"map": {"0": [2], "1": [0], "2": [1]}}"#, &[0, 1, 2]), [1, 2, 0]);
-    // The same either way.
+    // The map reads the same either way.
     assert_eq!(apply_map(r#"{"map": {"0": 1, "1": 0, "2": 2}}"#, &[0, 1, 2]), [1, 0, 2]);
 }
 

@@ -1,12 +1,13 @@
-//! The objects of S3 that a manifest names: fetched side by side, and kept on disk in bounded space.
+//! The objects of S3 that a manifest names, fetched in parallel and kept on disk in bounded space.
 //!
-//! What is kept stays. An epoch reads every sample once, in an order of its own: then no rule of what to
-//! throw out finds more objects on disk than leaving them there does, and nothing is written twice. What
-//! has no room is read from S3 each time it is needed.
+//! Objects on disk are never replaced. An epoch reads every sample once, in an order of its own, so
+//! no rule of replacement finds more objects on disk, and nothing is written twice. Objects without
+//! room are read from S3 each time they are needed.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -14,46 +15,49 @@ use std::thread;
 
 use super::pairing::{list_examples, pluralize};
 use crate::aws::{ErrorScope, GetRequest, ObjectStore, S3Error, S3Uri};
-use crate::console::{print_stderr, print_stdout};
 use crate::error::{Error, Result};
 
-/// Bytes of the disk that objects leave free: checkpoints and models of a job are written to the same one,
-/// several of up to 0.5 GB each.
+/// Bytes that objects leave free on the disk: checkpoints and models of the job, of up to 0.5 GB
+/// each, are written to the same disk.
 pub const RESERVED_DISK_BYTES: u64 = 4 << 30;
 
-/// Objects that are fetched at a time: S3 answers one after tens of milliseconds, whatever the bandwidth.
+/// Number of objects that are fetched at a time: S3 takes tens of milliseconds per answer, whatever
+/// the bandwidth.
 const MAX_CONCURRENT_FETCHES: usize = 16;
 
-/// Bytes that an object may have, as a record of Pipe mode: more than any image within the limit of
-/// pixels needs.
+/// Largest number of bytes of an object, as of a record in Pipe mode: more than any image within
+/// the limit of pixels needs.
 const MAX_OBJECT_BYTES: u64 = super::recordio::MAX_RECORD_BYTES as u64;
 
-/// Objects that may fail before no others are tried.
+/// Number of objects that may fail before no others are tried.
 const MAX_FAILURES: usize = 20;
 
-/// Gives the store, which is connected to when it is first asked for.
+/// Returns the store, and connects to it on the first call.
 pub type ConnectStore = Arc<dyn Fn() -> Result<Arc<dyn ObjectStore>, S3Error> + Send + Sync>;
 
-/// How much may be kept.
+/// Limits on the disk space that objects take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DiskBudget {
-    /// Bytes that the objects may take, if there is a limit.
+    /// Largest number of bytes of all objects, if there is a limit.
     pub max_bytes: Option<u64>,
     /// Bytes that must stay free on the disk.
     pub reserved_bytes: u64,
 }
 
 impl DiskBudget {
-    /// Whether `size` bytes more can be kept in `folder`.
+    /// Returns true if `size_bytes` more can be kept in `folder`.
     fn allows(self, state: &CacheState, size_bytes: u64, folder: &Path) -> bool {
-        let within = |limit| state.cached_bytes.saturating_add(size_bytes) <= limit;
-        let free_bytes = || {
-            let disk = rustix::fs::statvfs(folder).ok()?;
-            Some(disk.f_bavail.saturating_mul(disk.f_frsize))
-        };
+        if let Some(limit) = self.max_bytes
+            && state.cached_bytes.saturating_add(size_bytes) > limit
+        {
+            return false;
+        }
         let needed_bytes =
             self.reserved_bytes.saturating_add(state.writing_bytes).saturating_add(size_bytes);
-        self.max_bytes.is_none_or(within) && free_bytes().is_some_and(|free| free >= needed_bytes)
+        match rustix::fs::statvfs(folder) {
+            Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize) >= needed_bytes,
+            Err(_) => false,
+        }
     }
 }
 
@@ -61,7 +65,7 @@ impl DiskBudget {
 pub struct ObjectCache {
     connect: ConnectStore,
     budget: DiskBudget,
-    /// Where they are kept; nothing is kept before there is a folder.
+    /// Folder of the objects on disk; objects are kept only once it is set.
     folder: OnceLock<PathBuf>,
     state: Mutex<CacheState>,
 }
@@ -70,20 +74,31 @@ pub struct ObjectCache {
 struct CacheState {
     entries: Vec<ObjectEntry>,
     by_uri: HashMap<S3Uri, usize>,
-    /// Bytes that are kept or being written.
+    /// Bytes of objects on disk or being written.
     cached_bytes: u64,
-    /// Bytes being written, which the disk does not know of yet.
+    /// Bytes being written, which the disk does not count yet.
     writing_bytes: u64,
 }
 
-/// What is known of an object.
+/// Objects that several threads fetch.
+struct FetchQueue {
+    /// Indices of the objects.
+    to_fetch: Vec<usize>,
+    /// Position in `to_fetch` of the next object.
+    next_position: AtomicUsize,
+    /// True once no further object is to be fetched.
+    is_over: AtomicBool,
+    failures: Mutex<Vec<(usize, S3Error)>>,
+}
+
+/// State of one object.
 #[derive(Debug, Clone)]
 struct ObjectEntry {
     uri: S3Uri,
-    /// The first line that names it, and in which manifest.
+    /// First manifest and line that name the object.
     manifest: Arc<str>,
     line: u64,
-    /// Its content when it was first read.
+    /// Tag of the object's content when it was first read.
     etag: Option<String>,
     cached_path: Option<PathBuf>,
 }
@@ -94,7 +109,46 @@ impl fmt::Debug for ObjectCache {
     }
 }
 
-/// One object.
+/// Numbers of objects after fetching. Its text says how many lie on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchSummary {
+    object_count: usize,
+    /// Objects that lie on disk.
+    cached_count: usize,
+    /// Bytes of the objects on disk.
+    cached_bytes: u64,
+    /// Bytes that objects may take, if the job sets a limit.
+    max_bytes: Option<u64>,
+}
+
+impl fmt::Display for FetchSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gigabytes = self.cached_bytes as f64 / 1e9;
+        write!(f, "{} ({gigabytes:.3} GB) fetched from S3", pluralize(self.cached_count, "object"))
+    }
+}
+
+impl FetchSummary {
+    /// Returns a warning if some objects have to be fetched in each epoch.
+    pub fn warning(&self) -> Option<String> {
+        if self.cached_count == self.object_count {
+            return None;
+        }
+        let limit = match self.max_bytes {
+            Some(bytes) => format!(" within MASKMAKER_S3_CACHE_SIZE ({} MB)", bytes >> 20),
+            None => String::new(),
+        };
+        Some(format!(
+            "{} of {} objects do not fit on disk{limit} and are fetched anew in every epoch, which \
+             is slower; give the job a larger VolumeSizeInGB, name a folder on a larger disk with \
+             TMPDIR, or raise MASKMAKER_S3_CACHE_SIZE if it is set",
+            self.object_count - self.cached_count,
+            self.object_count
+        ))
+    }
+}
+
+/// Handle of one object.
 #[derive(Clone)]
 pub struct CachedObject {
     cache: Arc<ObjectCache>,
@@ -102,25 +156,25 @@ pub struct CachedObject {
 }
 
 impl CachedObject {
-    /// All bytes, from disk or from S3. What was fetched is kept if there is room.
+    /// Reads all bytes, from disk or from S3. A fetched object is kept if there is room.
     pub fn read(&self) -> Result<Vec<u8>, S3Error> {
         self.cache.read(self.index)
     }
 
-    /// The line that names it.
+    /// Returns the first line that names the object.
     pub fn manifest_line(&self) -> String {
         self.cache.entry(self.index).manifest_line()
     }
 }
 
 impl ObjectEntry {
-    /// `train/output.manifest line 3`.
+    /// Returns the manifest and the line, such as `train/output.manifest line 3`.
     fn manifest_line(&self) -> String {
         format!("{} line {}", self.manifest, self.line)
     }
 }
 
-/// `train/output.manifest line 3: s3://bucket/key`.
+/// Shows the line and the URI, such as `train/output.manifest line 3: s3://bucket/key`.
 impl fmt::Display for CachedObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let entry = self.cache.entry(self.index);
@@ -143,13 +197,13 @@ impl PartialEq for CachedObject {
 impl Eq for CachedObject {}
 
 impl ObjectCache {
-    /// No objects yet. Nothing is connected to before the first one is read.
+    /// Creates an empty collection. It connects to the store when the first object is read.
     pub fn new(connect: ConnectStore, budget: DiskBudget) -> Arc<Self> {
         let (folder, state) = (OnceLock::new(), Mutex::default());
         Arc::new(Self { connect, budget, folder, state })
     }
 
-    /// The object at `uri`, which `line` of `manifest` names. It is not looked for yet.
+    /// Adds the object at `uri`, which `line` of `manifest` names, without looking for it.
     pub fn add(self: &Arc<Self>, uri: S3Uri, manifest: &Arc<str>, line: u64) -> CachedObject {
         let mut state = self.state();
         let CacheState { entries, by_uri, .. } = &mut *state;
@@ -162,70 +216,87 @@ impl ObjectCache {
         CachedObject { cache: self.clone(), index }
     }
 
-    /// How many objects manifests name.
+    /// Returns the number of objects that manifests name.
     pub fn count(&self) -> usize {
         self.state().entries.len()
     }
 
-    /// Whether no manifest names any.
+    /// Returns true if no manifest names an object.
     pub fn is_empty(&self) -> bool {
         self.count() == 0
     }
 
-    /// Fetches all that were not read yet into `folder`, until there is no more room. `progress` is
-    /// called once per object, from any thread. Objects that cannot be read are listed together; being
-    /// asked to stop is no failure.
+    /// Fetches all objects that were not read yet into `folder`, until one has no room there.
+    /// `on_fetched` is called once per object, from any thread. Objects that cannot be read are
+    /// listed together. A request to stop is no failure.
     pub fn fetch_all(&self, folder: &Path, on_fetched: impl Fn() + Sync) -> Result<()> {
         fs::create_dir_all(folder).map_err(|cause| Error::io("make", folder, &cause))?;
         let _ = self.folder.set(folder.to_owned());
-        // What concerns all objects is said without a line.
+        // A failure of the connection concerns all objects, so it comes without a line.
         match (self.connect)() {
             Err(failure) if failure.scope == ErrorScope::Stopped => return Ok(()),
             connected => connected?,
         };
-        let not_cached =
-            |(index, entry): (usize, &ObjectEntry)| entry.cached_path.is_none().then_some(index);
-        let to_fetch: Vec<usize> =
-            self.state().entries.iter().enumerate().filter_map(not_cached).collect();
-        let next_position = AtomicUsize::new(0);
-        let is_over = AtomicBool::new(false);
-        let failures = Mutex::new(Vec::new());
-        let fetch_next_objects = || {
-            while !is_over.load(Ordering::Relaxed)
-                && let Some(&index) = to_fetch.get(next_position.fetch_add(1, Ordering::Relaxed))
-            {
-                let failure = match self.fetch_object(index) {
-                    Ok((_, is_cached)) => {
-                        on_fetched();
-                        if !is_cached {
-                            is_over.store(true, Ordering::Relaxed);
-                        }
-                        continue;
-                    }
-                    Err(failure) => failure,
-                };
-                let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
-                if failure.scope != ErrorScope::Object || failures.len() + 1 >= MAX_FAILURES {
-                    is_over.store(true, Ordering::Relaxed);
-                }
-                failures.push((index, failure));
-            }
+        let queue = FetchQueue {
+            to_fetch: self.list_uncached(),
+            next_position: AtomicUsize::new(0),
+            is_over: AtomicBool::new(false),
+            failures: Mutex::default(),
         };
         thread::scope(|scope| {
-            for _ in 1..MAX_CONCURRENT_FETCHES.min(to_fetch.len()) {
+            for _ in 1..MAX_CONCURRENT_FETCHES.min(queue.to_fetch.len()) {
                 let thread_builder = thread::Builder::new().name("fetch".to_owned());
-                // With fewer threads it only takes longer.
-                if thread_builder.spawn_scoped(scope, fetch_next_objects).is_err() {
+                // Fewer threads only take longer.
+                if thread_builder
+                    .spawn_scoped(scope, || self.fetch_from_queue(&queue, &on_fetched))
+                    .is_err()
+                {
                     break;
                 }
             }
-            fetch_next_objects();
+            self.fetch_from_queue(&queue, &on_fetched);
         });
-        let failures = failures.into_inner().unwrap_or_else(PoisonError::into_inner);
-        self.combine_failures(failures, next_position.into_inner() < to_fetch.len())
+        let has_untried = queue.next_position.into_inner() < queue.to_fetch.len();
+        let failures = queue.failures.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.combine_failures(failures, has_untried)
     }
 
-    /// All failures as one error, in the order of the lines.
+    fn list_uncached(&self) -> Vec<usize> {
+        let mut indices = Vec::new();
+        for (index, entry) in self.state().entries.iter().enumerate() {
+            if entry.cached_path.is_none() {
+                indices.push(index);
+            }
+        }
+        indices
+    }
+
+    /// Fetches objects until the queue is empty or over.
+    fn fetch_from_queue(&self, queue: &FetchQueue, on_fetched: &(impl Fn() + Sync)) {
+        while !queue.is_over.load(Ordering::Relaxed)
+            && let Some(&index) =
+                queue.to_fetch.get(queue.next_position.fetch_add(1, Ordering::Relaxed))
+        {
+            match self.fetch_object(index) {
+                Ok((_, is_cached)) => {
+                    on_fetched();
+                    if !is_cached {
+                        queue.is_over.store(true, Ordering::Relaxed);
+                    }
+                }
+                Err(failure) => {
+                    let mut failures =
+                        queue.failures.lock().unwrap_or_else(PoisonError::into_inner);
+                    if failure.scope != ErrorScope::Object || failures.len() + 1 >= MAX_FAILURES {
+                        queue.is_over.store(true, Ordering::Relaxed);
+                    }
+                    failures.push((index, failure));
+                }
+            }
+        }
+    }
+
+    /// Combines all failures to one error, in the order of the lines.
     fn combine_failures(
         &self,
         mut failures: Vec<(usize, S3Error)>,
@@ -234,28 +305,27 @@ impl ObjectCache {
         if failures.iter().any(|(_, failure)| failure.scope == ErrorScope::Stopped) {
             return Ok(());
         }
-        // That nothing can be read is said once.
-        if let Some((index, failure)) =
-            failures.iter().find(|(_, failure)| failure.scope == ErrorScope::AllObjects)
-        {
-            return Err(
-                Error::from(failure.clone()).with_context(self.entry(*index).manifest_line())
-            );
+        // A failure that concerns all objects is told once.
+        for (index, failure) in &failures {
+            if failure.scope == ErrorScope::AllObjects {
+                let line = self.entry(*index).manifest_line();
+                return Err(Error::from(failure.clone()).with_context(line));
+            }
         }
         if failures.is_empty() {
             return Ok(());
         }
         failures.sort_by_key(|(index, _)| *index);
-        let messages: Vec<String> = failures
-            .iter()
-            .map(|(index, failure)| {
-                format!("{}: {}", self.entry(*index).manifest_line(), failure.message)
-            })
-            .collect();
-        let mut advice: Vec<String> = failures.into_iter().map(|(_, f)| f.advice).collect();
+        let mut messages = Vec::new();
+        let mut advice = Vec::new();
+        for (index, failure) in failures {
+            messages.push(format!("{}: {}", self.entry(index).manifest_line(), failure.message));
+            if !failure.advice.is_empty() {
+                advice.push(failure.advice);
+            }
+        }
         advice.sort();
         advice.dedup();
-        advice.retain(|advice| !advice.is_empty());
         let untried_note = if has_untried { "; the others were not tried" } else { "" };
         let advice =
             if advice.is_empty() { String::new() } else { format!("; {}", advice.join("; ")) };
@@ -266,31 +336,19 @@ impl ObjectCache {
         )))
     }
 
-    /// Says what was fetched, and whether some has to be fetched each time.
-    pub fn print_summary(&self) {
+    /// Counts the objects that lie on disk and those that have to be fetched each time.
+    pub fn summary(&self) -> FetchSummary {
         let state = self.state();
-        let object_count = state.entries.len();
-        let cached_count = state.entries.iter().filter(|entry| entry.cached_path.is_some()).count();
-        let gigabytes = state.cached_bytes as f64 / 1e9;
-        print_stdout(format_args!(
-            "{} ({gigabytes:.3} GB) fetched from S3",
-            pluralize(cached_count, "object")
-        ));
-        if cached_count < object_count {
-            print_stderr(format_args!(
-                "warning: {} of {object_count} objects do not fit on disk{} and are fetched anew in every \
-                 epoch, which is slower; give the job a larger VolumeSizeInGB, name a folder on a \
-                 larger disk with TMPDIR, or raise MASKMAKER_S3_CACHE_SIZE if it is set",
-                object_count - cached_count,
-                self.budget.max_bytes.map_or(String::new(), |limit| {
-                    format!(" within MASKMAKER_S3_CACHE_SIZE ({} MB)", limit >> 20)
-                })
-            ));
+        FetchSummary {
+            object_count: state.entries.len(),
+            cached_count: state.entries.iter().filter(|entry| entry.cached_path.is_some()).count(),
+            cached_bytes: state.cached_bytes,
+            max_bytes: self.budget.max_bytes,
         }
     }
 
     fn state(&self) -> MutexGuard<'_, CacheState> {
-        // Every change is whole before the lock is let go.
+        // Every change is complete before the lock is released, so a panic leaves the state intact.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -300,17 +358,19 @@ impl ObjectCache {
 
     fn read(&self, index: usize) -> Result<Vec<u8>, S3Error> {
         if let Some(path) = self.entry(index).cached_path {
-            return fs::read(&path).map_err(|cause| {
-                S3Error::for_object(
+            return match fs::read(&path) {
+                Ok(bytes) => Ok(bytes),
+                Err(cause) => Err(S3Error::for_object(
                     format!("{}: {}", path.display(), cause),
                     "leave the temporary folder of a running job alone",
-                )
-            });
+                )),
+            };
         }
-        self.fetch_object(index).map(|(bytes, _)| bytes)
+        let (bytes, _) = self.fetch_object(index)?;
+        Ok(bytes)
     }
 
-    /// Fetches an object and keeps it if there is room.
+    /// Fetches an object and keeps it if there is room. Returns true if it is on disk.
     fn fetch_object(&self, index: usize) -> Result<(Vec<u8>, bool), S3Error> {
         let ObjectEntry { uri, etag, .. } = self.entry(index);
         let mut bytes = Vec::new();
@@ -337,24 +397,29 @@ impl ObjectCache {
             state.cached_bytes += size_bytes;
             state.writing_bytes += size_bytes;
         }
-        // Each thread writes to a name of its own: two may have fetched the same object.
-        let written = tempfile::Builder::new()
-            .prefix(&format!("object-{index:08}-"))
-            .tempfile_in(folder)
-            .and_then(|mut file| std::io::Write::write_all(&mut file, bytes).map(|()| file))
-            .and_then(|file| file.keep().map_err(|error| error.error));
+        // Each thread writes to a file of its own: two may have fetched the same object.
+        let written = write_object(folder, index, bytes);
         let mut state = self.state();
         state.writing_bytes -= size_bytes;
-        if let (Ok((_, path)), None) = (&written, &state.entries[index].cached_path) {
+        if let (Ok(path), None) = (&written, &state.entries[index].cached_path) {
             state.entries[index].cached_path = Some(path.clone());
             return;
         }
         state.cached_bytes -= size_bytes;
         drop(state);
-        if let Ok((_, path)) = written {
+        if let Ok(path) = written {
             let _ = fs::remove_file(path);
         }
     }
+}
+
+/// Writes an object to a new file in `folder`, which is removed if that fails.
+fn write_object(folder: &Path, index: usize, bytes: &[u8]) -> io::Result<PathBuf> {
+    let mut file =
+        tempfile::Builder::new().prefix(&format!("object-{index:08}-")).tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    let (_, path) = file.keep().map_err(|error| error.error)?;
+    Ok(path)
 }
 
 #[cfg(test)]

@@ -1,14 +1,14 @@
 use super::*;
 use crate::aws::{ObjectInfo, ObjectSink};
 
-/// A store in memory that counts what is asked of it.
+/// A store in memory that counts requests.
 #[derive(Debug, Default)]
 struct MemoryStore {
     requests: Mutex<Vec<String>>,
 }
 
 impl ObjectStore for MemoryStore {
-    /// The content of an object is its name, 100 times; names tell what goes wrong.
+    /// Returns the object's name, 100 times; names decide on failures.
     fn get(&self, get: &GetRequest<'_>, sink: &mut dyn ObjectSink) -> Result<ObjectInfo, S3Error> {
         let name = get.uri.file_name();
         self.requests.lock().unwrap().push(format!("{name} {}", get.etag.unwrap_or("-")));

@@ -1,31 +1,31 @@
 //! RecordIO, the framing of SageMaker's Pipe mode, which is dmlc's (MXNet's).
 //!
-//! A part is the magic number, then three bits of kind and 29 of length, both little endian, then the
-//! payload, padded with zeros to 4 bytes. A record is one part; or, when its payload holds the magic
-//! number at a multiple of 4, the parts between: dmlc's writers leave the number out at each border, and
-//! readers put it back.
+//! A part is the magic number, then three bits of kind and 29 of length, both little endian, then
+//! the payload, padded with zeros to 4 bytes. A record is one part, unless its payload holds the
+//! magic number at a multiple of 4: then dmlc's writers split it there into several parts and leave
+//! the number out at each border, and readers insert it again.
 
 use std::io::{self, Read};
 
-/// The first word of every part.
+/// First word of every part.
 pub const MAGIC: u32 = 0xced7_230a;
 
-/// Bytes that a record may have: more than any image within the limit of pixels needs.
+/// Largest number of bytes of a record: more than any image within the limit of pixels needs.
 pub const MAX_RECORD_BYTES: usize = 256 << 20;
 
 /// Bytes of a part before its payload.
 const HEADER_BYTES: usize = 8;
 
-/// Why a stream cannot be read on.
+/// Reason why the rest of a stream cannot be read.
 #[derive(Debug)]
 pub enum RecordIoError {
-    /// What it says is not RecordIO: the place, what was found and what was expected.
+    /// The bytes are not RecordIO. The text names the place, what was found and what was expected.
     Malformed(String),
-    /// Reading failed.
+    /// The operating system could not read the stream.
     Io(io::Error),
 }
 
-/// The kinds of parts, by the upper three bits of a part's second word.
+/// Kind of a part, by the upper three bits of its second word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PartKind {
     Whole,
@@ -34,7 +34,7 @@ enum PartKind {
     Last,
 }
 
-/// The records of a stream, in order.
+/// A reader of the records of a stream, in order.
 #[derive(Debug)]
 pub struct RecordIoReader<R> {
     input: R,
@@ -46,17 +46,18 @@ pub struct RecordIoReader<R> {
 }
 
 impl<R: Read> RecordIoReader<R> {
-    /// Reads records of at most `max_record` bytes from `input`.
+    /// Creates a reader of records of at most `max_record_bytes` bytes.
     pub fn new(input: R, max_record_bytes: usize) -> Self {
         Self { input, max_record_bytes, offset: 0, record_count: 0 }
     }
 
-    /// Records read so far; also the number, from 1, of the last one.
+    /// Returns the number of records read so far, which is also the number, from 1, of the last
+    /// one.
     pub fn record_count(&self) -> u64 {
         self.record_count
     }
 
-    /// The next record, or none at the end of the stream.
+    /// Reads the next record. Returns nothing at the end of the stream.
     pub fn read(&mut self) -> Result<Option<Vec<u8>>, RecordIoError> {
         let mut record = Vec::new();
         let mut expected_kinds: &[PartKind] = &[PartKind::Whole, PartKind::First];
@@ -81,7 +82,8 @@ impl<R: Read> RecordIoReader<R> {
         }
     }
 
-    /// The kind and length of the next part. None at an end where a record may begin.
+    /// Reads the kind and length of the next part. Returns nothing at an end of the stream where a
+    /// record may begin.
     fn read_header(
         &mut self,
         expected_kinds: &[PartKind],
@@ -91,9 +93,7 @@ impl<R: Read> RecordIoReader<R> {
         if bytes_read == 0 && expected_kinds.contains(&PartKind::First) {
             return Ok(None);
         }
-        let first_word =
-            |bytes: &[u8]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        if bytes_read >= 4 && first_word(&header) != MAGIC {
+        if bytes_read >= 4 && read_word(&header) != MAGIC {
             return Err(self.malformed_error(&format!(
                 "it begins with {:02x?}{} and not with RecordIO's magic number [0a, 23, d7, ce]",
                 &header[..4],
@@ -103,7 +103,7 @@ impl<R: Read> RecordIoReader<R> {
         if bytes_read < HEADER_BYTES {
             return Err(self.truncated_error(bytes_read, "the 8 bytes of a header"));
         }
-        let word = first_word(&header[4..]);
+        let word = read_word(&header[4..]);
         let kind = match word >> 29 {
             0 => PartKind::Whole,
             1 => PartKind::First,
@@ -126,7 +126,7 @@ impl<R: Read> RecordIoReader<R> {
         Ok(Some((kind, (word & 0x1fff_ffff) as usize)))
     }
 
-    /// Appends a part's payload and passes over its padding.
+    /// Appends a part's payload to the record and skips its padding.
     fn read_payload(&mut self, record: &mut Vec<u8>, length: usize) -> Result<(), RecordIoError> {
         let bytes_read = self.read_up_to(record, length)?;
         if bytes_read < length {
@@ -142,8 +142,8 @@ impl<R: Read> RecordIoReader<R> {
         Ok(())
     }
 
-    /// Appends up to `wanted` bytes, fewer only at the end. Memory grows with the bytes that come: a
-    /// length that a stream merely claims is not believed.
+    /// Appends up to `max_bytes` bytes, fewer only at the end of the stream. Memory grows with the
+    /// bytes that come, as a length in a header may be wrong.
     fn read_up_to(
         &mut self,
         buffer: &mut Vec<u8>,
@@ -165,7 +165,12 @@ impl<R: Read> RecordIoReader<R> {
     }
 }
 
-/// What a stream without frames looks like, for the message.
+/// Reads the word at the start of at least 4 bytes.
+fn read_word(bytes: &[u8]) -> u32 {
+    u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+/// Guesses the format of a stream without frames, for the message.
 fn guess_format(bytes: &[u8]) -> &'static str {
     match bytes {
         [0xff, 0xd8, ..] => " (a JPEG)",

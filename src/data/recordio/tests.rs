@@ -8,7 +8,8 @@ fn part(kind: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// dmlc's writer: a record is split wherever its payload holds the magic number at a multiple of 4.
+/// Writes a record as dmlc does: split wherever its payload holds the magic number at a multiple of
+/// 4.
 fn encode(payload: &[u8]) -> Vec<u8> {
     let magic = MAGIC.to_le_bytes();
     let mut parts = vec![Vec::new()];
@@ -119,7 +120,7 @@ fn memory_grows_with_the_bytes_that_come_and_not_with_the_length_that_is_claimed
     assert!(buffer.capacity() < 1 << 16, "{}", buffer.capacity());
 }
 
-/// Words of which many are the magic number.
+/// Generates words of which many are the magic number.
 fn payloads() -> impl proptest::strategy::Strategy<Value = Vec<Vec<u8>>> {
     use proptest::prelude::*;
     let word =
@@ -157,7 +158,7 @@ proptest::proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes: Vec<u8>, kind in 0..8_u32, length in 0..1_u32 << 29) {
         let _ = decode(&bytes, 64);
-        // Neither a length that is claimed nor parts that are put together make more of the bytes.
+        // Neither a wrong length nor combined parts yield more bytes than there are.
         let mut all = RecordIoReader::new(&bytes[..], MAX_RECORD_BYTES);
         while let Ok(Some(record)) = all.read() {
             proptest::prop_assert!(record.capacity() <= 2 * bytes.len() + (1 << 14));

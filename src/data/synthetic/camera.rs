@@ -16,7 +16,7 @@ pub(super) struct Canvas {
     pixels: Vec<RgbColor>,
 }
 
-/// Columns and rows.
+/// Number of columns and of rows.
 type Area = (Range<u32>, Range<u32>);
 
 impl Canvas {
@@ -29,13 +29,9 @@ impl Canvas {
         (0..self.width, 0..self.height)
     }
 
-    /// The square of half side `reach` around (`x`, `y`), as far as it is on the canvas.
+    /// Returns the square of half side `reach` around (`x`, `y`), as far as it is on the canvas.
     pub(super) fn square_around(&self, x: f32, y: f32, radius: f32) -> Area {
-        let span = |center: f32, size: u32| {
-            let limit = |value: f32| (value.max(0.0) as u32).min(size);
-            limit((center - radius).floor())..limit((center + radius).ceil())
-        };
-        (span(x, self.width), span(y, self.height))
+        (span_around(x, radius, self.width), span_around(y, radius, self.height))
     }
 
     /// Calls `paint` for every pixel of `area` with the coordinates of its center.
@@ -53,7 +49,14 @@ impl Canvas {
     }
 }
 
-/// What a camera makes of the scene; `unit` is a 256th of the longer side.
+/// Returns the part of `0..size` that is within `radius` of a center.
+fn span_around(center: f32, radius: f32, size: u32) -> Range<u32> {
+    let start = ((center - radius).floor().max(0.0) as u32).min(size);
+    let end = ((center + radius).ceil().max(0.0) as u32).min(size);
+    start..end
+}
+
+/// Turns the scene into a photograph; `unit` is a 256th of the longer side, in pixels.
 pub(super) fn simulate_camera(mut canvas: Canvas, unit: f32, rng: &mut ChaCha8Rng) -> RgbImage {
     apply_uneven_light(&mut canvas, rng);
     blur_canvas(&mut canvas, unit * rng.random_range(0.35..0.9));
@@ -69,7 +72,7 @@ pub(super) fn simulate_camera(mut canvas: Canvas, unit: f32, rng: &mut ChaCha8Rn
     RgbImage::from_raw(canvas.width, canvas.height, bytes).unwrap_or_default()
 }
 
-/// Brighter on one side, darker towards the corners.
+/// Makes the picture brighter on one side, and darker towards the corners.
 fn apply_uneven_light(canvas: &mut Canvas, rng: &mut ChaCha8Rng) {
     let (sin, cos) = rng.random_range(0.0..TAU).sin_cos();
     let slope: f32 = rng.random_range(0.0..0.4);
@@ -82,39 +85,56 @@ fn apply_uneven_light(canvas: &mut Canvas, rng: &mut ChaCha8Rng) {
     });
 }
 
-/// A Gaussian of standard deviation `sigma`, in pixels, along rows and then along columns.
+/// Blurs by a Gaussian of standard deviation `sigma`, in pixels, along rows and then along columns.
 fn blur_canvas(canvas: &mut Canvas, sigma: f32) {
     let radius = (3.0 * sigma).ceil() as usize;
-    let weights: Vec<f32> = (0..=2 * radius)
-        .map(|k| {
-            let distance = k as f32 - radius as f32;
-            (-distance * distance / (2.0 * sigma * sigma)).exp()
-        })
-        .collect();
+    let mut weights = Vec::with_capacity(2 * radius + 1);
+    for k in 0..=2 * radius {
+        let distance = k as f32 - radius as f32;
+        weights.push((-distance * distance / (2.0 * sigma * sigma)).exp());
+    }
     let total: f32 = weights.iter().sum();
     let (width, height) = (canvas.width as usize, canvas.height as usize);
-    // Line k starts at k * `next` and takes steps of `step`; beyond its ends its last pixel counts.
-    let mut pass = |line_count: usize, line_stride: usize, length: usize, pixel_stride: usize| {
-        let mut line = vec![[0.0; 3]; length];
-        for start in (0..line_count).map(|k| k * line_stride) {
-            for (i, pixel) in line.iter_mut().enumerate() {
-                *pixel = canvas.pixels[start + i * pixel_stride];
-            }
-            for i in 0..length {
-                let mut sum = [0.0; 3];
-                for (k, weight) in weights.iter().enumerate() {
-                    let source = line[(i + k).saturating_sub(radius).min(length - 1)];
-                    sum = std::array::from_fn(|c| sum[c] + weight / total * source[c]);
-                }
-                canvas.pixels[start + i * pixel_stride] = sum;
-            }
-        }
-    };
-    pass(height, width, width, 1);
-    pass(width, 1, height, width);
+    let rows = Lines { count: height, stride: width, length: width, pixel_stride: 1 };
+    blur_lines(&mut canvas.pixels, rows, &weights, total);
+    let columns = Lines { count: width, stride: 1, length: height, pixel_stride: width };
+    blur_lines(&mut canvas.pixels, columns, &weights, total);
 }
 
-/// A random number, nearly normal with deviation 1: four uniform ones from one draw, added.
+/// Rows or columns of a canvas. Line `k` starts at pixel `k * stride`.
+#[derive(Debug, Clone, Copy)]
+struct Lines {
+    count: usize,
+    stride: usize,
+    /// Number of pixels in a line.
+    length: usize,
+    /// Distance from a pixel to the next one in its line.
+    pixel_stride: usize,
+}
+
+/// Blurs each line; beyond its ends its last pixel counts. The weights have the sum `total`.
+fn blur_lines(pixels: &mut [RgbColor], lines: Lines, weights: &[f32], total: f32) {
+    let Lines { count, stride, length, pixel_stride } = lines;
+    let radius = weights.len() / 2;
+    let mut line = vec![[0.0; 3]; length];
+    for number in 0..count {
+        let start = number * stride;
+        for (i, pixel) in line.iter_mut().enumerate() {
+            *pixel = pixels[start + i * pixel_stride];
+        }
+        for i in 0..length {
+            let mut sum = [0.0; 3];
+            for (k, weight) in weights.iter().enumerate() {
+                let source = line[(i + k).saturating_sub(radius).min(length - 1)];
+                sum = std::array::from_fn(|c| sum[c] + weight / total * source[c]);
+            }
+            pixels[start + i * pixel_stride] = sum;
+        }
+    }
+}
+
+/// Returns a nearly normal random number of deviation 1: the sum of four uniform ones from one
+/// draw.
 fn draw_normal(rng: &mut ChaCha8Rng) -> f32 {
     let draw = rng.next_u64();
     let sum: u64 = (0..4).map(|k| (draw >> (16 * k)) & 0xffff).sum();

@@ -1,9 +1,9 @@
-//! The deterministic data set behind `maskmaker sample-data`: scenes that look like photographs,
-//! with masks in PASCAL VOC's style, for trying everything without data of one's own.
+//! The deterministic data set of `maskmaker sample-data`: scenes that look like photographs, with
+//! masks in PASCAL VOC's style, for a first try without data of one's own.
 //!
-//! A class cannot be told from a pixel's color: objects and backgrounds draw their colors from
-//! one distribution. It can be told from outline and surface, which a small network learns in
-//! minutes (`benches/color_classifier.py` measures how far color alone gets).
+//! A pixel's color does not tell its class, because objects and backgrounds draw their colors from
+//! one distribution. Outline and surface do, which a small network learns in minutes
+//! (`benches/color_classifier.py` measures how far color alone gets).
 
 mod camera;
 mod noise;
@@ -24,17 +24,17 @@ use crate::files::write_atomically;
 use crate::imaging::{encode_jpeg, encode_mask};
 use crate::metrics::IGNORE_INDEX;
 
-/// What the ids of the masks mean; 255 marks the outlines, which are ignored.
+/// Names of the ids in the masks; 255 marks the outlines, which are ignored.
 pub const CLASS_NAMES: [&str; 4] = ["background", "disc", "box", "triangle"];
 
 /// Options of `maskmaker sample-data`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SampleData {
-    /// Images in all, 2 to 100000; a quarter of them, at least one, is for validation.
+    /// Number of all images, 2 to 100000; a quarter of them, at least one, is for validation.
     pub images: u32,
-    /// Pixels of the longer side, 64 to 4096.
+    /// Longer side in pixels, 64 to 4096.
     pub size: u32,
-    /// Another seed gives another data set; the same one gives the same bytes.
+    /// Seed of the data set; the same seed gives the same bytes.
     pub seed: u64,
 }
 
@@ -44,28 +44,27 @@ impl Default for SampleData {
     }
 }
 
-/// What was written.
+/// Numbers of images and pixels that were written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SampleDataSummary {
-    /// Images in `train`.
+    /// Number of images in `train`.
     pub train: u32,
-    /// Images in `validation`.
+    /// Number of images in `validation`.
     pub validation: u32,
     /// Pixels of each class over all masks, in the order of [`CLASS_NAMES`].
     pub pixels: [u64; 4],
-    /// Pixels with 255.
+    /// Number of pixels with 255.
     pub ignored: u64,
 }
 
 impl SampleData {
-    /// Writes `train`, `train_annotation`, `validation` and `validation_annotation` under
-    /// `folder`: JPEG images, and palette PNG masks of the same size and name.
+    /// Writes `train`, `train_annotation`, `validation` and `validation_annotation` under `folder`:
+    /// JPEG images, and palette PNG masks of the same size and name.
     ///
     /// The same options give the same bytes, however many threads run.
     ///
-    /// # Errors
-    /// Options out of range; a folder that already holds other files (they would become part of
-    /// the data set); a file that cannot be written.
+    /// Fails if an option is out of range, if a folder already holds other files (which would
+    /// become part of the data set), or if a file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<SampleDataSummary> {
         self.check_options()?;
         self.check_no_other_files(folder)?;
@@ -100,8 +99,8 @@ impl SampleData {
         (self.images / 4).max(1)
     }
 
-    /// Where image and mask number `index` go, relative to the data set's folder. The last
-    /// quarter is the validation set.
+    /// Returns the paths of image and mask number `index`, relative to the data set's folder. The
+    /// last quarter is the validation set.
     fn paths(&self, index: u32) -> [PathBuf; 2] {
         let training = index < self.images - self.validation_images();
         let channel = if training { "train" } else { "validation" };
@@ -112,20 +111,26 @@ impl SampleData {
         ]
     }
 
-    /// Files from elsewhere, or from a run with other options, must not slip into the channels.
+    /// Checks that the channels hold no files of another origin, or of a run with other options.
     fn check_no_other_files(&self, folder: &Path) -> Result<()> {
-        let own_paths: HashSet<PathBuf> =
-            (0..self.images).flat_map(|index| self.paths(index)).collect();
-        let channels: HashSet<&Path> = own_paths.iter().filter_map(|path| path.parent()).collect();
-        let entries = channels
-            .iter()
-            .filter_map(|channel| Some((channel, fs::read_dir(folder.join(channel)).ok()?)));
-        let mut other_files: Vec<PathBuf> = entries
-            .flat_map(|(channel, entries)| {
-                entries.flatten().map(move |entry| channel.join(entry.file_name()))
-            })
-            .filter(|path| !own_paths.contains(path))
-            .collect();
+        let mut own_paths = HashSet::new();
+        let mut channels = HashSet::new();
+        for index in 0..self.images {
+            for path in self.paths(index) {
+                channels.extend(path.parent().map(Path::to_owned));
+                own_paths.insert(path);
+            }
+        }
+        let mut other_files = Vec::new();
+        for channel in channels {
+            let Ok(entries) = fs::read_dir(folder.join(&channel)) else { continue };
+            for entry in entries.flatten() {
+                let path = channel.join(entry.file_name());
+                if !own_paths.contains(&path) {
+                    other_files.push(path);
+                }
+            }
+        }
         other_files.sort();
         let Some(first) = other_files.first() else { return Ok(()) };
         Err(Error::input(format!(
@@ -138,7 +143,7 @@ impl SampleData {
         )))
     }
 
-    /// Draws and writes one scene; the count of each mask value.
+    /// Draws and writes one scene. Returns the count of each mask value.
     fn write_scene(&self, folder: &Path, index: u32) -> Result<[u64; 256]> {
         let (image, mask, quality) = scene::draw_scene(self.size, &mut self.scene_rng(index));
         let [image_path, mask_path] = self.paths(index);
@@ -151,8 +156,8 @@ impl SampleData {
         Ok(counts)
     }
 
-    /// Randomness is counted: it follows from the seed and the image's number alone
-    /// (`docs/architecture.md#counted-randomness`).
+    /// Returns the generator of one image. Randomness is counted: it follows from the seed and the
+    /// image's number alone (`docs/architecture.md#counted-randomness`).
     fn scene_rng(&self, index: u32) -> ChaCha8Rng {
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&self.seed.to_le_bytes());
@@ -166,7 +171,7 @@ mod tests {
     use super::*;
     use crate::imaging::{DecodeLimits, decode_mask, decode_upright};
 
-    /// Every file under `folder`, by its path.
+    /// Reads every file under `folder`, by its path.
     fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         let mut all = Vec::new();
         for channel in ["train", "train_annotation", "validation", "validation_annotation"] {

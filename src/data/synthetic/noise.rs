@@ -1,6 +1,6 @@
 //! Smooth random fields of the plane.
 
-/// A value for every lattice point, from 0 to 1, that looks random.
+/// Returns a value for every lattice point, from 0 to 1, that looks random.
 fn lattice_noise(x: i32, y: i32, seed: u32) -> f32 {
     let mut hash = (x as u32).wrapping_mul(0x9e37_79b1) ^ (y as u32).wrapping_mul(0x85eb_ca77);
     hash ^= seed.wrapping_mul(0xc2b2_ae3d);
@@ -9,10 +9,9 @@ fn lattice_noise(x: i32, y: i32, seed: u32) -> f32 {
     ((hash ^ (hash >> 15)) >> 8) as f32 / 16_777_216.0
 }
 
-/// Noise between 0 and 1 that changes over distances of about 1.
+/// Returns noise between 0 and 1 that changes over distances of about 1.
 pub(super) fn smooth_noise(x: f32, y: f32, seed: u32) -> f32 {
     let (left, top) = (x.floor(), y.floor());
-    let ease = |t: f32| t * t * (3.0 - 2.0 * t);
     let (s, t) = (ease(x - left), ease(y - top));
     let (i, j) = (left as i32, top as i32);
     let upper = lerp(lattice_noise(i, j, seed), lattice_noise(i + 1, j, seed), s);
@@ -20,19 +19,26 @@ pub(super) fn smooth_noise(x: f32, y: f32, seed: u32) -> f32 {
     lerp(upper, lower, t)
 }
 
-/// Three octaves of [`smooth`], between 0 and 1.
+/// Adds three octaves of [`smooth_noise`]; the result is between 0 and 1.
 pub(super) fn fractal_noise(x: f32, y: f32, seed: u32) -> f32 {
-    let octave = |k: u32| smooth_noise(x * (1 << k) as f32, y * (1 << k) as f32, seed ^ (k << 20));
-    (4.0 * octave(0) + 2.0 * octave(1) + octave(2)) / 7.0
+    (4.0 * octave(x, y, seed, 0) + 2.0 * octave(x, y, seed, 1) + octave(x, y, seed, 2)) / 7.0
 }
 
-/// From `a` at 0 to `b` at 1.
+fn octave(x: f32, y: f32, seed: u32, k: u32) -> f32 {
+    smooth_noise(x * (1 << k) as f32, y * (1 << k) as f32, seed ^ (k << 20))
+}
+
+/// Interpolates from `a` at 0 to `b` at 1.
 pub(super) fn lerp(a: f32, b: f32, t: f32) -> f32 {
     a + (b - a) * t
 }
 
-/// 0 below `from`, 1 above `to`, and smooth between.
+/// Returns 0 below `from`, 1 above `to`, and a smooth transition between.
 pub(super) fn smoothstep(edge0: f32, edge1: f32, value: f32) -> f32 {
-    let t = ((value - edge0) / (edge1 - edge0)).clamp(0.0, 1.0);
+    ease(((value - edge0) / (edge1 - edge0)).clamp(0.0, 1.0))
+}
+
+/// Returns 0 at 0 and 1 at 1, with slope 0 at both.
+fn ease(t: f32) -> f32 {
     t * t * (3.0 - 2.0 * t)
 }

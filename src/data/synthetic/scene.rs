@@ -12,7 +12,7 @@ use super::shapes::Shape;
 use super::textures::Surface;
 use crate::metrics::IGNORE_INDEX;
 
-/// Sides of the scenes: as cameras have them, and square.
+/// Aspect ratios of the scenes: those of cameras, and the square.
 const ASPECTS: [f32; 4] = [1.0, 4.0 / 3.0, 3.0 / 2.0, 16.0 / 9.0];
 
 /// One object of a class, turned by an angle and moved to its place.
@@ -25,7 +25,7 @@ struct SceneObject {
 }
 
 impl SceneObject {
-    /// Image coordinates in the object's own axes.
+    /// Converts image coordinates to the object's own axes.
     fn to_local(&self, x: f32, y: f32) -> (f32, f32) {
         let (dx, dy) = (x - self.center.0, y - self.center.1);
         let (sin, cos) = self.rotation;
@@ -38,8 +38,8 @@ impl SceneObject {
     }
 }
 
-/// Draws a scene whose longer side is `size`: the picture, the mask of the same size, and the
-/// JPEG quality to save the picture with.
+/// Draws a scene whose longer side is `size` pixels: the picture, the mask of the same size, and
+/// the JPEG quality to save the picture with.
 pub(super) fn draw_scene(size: u32, rng: &mut ChaCha8Rng) -> (RgbImage, GrayImage, u8) {
     let (width, height) = draw_size(size, rng);
     let unit = size as f32 / 256.0;
@@ -68,7 +68,7 @@ fn draw_size(size: u32, rng: &mut ChaCha8Rng) -> (u32, u32) {
     if rng.random_bool(0.5) { (size, shorter) } else { (shorter, size) }
 }
 
-/// One surface, or two that meet at a horizon.
+/// Draws one surface, or two that meet at a horizon.
 fn paint_background(canvas: &mut Canvas, unit: f32, rng: &mut ChaCha8Rng) {
     let surfaces = [Surface::random_background(unit, rng), Surface::random_background(unit, rng)];
     let tilt: f32 = rng.random_range(-0.3..0.3);
@@ -83,7 +83,7 @@ fn paint_background(canvas: &mut Canvas, unit: f32, rng: &mut ChaCha8Rng) {
     });
 }
 
-/// Two to five objects, every class as often as any other, not too much on top of one another.
+/// Draws two to five objects, every class as often as any other, which overlap only a little.
 fn place_objects(width: u32, height: u32, unit: f32, rng: &mut ChaCha8Rng) -> Vec<SceneObject> {
     let (width, height) = (width as f32, height as f32);
     let count = rng.random_range(2..=5);
@@ -140,8 +140,8 @@ fn cast_shadow(canvas: &mut Canvas, object: &SceneObject, shadow: &Shadow) {
     });
 }
 
-/// Paints with soft edges, and marks the mask with hard ones: the class where the pixel's center
-/// is inside, and the ignored ring within `ring` pixels of the outline.
+/// Paints with soft edges, and marks the mask with hard ones: the class if the pixel's center is
+/// inside, and the ignored ring within `ring` pixels of the outline.
 fn paint_object(
     canvas: &mut Canvas,
     mask: &mut GrayImage,

@@ -1,4 +1,4 @@
-//! Outlines as signed distances: negative inside, in pixels.
+//! Outlines as signed distances in pixels, negative inside.
 
 use std::f32::consts::TAU;
 
@@ -11,7 +11,7 @@ pub(super) enum Shape {
     Disc {
         radius: f32,
     },
-    /// Half the sides.
+    /// Half of each side, in pixels.
     Box {
         half_width: f32,
         half_height: f32,
@@ -23,7 +23,7 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    /// An outline of class 1 (disc), 2 (box) or 3 (triangle) with an area of `side` squared.
+    /// Draws an outline of class 1 (disc), 2 (box) or 3 (triangle) with an area of `side` squared.
     pub(super) fn random(class: u8, side: f32, rng: &mut ChaCha8Rng) -> Self {
         match class {
             1 => Self::Disc { radius: side / (TAU / 2.0).sqrt() },
@@ -54,26 +54,30 @@ impl Shape {
         }
     }
 
-    /// The distance of (`x`, `y`) to the outline; outside a corner, somewhat less.
+    /// Returns the distance of (`x`, `y`) to the outline; outside a corner, somewhat less.
     pub(super) fn distance(&self, x: f32, y: f32) -> f32 {
         match self {
             Self::Disc { radius } => x.hypot(y) - radius,
             Self::Box { half_width, half_height } => {
                 (x.abs() - half_width).max(y.abs() - half_height)
             }
-            Self::Triangle { sides } => sides
-                .iter()
-                .map(|(nx, ny, offset)| nx * x + ny * y - offset)
-                .fold(f32::NEG_INFINITY, f32::max),
+            Self::Triangle { sides } => {
+                let mut distance = f32::NEG_INFINITY;
+                for (nx, ny, offset) in sides {
+                    distance = distance.max(nx * x + ny * y - offset);
+                }
+                distance
+            }
         }
     }
 
-    /// No point of the outline is farther from the origin.
+    /// Returns the largest distance of the outline from the origin, or more.
     pub(super) fn outer_radius(&self) -> f32 {
         match self {
             Self::Disc { radius } => *radius,
             Self::Box { half_width, half_height } => half_width.hypot(*half_height),
-            // The flattest triangle that `draw` makes has its corners at 4 incircle radii.
+            // The flattest triangle that `random_triangle` makes has its corners at 4 incircle
+            // radii.
             Self::Triangle { sides } => 4.0 * sides.iter().map(|side| side.2).fold(0.0, f32::max),
         }
     }

@@ -1,8 +1,8 @@
-//! Surfaces: what tells the classes apart, and what lies behind them.
+//! Surfaces of objects, which tell the classes apart, and of backgrounds.
 //!
-//! A surface mixes two colors. Objects and backgrounds draw theirs alike, so that only the
-//! pattern is a cue: rings for discs, checks and bricks for boxes, stripes for triangles; smooth
-//! and irregular ones behind.
+//! A surface mixes two colors. Objects and backgrounds draw theirs alike, so that only the pattern
+//! is a cue: rings for discs, checks and bricks for boxes, stripes for triangles; smooth and
+//! irregular patterns for backgrounds.
 
 use std::f32::consts::TAU;
 
@@ -15,7 +15,7 @@ use super::shapes::Shape;
 /// Red, green and blue from 0 to 255.
 pub(super) type RgbColor = [f32; 3];
 
-/// Two colors and how they alternate; lengths in pixels.
+/// Two colors and the pattern of their alternation; lengths in pixels.
 #[derive(Debug, Clone)]
 pub(super) struct Surface {
     colors: [RgbColor; 2],
@@ -67,7 +67,8 @@ enum Pattern {
 }
 
 impl Surface {
-    /// The surface of an object with the outline `shape`; `unit` is a 256th of the longer side.
+    /// Draws the surface of an object with the outline `shape`; `unit` is a 256th of the longer
+    /// side.
     pub(super) fn random_for_shape(shape: &Shape, unit: f32, rng: &mut ChaCha8Rng) -> Self {
         let pattern = match *shape {
             Shape::Disc { radius } => {
@@ -95,7 +96,7 @@ impl Surface {
         Self { colors: draw_color_pair(rng), pattern }
     }
 
-    /// A background for a scene of which `unit` is a 256th of the longer side.
+    /// Draws the background of a scene of which `unit` is a 256th of the longer side.
     pub(super) fn random_background(unit: f32, rng: &mut ChaCha8Rng) -> Self {
         let (dy, dx) = rng.random_range(0.0..TAU).sin_cos();
         let seed = rng.random();
@@ -108,7 +109,7 @@ impl Surface {
         Self { colors: draw_color_pair(rng), pattern }
     }
 
-    /// The color at (`x`, `y`), in the object's own axes around its center.
+    /// Returns the color at (`x`, `y`), in the object's own axes around its center.
     pub(super) fn color_at(&self, x: f32, y: f32) -> RgbColor {
         let (weight, shade) = self.pattern.sample(x, y);
         let [a, b] = self.colors;
@@ -117,7 +118,7 @@ impl Surface {
 }
 
 impl Pattern {
-    /// The share of the second color from 0 to 1, and how bright it is.
+    /// Returns the share of the second color, from 0 to 1, and the brightness.
     fn sample(&self, x: f32, y: f32) -> (f32, f32) {
         match *self {
             Self::Rings { period, phase, radius, light } => {
@@ -126,14 +127,13 @@ impl Pattern {
                 (rings, 1.1 + 0.7 * lit - 0.5 * (x * x + y * y) / (radius * radius))
             }
             Self::Checks { cell } => {
-                let wave = |v: f32| (v / cell * TAU / 2.0).sin();
-                (smoothstep(-0.15, 0.15, wave(x) * wave(y)), 1.0)
+                let (wave_x, wave_y) = ((x / cell * TAU / 2.0).sin(), (y / cell * TAU / 2.0).sin());
+                (smoothstep(-0.15, 0.15, wave_x * wave_y), 1.0)
             }
             Self::Bricks { length, height } => {
                 let row = (y / height).floor();
                 let shift = if row.rem_euclid(2.0) < 1.0 { 0.0 } else { length / 2.0 };
-                let edge = |v: f32, size: f32| v.rem_euclid(size).min(size - v.rem_euclid(size));
-                let joint = edge(y, height).min(edge(x + shift, length));
+                let joint = edge_distance(y, height).min(edge_distance(x + shift, length));
                 (smoothstep(height * 0.08, height * 0.24, joint), 1.0)
             }
             Self::Stripes { period, phase, nx, ny } => {
@@ -159,14 +159,22 @@ impl Pattern {
     }
 }
 
-/// A wave with flat tops: 0 and 1 in turn, with edges a few pixels soft.
+/// Returns a wave with flat tops: 0 and 1 in turn, with edges a few pixels soft.
 fn square_wave(angle: f32) -> f32 {
     smoothstep(-0.4, 0.4, angle.sin())
 }
 
-/// Two colors of any hue that differ in brightness enough for their pattern to be seen.
+/// Returns the distance to the nearest multiple of `size`.
+fn edge_distance(value: f32, size: f32) -> f32 {
+    value.rem_euclid(size).min(size - value.rem_euclid(size))
+}
+
+fn brightness(color: RgbColor) -> f32 {
+    0.3 * color[0] + 0.59 * color[1] + 0.11 * color[2]
+}
+
+/// Draws two colors of any hue that differ in brightness enough for their pattern to be seen.
 fn draw_color_pair(rng: &mut ChaCha8Rng) -> [RgbColor; 2] {
-    let brightness = |c: RgbColor| 0.3 * c[0] + 0.59 * c[1] + 0.11 * c[2];
     loop {
         let pair: [RgbColor; 2] = std::array::from_fn(|_| {
             let saturated = std::array::from_fn(|_| rng.random_range(10.0..245.0));

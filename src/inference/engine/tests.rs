@@ -4,8 +4,7 @@ use tch::Device;
 use super::super::segment::TestTimeAugmentation;
 use super::super::settings::InferencePrecision;
 use super::*;
-use crate::model::{Algorithm, Architecture, Backbone};
-use crate::model::{Network, artifact};
+use crate::model::{Algorithm, Architecture, Backbone, Network, artifact};
 
 const KIND: Architecture = Architecture { algorithm: Algorithm::Fcn, backbone: Backbone::Resnet18 };
 const OPTIONS: EngineOptions = EngineOptions {

@@ -19,15 +19,16 @@
 //!
 //! # Tiles
 //!
-//! Each tile has 2x2 outputs, which lie at its inner inputs. Neighboring tiles share two rows or
-//! columns of inputs. Along a row of the image, with `i` for an input and `Y` for an input with an
-//! output at its place:
+//! Each tile has 2x2 outputs, which lie at its inner inputs: F(2x2, 3x3) and its matrices fix this
+//! number. Larger tiles, such as those of F(4x4, 3x3), need other matrices; no trial of them is
+//! recorded. Neighboring tiles share two rows or columns of inputs. Along a row of the image, with
+//! `i` for an input and `o` for an input with an output at its place:
 //!
 //! ```text
 //! column   -1   0   1   2   3   4   5   6          dilation 1
-//! tile 0    i   Y   Y   i
-//! tile 1            i   Y   Y   i
-//! tile 2                    i   Y   Y   i
+//! tile 0    i   o   o   i
+//! tile 1            i   o   o   i
+//! tile 2                    i   o   o   i
 //! ```
 //!
 //! Inputs outside of the image are zeros, and outputs there are dropped. A convolution with
@@ -36,17 +37,17 @@
 //!
 //! ```text
 //! column   -2  -1   0   1   2   3   4   5   6   7   8   9          dilation 2
-//! tile 0    i       Y       Y       i
-//! tile 1        i       Y       Y       i
-//! tile 2                    i       Y       Y       i
-//! tile 3                        i       Y       Y       i
+//! tile 0    i       o       o       i
+//! tile 1        i       o       o       i
+//! tile 2                    i       o       o       i
+//! tile 3                        i       o       o       i
 //! ```
 //!
 //! # Order of the work
 //!
 //! One row of the 4x4 places is worked on at a time, for all tiles, in batches of
-//! [`TILES_PER_BATCH`]: four filters `U` then stay in the processor's caches. Each row of `M` is
-//! added to the outputs at once.
+//! [`TILES_PER_BATCH`]: the transformed filters `U` of four places then stay in the processor's
+//! caches. Each row of `M` is added to the outputs at once.
 //!
 //! # Tried and dropped
 //!
@@ -86,7 +87,7 @@ const BIAS_PLACE: usize = 5;
 /// large as its input.
 #[derive(Debug)]
 pub(super) struct WinogradConvolution {
-    /// Filters `U`, one for each of the 16 places, row by row.
+    /// Transformed filters `U`: a matrix for each of the 16 places, row by row.
     transformed_filters: Vec<PackedConvolution>,
     out_channels: usize,
     in_channels: usize,

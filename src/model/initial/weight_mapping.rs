@@ -7,12 +7,11 @@ use safetensors::Dtype;
 use tch::Kind;
 
 use crate::error::{Error, Problems, Result};
-use crate::model::Architecture;
-use crate::model::Backbone;
 use crate::model::graph::{Graph, ParameterRole, ParameterSpec};
 use crate::model::network::build_graph;
 use crate::model::state_dict::{StateDict, StateDictEntry};
 use crate::model::weights::Weights;
+use crate::model::{Architecture, Backbone};
 
 const BACKBONE_PREFIX: &str = "backbone.";
 const HEAD_NAMES: [&str; 2] = ["classifier", "aux_classifier"];

@@ -1,6 +1,5 @@
 use super::*;
-use crate::model::Network;
-use crate::model::{Algorithm, Architecture, Backbone};
+use crate::model::{Algorithm, Architecture, Backbone, Network};
 use tch::Device;
 
 fn export_model(algorithm: Algorithm) -> ModelProto {

@@ -119,8 +119,7 @@ fn read_content(path: &Path) -> Result<FileContent, Error> {
 }
 
 fn read_task(element: &[u8]) -> Result<TaskSummary, String> {
-    let task = read_task_summary(element)?;
-    Ok(task)
+    Ok(read_task_summary(element)?)
 }
 
 /// Adds the annotations of an element, each once for every image that it belongs to.

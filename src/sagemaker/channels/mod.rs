@@ -105,12 +105,15 @@ impl Channels {
         let descriptions =
             problems.record_err(raw::read_json_object(&root.input_data_config_file())).flatten();
         let input_modes = list_input_modes(&descriptions.unwrap_or_default(), &mut problems);
-        let pipe_name =
-            |(name, mode): &(String, InputMode)| (*mode == InputMode::Pipe).then(|| name.clone());
-        let pipe_channels: Vec<String> = input_modes.iter().filter_map(pipe_name).collect();
+        let mut pipe_channels = Vec::new();
+        let mut present_channels = Vec::new();
+        for (name, mode) in input_modes {
+            if mode == InputMode::Pipe {
+                pipe_channels.push(name.clone());
+            }
+            present_channels.push(name);
+        }
         let is_piped = |name: &str| pipe_channels.iter().any(|pipe| pipe == name);
-        let mut present_channels: Vec<String> =
-            input_modes.into_iter().map(|(name, _)| name).collect();
         present_channels.extend(list_folders(&root.data_folder()));
         present_channels.sort();
         present_channels.dedup();
@@ -197,10 +200,11 @@ fn list_input_modes(
     descriptions: &serde_json::Map<String, serde_json::Value>,
     problems: &mut Problems,
 ) -> Vec<(String, InputMode)> {
-    let channels = descriptions.iter();
-    channels
-        .map(|(name, description)| (name.clone(), parse_input_mode(name, description, problems)))
-        .collect()
+    let mut modes = Vec::new();
+    for (name, description) in descriptions {
+        modes.push((name.clone(), parse_input_mode(name, description, problems)));
+    }
+    modes
 }
 
 /// Reads the input mode of a channel. A wrong mode is a problem and is taken for a folder.
@@ -248,13 +252,14 @@ fn find_manifest(
     folder: &Path,
     problems: &mut Problems,
 ) -> Option<(&'static str, PathBuf)> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let is_manifest = |path: &PathBuf| {
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        matches!(extension, Some("manifest" | "jsonl")) && path.is_file()
-    };
-    let mut manifests: Vec<PathBuf> =
-        entries.map(|entry| entry.path()).filter(is_manifest).collect();
+    let mut manifests = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let is_manifest = path.extension().is_some_and(|e| e == "manifest" || e == "jsonl");
+        if is_manifest && path.is_file() {
+            manifests.push(path);
+        }
+    }
     manifests.sort();
     if let [first, second, ..] = &manifests[..] {
         problems.push(format!(
@@ -268,12 +273,14 @@ fn find_manifest(
 
 fn missing_channel_problem(required: &str, folder: &Path, present: &[String]) -> String {
     // A required channel that is there is no misspelling of another.
-    let other_channels =
-        present.iter().map(String::as_str).filter(|name| !REQUIRED_CHANNELS.contains(name));
-    let hint = other_channels
-        .map(|name| (did_you_mean(name, [required]), name))
-        .find(|(hint, _)| !hint.is_empty())
-        .map_or(String::new(), |(_, name)| format!("; channel {name:?} is there: rename it"));
+    let mut hint = String::new();
+    for name in present {
+        let is_required = REQUIRED_CHANNELS.contains(&name.as_str());
+        if !is_required && !did_you_mean(name, [required]).is_empty() {
+            hint = format!("; channel {name:?} is there: rename it");
+            break;
+        }
+    }
     let found_channels = if present.is_empty() { "none".to_owned() } else { present.join(", ") };
     format!(
         "channel {required} is missing: there is no folder {} (channels found: {found_channels}){hint}",
@@ -282,12 +289,13 @@ fn missing_channel_problem(required: &str, folder: &Path, present: &[String]) ->
 }
 
 fn list_folders(data: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(data) else { return Vec::new() };
-    entries
-        .flatten()
-        .filter(|entry| entry.path().is_dir())
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect()
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(data).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names
 }
 
 #[cfg(test)]

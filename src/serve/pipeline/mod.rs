@@ -218,7 +218,9 @@ impl Pipeline {
         Ok(image)
     }
 
-    /// Predicts the cost of an image, and refuses one whose cost or answer is larger than allowed.
+    /// Predicts the cost of an image: compute time, and bytes of the decoded image. Refuses with
+    /// 413 an image whose answer is known to be too large (`ReplyTooLarge`), or whose compute time
+    /// exceeds `max_compute` (`TooMuchWork`).
     fn estimate_cost(
         &self,
         params: &InferenceParams,

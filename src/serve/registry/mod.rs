@@ -132,8 +132,9 @@ impl ModelRegistry {
         }
     }
 
-    /// Unloads a model; completes when its memory is free. Images that were accepted before are
-    /// answered first.
+    /// Unloads a model; completes when its memory is free. Images that have come to the compute
+    /// thread are answered first. Those that are still being fetched or decoded get 404 if they
+    /// come after the network is gone.
     pub(in crate::serve) async fn unload(
         self: &Arc<Self>,
         name: &str,

@@ -77,6 +77,7 @@ impl ComputeWorker {
         }
     }
 
+    /// Runs the commands that have come. A model for which jobs wait is unloaded in a later turn.
     fn run_commands(&mut self) {
         for command in std::mem::take(&mut self.commands) {
             match command {

@@ -40,7 +40,8 @@ enum Command {
         engine: Box<dyn Segment>,
         reply_sender: oneshot::Sender<Result<()>>,
     },
-    /// Drops a network once the jobs that have come for it are done.
+    /// Unloads a network once no job that has come for it waits. Jobs that come later end with
+    /// [`job::JobError::Unloaded`].
     RemoveModel { model_id: u64, done_sender: oneshot::Sender<()> },
 }
 

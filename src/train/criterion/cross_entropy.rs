@@ -6,6 +6,9 @@ use super::Target;
 use crate::error::Result;
 use crate::metrics::IGNORE_INDEX;
 
+/// libtorch's `label_smoothing`: the target class has the whole probability.
+const NO_LABEL_SMOOTHING: f64 = 0.0;
+
 /// Computes the sum over pixels of `weight[class] * -log p(class)`, divided by the sum of the
 /// counted pixels' weights in the whole batch.
 pub(super) fn cross_entropy_loss(
@@ -31,7 +34,7 @@ pub(super) fn cross_entropy_loss(
         weights.transpose()?,
         reduction,
         ignore_index,
-        0.0,
+        NO_LABEL_SMOOTHING,
     )?;
     Ok(loss.f_div_scalar(total_weight)?)
 }

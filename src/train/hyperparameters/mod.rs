@@ -95,13 +95,17 @@ impl Hyperparameters {
             unknown_key_problem,
         );
         check_combinations(&values, &mut problems);
-        let loss = problems.record_err(Loss::parse(values.text("loss").unwrap_or_default()));
-        let class_weights = parse_class_weights(&values, loss.as_ref(), &mut problems);
+        let loss = problems.check(Loss::parse(values.text("loss").unwrap_or_default()));
+        let class_weights = parse_class_weights(&values, loss.as_ref().ok(), &mut problems);
         let augmentations = values.text("augmentations").unwrap_or(Augmentations::DEFAULT);
         let augmentations = problems.record_err(Augmentations::parse(augmentations));
-        problems.into_result()?;
-        let loss = loss.ok_or_else(|| Error::internal("a check failed without a problem"))?;
+        let loss = problems.finish_with(loss)?;
         let count = |name| values.integer(name).map(|value| value as usize);
+        let num_training_samples = if values.is_set("num_training_samples") {
+            Some(count("num_training_samples")?)
+        } else {
+            None
+        };
         let optimizer = read_word(&values, "optimizer", OptimizerKind::from_name)?;
         let takes_adamw_default =
             optimizer == OptimizerKind::Adamw && !raw.contains_key("weight_decay");
@@ -112,10 +116,7 @@ impl Hyperparameters {
             algorithm: read_word(&values, "algorithm", Algorithm::from_name)?,
             use_pretrained_model: values.boolean("use_pretrained_model")?,
             num_classes: count("num_classes")?,
-            num_training_samples: values
-                .is_set("num_training_samples")
-                .then(|| count("num_training_samples"))
-                .transpose()?,
+            num_training_samples,
             epochs: count("epochs")?,
             mini_batch_size: count("mini_batch_size")?,
             validation_mini_batch_size: count("validation_mini_batch_size")?,

@@ -43,11 +43,13 @@ impl Optimizer {
         self.steps += 1;
         let Some(first) = self.params.first() else { return Ok(()) };
         let factors = StepFactors::new(self.config, lr, self.steps, first.parameter.device())?;
-        tch::no_grad(|| {
-            let mut params_and_gradients = self.params.iter_mut().zip(gradients);
-            params_and_gradients.try_for_each(|(param, gradient)| {
-                if gradient.defined() { param.update(&factors, gradient) } else { Ok(()) }
-            })
+        tch::no_grad(|| -> Result<()> {
+            for (param, gradient) in self.params.iter_mut().zip(gradients) {
+                if gradient.defined() {
+                    param.update(&factors, gradient)?;
+                }
+            }
+            Ok(())
         })
     }
 
@@ -61,15 +63,13 @@ impl Optimizer {
     /// `<parameter>.<PyTorch's name>`, for example `classifier.0.weight.momentum_buffer`. The
     /// tensors share the optimizer's memory: the next step changes them.
     pub fn state_dict(&self) -> Vec<(String, Tensor)> {
-        let param_states = self.params.iter().flat_map(|param| {
-            param
-                .state
-                .iter()
-                .map(|(state_name, tensor)| (param.state_key(state_name), tensor.shallow_clone()))
-        });
-        std::iter::once((STEP_KEY.to_owned(), Tensor::from(self.steps)))
-            .chain(param_states)
-            .collect()
+        let mut tensors = vec![(STEP_KEY.to_owned(), Tensor::from(self.steps))];
+        for param in &self.params {
+            for (state_name, tensor) in &param.state {
+                tensors.push((param.state_key(state_name), tensor.shallow_clone()));
+            }
+        }
+        tensors
     }
 
     /// Takes over a state of [`state_dict`](Self::state_dict), in any order. The next step is then
@@ -113,11 +113,11 @@ impl Optimizer {
             ));
         }
         problems.into_result()?;
-        tch::no_grad(|| {
-            state_pairs.iter_mut().try_for_each(|(current, tensor)| -> Result<()> {
+        tch::no_grad(|| -> Result<()> {
+            for (current, tensor) in &mut state_pairs {
                 current.f_copy_(tensor)?;
-                Ok(())
-            })
+            }
+            Ok(())
         })?;
         // `step` is the last pair, and a tensor of its own.
         let (steps, _) = state_pairs.last().ok_or_else(|| Error::internal("no optimizer state"))?;

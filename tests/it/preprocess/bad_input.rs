@@ -1,4 +1,5 @@
-//! Annotations and folders that are wrong: each is named, and what is right is written all the same.
+//! Annotations and folders that are wrong: each is named, and what is right is written all the
+//! same.
 
 use std::fs;
 

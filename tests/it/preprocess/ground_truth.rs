@@ -79,7 +79,8 @@ fn masks_are_found_by_their_addresses_and_colors_by_their_names() {
     assert!(folders.mask("a") == masks[0] && folders.mask("b") == masks[1]);
     assert!(run.stdout.contains("1 not labeled yet"), "{}", run.stdout);
 
-    // Without a configuration names are sorted, and the priority of labels is nothing that painted masks have.
+    // Without a configuration names are sorted, and the priority of labels is nothing that painted
+    // masks have.
     folders.done_without_config(&[]);
     let swapped = |mask: &GrayImage| {
         GrayImage::from_fn(SIZE.0, SIZE.1, |x, y| {

@@ -208,7 +208,8 @@ fn noise(width: u32, height: u32) -> RgbImage {
     })
 }
 
-/// A mask that is painted: later ones cover earlier ones. The pictures are those of the fixtures, 0 outside.
+/// A mask that is painted: later ones cover earlier ones. The pictures are those of the fixtures, 0
+/// outside.
 fn compose(layers: &[(u8, &str)]) -> GrayImage {
     let mut mask: Option<GrayImage> = None;
     for (class, name) in layers {

@@ -1,4 +1,5 @@
-//! As much of S3 as a reader sees: a server on loopback that holds objects in memory, and fails as told.
+//! As much of S3 as a reader sees: a server on loopback that holds objects in memory, and fails as
+//! told.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Write};

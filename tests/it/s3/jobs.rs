@@ -4,8 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use maskmaker::model::Network;
-use maskmaker::model::{Algorithm, Architecture, Backbone};
+use maskmaker::model::{Algorithm, Architecture, Backbone, Network};
 use tch::Device;
 
 use super::fake::{Act, FakeS3};
@@ -30,8 +29,8 @@ pub(super) fn program(job: &Job, endpoint: &str) -> Command {
     command
 }
 
-/// Moves the data of a job into objects: `put` gets each one's name in the bucket with its bytes. The
-/// channels become manifests with the same order.
+/// Moves the data of a job into objects: `put` gets each one's name in the bucket with its bytes.
+/// The channels become manifests with the same order.
 pub(super) fn into_objects(job: &Job, bucket: &str, mut put: impl FnMut(&str, Vec<u8>)) {
     let data = job.path("input/data");
     for split in ["train", "validation"] {
@@ -226,8 +225,8 @@ fn a_stop_while_a_batch_is_fetched_leaves_a_checkpoint_that_the_job_goes_on_from
         command.arg("--ml-root").arg(job.path("")).arg("train");
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
-    // 1 to 16 objects are fetched ahead, 16 for the audit, and 20 in each epoch: then, in the second or third
-    // of six, nothing more comes.
+    // 1 to 16 objects are fetched ahead, 16 for the audit, and 20 in each epoch: then, in the
+    // second or third of six, nothing more comes.
     s3.silent_after(16 + 16 + 32);
     let process = start();
     s3.wait_for_silence();

@@ -1,5 +1,5 @@
-//! The same against moto's S3, which checks signatures and permissions. `make test-aws` starts two of
-//! its servers and runs these; their addresses are in the environment.
+//! The same against moto's S3, which checks signatures and permissions. `make test-aws` starts two
+//! of its servers and runs these; their addresses are in the environment.
 
 use std::fs;
 

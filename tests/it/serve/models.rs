@@ -15,8 +15,9 @@ use tokio::spawn;
 
 use super::stub::*;
 
-/// Models by folder: `/bytes/N...` holds N bytes, `/slow...` waits for the test, `/gated...` computes when it is let,
-/// `/grows...` holds more than it says, `/large...` and `/bad...` cannot be loaded.
+/// Models by folder: `/bytes/N...` holds N bytes, `/slow...` waits for the test, `/gated...`
+/// computes when it is let, `/grows...` holds more than it says, `/large...` and `/bad...` cannot
+/// be loaded.
 #[derive(Default)]
 struct Shelf {
     slow: Option<Mutex<Receiver<()>>>,

@@ -1,4 +1,5 @@
-//! A server of many models, for tests that hold in both modes, and bodies of other kinds than image files.
+//! A server of many models, for tests that hold in both modes, and bodies of other kinds than image
+//! files.
 
 use std::path::Path;
 use std::sync::Arc;

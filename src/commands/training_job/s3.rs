@@ -1,4 +1,4 @@
-//! What a job reads from S3, which is connected to only when it is needed.
+//! Access to S3 for a training job, which connects only when it is needed.
 
 use std::fs::File;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::model::Backbone;
 use crate::model::initial;
 use crate::sagemaker::StopSignal;
 
-/// Gives the client, one for the whole job.
+/// Returns the connection to S3, which all calls share.
 pub(in crate::commands) fn lazy_s3_connection(
     timeout: Duration,
     stop: &StopSignal,
@@ -31,39 +31,44 @@ pub(in crate::commands) fn lazy_s3_connection(
     })
 }
 
-/// The region in a resource's name: `arn:aws:sagemaker:eu-west-1:123456789012:training-job/x`.
+/// Returns the region in a resource's name, such as
+/// `arn:aws:sagemaker:eu-west-1:123456789012:training-job/x`.
 fn region_from_arn(arn: &str) -> Option<String> {
     let region = arn.strip_prefix("arn:")?.split(':').nth(2)?;
-    (!region.is_empty()).then(|| region.to_owned())
+    if region.is_empty() { None } else { Some(region.to_owned()) }
 }
 
-/// A path that is meant as an S3 URI.
+/// Returns the S3 URI if a path is one.
 pub(super) fn as_s3_uri(path: &Path) -> Option<&str> {
-    path.to_str().filter(|text| text.starts_with("s3://"))
+    let text = path.to_str()?;
+    if text.starts_with("s3://") { Some(text) } else { None }
 }
 
-/// Weights in a temporary file.
+/// Weights in a temporary file, which is deleted when this is dropped.
 pub(super) struct FetchedWeights {
     pub(super) path: TempPath,
-    /// Where they come from.
+    /// S3 URI of the weights.
     pub(super) uri: S3Uri,
 }
 
-/// Fetches the weights at a URI; of a folder, those that are named after the backbone.
+/// Fetches the weights at a URI. For a folder it picks the file that is named after the backbone.
 pub(super) fn fetch_weights(
     uri: &str,
     backbone: Backbone,
     connect: &ConnectStore,
 ) -> Result<FetchedWeights> {
-    let parsed_uri = uri.parse::<S3Uri>();
-    let mut uri = parsed_uri.map_err(|problem| Error::input(format!("{uri} {problem}")))?;
+    let mut uri = match uri.parse::<S3Uri>() {
+        Ok(uri) => uri,
+        Err(problem) => return Err(Error::input(format!("{uri} {problem}"))),
+    };
     let store = connect()?;
     if uri.is_prefix() {
         uri = uri.join(&initial::pick_weights_file(store.list(&uri)?, &uri, backbone)?);
     }
-    let write_error = |cause: &std::io::Error| Error::io("write to", &std::env::temp_dir(), cause);
-    let file =
-        tempfile::Builder::new().prefix("maskmaker-").tempfile().map_err(|e| write_error(&e))?;
+    let file = tempfile::Builder::new()
+        .prefix("maskmaker-")
+        .tempfile()
+        .map_err(|cause| Error::io("write to", &std::env::temp_dir(), &cause))?;
     let (mut file, path): (File, TempPath) = file.into_parts();
     let request = GetRequest { uri: &uri, max_bytes: initial::MAX_WEIGHTS_BYTES, etag: None };
     let info = store.get(&request, &mut file)?;

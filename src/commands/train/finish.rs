@@ -1,0 +1,48 @@
+//! The end of training: files that are made of the best weights once, and the scores.
+
+use std::path::Path;
+use std::time::Instant;
+
+use crate::console::print_stdout;
+use crate::data::audit::Audit;
+use crate::error::Result;
+use crate::files::write_atomically;
+use crate::model::artifact;
+use crate::train::history::ModelMetrics;
+use crate::train::model_card::{ModelCard, SplitSummary};
+use crate::train::{Hyperparameters, TrainOutcome, TrainerSettings};
+
+/// Adds TorchScript and the model card to the best weights. Both take time and are not needed to
+/// resume a job, so they are not written after every epoch.
+pub(super) fn write_torchscript_and_card(
+    settings: &TrainerSettings,
+    hyperparameters: &Hyperparameters,
+    [training, validation]: &[Audit; 2],
+) -> Result<()> {
+    let started = Instant::now();
+    let TrainerSettings { model_folder, config, loader_config, .. } = settings;
+    artifact::add_torchscript(model_folder)?;
+    let metrics = ModelMetrics::read(&model_folder.join(artifact::METRICS_FILE))?;
+    let splits = [
+        SplitSummary { images: loader_config.samples.len(), audit: training },
+        SplitSummary { images: settings.validation_samples.len(), audit: validation },
+    ];
+    let card = ModelCard::new(config, metrics.as_ref(), splits, hyperparameters)?;
+    write_atomically(&model_folder.join(artifact::MODEL_CARD_FILE), card.to_markdown().as_bytes())?;
+    print_stdout(format_args!(
+        "{} and {} written in {:.1} s",
+        artifact::TORCHSCRIPT_FILE,
+        artifact::MODEL_CARD_FILE,
+        started.elapsed().as_secs_f64()
+    ));
+    Ok(())
+}
+
+/// Prints the scores of the epoch whose weights are kept, unless the job was stopped before its
+/// end.
+pub(super) fn print_outcome(outcome: &TrainOutcome, model_folder: &Path) {
+    let TrainOutcome::Finished(metrics) = outcome else { return };
+    print_stdout(format_args!("scores of epoch {}, whose weights are kept:", metrics.best_epoch));
+    print_stdout(format_args!("{}", metrics.iou_table()));
+    print_stdout(format_args!("model written to {}", model_folder.display()));
+}

@@ -1,0 +1,100 @@
+//! The settings of a training job, checked together before any data are read.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::commands::training_job::training_transforms;
+use crate::console::print_stderr;
+use crate::data::Sample;
+use crate::data::loader::DataLoaderConfig;
+use crate::error::{Error, Problems, Result};
+use crate::model::{Architecture, ModelConfig};
+use crate::sagemaker::cluster::Cluster;
+use crate::sagemaker::{Channels, MlRoot, failure};
+use crate::train::early_stopping::EarlyStopping;
+use crate::train::schedule::LrSchedule;
+use crate::train::{Hyperparameters, TrainerSettings};
+
+/// Settings of a job whose output folders can be written to.
+#[derive(Debug)]
+pub(super) struct JobSettings {
+    pub(super) hyperparameters: Hyperparameters,
+    pub(super) channels: Channels,
+}
+
+impl JobSettings {
+    /// Reads and checks everything that can be known to be wrong before the data are read.
+    pub(super) fn read(root: &MlRoot) -> Result<Self> {
+        let mut problems = Problems::new();
+        problems.record_err(failure::clear_failure_reason(root));
+        let hyperparameters = problems.check(Hyperparameters::read(&root.hyperparameters_file()));
+        let channels = problems.check(Channels::read(root));
+        problems.record_err(Cluster::read(root));
+        problems.record_err(check_writable(&root.model_folder(), "model"));
+        problems.record_err(check_writable(&root.checkpoints_folder(), "checkpoints"));
+        problems.record_err(check_writable(&root.output_data_folder(), "output/data"));
+        let (hyperparameters, channels) = problems.finish_with((hyperparameters, channels))?;
+        Ok(Self { hyperparameters, channels })
+    }
+
+    /// Makes the settings of the training loop. Classes without names get numbers.
+    pub(super) fn trainer_settings(
+        &self,
+        root: &MlRoot,
+        training: Vec<Sample>,
+        validation: Vec<Sample>,
+        class_names: Option<Vec<String>>,
+    ) -> TrainerSettings {
+        let params = &self.hyperparameters;
+        let loader_config = DataLoaderConfig {
+            samples: Arc::new(training),
+            transforms: training_transforms(params),
+            batch_size: params.mini_batch_size * params.gradient_accumulation_steps,
+            seed: params.seed,
+        };
+        let architecture = Architecture { algorithm: params.algorithm, backbone: params.backbone };
+        if let Some(warning) =
+            LrSchedule::short_schedule_warning(params, loader_config.samples.len())
+        {
+            print_stderr(warning);
+        }
+        TrainerSettings {
+            epochs: params.epochs,
+            lr_schedule: LrSchedule::from_hyperparameters(
+                params,
+                loader_config.batches_per_epoch(),
+            ),
+            loader_config,
+            validation_samples: validation,
+            validation_batch_size: params.validation_mini_batch_size,
+            early_stopping: early_stopping(params),
+            config: ModelConfig::new(architecture, params.num_classes, class_names),
+            model_folder: root.model_folder(),
+        }
+    }
+}
+
+/// Returns the rule that may end the training early, if the job asks for one.
+fn early_stopping(params: &Hyperparameters) -> Option<EarlyStopping> {
+    if !params.early_stopping {
+        return None;
+    }
+    Some(EarlyStopping::new(
+        params.early_stopping_min_epochs,
+        params.early_stopping_patience,
+        params.early_stopping_tolerance,
+    ))
+}
+
+/// Checks that files can be written to a folder, before hours are spent on their content.
+fn check_writable(folder: &Path, name: &str) -> Result<()> {
+    let written =
+        std::fs::create_dir_all(folder).and_then(|()| tempfile::NamedTempFile::new_in(folder));
+    match written {
+        Ok(_) => Ok(()),
+        Err(cause) => {
+            let context = format!("the {name} folder must be writable");
+            Err(Error::io("write", folder, &cause).with_context(context))
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The start of training: from initial weights, or from the checkpoint of a job like this one.
+
+use std::time::Duration;
+
+use tch::Device;
+
+use super::inputs::Inputs;
+use super::settings::JobSettings;
+use crate::console::{print_stderr, print_stdout};
+use crate::error::Result;
+use crate::model::artifact;
+use crate::model::initial::InitialWeights;
+use crate::model::precision::ComputePrecision;
+use crate::sagemaker::MlRoot;
+use crate::torch;
+use crate::train::checkpoint::{Checkpoints, RestoredCheckpoint};
+use crate::train::fingerprint::Fingerprint;
+use crate::train::{Hyperparameters, TrainConfig, TrainState, TrainStep, TrainerSettings};
+
+/// Opens the checkpoints of jobs with these settings, samples and initial weights.
+pub(super) fn open_checkpoints(
+    root: &MlRoot,
+    job: &JobSettings,
+    inputs: &Inputs,
+) -> Result<Checkpoints> {
+    let (training, validation) = (&inputs.training.samples, &inputs.validation.samples);
+    let mut fingerprint = Fingerprint::new(&job.hyperparameters, training, validation)?;
+    if let Some(checksum) = inputs.initial.checksum() {
+        fingerprint = fingerprint.starting_from(checksum);
+    }
+    let interval = Duration::from_secs(job.hyperparameters.checkpoint_interval);
+    Checkpoints::open(&root.checkpoints_folder(), interval, fingerprint)
+}
+
+/// Returns the state of a checkpoint if there is one, else the state before the first step.
+pub(super) fn start(
+    restored: Option<RestoredCheckpoint>,
+    initial: InitialWeights,
+    train_config: TrainConfig,
+    settings: &TrainerSettings,
+    device: Device,
+) -> Result<(TrainStep, TrainState)> {
+    if let Some(restored) = restored {
+        // The initial weights are as large as the model itself, and no longer needed.
+        drop(initial);
+        return resume_training(restored, settings);
+    }
+    let (network, weights_source) = initial.into_network(settings.loader_config.seed, device)?;
+    print_stdout(weights_source);
+    Ok((TrainStep::new(network, train_config)?, TrainState::new(settings.early_stopping.clone())))
+}
+
+/// Restores what a job like this one left: its state, and the best model so far, because the model
+/// folder does not outlive an interruption.
+fn resume_training(
+    restored: RestoredCheckpoint,
+    settings: &TrainerSettings,
+) -> Result<(TrainStep, TrainState)> {
+    let RestoredCheckpoint { train_step, state, best_weights } = restored;
+    if let (Some(metrics), Some(weights)) = (&state.best, best_weights) {
+        let folder = &settings.model_folder;
+        artifact::write_model_bytes(folder, &settings.config, &weights)?;
+        artifact::write_json(&folder.join(artifact::METRICS_FILE), metrics)?;
+    }
+    if state.is_finished(settings.epochs) {
+        print_stdout(format_args!(
+            "the job was finished after epoch {}; its model is put back",
+            state.epoch
+        ));
+    } else {
+        let (epoch, step) = (state.epoch + 1, state.step);
+        print_stdout(format_args!(
+            "going on from the checkpoint at step {} (epoch {epoch} step {step})",
+            state.steps
+        ));
+    }
+    Ok((train_step, state))
+}
+
+/// Prints the device, and warns of settings that have no good effect on it.
+pub(super) fn print_device_and_warnings(
+    job: &JobSettings,
+    train_config: &TrainConfig,
+    settings: &TrainerSettings,
+    device: Device,
+) {
+    if let (Device::Cuda(number), Some((major, minor))) = (device, torch::compute_capability()) {
+        print_stdout(format_args!("training on GPU {number} (compute capability {major}.{minor})"));
+    }
+    if job.hyperparameters.syncbn {
+        print_stderr("syncbn is True: without effect, because this job trains on one device");
+    }
+    let loader_config = &settings.loader_config;
+    let image_count = loader_config.samples.len();
+    let used_images = loader_config.batches_per_epoch() * loader_config.batch_size.min(image_count);
+    if used_images * 10 < image_count * 9 {
+        print_stderr(format_args!(
+            "warning: each epoch leaves out {} of {image_count} images, which do not fill a batch of {}: \
+             lower mini_batch_size or gradient_accumulation_steps",
+            image_count - used_images,
+            loader_config.batch_size
+        ));
+    }
+    if train_config.compute == ComputePrecision::Fp16 && device == Device::Cpu {
+        print_stderr(
+            "warning: precision fp16 is slow on processors, which have no convolutions for it; bf16 \
+             or auto is faster",
+        );
+    }
+}
+
+/// Prints the network, the precision, and the sizes of the data set and of an epoch.
+pub(super) fn print_plan(job: &JobSettings, train_step: &TrainStep, settings: &TrainerSettings) {
+    let Hyperparameters { algorithm, backbone, .. } = &job.hyperparameters;
+    print_stdout(format_args!(
+        "training {} with {} in {} on {} images ({} steps of {} per epoch), validating on {}",
+        algorithm.name(),
+        backbone.name(),
+        train_step.network.precision.name(),
+        settings.loader_config.samples.len(),
+        settings.loader_config.batches_per_epoch(),
+        settings.loader_config.batch_size.min(settings.loader_config.samples.len()),
+        settings.validation_samples.len()
+    ));
+}
