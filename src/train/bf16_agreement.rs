@@ -3,7 +3,6 @@
 
 use image::RgbImage;
 
-use crate::console::print_stderr;
 use crate::data::Sample;
 use crate::error::Result;
 use crate::model::Network;
@@ -19,7 +18,7 @@ const MAX_PIXELS: u64 = 16 << 20;
 const MAX_PIXELS_WITHOUT_BF16: u64 = 2 << 20;
 
 /// Compares the classes of validation images, evenly chosen, in both formats. Returns `None` if
-/// `should_continue` returns false or an image cannot be read.
+/// `should_continue` returns false.
 pub(super) fn measure_bf16_agreement(
     network: &Network,
     validation: &[Sample],
@@ -36,14 +35,7 @@ pub(super) fn measure_bf16_agreement(
         if !should_continue() {
             return Ok(None);
         }
-        // The model is trained: an image that cannot be read any more must not fail the job.
-        let (image, _) = match sample.read() {
-            Ok(pair) => pair,
-            Err(error) => {
-                print_stderr(format_args!("warning: bf16 was not compared with fp32: {error}"));
-                return Ok(None);
-            }
-        };
+        let (image, _) = sample.read()?;
         let image = shrink_image(&image, DEFAULT_MAX_SIDE_PX);
         let pixel_count = u64::from(image.width()) * u64::from(image.height());
         if agreement.pixels > 0 && agreement.pixels + pixel_count > max_pixels {

@@ -22,10 +22,11 @@ use tch::{Device, Kind, Tensor};
 use super::ema::Ema;
 use super::fingerprint::Fingerprint;
 use super::loss_scale::LossScale;
+use super::observer::CheckpointEvent;
 use super::train_config::TrainConfig;
 use super::train_state::TrainState;
 use super::train_step::TrainStep;
-use crate::console::{print_stderr, print_stdout};
+use crate::console::print_stderr;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{ModelConfig, Network, tensor_file, weights};
@@ -95,7 +96,7 @@ impl Checkpoints {
         train_step: &TrainStep,
         state: &TrainState,
         best_weights_file: &Path,
-    ) -> Result<()> {
+    ) -> Result<CheckpointEvent> {
         let start = Instant::now();
         let best_file =
             state.best_epoch().map(|epoch| format!("{BEST_PREFIX}{epoch:06}{EXTENSION}"));
@@ -117,14 +118,12 @@ impl Checkpoints {
         self.prune();
         self.last_written = Instant::now();
         self.last_position = Some(state.position());
-        print_stdout(format_args!(
-            "checkpoint at step {} (epoch {} step {}), written in {:.1} s",
-            state.steps,
-            state.epoch + 1,
-            state.step,
-            start.elapsed().as_secs_f64()
-        ));
-        Ok(())
+        Ok(CheckpointEvent {
+            steps: state.steps,
+            epoch: state.epoch + 1,
+            step: state.step,
+            seconds: start.elapsed().as_secs_f64(),
+        })
     }
 
     /// Removes files that no kept checkpoint needs. Files that cannot be removed stay.

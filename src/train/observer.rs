@@ -15,9 +15,31 @@ use tch::Tensor;
 use super::history::{EpochMetrics, ModelMetrics};
 use super::trainer::{TrainOutcome, TrainerSettings};
 use crate::console::{print_stderr, print_stdout};
-use crate::data::loader::DataLoader;
 use crate::error::Result;
+use crate::model::artifact::Bf16Agreement;
 use crate::model::{Network, artifact};
+use crate::progress::Progress;
+
+/// The part of an epoch that works through images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Training,
+    Validation,
+}
+
+/// The start of a phase.
+#[derive(Debug, Clone, Copy)]
+pub struct PhaseEvent<'a> {
+    /// Settings of the run.
+    pub settings: &'a TrainerSettings,
+    pub phase: Phase,
+    /// Number of the epoch, from 1.
+    pub epoch: usize,
+    /// Number of images of the whole phase.
+    pub images: usize,
+    /// Number of its images that were done before a checkpoint that the job goes on from.
+    pub images_done: usize,
+}
 
 /// A training step that was taken.
 #[derive(Debug, Clone, Copy)]
@@ -26,8 +48,19 @@ pub struct StepEvent<'a> {
     pub step: usize,
     /// Learning rate of the step.
     pub learning_rate: f64,
+    /// Number of images of the step's batch.
+    pub images: usize,
     /// Loss of the step's batch, a scalar that may still be computed on the device.
     pub loss: &'a Tensor,
+}
+
+/// The time that an epoch's training waited for data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DataWaitEvent {
+    /// Share of the training's time, 0 to 1; `None` if no batch was taken.
+    pub waiting_share: Option<f64>,
+    /// A line with advice, if the share is large.
+    pub warning: Option<String>,
 }
 
 /// An epoch that was trained and validated, before it is known whether its model is kept.
@@ -62,6 +95,19 @@ pub struct EpochEndEvent<'a> {
     pub is_stop_requested: bool,
 }
 
+/// A checkpoint that was written.
+#[derive(Debug, Clone, Copy)]
+pub struct CheckpointEvent {
+    /// Number of steps of the run so far.
+    pub steps: usize,
+    /// Number of the epoch that the job goes on with, from 1.
+    pub epoch: usize,
+    /// Number of steps of this epoch that were taken.
+    pub step: usize,
+    /// Seconds that writing took.
+    pub seconds: f64,
+}
+
 /// A run that ends before its last epoch because the job was asked to stop.
 #[derive(Debug, Clone, Copy)]
 pub struct StopEvent<'a> {
@@ -77,11 +123,20 @@ pub struct StopEvent<'a> {
 
 /// Listens to a training run. Each method does nothing unless an observer implements it.
 pub trait TrainObserver: Debug {
+    /// Called before the images of a phase.
+    fn on_phase_start(&mut self, _phase: &PhaseEvent<'_>) {}
+
+    /// Called after the images of a phase, also if the job was asked to stop before the last one.
+    fn on_phase_end(&mut self) {}
+
+    /// Called after a batch of `images` images was scored in the validation.
+    fn on_validation_batch_end(&mut self, _images: usize) {}
+
     /// Called after each training step.
     fn on_step(&mut self, _step: &StepEvent<'_>) {}
 
     /// Called after the last training step of an epoch, before the validation.
-    fn on_train_epoch_end(&mut self, _loader: &mut DataLoader) {}
+    fn on_train_epoch_end(&mut self, _wait: &DataWaitEvent) {}
 
     /// Called after the validation of an epoch.
     fn on_validation_epoch_end(&mut self, _epoch: &EpochEvent<'_>) -> Result<()> {
@@ -106,6 +161,15 @@ pub trait TrainObserver: Debug {
     /// checkpoint does not repeat the steps before it.
     fn on_save_checkpoint(&mut self) {}
 
+    /// Called after a checkpoint was written.
+    fn on_checkpoint(&mut self, _checkpoint: &CheckpointEvent) {}
+
+    /// Called after the last epoch, when bfloat16 was compared with 32-bit floats.
+    fn on_bf16_agreement(&mut self, _agreement: &Bf16Agreement) {}
+
+    /// Called with a warning that ends nothing.
+    fn on_warning(&mut self, _warning: &str) {}
+
     /// Called when the job was asked to stop and its last checkpoint is written.
     fn on_stop(&mut self, _stop: &StopEvent<'_>) {}
 
@@ -113,13 +177,67 @@ pub trait TrainObserver: Debug {
     fn on_end(&mut self, _steps: usize, _outcome: &Result<TrainOutcome>) {}
 }
 
-/// Prints the built-in algorithm's metric lines and the reasons why a run ends early.
-#[derive(Debug)]
-pub struct Console;
+/// Prints the built-in algorithm's metric lines, progress, checkpoints, warnings, and the reasons
+/// why a run ends early.
+#[derive(Debug, Default)]
+pub struct Console {
+    /// Progress through the images of the current phase.
+    progress: Option<Progress>,
+}
 
 impl TrainObserver for Console {
-    fn on_train_epoch_end(&mut self, loader: &mut DataLoader) {
-        if let Some(warning) = loader.starvation_warning() {
+    fn on_phase_start(&mut self, event: &PhaseEvent<'_>) {
+        let PhaseEvent { settings, phase, epoch, images, images_done } = *event;
+        let phase = match phase {
+            Phase::Training => "training",
+            Phase::Validation => "validation",
+        };
+        let mut progress =
+            Progress::new(&format!("epoch {epoch}/{} {phase}", settings.epochs), images);
+        if images_done > 0 {
+            progress.advance(images_done, || None);
+        }
+        self.progress = Some(progress);
+    }
+
+    fn on_phase_end(&mut self) {
+        self.progress = None;
+    }
+
+    fn on_validation_batch_end(&mut self, images: usize) {
+        if let Some(progress) = &mut self.progress {
+            progress.advance(images, || None);
+        }
+    }
+
+    fn on_step(&mut self, event: &StepEvent<'_>) {
+        if let Some(progress) = &mut self.progress {
+            progress.advance(event.images, || event.loss.f_double_value(&[]).ok());
+        }
+    }
+
+    fn on_checkpoint(&mut self, event: &CheckpointEvent) {
+        let CheckpointEvent { steps, epoch, step, seconds } = *event;
+        print_stdout(format_args!(
+            "checkpoint at step {steps} (epoch {epoch} step {step}), written in {seconds:.1} s"
+        ));
+    }
+
+    fn on_bf16_agreement(&mut self, agreement: &Bf16Agreement) {
+        print_stdout(format_args!(
+            "in bf16 the class of {:.3} % of {} pixels ({} validation images) is another than in fp32",
+            100.0 * agreement.differing,
+            agreement.pixels,
+            agreement.images
+        ));
+    }
+
+    fn on_warning(&mut self, warning: &str) {
+        print_stderr(format_args!("warning: {warning}"));
+    }
+
+    fn on_train_epoch_end(&mut self, event: &DataWaitEvent) {
+        if let Some(warning) = &event.warning {
             print_stderr(warning);
         }
     }

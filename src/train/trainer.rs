@@ -10,19 +10,20 @@ use super::bf16_agreement;
 use super::checkpoint::Checkpoints;
 use super::early_stopping::EarlyStopping;
 use super::history::{EpochMetrics, ModelMetrics};
-use super::observer::{EpochEndEvent, EpochEvent, StepEvent, StopEvent, TrainObserver};
+use super::observer::{
+    DataWaitEvent, EpochEndEvent, EpochEvent, Phase, PhaseEvent, StepEvent, StopEvent,
+    TrainObserver,
+};
 use super::schedule::LrSchedule;
 use super::train_state::TrainState;
 use super::train_step::TrainStep;
 use super::validate::validate_network;
-use crate::console::{print_stderr, print_stdout};
 use crate::data::Sample;
 use crate::data::loader::{BatchPosition, DataLoader, DataLoaderConfig};
 use crate::error::{Error, Result};
 use crate::metrics::ConfusionMatrix;
 use crate::model::precision::ComputePrecision;
 use crate::model::{Artifact, ModelConfig, artifact};
-use crate::progress::Progress;
 use crate::sagemaker::StopSignal;
 
 /// Settings and data of the epoch loop.
@@ -112,7 +113,10 @@ impl Trainer<'_> {
         self.write_checkpoint()?;
         if let Err(error) = self.measure_bf16() {
             // The model is trained and can be served without this measurement.
-            print_stderr(format_args!("warning: bf16 was not compared with fp32: {error}"));
+            let warning = format!("bf16 was not compared with fp32: {error}");
+            for observer in &mut self.observers {
+                observer.on_warning(&warning);
+            }
         }
         let best = self.state.best.take();
         let best = best.ok_or_else(|| Error::internal("no epoch was trained"))?;
@@ -121,7 +125,7 @@ impl Trainer<'_> {
 
     /// Measures on how many pixels bfloat16 changes the class, and writes the share into the kept
     /// model's configuration.
-    fn measure_bf16(&self) -> Result<()> {
+    fn measure_bf16(&mut self) -> Result<()> {
         let TrainerSettings { validation_samples, model_folder, .. } = self.settings;
         // Measured on the processor, where servers use the result: GPUs round in other ways.
         let best_model = Artifact::read(model_folder, Device::Cpu)?;
@@ -134,26 +138,36 @@ impl Trainer<'_> {
         else {
             return Ok(());
         };
-        print_stdout(format_args!(
-            "in bf16 the class of {:.3} % of {} pixels ({} validation images) is another than in fp32",
-            100.0 * bf16.differing,
-            bf16.pixels,
-            bf16.images
-        ));
+        for observer in &mut self.observers {
+            observer.on_bf16_agreement(&bf16);
+        }
         let config = ModelConfig { bf16: Some(bf16), ..best_model.config };
         artifact::write_json(&model_folder.join(artifact::CONFIG_FILE), &config)
     }
 
     /// Learns from the batches of the epoch that are left.
     fn train_epoch(&mut self, loader: &mut DataLoader) -> Result<Next> {
-        let TrainerSettings { loader_config, lr_schedule, epochs, .. } = self.settings;
-        let (batch_count, epoch) = (loader_config.batches_per_epoch(), self.state.epoch);
+        let loader_config = &self.settings.loader_config;
+        let batch_count = loader_config.batches_per_epoch();
         if self.state.step >= batch_count {
             return Ok(Next::Continue);
         }
         let images = batch_count * loader_config.batch_size.min(loader_config.samples.len());
-        let mut progress = Progress::new(&format!("epoch {}/{epochs} training", epoch + 1), images);
-        progress.advance(self.state.step * images / batch_count, || None);
+        self.start_phase(Phase::Training, images, self.state.step * images / batch_count);
+        let next = self.train_batches(loader, batch_count);
+        self.end_phase();
+        if let Ok(Next::Continue) = next {
+            // The share comes first: asking for the warning starts to measure anew.
+            let waiting_share = loader.waiting_share();
+            let event = DataWaitEvent { waiting_share, warning: loader.starvation_warning() };
+            for observer in &mut self.observers {
+                observer.on_train_epoch_end(&event);
+            }
+        }
+        next
+    }
+
+    fn train_batches(&mut self, loader: &mut DataLoader, batch_count: usize) -> Result<Next> {
         let mut loss_sum =
             Tensor::from(self.state.loss).f_to_device(self.train_step.network.device())?;
         let mut timer = Instant::now();
@@ -167,16 +181,20 @@ impl Trainer<'_> {
                 }
                 batch => batch?,
             };
-            let lr = lr_schedule.lr(self.state.steps);
+            let lr = self.settings.lr_schedule.lr(self.state.steps);
             let step_loss = self.train_step.run(&batch, lr)?;
-            let event = StepEvent { step: self.state.steps, learning_rate: lr, loss: &step_loss };
+            let event = StepEvent {
+                step: self.state.steps,
+                learning_rate: lr,
+                images: batch.dropout_seeds.len(),
+                loss: &step_loss,
+            };
             for observer in &mut self.observers {
                 observer.on_step(&event);
             }
             loss_sum = loss_sum.f_add(&step_loss)?;
             self.state.step += 1;
             self.state.steps += 1;
-            progress.advance(batch.dropout_seeds.len(), || step_loss.f_double_value(&[]).ok());
             let (should_stop, is_last) =
                 (self.stop_signal.is_requested(), self.state.step == batch_count);
             let is_due = self.checkpoints.is_due(&self.state);
@@ -192,29 +210,62 @@ impl Trainer<'_> {
                 return Ok(Next::Stop);
             }
         }
-        for observer in &mut self.observers {
-            observer.on_train_epoch_end(loader);
-        }
         Ok(Next::Continue)
+    }
+
+    fn start_phase(&mut self, phase: Phase, images: usize, images_done: usize) {
+        let event = PhaseEvent {
+            settings: self.settings,
+            phase,
+            epoch: self.state.epoch + 1,
+            images,
+            images_done,
+        };
+        for observer in &mut self.observers {
+            observer.on_phase_start(&event);
+        }
+    }
+
+    fn end_phase(&mut self) {
+        for observer in &mut self.observers {
+            observer.on_phase_end();
+        }
     }
 
     /// Scores the network on the validation images and finishes the epoch.
     fn validate_epoch(&mut self) -> Result<Next> {
-        let TrainerSettings { validation_samples, validation_batch_size, config, epochs, .. } =
+        let images = self.settings.validation_samples.len();
+        self.start_phase(Phase::Validation, images, 0);
+        let timer = Instant::now();
+        let matrix = self.score_validation_images();
+        self.end_phase();
+        let Some(matrix) = matrix? else { return Ok(Next::Stop) };
+        let images_per_second = images as f64 / timer.elapsed().as_secs_f64().max(1e-9);
+        self.finish_epoch(&matrix, images_per_second)?;
+        Ok(Next::Continue)
+    }
+
+    /// Counts true and predicted classes of the validation images. Returns `None` if the job was
+    /// asked to stop.
+    fn score_validation_images(&mut self) -> Result<Option<ConfusionMatrix>> {
+        let TrainerSettings { validation_samples, validation_batch_size, config, .. } =
             self.settings;
-        let epoch_number = self.state.epoch + 1;
-        let mut progress = Progress::new(
-            &format!("epoch {epoch_number}/{epochs} validation"),
-            validation_samples.len(),
-        );
         let best_weights_file = self.settings.model_folder.join(artifact::WEIGHTS_FILE);
         let mut write_result = Ok(());
         let on_batch = |images| {
-            progress.advance(images, || None);
+            for observer in &mut self.observers {
+                observer.on_validation_batch_end(images);
+            }
             // A validation may take longer than an interval: the steps before it must not be lost.
             if self.checkpoints.is_due(&self.state) {
-                write_result =
-                    self.checkpoints.write(&self.train_step, &self.state, &best_weights_file);
+                match self.checkpoints.write(&self.train_step, &self.state, &best_weights_file) {
+                    Ok(event) => {
+                        for observer in &mut self.observers {
+                            observer.on_checkpoint(&event);
+                        }
+                    }
+                    Err(error) => write_result = Err(error),
+                }
             }
             write_result.is_ok() && !self.stop_signal.is_requested()
         };
@@ -226,15 +277,11 @@ impl Trainer<'_> {
             on_batch,
         );
         write_result?;
-        let matrix = match matrix {
+        match matrix {
             // Reading stops with an error when the job is asked to stop.
-            Err(_) if self.stop_signal.is_requested() => None,
-            matrix => matrix?,
-        };
-        let Some(matrix) = matrix else { return Ok(Next::Stop) };
-        progress.finish();
-        self.finish_epoch(&matrix, progress.images_per_second())?;
-        Ok(Next::Continue)
+            Err(_) if self.stop_signal.is_requested() => Ok(None),
+            matrix => matrix,
+        }
     }
 
     /// Keeps the network if it is the best so far, and makes the state that of the next epoch.
@@ -341,7 +388,11 @@ impl Trainer<'_> {
             observer.on_save_checkpoint();
         }
         let best_weights_file = self.settings.model_folder.join(artifact::WEIGHTS_FILE);
-        self.checkpoints.write(&self.train_step, &self.state, &best_weights_file)
+        let event = self.checkpoints.write(&self.train_step, &self.state, &best_weights_file)?;
+        for observer in &mut self.observers {
+            observer.on_checkpoint(&event);
+        }
+        Ok(())
     }
 
     /// Returns the loss if it is finite, else an error: weights that are not numbers must neither

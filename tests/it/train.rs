@@ -232,6 +232,26 @@ fn class_names_and_labels_json_that_disagree_are_told_with_the_other_problems_of
     assert!(reason.contains("channel train: 1 image without a mask"), "{reason}");
 }
 
+/// Counts how often `tag` stands in the event file, in which tags are plain text.
+fn count_tag(events: &[u8], tag: &str) -> usize {
+    events.windows(tag.len()).filter(|window| *window == tag.as_bytes()).count()
+}
+
+#[test]
+fn every_observer_is_told_of_every_epoch() {
+    let job = Job::new().with("epochs", "2");
+    job.train();
+    let mut files = fs::read_dir(job.path("output/tensorboard")).unwrap();
+    let events = fs::read(files.next().unwrap().unwrap().path()).unwrap();
+    for tag in ["train/waiting_for_data", "train/images_per_second", "validation/pixel_accuracy"] {
+        assert_eq!(count_tag(&events, tag), 2, "{tag}");
+    }
+    let metrics = fs::read_to_string(job.path("model/metrics.json")).unwrap();
+    let metrics: Value = serde_json::from_str(&metrics).unwrap();
+    assert_eq!(metrics["epochs"].as_array().unwrap().len(), 2);
+    assert!(job.path("output/data/learning-curves.png").is_file());
+}
+
 #[test]
 fn metrics_hold_every_score_of_every_class_and_the_confusion_matrix() {
     let job = Job::new();

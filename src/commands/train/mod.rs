@@ -72,7 +72,7 @@ fn train_model(root: &MlRoot, options: &TrainOptions) -> Result<()> {
     let trainer = Trainer {
         // Observers are called in this order, in which their lines and files appear.
         observers: vec![
-            Box::new(Console),
+            Box::new(Console::default()),
             Box::new(writer),
             Box::new(LearningCurves::new(root.output_data_folder())),
             Box::new(MetricsFile::new(root.model_folder())),

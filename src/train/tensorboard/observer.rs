@@ -1,10 +1,9 @@
 //! Events of a run that go to `TensorBoard`.
 
 use super::SummaryWriter;
-use crate::data::loader::DataLoader;
 use crate::error::Result;
 use crate::render::draw_confusion_matrix;
-use crate::train::observer::{EpochEndEvent, EpochEvent, StepEvent, TrainObserver};
+use crate::train::observer::{DataWaitEvent, EpochEndEvent, EpochEvent, StepEvent, TrainObserver};
 use crate::train::predictions::draw_predictions;
 use crate::train::trainer::TrainOutcome;
 
@@ -13,8 +12,8 @@ impl TrainObserver for SummaryWriter {
         self.add_step(event.step, event.learning_rate, event.loss);
     }
 
-    fn on_train_epoch_end(&mut self, loader: &mut DataLoader) {
-        self.waiting_share = loader.waiting_share();
+    fn on_train_epoch_end(&mut self, event: &DataWaitEvent) {
+        self.waiting_share = event.waiting_share;
     }
 
     fn on_validation_epoch_end(&mut self, event: &EpochEvent<'_>) -> Result<()> {
