@@ -20,7 +20,8 @@ fn color(class: u8, number: usize) -> [u8; 3] {
     }
 }
 
-/// What Ground Truth says of a line's colors; the keys are in another order than the classes.
+/// Returns a line's color map as Ground Truth writes it. Its keys are in another order than the
+/// classes.
 fn metadata(number: usize) -> Value {
     let name = |class: u8| match class {
         0 => "BACKGROUND",
@@ -57,7 +58,7 @@ fn paint(mask: &GrayImage, number: usize) -> Vec<u8> {
         }
         _ => {
             encoder.set_color(png::ColorType::Rgba);
-            // Nobody labeled it: transparent.
+            // Pixels without a label are transparent.
             colors
                 .flat_map(|(class, [r, g, b])| [r, g, b, if class == 0 { 0 } else { 255 }])
                 .collect()

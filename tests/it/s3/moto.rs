@@ -54,7 +54,7 @@ impl Moto {
     }
 }
 
-/// What stands between the tags of an answer.
+/// Returns the text between the tags of an answer.
 fn element<'a>(text: &'a str, tag: &str) -> &'a str {
     let found = text.split(&format!("<{tag}>")).nth(1).and_then(|rest| rest.split('<').next());
     found.unwrap_or_else(|| panic!("{tag}: {text}"))

@@ -317,7 +317,7 @@ async fn fifty_models_come_and_go_under_load_within_the_budget() {
                 *counts.entry(("load", status)).or_default() += 1;
                 assert!(live.load(Ordering::SeqCst) <= 100);
                 if status == 200 {
-                    // Nobody else unloads it.
+                    // No other client unloads this model.
                     assert_eq!(invoke(&app, &name, 3).await.status, 200);
                 }
                 let name = format!("m{}", owner * 10 + dice.below(10));
