@@ -22,8 +22,11 @@ pub(in crate::serve) struct Limiter {
 
 #[derive(Debug, Default, Clone, Copy)]
 struct Usage {
+    /// Number of images that wait or are being computed.
     requests: usize,
+    /// Sum of the times that they are predicted to take.
     compute_time: Duration,
+    /// Sum of their decoded sizes, in bytes.
     image_bytes: u64,
 }
 

@@ -218,7 +218,8 @@ impl Pipeline {
         Ok(image)
     }
 
-    /// Predicts the cost of an image: compute time, and bytes of the decoded image. Refuses with
+    /// Predicts the cost of one image: its compute time, the pixels that the network will see of it
+    /// (all tiles together), and the bytes of the decoded image. Refuses with
     /// 413 an image whose answer is known to be too large (`ReplyTooLarge`), or whose compute time
     /// exceeds `max_compute` (`TooMuchWork`).
     fn estimate_cost(

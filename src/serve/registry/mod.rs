@@ -133,7 +133,7 @@ impl ModelRegistry {
     }
 
     /// Unloads a model; completes when its memory is free. Images that have come to the compute
-    /// thread are answered first. Those that are still being fetched or decoded get 404 if they
+    /// thread are computed first. Those that are still being fetched or decoded get 404 if they
     /// come after the network is gone.
     pub(in crate::serve) async fn unload(
         self: &Arc<Self>,

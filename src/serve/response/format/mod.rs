@@ -13,6 +13,10 @@ use crate::serve::request::{BodyKind, RecordsStyle};
 use crate::serve::response;
 
 /// A format of answers.
+///
+/// A new one needs a place in [`RESPONSE_KINDS`], its media type and the matches below, an answer in
+/// `src/serve/response/`, a row in the table of answers in `docs/serving.md`, and an entry in the
+/// `OpenAPI` document (`src/serve/routes/openapi/openapi.json`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::serve) enum ResponseKind {
     /// Class ids as a PNG with the palette of the classes.

@@ -126,3 +126,18 @@ proptest! {
         prop_assert_eq!(negotiated_kind(&format!("{before}, {} ,{after}", asked.full_media_type())), Some(asked));
     }
 }
+
+#[test]
+fn every_format_has_a_row_in_the_guide_and_a_type_in_the_openapi_document() {
+    let guide = include_str!("../../../../docs/serving.md");
+    let openapi = include_str!("../../routes/openapi/openapi.json");
+    for kind in RESPONSE_KINDS {
+        let cell = format!("`{}`", kind.full_media_type());
+        let is_in_guide = guide
+            .lines()
+            .any(|line| line.starts_with("| `") && line.split('|').nth(1).unwrap().contains(&cell));
+        assert!(is_in_guide, "{cell} is not in the table of answers of docs/serving.md");
+        let name = format!("\"{}\"", kind.media_type().0);
+        assert!(openapi.contains(&name), "{name} is not in openapi.json");
+    }
+}
