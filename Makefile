@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help tools libtorch demo test lint fmt hyperparameters settings fuzz check-weights bench-train-step bench-recipe \
   bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels soak image-cpu test-image \
-  test-page test-aws test-interop test-gpu test-isa test-bare push
+  test-page test-aws test-interop test-decoders test-gpu test-isa test-bare push
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -112,6 +112,9 @@ test-aws: libtorch ## What reads S3, against moto's server on loopback
 
 test-interop: libtorch ## Open models, event files and masks with PyTorch, ONNX Runtime, TensorBoard and Label Studio's converter (7 GB of packages into .venv/interop)
 	tests/interop/run.sh
+
+test-decoders: libtorch ## Decode generated and damaged images beside PIL and OpenCV (SEED=1 COUNT=2000 per format; packages into .venv/decoders)
+	tests/decoders/run.sh --seed $(or $(SEED),1) --count $(or $(COUNT),2000)
 
 test-gpu: libtorch ## What needs an NVIDIA GPU; without one it says so
 	tests/gpu/run.sh

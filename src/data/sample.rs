@@ -10,7 +10,8 @@ use super::content::Content;
 use super::label_map::LabelMap;
 use crate::error::Error;
 use crate::imaging::{
-    DecodeError, DecodeLimits, LazyImage, MaskError, decode_color_mask, decode_mask,
+    DecodeError, DecodeLimits, LazyImage, MaskError, check_mask_orientation, decode_color_mask,
+    decode_mask,
 };
 
 /// An image and its mask.
@@ -69,7 +70,7 @@ impl Sample {
     /// their class.
     pub fn read_with_snapped_count(&self) -> Result<(RgbImage, GrayImage, u64), SampleError> {
         let lazy_image = self.open_image()?;
-        let (mask, snapped) = self.read_mask(lazy_image.dimensions())?;
+        let (mask, snapped) = self.read_mask(&lazy_image)?;
         let image = lazy_image.decode().map_err(|e| self.unreadable(&e))?;
         Ok((image, mask, snapped))
     }
@@ -78,7 +79,7 @@ impl Sample {
     /// ids.
     pub fn open(&self) -> Result<(LazyImage<'static>, GrayImage), SampleError> {
         let lazy_image = self.open_image()?;
-        let (mask, _) = self.read_mask(lazy_image.dimensions())?;
+        let (mask, _) = self.read_mask(&lazy_image)?;
         Ok((lazy_image, mask))
     }
 
@@ -87,10 +88,12 @@ impl Sample {
             .map_err(|e| self.unreadable(&e))
     }
 
-    /// Reads the class ids for an image of `size` (width, height), and counts those from a color
-    /// that is only near that of the class.
-    fn read_mask(&self, size: (u32, u32)) -> Result<(GrayImage, u64), SampleError> {
+    /// Reads the class ids for an image, and counts those from a color that is only near that of the
+    /// class.
+    fn read_mask(&self, image: &LazyImage<'_>) -> Result<(GrayImage, u64), SampleError> {
         let bytes = read_content(&self.mask)?;
+        let size = image.dimensions();
+        check_mask_orientation(image, &bytes).map_err(|error| self.mask_error(&error))?;
         if let Some(color_map) = &self.color_map {
             let mask = decode_color_mask(&bytes, DecodeLimits::default())
                 .map_err(|error| self.mask_error(&error))?;

@@ -5,6 +5,7 @@ use std::io::{Cursor, ErrorKind};
 use image::codecs::bmp::BmpDecoder;
 use image::{DynamicImage, RgbImage};
 
+use super::bmp_runs::{RunHeader, decode_runs};
 use super::decode::DecodeLimits;
 use super::error::DecodeError;
 
@@ -13,6 +14,8 @@ use super::error::DecodeError;
 const FILE_HEADER_BYTES: usize = 14;
 /// Size in bytes of the oldest information header, in which width and height have 16 bits.
 const CORE_HEADER_BYTES: u32 = 12;
+/// Number of the "compression" whose samples are told by masks.
+const BIT_FIELDS_COMPRESSION: u32 = 3;
 /// Numbers of the compressions whose data have a length of their own: 8-bit and 4-bit runs.
 const RLE_COMPRESSIONS: [u32; 2] = [1, 2];
 
@@ -23,8 +26,15 @@ fn bmp_error(problem: &str) -> DecodeError {
 /// Decodes the pixels, upright and without alpha. A BMP has no orientation.
 pub(super) fn decode_bmp(bytes: &[u8], limits: DecodeLimits) -> Result<RgbImage, DecodeError> {
     check_bmp(bytes, limits)?;
+    if let Some(image) = decode_run_length_coded(bytes)? {
+        return Ok(image);
+    }
     match BmpDecoder::new(Cursor::new(bytes)).and_then(DynamicImage::from_decoder) {
-        Ok(image) => Ok(image.into_rgb8()),
+        Ok(image) => {
+            let mut image = image.into_rgb8();
+            cut_off_fractions(bytes, &mut image)?;
+            Ok(image)
+        }
         Err(image::ImageError::IoError(cause)) if cause.kind() == ErrorKind::UnexpectedEof => {
             Err(bmp_error("that is cut off"))
         }
@@ -50,6 +60,71 @@ fn check_bmp(bytes: &[u8], limits: DecodeLimits) -> Result<(), DecodeError> {
         && u64::from(pixels_offset) + u64::from(data_bytes) > bytes.len() as u64
     {
         return Err(bmp_error("that is cut off"));
+    }
+    Ok(())
+}
+
+/// Decodes a file of runs, or returns `None` for another kind. Its size was checked.
+fn decode_run_length_coded(bytes: &[u8]) -> Result<Option<RgbImage>, DecodeError> {
+    let header_bytes = read_u32(bytes, FILE_HEADER_BYTES)?;
+    if header_bytes == CORE_HEADER_BYTES {
+        return Ok(None);
+    }
+    let bits = read_u32(bytes, FILE_HEADER_BYTES + 12)? >> 16;
+    let compression = read_u32(bytes, FILE_HEADER_BYTES + 16)?;
+    let width = read_u32(bytes, FILE_HEADER_BYTES + 4)?.cast_signed();
+    let height = read_u32(bytes, FILE_HEADER_BYTES + 8)?.cast_signed();
+    let (1 | 2, 4 | 8, 1.., ..=-1 | 1..) = (compression, bits, width, height) else {
+        return Ok(None);
+    };
+    if (compression == 2) != (bits == 4) {
+        return Err(bmp_error(&format!("of {bits} bits per pixel with runs for another number")));
+    }
+    let header = RunHeader {
+        width: width.unsigned_abs(),
+        height: height.unsigned_abs(),
+        is_top_down: height < 0,
+        is_rle4: compression == 2,
+    };
+    let pixels_offset = read_u32(bytes, 10)? as usize;
+    let palette_offset = FILE_HEADER_BYTES.saturating_add(header_bytes as usize);
+    let (Some(data), Some(palette)) =
+        (bytes.get(pixels_offset..), bytes.get(palette_offset..pixels_offset))
+    else {
+        return Err(bmp_error("that is cut off"));
+    };
+    let colors_used = match read_u32(bytes, FILE_HEADER_BYTES + 32)? {
+        0 => 1 << bits,
+        colors => (colors as usize).min(1 << bits),
+    };
+    let palette = palette.as_chunks().0;
+    let palette = &palette[..colors_used.min(palette.len())];
+    decode_runs(header, palette, data).map(Some).map_err(bmp_error)
+}
+
+/// Converts samples of 5 and 6 bits as PIL does, which cuts fractions off where the decoder rounds.
+fn cut_off_fractions(bytes: &[u8], image: &mut RgbImage) -> Result<(), DecodeError> {
+    let planes_and_bits = read_u32(bytes, FILE_HEADER_BYTES + 12)?;
+    if read_u32(bytes, FILE_HEADER_BYTES)? == CORE_HEADER_BYTES || planes_and_bits >> 16 != 16 {
+        return Ok(());
+    }
+    let mut bits = [5, 5, 5];
+    if read_u32(bytes, FILE_HEADER_BYTES + 16)? == BIT_FIELDS_COMPRESSION {
+        let mut masks = [0; 3];
+        for (index, mask) in masks.iter_mut().enumerate() {
+            *mask = read_u32(bytes, FILE_HEADER_BYTES + 40 + 4 * index)?;
+        }
+        bits = match masks {
+            [0x7c00, 0x3e0, 0x1f] => bits,
+            [0xf800, 0x7e0, 0x1f] => [5, 6, 5],
+            _ => return Ok(()),
+        };
+    }
+    for pixel in image.pixels_mut() {
+        for (sample, bits) in pixel.0.iter_mut().zip(bits) {
+            let level = u16::from(*sample >> (8 - bits));
+            *sample = (level * 255 / ((1 << bits) - 1)) as u8;
+        }
     }
     Ok(())
 }

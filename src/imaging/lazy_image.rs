@@ -10,7 +10,7 @@ use image::{DynamicImage, RgbImage};
 
 use super::decode::{DecodeLimits, catch_decoder_panics};
 use super::error::DecodeError;
-use super::jpeg_file::{self, JpegHeader};
+use super::jpeg_file::OpenJpeg;
 use super::resize::{Region, RgbPixels, resize_pixels};
 use super::sniff::{ImageFormat, detect_format};
 use super::{bmp_file, png_file, tiff_file, webp_file};
@@ -29,7 +29,7 @@ pub struct LazyImage<'a> {
 #[derive(Debug)]
 enum ImageContent<'a> {
     /// JPEG that is decoded on demand, whole or reduced.
-    Jpeg(Cow<'a, [u8]>, JpegHeader),
+    Jpeg(OpenJpeg<'a>),
     /// Decoded pixels, not turned yet. Other formats have no reduced decoding, and the orientation
     /// of a PNG may follow its pixels.
     Pixels(RgbImage),
@@ -65,14 +65,15 @@ impl<'a> LazyImage<'a> {
         catch_decoder_panics(|| {
             let (image, orientation) = match format {
                 ImageFormat::Jpeg => {
-                    let header = jpeg_file::read_jpeg_header(&bytes, limits)?;
-                    let JpegHeader { width, height, orientation, .. } = header;
-                    let content = if header.is_scalable {
-                        ImageContent::Jpeg(bytes, header)
-                    } else {
-                        ImageContent::Pixels(jpeg_file::decode_jpeg(&bytes, &header)?)
-                    };
-                    return Ok(Self { content, orientation, width, height });
+                    let jpeg = OpenJpeg::open(bytes, limits)?;
+                    let (width, height) = (jpeg.header.width, jpeg.header.height);
+                    let orientation = jpeg.header.orientation;
+                    return Ok(Self {
+                        content: ImageContent::Jpeg(jpeg),
+                        orientation,
+                        width,
+                        height,
+                    });
                 }
                 ImageFormat::Png => png_file::decode_png(&bytes, limits)?,
                 ImageFormat::WebP => webp_file::decode_webp(&bytes, limits)?,
@@ -92,15 +93,18 @@ impl<'a> LazyImage<'a> {
         if is_transposed { (self.height, self.width) } else { (self.width, self.height) }
     }
 
+    /// Returns the rotation and flip that turn the stored picture upright.
+    pub(super) fn orientation(&self) -> Orientation {
+        self.orientation
+    }
+
     /// Decodes all pixels, upright.
     ///
     /// # Errors A picture that is cut off or damaged. No picture is returned with missing parts
     /// painted gray.
     pub fn decode(self) -> Result<RgbImage, DecodeError> {
         let image = match self.content {
-            ImageContent::Jpeg(bytes, header) => {
-                catch_decoder_panics(|| jpeg_file::decode_jpeg(&bytes, &header))?
-            }
+            ImageContent::Jpeg(jpeg) => catch_decoder_panics(|| jpeg.decode())?,
             ImageContent::Pixels(image) => image,
         };
         Ok(apply_orientation(image, self.orientation))
@@ -140,11 +144,10 @@ impl<'a> LazyImage<'a> {
     ) -> Result<RgbImage, DecodeError> {
         let ThreadBuffers { pixels, resizer } = buffers;
         match &self.content {
-            ImageContent::Jpeg(bytes, header) => {
-                let divisor = choose_divisor(region, width, height);
-                let size = catch_decoder_panics(|| {
-                    jpeg_file::decode_jpeg_scaled(bytes, header, divisor, pixels)
-                })?;
+            ImageContent::Jpeg(jpeg) => {
+                let divisor =
+                    if jpeg.header.is_scalable { choose_divisor(region, width, height) } else { 1 };
+                let size = catch_decoder_panics(|| jpeg.decode_scaled(divisor, pixels))?;
                 let region = region.divided_by(divisor as f64);
                 let source = RgbPixels { pixels, size };
                 let resized = resize_pixels(source, region, (width, height), resizer);

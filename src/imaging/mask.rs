@@ -1,15 +1,18 @@
 //! Masks: PNG files whose sample values are class ids.
 
-use image::GrayImage;
+use image::metadata::Orientation;
+use image::{DynamicImage, GrayImage};
 use png::{BitDepth, ColorType, Transformations};
 
 use super::decode::{DecodeLimits, catch_decoder_panics};
 use super::error::{DecodeError, MaskError};
+use super::lazy_image::LazyImage;
+use super::png_exif::read_png_orientation;
 use super::png_file::{self, DecodedPng};
 use super::samples::unpack_bits;
 use super::sniff::{ImageFormat, detect_format};
 
-/// Decodes a mask to one class id per pixel, as stored: no EXIF orientation is applied.
+/// Decodes a mask to one class id per pixel. The EXIF orientation is applied, as it is to images.
 ///
 /// The ids of a palette PNG are its indices, whatever the colors. The ids of a grayscale PNG are
 /// the raw sample values at every bit depth: 0 and 1 in a 1-bit mask (not 0 and 255), 0 to 15 in a
@@ -50,9 +53,36 @@ pub fn decode_mask(bytes: &[u8], limits: DecodeLimits) -> Result<GrayImage, Mask
         }
     };
     match GrayImage::from_raw(png.width, png.height, ids) {
-        Some(mask) => Ok(mask),
+        Some(mask) => Ok(turn_mask(mask, png.orientation)),
         None => Err(DecodeError::Broken("a PNG with too few pixels".to_owned()).into()),
     }
+}
+
+fn turn_mask(mask: GrayImage, orientation: Orientation) -> GrayImage {
+    if orientation == Orientation::NoTransforms {
+        return mask;
+    }
+    let mut mask = DynamicImage::ImageLuma8(mask);
+    mask.apply_orientation(orientation);
+    mask.into_luma8()
+}
+
+/// Checks that a mask with an EXIF orientation has that of its image. A mask without one is upright,
+/// whatever its image has.
+///
+/// # Errors A mask that is turned otherwise than its image: nobody can tell which of the two is
+/// right.
+pub fn check_mask_orientation(image: &LazyImage<'_>, mask: &[u8]) -> Result<(), MaskError> {
+    let (of_mask, of_image) = (read_png_orientation(mask), image.orientation());
+    if of_mask == Orientation::NoTransforms || of_mask == of_image {
+        return Ok(());
+    }
+    Err(MaskError::Decode(DecodeError::Broken(format!(
+        "a mask that its EXIF data turn otherwise (orientation {}) than the image's ({}); save both \
+         upright, without an orientation",
+        of_mask.to_exif(),
+        of_image.to_exif()
+    ))))
 }
 
 /// Converts 16-bit big-endian samples to ids.
@@ -148,6 +178,56 @@ mod tests {
         assert_eq!(cut, MaskError::Decode(DecodeError::Broken("a PNG that is cut off".to_owned())));
         let small = decode_mask(&whole, DecodeLimits { max_pixels: 90 }).unwrap_err();
         assert!(small.to_string().contains("13 x 7 = 91 pixels"), "{small}");
+    }
+
+    /// Returns a PNG with an orientation in EXIF data before its pixels.
+    fn with_orientation(png: &[u8], orientation: u8) -> Vec<u8> {
+        let mut chunk = b"eXIfMM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\0\0\0".to_vec();
+        chunk[23] = orientation;
+        let length = (chunk.len() as u32 - 4).to_be_bytes();
+        let sum = crc32fast::hash(&chunk).to_be_bytes();
+        [&png[..33], &length, &chunk, &sum, &png[33..]].concat()
+    }
+
+    #[test]
+    fn a_mask_turns_as_an_image_does() {
+        let ids = GrayImage::from_fn(5, 3, |x, y| image::Luma([(x + 5 * y) as u8]));
+        let mask = encode_mask(&ids);
+        let limits = DecodeLimits::default();
+        for orientation in 1..=8 {
+            let turned = with_orientation(&mask, orientation);
+            let expected = turn_mask(ids.clone(), Orientation::from_exif(orientation).unwrap());
+            assert_eq!(decode_mask(&turned, limits).unwrap(), expected, "{orientation}");
+            assert_eq!((expected.width() == 5), orientation < 5);
+            let shown = crate::imaging::decode_upright(&turned, limits).unwrap();
+            for (x, y, id) in expected.enumerate_pixels() {
+                assert_eq!(shown.get_pixel(x, y).0, crate::colors::class_color(id.0[0]));
+            }
+            let colors = crate::imaging::decode_color_mask(&turned, limits).unwrap();
+            let crate::imaging::ColorPixels::Palette { indices, .. } = colors.pixels else {
+                panic!("a palette");
+            };
+            assert_eq!((colors.width, colors.height), expected.dimensions());
+            assert_eq!(indices, expected.into_raw());
+        }
+    }
+
+    #[test]
+    fn a_mask_that_turns_otherwise_than_its_image_is_refused() {
+        let mask = fixture("mask_gray_8_bit.png");
+        let limits = DecodeLimits::default();
+        for (of_image, of_mask, is_fine) in
+            [(1, 1, true), (3, 3, true), (3, 1, true), (1, 3, false), (6, 8, false)]
+        {
+            let image = with_orientation(&fixture("rgb.png"), of_image);
+            let image = LazyImage::open(&image, limits).unwrap();
+            let result = check_mask_orientation(&image, &with_orientation(&mask, of_mask));
+            assert_eq!(result.is_ok(), is_fine, "{of_image} {of_mask}");
+            if let Err(error) = result {
+                let words = format!("(orientation {of_mask}) than the image's ({of_image})");
+                assert!(error.to_string().contains(&words), "{error}");
+            }
+        }
     }
 
     #[test]

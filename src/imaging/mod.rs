@@ -5,15 +5,20 @@
 //! instead.
 
 mod bmp_file;
+mod bmp_runs;
 mod color_mask;
 mod decode;
 mod encode;
 mod error;
+mod exif;
 #[cfg(test)]
 mod fixtures;
+mod jpeg_entropy;
 mod jpeg_file;
+mod jpeg_markers;
 mod lazy_image;
 mod mask;
+mod png_exif;
 mod png_file;
 mod recompress;
 mod resize;
@@ -27,6 +32,6 @@ pub use decode::{DecodeLimits, MAX_SIDE_PX, decode_upright};
 pub use encode::{encode_jpeg, encode_mask, encode_mask_with_colors, encode_png};
 pub use error::{DecodeError, MaskError};
 pub use lazy_image::LazyImage;
-pub use mask::decode_mask;
+pub use mask::{check_mask_orientation, decode_mask};
 pub use recompress::recompress_jpeg;
 pub use resize::{Region, resize_image, resize_mask};

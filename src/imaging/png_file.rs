@@ -8,6 +8,7 @@ use png::{BitDepth, ColorType, Transformations};
 
 use super::decode::DecodeLimits;
 use super::error::DecodeError;
+use super::png_exif::read_png_orientation;
 use super::samples::to_rgb;
 
 /// Size in bytes of the decoder's own buffers beside the pixels: palettes, EXIF, one row.
@@ -66,14 +67,12 @@ pub(super) fn read_png(
     if (frame.width, frame.height) != (width, height) {
         return Err(DecodeError::Broken("an animated PNG with a partial first frame".to_owned()));
     }
-    // EXIF may follow the pixels. Faults after the pixels are ignored, unless the file is cut off.
+    // Faults after the pixels are ignored, unless the file is cut off.
     if let Err(error) = reader.finish().map_err(png_error)
         && error == truncated_png_error()
     {
         return Err(error);
     }
-    let exif = reader.info().exif_metadata.as_deref();
-    let orientation = exif.and_then(Orientation::from_exif_chunk);
     Ok(DecodedPng {
         width,
         height,
@@ -81,7 +80,7 @@ pub(super) fn read_png(
         bit_depth: frame.bit_depth,
         samples,
         palette: read_palette(reader.info()),
-        orientation: orientation.unwrap_or(Orientation::NoTransforms),
+        orientation: read_png_orientation(bytes),
     })
 }
 

@@ -31,11 +31,6 @@ impl ImageFormat {
 /// name for the error.
 const UNSUPPORTED_SIGNATURES: &[(usize, &[u8], &str)] = &[
     (0, b"GIF8", "a GIF image"),
-    (4, b"ftypavif", "an AVIF image"),
-    (4, b"ftypheic", "a HEIC image"),
-    (4, b"ftypheix", "a HEIC image"),
-    (4, b"ftypmif1", "a HEIF image"),
-    (4, b"ftyp", "an MP4 or QuickTime file"),
     (4, b"jP  ", "a JPEG 2000 image"),
     (0, b"\xff\x0a", "a JPEG XL image"),
     (4, b"JXL ", "a JPEG XL image"),
@@ -46,6 +41,48 @@ const UNSUPPORTED_SIGNATURES: &[(usize, &[u8], &str)] = &[
     (0, b"PK\x03\x04", "a zip archive"),
     (0, b"\x1f\x8b", "gzip-compressed data"),
 ];
+
+/// Brands of images in the container that MP4 uses too, with names for the error. Of several brands
+/// in a file the first in this list tells the most.
+const IMAGE_BRANDS: &[(&[u8; 4], &str)] = &[
+    (b"avif", "an AVIF image"),
+    (b"avis", "an AVIF image (a sequence)"),
+    (b"heic", "a HEIC image"),
+    (b"heix", "a HEIC image"),
+    (b"heim", "a HEIC image"),
+    (b"heis", "a HEIC image"),
+    (b"hevc", "a HEIC image (a sequence)"),
+    (b"hevx", "a HEIC image (a sequence)"),
+    (b"hevm", "a HEIC image (a sequence)"),
+    (b"hevs", "a HEIC image (a sequence)"),
+    (b"crx ", "a Canon raw image"),
+    (b"jxl ", "a JPEG XL image"),
+    (b"jp2 ", "a JPEG 2000 image"),
+    (b"mif1", "a HEIF image"),
+    (b"mif2", "a HEIF image"),
+    (b"miaf", "a HEIF image"),
+    (b"jpeg", "a HEIF image"),
+    (b"jpgs", "a HEIF image (a sequence)"),
+    (b"msf1", "a HEIF image (a sequence)"),
+];
+
+/// Names a file in the container of ISO media files (ISO/IEC 14496-12): a box `ftyp` with a main
+/// brand, a version, and compatible brands.
+fn describe_iso_media(bytes: &[u8]) -> Option<&'static str> {
+    if bytes.get(4..8) != Some(b"ftyp") {
+        return None;
+    }
+    let length = u32::from_be_bytes(*bytes.first_chunk()?) as usize;
+    let (main, _) = bytes.get(8..12).unwrap_or_default().as_chunks::<4>();
+    let compatible = bytes.get(16..length.min(bytes.len())).unwrap_or_default();
+    let (compatible, _) = compatible.as_chunks::<4>();
+    for (brand, name) in IMAGE_BRANDS {
+        if main.contains(brand) || compatible.contains(brand) {
+            return Some(name);
+        }
+    }
+    Some("an MP4 or QuickTime file")
+}
 
 /// Returns the format of `bytes`, or an error that describes them.
 pub(super) fn detect_format(bytes: &[u8]) -> Result<ImageFormat, DecodeError> {
@@ -95,6 +132,9 @@ fn describe_bytes(bytes: &[u8]) -> String {
             return (*name).to_owned();
         }
     }
+    if let Some(name) = describe_iso_media(bytes) {
+        return name.to_owned();
+    }
     let head = &bytes[..bytes.len().min(256)];
     if b"\x89PNG\r\n\x1a\n".starts_with(head) {
         return "the first bytes of a PNG, cut off".to_owned();
@@ -123,6 +163,40 @@ mod tests {
 
     fn error_text(bytes: &[u8]) -> String {
         detect_format(bytes).unwrap_err().to_string()
+    }
+
+    /// Returns a file type box with these brands.
+    fn ftyp(main: [u8; 4], compatible: &[&[u8; 4]]) -> Vec<u8> {
+        let mut bytes = (16 + 4 * compatible.len() as u32).to_be_bytes().to_vec();
+        bytes.extend_from_slice(b"ftyp");
+        bytes.extend_from_slice(&main);
+        bytes.extend_from_slice(&[0; 4]);
+        for brand in compatible {
+            bytes.extend_from_slice(*brand);
+        }
+        bytes.extend_from_slice(b"\0\0\0\x08meta avif");
+        bytes
+    }
+
+    #[test]
+    fn images_in_the_container_of_videos_are_named_by_their_brands() {
+        for (bytes, expected) in [
+            (ftyp(*b"avif", &[b"mif1", b"miaf"]), "but an AVIF image"),
+            (ftyp(*b"avis", &[b"msf1", b"avif"]), "but an AVIF image"),
+            (ftyp(*b"mif1", &[b"miaf", b"avif"]), "but an AVIF image"),
+            (ftyp(*b"mif1", &[b"heic", b"mif1"]), "but a HEIC image"),
+            (ftyp(*b"hevc", &[b"msf1", b"hevc"]), "but a HEIC image"),
+            (ftyp(*b"msf1", &[b"iso8"]), "but a HEIF image"),
+            (ftyp(*b"msf1", &[]), "but a HEIF image"),
+            (ftyp(*b"heis", &[]), "but a HEIC image"),
+            (ftyp(*b"crx ", &[b"isom"]), "but a Canon raw image"),
+            (ftyp(*b"isom", &[b"iso2", b"mp41"]), "but an MP4 or QuickTime file"),
+            (ftyp(*b"qt  ", &[]), "but an MP4 or QuickTime file"),
+            (b"\0\0\0\x18ftyp".to_vec(), "but an MP4 or QuickTime file"),
+        ] {
+            let text = error_text(&bytes);
+            assert!(text.contains(expected), "{text}");
+        }
     }
 
     #[test]

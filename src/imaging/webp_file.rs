@@ -17,6 +17,7 @@ use image::{DynamicImage, RgbImage};
 
 use super::decode::DecodeLimits;
 use super::error::DecodeError;
+use super::exif::read_exif_orientation;
 
 /// Size in bytes of the file's header: `RIFF`, a length, `WEBP`.
 const RIFF_HEADER_BYTES: usize = 12;
@@ -70,11 +71,7 @@ fn read_chunks(bytes: &[u8]) -> Result<WebPChunks<'_>, DecodeError> {
             b"VP8X" => vp8x = Some(chunk),
             b"VP8 " => bitstream = bitstream.or(Some((chunk, false))),
             b"VP8L" => bitstream = bitstream.or(Some((chunk, true))),
-            b"EXIF" => {
-                // Some writers put the identifier of a JPEG's EXIF segment before the data.
-                let exif = chunk.strip_prefix(b"Exif\0\0").unwrap_or(chunk);
-                orientation = orientation.or(Orientation::from_exif_chunk(exif));
-            }
+            b"EXIF" => orientation = orientation.or(read_exif_orientation(chunk)),
             _ => {}
         }
         chunk_count += 1;

@@ -13,6 +13,7 @@ mod initial_weights;
 mod job;
 mod label_map;
 mod manifest;
+mod mask_orientation;
 mod matrix;
 mod metric_definitions;
 mod pictures;

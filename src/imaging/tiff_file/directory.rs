@@ -6,16 +6,24 @@ use std::ops::Range;
 pub(super) mod tag {
     pub(in super::super) const WIDTH: u16 = 256;
     pub(in super::super) const HEIGHT: u16 = 257;
+    pub(in super::super) const BITS_PER_SAMPLE: u16 = 258;
     pub(in super::super) const COMPRESSION: u16 = 259;
     pub(in super::super) const PHOTOMETRIC: u16 = 262;
+    pub(in super::super) const FILL_ORDER: u16 = 266;
     pub(in super::super) const STRIP_OFFSETS: u16 = 273;
     pub(in super::super) const ORIENTATION: u16 = 274;
+    pub(in super::super) const SAMPLES_PER_PIXEL: u16 = 277;
+    pub(in super::super) const ROWS_PER_STRIP: u16 = 278;
     pub(in super::super) const STRIP_BYTE_COUNTS: u16 = 279;
+    pub(in super::super) const PLANAR_CONFIGURATION: u16 = 284;
+    pub(in super::super) const PREDICTOR: u16 = 317;
     pub(in super::super) const COLOR_MAP: u16 = 320;
     pub(in super::super) const TILE_WIDTH: u16 = 322;
     pub(in super::super) const TILE_HEIGHT: u16 = 323;
     pub(in super::super) const TILE_OFFSETS: u16 = 324;
     pub(in super::super) const TILE_BYTE_COUNTS: u16 = 325;
+    pub(in super::super) const INK_SET: u16 = 332;
+    pub(in super::super) const EXTRA_SAMPLES: u16 = 338;
     pub(in super::super) const SAMPLE_FORMAT: u16 = 339;
 }
 
@@ -157,17 +165,11 @@ impl<'a> Directory<'a> {
         self.values(tag).next()
     }
 
-    /// Returns the file with another number for a tag of 16 bits, or `None` if the directory has no
-    /// such tag.
-    pub(super) fn with_u16_value(&self, tag: u16, number: u16) -> Option<Vec<u8>> {
-        let entry = self.entry(tag)?;
-        if entry.value_range.len() != 2 {
-            return None;
-        }
-        let number =
-            if self.file.is_big_endian { number.to_be_bytes() } else { number.to_le_bytes() };
-        let mut bytes = self.file.bytes.to_vec();
-        bytes.get_mut(entry.value_range.clone())?.copy_from_slice(&number);
-        Some(bytes)
+    pub(super) fn is_big_endian(&self) -> bool {
+        self.file.is_big_endian
+    }
+
+    pub(super) fn is_bigtiff(&self) -> bool {
+        self.file.is_bigtiff
     }
 }

@@ -1,30 +1,36 @@
 //! TIFF files. The crate `tiff` decodes the pixels of the first image, after its directory was
 //! checked here.
 //!
-//! The crate does not support palettes, so it reads their indices as grays, and the colors are
-//! looked up here. It also allocates by the claims of tags before it sees data, so sizes, tiles and
-//! the offsets of all data are checked first.
+//! The crate hands out samples, whose meaning is applied here. It allocates by the claims of tags
+//! before it sees data, so sizes, tiles and the offsets of all data are checked first.
 //!
 //! Tags and their meaning: TIFF 6.0.
 
 mod directory;
+mod fill_order;
+mod stored_image;
 
-use std::borrow::Cow;
 use std::io::{Cursor, ErrorKind};
 
 use image::RgbImage;
 use image::metadata::Orientation;
-use tiff::ColorType;
 use tiff::decoder::{Decoder, DecodingResult};
 
 use self::directory::{Directory, tag};
+use self::stored_image::StoredImage;
 use super::decode::DecodeLimits;
 use super::error::DecodeError;
-use super::samples::{to_rgb, unpack_bits};
+use super::exif::orientation_from_number;
+use super::samples::{cmyk_to_rgb, divide_by_alpha, to_rgb, unpack_bits};
 
-/// Photometric interpretations of grayscale and palette images.
-const PHOTOMETRIC_BLACK_IS_ZERO: u16 = 1;
+/// Photometric interpretations.
+const PHOTOMETRIC_WHITE_IS_ZERO: u64 = 0;
+const PHOTOMETRIC_BLACK_IS_ZERO: u64 = 1;
+const PHOTOMETRIC_RGB: u64 = 2;
 const PHOTOMETRIC_PALETTE: u64 = 3;
+const PHOTOMETRIC_CMYK: u64 = 5;
+/// Number of the extra sample that is an alpha by which the colors are multiplied.
+const ASSOCIATED_ALPHA: u64 = 1;
 /// Numbers of the supported compressions: none, LZW, Deflate by its two numbers, `PackBits`.
 const SUPPORTED_COMPRESSIONS: [u64; 5] = [1, 5, 8, 32_946, 32_773];
 /// Numbers of the supported sample formats: unsigned integer, and undefined.
@@ -43,31 +49,46 @@ pub(super) fn decode_tiff(
     limits: DecodeLimits,
 ) -> Result<(RgbImage, Orientation), DecodeError> {
     let directory = Directory::read(bytes).map_err(tiff_error)?;
-    let (width, height) = check_tiff(&directory, bytes, limits)?;
-    let has_palette = directory.first_value(tag::PHOTOMETRIC) == Some(PHOTOMETRIC_PALETTE);
-    let (file, palette) = if has_palette {
-        let Some(as_gray) = directory.with_u16_value(tag::PHOTOMETRIC, PHOTOMETRIC_BLACK_IS_ZERO)
-        else {
-            return Err(tiff_error("whose directory cannot be used"));
-        };
-        (Cow::Owned(as_gray), Some(read_palette(&directory)?))
+    let (width, height) = check_tiff(&directory, limits)?;
+    let image = StoredImage::read(&directory, bytes, width, height).map_err(tiff_error)?;
+    let colors = ColorSamples::read(&directory, &image)?;
+    let palette = if image.photometric == PHOTOMETRIC_PALETTE {
+        read_palette(&directory)?
     } else {
-        (Cow::Borrowed(bytes), None)
+        Vec::new()
     };
-    let DecodedSamples { samples, kind } = read_samples(&file, limits)?;
-    let pixels = match (palette, kind) {
-        (Some(palette), SampleKind::Gray { .. }) => {
-            let palette_color =
-                |&index: &u8| palette.get(usize::from(index)).copied().unwrap_or_default();
-            samples.iter().flat_map(palette_color).collect()
+    let channels = if image.is_planar { colors.used() } else { image.samples };
+    let mut samples = read_samples(&image, bytes, channels, limits)?;
+    if colors.has_associated_alpha {
+        divide_by_alpha(&mut samples, channels, colors.count);
+    }
+    let pixels = match image.photometric {
+        PHOTOMETRIC_PALETTE => {
+            let mut pixels = Vec::with_capacity(samples.len() / channels * 3);
+            for pixel in samples.chunks_exact(channels) {
+                let color = palette.get(usize::from(pixel[0])).copied().unwrap_or_default();
+                pixels.extend_from_slice(&color);
+            }
+            pixels
         }
-        (Some(_), _) => return Err(tiff_error("with a palette and more than one channel")),
-        // The factor makes the largest sample 255.
-        (None, SampleKind::Gray { largest }) => {
-            samples.iter().flat_map(|&gray| [gray * (u8::MAX / largest); 3]).collect()
+        PHOTOMETRIC_CMYK => {
+            let mut pixels = Vec::with_capacity(samples.len() / channels * 3);
+            for pixel in samples.chunks_exact(channels) {
+                pixels.extend_from_slice(&cmyk_to_rgb([pixel[0], pixel[1], pixel[2], pixel[3]]));
+            }
+            pixels
         }
-        (None, SampleKind::Channels(channels)) => to_rgb(samples, channels),
-        (None, SampleKind::Cmyk) => samples.chunks_exact(4).flat_map(cmyk_to_rgb).collect(),
+        PHOTOMETRIC_RGB => to_rgb(samples, channels),
+        photometric => {
+            // The factor makes the largest sample 255.
+            let factor = u8::MAX >> 8_u64.saturating_sub(image.bits);
+            let factor = u8::MAX / factor;
+            let mask = if photometric == PHOTOMETRIC_WHITE_IS_ZERO { u8::MAX } else { 0 };
+            samples
+                .chunks_exact(channels)
+                .flat_map(|pixel| [(pixel[0] * factor) ^ mask; 3])
+                .collect()
+        }
     };
     match RgbImage::from_raw(width, height, pixels) {
         Some(image) => Ok((image, read_orientation(&directory))),
@@ -77,23 +98,101 @@ pub(super) fn decode_tiff(
 
 fn read_orientation(directory: &Directory<'_>) -> Orientation {
     let number = directory.first_value(tag::ORIENTATION).unwrap_or_default();
-    let orientation = u8::try_from(number).ok().and_then(Orientation::from_exif);
-    orientation.unwrap_or(Orientation::NoTransforms)
+    orientation_from_number(number).unwrap_or(Orientation::NoTransforms)
 }
 
-/// Converts cyan, magenta, yellow and black to red, green, blue with PIL's formula.
-fn cmyk_to_rgb(inks: &[u8]) -> [u8; 3] {
-    let white = u16::from(u8::MAX - inks[3]);
-    std::array::from_fn(|c| ((u16::from(u8::MAX - inks[c]) * white + 127) / 255) as u8)
+/// The samples of a pixel that are used, which come first.
+#[derive(Debug, Clone, Copy)]
+struct ColorSamples {
+    /// Number of samples that make the color.
+    count: usize,
+    /// True if an alpha follows them by which they are multiplied.
+    has_associated_alpha: bool,
 }
 
-/// Checks the size, and everything else that the decoder allocates by. Returns width and height in
-/// pixels.
-fn check_tiff(
-    directory: &Directory<'_>,
-    bytes: &[u8],
-    limits: DecodeLimits,
-) -> Result<(u32, u32), DecodeError> {
+impl ColorSamples {
+    /// Returns the number of samples that are needed.
+    fn used(self) -> usize {
+        self.count + usize::from(self.has_associated_alpha)
+    }
+
+    /// Checks that the meaning of the samples is known, and that those beside the colors can be left
+    /// out.
+    fn read(directory: &Directory<'_>, image: &StoredImage) -> Result<Self, DecodeError> {
+        let (samples, bits) = (image.samples, image.bits);
+        let (count, allowed_bits) = match image.photometric {
+            PHOTOMETRIC_WHITE_IS_ZERO | PHOTOMETRIC_BLACK_IS_ZERO => (1, &[1, 2, 4, 8, 16][..]),
+            PHOTOMETRIC_RGB => (3, &[8, 16][..]),
+            PHOTOMETRIC_PALETTE => (1, &[1, 2, 4, 8][..]),
+            PHOTOMETRIC_CMYK => (4, &[8, 16][..]),
+            other => return Err(unknown_photometric_error(other)),
+        };
+        if !allowed_bits.contains(&bits) || (bits < 8 && samples > 1) {
+            let kind = match image.photometric {
+                PHOTOMETRIC_PALETTE => "a palette and ",
+                _ => "",
+            };
+            return Err(tiff_error(format!(
+                "with {kind}{bits} bits per sample, {samples} samples per pixel; save it as \
+                 grayscale, RGB or a palette with 8 bits, or as a PNG"
+            )));
+        }
+        if samples < count {
+            return Err(tiff_error(format!(
+                "with {samples} samples per pixel, too few for its colors"
+            )));
+        }
+        let is_gray = image.photometric <= PHOTOMETRIC_BLACK_IS_ZERO;
+        if is_gray && samples > 2 {
+            return Err(tiff_error(format!(
+                "whose {samples} bands are called gray and {} others; save the bands that are red, \
+                 green and blue as an RGB image",
+                samples - 1
+            )));
+        }
+        if image.photometric == PHOTOMETRIC_WHITE_IS_ZERO && samples > 1 {
+            return Err(tiff_error(format!(
+                "whose white is zero, with {samples} samples per pixel; save it as grayscale or RGB"
+            )));
+        }
+        let ink_set = directory.first_value(tag::INK_SET).unwrap_or(1);
+        if image.photometric == PHOTOMETRIC_CMYK && ink_set != 1 {
+            return Err(tiff_error(
+                "whose inks are not cyan, magenta, yellow, black; save it as RGB",
+            ));
+        }
+        let alpha = directory.values(tag::EXTRA_SAMPLES).position(|kind| kind == ASSOCIATED_ALPHA);
+        let can_divide = is_gray || image.photometric == PHOTOMETRIC_RGB;
+        match alpha {
+            None => Ok(Self { count, has_associated_alpha: false }),
+            Some(0) if can_divide && samples > count => {
+                Ok(Self { count, has_associated_alpha: true })
+            }
+            Some(_) => Err(tiff_error(
+                "whose colors are multiplied by an alpha channel that cannot be used (ExtraSamples \
+                 1); save it without alpha",
+            )),
+        }
+    }
+}
+
+fn unknown_photometric_error(photometric: u64) -> DecodeError {
+    let name = match photometric {
+        4 => "a transparency mask",
+        6 => "YCbCr",
+        8..=10 => "Lab",
+        32_803 => "a camera's raw data",
+        34_892 => "raw data",
+        _ => "of a kind that is not known here",
+    };
+    tiff_error(format!(
+        "whose pixels are {name} (photometric interpretation {photometric}); save it as grayscale, \
+         RGB or a palette with 8 or 16 bits, or as a PNG"
+    ))
+}
+
+/// Checks the size, the encoding and the size of tiles. Returns width and height in pixels.
+fn check_tiff(directory: &Directory<'_>, limits: DecodeLimits) -> Result<(u32, u32), DecodeError> {
     let (Some(width @ 1..), Some(height @ 1..)) =
         (read_side(directory, tag::WIDTH), read_side(directory, tag::HEIGHT))
     else {
@@ -102,15 +201,6 @@ fn check_tiff(
     limits.check_size(width, height)?;
     check_encoding(directory)?;
     check_tiles(directory, width, height, limits)?;
-    for (offsets, byte_counts) in
-        [(tag::STRIP_OFFSETS, tag::STRIP_BYTE_COUNTS), (tag::TILE_OFFSETS, tag::TILE_BYTE_COUNTS)]
-    {
-        for (offset, byte_count) in directory.values(offsets).zip(directory.values(byte_counts)) {
-            if offset.saturating_add(byte_count) > bytes.len() as u64 {
-                return Err(tiff_error("that is cut off"));
-            }
-        }
-    }
     Ok((width, height))
 }
 
@@ -179,10 +269,10 @@ fn padded_length(length: u32, tile: u32) -> u64 {
 /// Reads red, green and blue of each index. The file holds all reds, then all greens, then all
 /// blues, with 16 bits each.
 fn read_palette(directory: &Directory<'_>) -> Result<Vec<[u8; 3]>, DecodeError> {
-    let mut values = Vec::with_capacity(3 * 256);
-    for value in directory.values(tag::COLOR_MAP).take(3 * 256) {
-        values.push((value >> 8) as u8);
-    }
+    let values: Vec<u64> = directory.values(tag::COLOR_MAP).take(3 * 256).collect();
+    // Some writers use 8 of the 16 bits. As in libtiff, no value above 255 means that.
+    let shift = if values.iter().all(|&value| value <= u8::MAX.into()) { 0 } else { 8 };
+    let values: Vec<u8> = values.into_iter().map(|value| (value >> shift) as u8).collect();
     let count = values.len() / 3;
     if count == 0 {
         return Err(tiff_error("whose palette is missing"));
@@ -194,24 +284,38 @@ fn read_palette(directory: &Directory<'_>) -> Result<Vec<[u8; 3]>, DecodeError> 
     Ok(palette)
 }
 
-/// Meaning of samples.
-#[derive(Clone, Copy)]
-enum SampleKind {
-    /// One sample per pixel, 0 (black) to `largest`.
-    Gray { largest: u8 },
-    /// This number of samples per pixel, with the meaning that [`to_rgb`] gives them.
-    Channels(usize),
-    /// Cyan, magenta, yellow, black; 0 is no ink.
-    Cmyk,
+/// Reads `channels` samples of 8 bits per pixel; samples of 16 bits keep their high byte.
+fn read_samples(
+    image: &StoredImage,
+    bytes: &[u8],
+    channels: usize,
+    limits: DecodeLimits,
+) -> Result<Vec<u8>, DecodeError> {
+    let mut file = image.copy_data(bytes);
+    let data_bytes = file.len();
+    if !image.is_planar {
+        image.set_directory(&mut file, data_bytes, None);
+        return decode_samples(image, &file, channels, limits);
+    }
+    let pixels = image.width as usize * image.height as usize;
+    let mut samples = vec![0; pixels * channels];
+    for plane in 0..channels {
+        image.set_directory(&mut file, data_bytes, Some(plane));
+        let plane_samples = decode_samples(image, &file, 1, limits)?;
+        for (pixel, sample) in samples.chunks_exact_mut(channels).zip(plane_samples) {
+            pixel[plane] = sample;
+        }
+    }
+    Ok(samples)
 }
 
-/// Decoded samples, pixel by pixel.
-struct DecodedSamples {
-    samples: Vec<u8>,
-    kind: SampleKind,
-}
-
-fn read_samples(file: &[u8], limits: DecodeLimits) -> Result<DecodedSamples, DecodeError> {
+/// Decodes the image of a file that [`StoredImage`] wrote.
+fn decode_samples(
+    image: &StoredImage,
+    file: &[u8],
+    channels: usize,
+    limits: DecodeLimits,
+) -> Result<Vec<u8>, DecodeError> {
     let mut decoder_limits = tiff::decoder::Limits::default();
     decoder_limits.decoding_buffer_size =
         usize::try_from(limits.max_pixels.saturating_mul(MAX_BYTES_PER_PIXEL))
@@ -220,35 +324,66 @@ fn read_samples(file: &[u8], limits: DecodeLimits) -> Result<DecodedSamples, Dec
     decoder_limits.intermediate_buffer_size = file.len();
     let mut decoder =
         Decoder::new(Cursor::new(file)).map_err(decoder_error)?.with_limits(decoder_limits);
-    let (width, height) = decoder.dimensions().map_err(decoder_error)?;
-    let (bits, kind) = sample_kind(decoder.colortype().map_err(decoder_error)?)?;
+    if image.is_tiled {
+        return decode_tiles(image, &mut decoder, channels);
+    }
     let mut result = DecodingResult::U8(Vec::new());
-    let layout = decoder.read_image_to_buffer(&mut result).map_err(decoder_error)?;
-    let (stride, planes) = (layout.row_stride, layout.planes);
-    let samples: Vec<u8> = match result {
-        DecodingResult::U8(samples) => samples,
-        DecodingResult::U16(samples) => {
-            samples.into_iter().map(|sample| (sample >> 8) as u8).collect()
+    decoder.read_image_to_buffer(&mut result).map_err(decoder_error)?;
+    let (width, height) = (image.width as usize, image.height as usize);
+    let samples = to_byte_samples(result, image.bits, width * channels)?;
+    if samples.len() != width * height * channels {
+        return Err(tiff_error("with too few pixels"));
+    }
+    Ok(samples)
+}
+
+/// Decodes tile by tile. The crate would read the rows of tiles one by one, and its LZW decoder
+/// cannot cope with short ones.
+fn decode_tiles(
+    image: &StoredImage,
+    decoder: &mut Decoder<Cursor<&[u8]>>,
+    channels: usize,
+) -> Result<Vec<u8>, DecodeError> {
+    let (width, height) = (image.width as usize, image.height as usize);
+    let tile_width = image.chunk_size.width as usize;
+    let tile_height = image.chunk_size.height as usize;
+    let tiles_across = width.div_ceil(tile_width);
+    let mut samples = vec![0; width * height * channels];
+    for index in 0..image.chunks_per_plane {
+        let tile = decoder.read_chunk(index as u32).map_err(decoder_error)?;
+        let tile = to_byte_samples(tile, image.bits, tile_width * channels)?;
+        if tile.len() != tile_width * tile_height * channels {
+            return Err(tiff_error("with too few pixels"));
         }
-        _ => return Err(tiff_error("whose samples have another format than its directory tells")),
-    };
-    let pixels = width as usize * height as usize;
-    if bits < 8 {
-        let stride = stride.map_or(1, std::num::NonZeroUsize::get);
-        return Ok(DecodedSamples {
-            samples: unpack_bits(samples.chunks_exact(stride), width as usize, bits.into()),
-            kind,
-        });
+        let left = index % tiles_across * tile_width;
+        let top = index / tiles_across * tile_height;
+        let length = tile_width.min(width - left) * channels;
+        for (y, row) in (top..height).zip(tile.chunks_exact(tile_width * channels)) {
+            let start = (y * width + left) * channels;
+            samples[start..start + length].copy_from_slice(&row[..length]);
+        }
     }
-    if planes > 1 {
-        return Ok(interleave_planes(&samples, pixels, kind));
+    Ok(samples)
+}
+
+/// Converts decoded samples to 8 bits each. Rows have `row_samples` samples, and those of fewer
+/// bits are padded to whole bytes.
+fn to_byte_samples(
+    decoded: DecodingResult,
+    bits: u64,
+    row_samples: usize,
+) -> Result<Vec<u8>, DecodeError> {
+    match decoded {
+        DecodingResult::U8(samples) if bits < 8 => {
+            let row_bytes = (row_samples * bits as usize).div_ceil(8);
+            Ok(unpack_bits(samples.chunks_exact(row_bytes), row_samples, bits as usize))
+        }
+        DecodingResult::U8(samples) => Ok(samples),
+        DecodingResult::U16(samples) => {
+            Ok(samples.into_iter().map(|sample| (sample >> 8) as u8).collect())
+        }
+        _ => Err(tiff_error("whose samples have another format than its directory tells")),
     }
-    let kind = match kind {
-        // The samples hold all bands, which may be more than `kind` says.
-        SampleKind::Channels(_) => SampleKind::Channels((samples.len() / pixels).max(1)),
-        kind => kind,
-    };
-    Ok(DecodedSamples { samples, kind })
 }
 
 fn decoder_error(error: tiff::TiffError) -> DecodeError {
@@ -261,44 +396,6 @@ fn decoder_error(error: tiff::TiffError) -> DecodeError {
         }
         error => tiff_error(format!("that cannot be decoded: {error}")),
     }
-}
-
-/// Returns the number of bits and the meaning of samples.
-fn sample_kind(color_type: ColorType) -> Result<(u8, SampleKind), DecodeError> {
-    Ok(match color_type {
-        ColorType::Gray(bits @ (1 | 2 | 4)) => {
-            (bits, SampleKind::Gray { largest: (1 << bits) - 1 })
-        }
-        ColorType::Gray(bits @ (8 | 16)) => (bits, SampleKind::Gray { largest: u8::MAX }),
-        ColorType::Multiband { bit_depth: bits @ (8 | 16), num_samples } => {
-            // Gray and other bands. Of separate planes only the first, which is gray, is used.
-            (bits, SampleKind::Channels(usize::from(num_samples).min(2)))
-        }
-        ColorType::RGB(bits @ (8 | 16)) => (bits, SampleKind::Channels(3)),
-        ColorType::RGBA(bits @ (8 | 16)) => (bits, SampleKind::Channels(4)),
-        ColorType::CMYK(bits @ (8 | 16)) => (bits, SampleKind::Cmyk),
-        other => {
-            return Err(tiff_error(format!(
-                "whose pixels are {other:?}; save it as grayscale, RGB or a palette with 8 or 16 \
-                 bits, or as a PNG"
-            )));
-        }
-    })
-}
-
-/// Interleaves planes that lie one after the other.
-fn interleave_planes(samples: &[u8], pixels: usize, kind: SampleKind) -> DecodedSamples {
-    let planes: Vec<_> = samples.chunks_exact(pixels).collect();
-    let (plane_count, kind) = match kind {
-        SampleKind::Channels(channels) if channels >= 3 => (3, SampleKind::Channels(3)),
-        SampleKind::Channels(_) => (1, SampleKind::Channels(1)),
-        SampleKind::Gray { largest } => (1, SampleKind::Gray { largest }),
-        SampleKind::Cmyk => (4, SampleKind::Cmyk),
-    };
-    let planes = planes.get(..plane_count).unwrap_or_default();
-    let samples =
-        (0..pixels).flat_map(|index| planes.iter().map(move |plane| plane[index])).collect();
-    DecodedSamples { samples, kind }
 }
 
 #[cfg(test)]
