@@ -28,6 +28,15 @@ impl Content {
         }
     }
 
+    /// Returns the tag by which S3 identifies the whole content of an object that was read; files
+    /// have none.
+    pub fn etag(&self) -> Option<String> {
+        match self {
+            Self::File(_) => None,
+            Self::Object(object) => object.etag(),
+        }
+    }
+
     /// Returns the path or URI, for messages.
     pub fn display(&self) -> impl fmt::Display {
         match self {

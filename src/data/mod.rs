@@ -1,11 +1,13 @@
 //! From files to batches: sources of samples, the audit, augmentation, the loader; and sample data.
 
+pub mod absent_classes;
 pub mod audit;
 pub mod augment;
 pub mod class_names;
 pub mod color_map;
 pub mod content;
 pub mod dataset;
+pub mod digest;
 pub mod fifo;
 pub mod label_map;
 pub mod listener;

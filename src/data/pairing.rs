@@ -75,12 +75,12 @@ fn check_preprocess_finished(split: &SplitFolders, problems: &mut Problems) {
 }
 
 /// Returns a count with its noun, such as `3 images` or `1 image`.
-pub(super) fn pluralize(count: usize, noun: &str) -> String {
+pub(crate) fn pluralize(count: usize, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// Returns the first few names, and the number of further ones.
-pub(super) fn list_examples(names: &[String]) -> String {
+pub(crate) fn list_examples(names: &[String]) -> String {
     let shown = names.iter().take(MAX_EXAMPLES).cloned().collect::<Vec<_>>().join(", ");
     match names.len().saturating_sub(MAX_EXAMPLES) {
         0 => shown,

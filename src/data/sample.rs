@@ -1,5 +1,6 @@
 //! One image with its mask, and reading of the two.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use image::{GrayImage, RgbImage};
 
 use super::color_map::ColorMap;
 use super::content::Content;
+use super::digest::SampleDigest;
 use super::label_map::LabelMap;
 use crate::error::Error;
 use crate::imaging::{
@@ -27,6 +29,19 @@ pub struct Sample {
     pub label_map: Option<Arc<LabelMap>>,
     /// Classes of the mask's colors, if the colors tell the classes.
     pub color_map: Option<Arc<ColorMap>>,
+}
+
+/// A sample that was read for the audit.
+#[derive(Debug)]
+pub struct ReadSample {
+    /// Upright image.
+    pub image: RgbImage,
+    /// Class ids, of the image's size.
+    pub mask: GrayImage,
+    /// Number of the mask's pixels whose color is only near that of their class.
+    pub snapped_pixels: u64,
+    /// Digests of both files.
+    pub digest: SampleDigest,
 }
 
 /// Reason why a sample cannot be used; each text names the file.
@@ -62,40 +77,48 @@ impl From<SampleError> for Error {
 impl Sample {
     /// Decodes the upright image and its mask, which have the same size.
     pub fn read(&self) -> Result<(RgbImage, GrayImage), SampleError> {
-        let (image, mask, _) = self.read_with_snapped_count()?;
+        let (lazy_image, mask) = self.open()?;
+        let image = lazy_image.decode().map_err(|e| self.unreadable(&e))?;
         Ok((image, mask))
     }
 
-    /// Decodes image and mask, and counts the pixels of the mask whose color is only near that of
-    /// their class.
-    pub fn read_with_snapped_count(&self) -> Result<(RgbImage, GrayImage, u64), SampleError> {
-        let lazy_image = self.open_image()?;
-        let (mask, snapped) = self.read_mask(&lazy_image)?;
+    /// Decodes image and mask, and learns from their bytes what the audit needs beside the pixels.
+    pub fn read_for_audit(&self) -> Result<ReadSample, SampleError> {
+        let image_bytes = read_content(&self.image)?;
+        let lazy_image = self.open_image(&image_bytes[..])?;
+        let mask_bytes = read_content(&self.mask)?;
+        let (mask, snapped_pixels) = self.read_mask(&mask_bytes, &lazy_image)?;
+        let digest = SampleDigest::new(&image_bytes, self.image.etag().as_deref(), &mask_bytes);
         let image = lazy_image.decode().map_err(|e| self.unreadable(&e))?;
-        Ok((image, mask, snapped))
+        Ok(ReadSample { image, mask, snapped_pixels, digest })
     }
 
     /// Opens the image without decoding it, and decodes the mask, which has the same size, to class
     /// ids.
     pub fn open(&self) -> Result<(LazyImage<'static>, GrayImage), SampleError> {
-        let lazy_image = self.open_image()?;
-        let (mask, _) = self.read_mask(&lazy_image)?;
+        let lazy_image = self.open_image(read_content(&self.image)?)?;
+        let (mask, _) = self.read_mask(&read_content(&self.mask)?, &lazy_image)?;
         Ok((lazy_image, mask))
     }
 
-    fn open_image(&self) -> Result<LazyImage<'static>, SampleError> {
-        LazyImage::open(read_content(&self.image)?, DecodeLimits::default())
-            .map_err(|e| self.unreadable(&e))
+    fn open_image<'a>(
+        &self,
+        bytes: impl Into<Cow<'a, [u8]>>,
+    ) -> Result<LazyImage<'a>, SampleError> {
+        LazyImage::open(bytes, DecodeLimits::default()).map_err(|e| self.unreadable(&e))
     }
 
-    /// Reads the class ids for an image, and counts those from a color that is only near that of the
-    /// class.
-    fn read_mask(&self, image: &LazyImage<'_>) -> Result<(GrayImage, u64), SampleError> {
-        let bytes = read_content(&self.mask)?;
+    /// Reads the class ids for an image from the bytes of the mask, and counts those from a color
+    /// that is only near that of the class.
+    fn read_mask(
+        &self,
+        bytes: &[u8],
+        image: &LazyImage<'_>,
+    ) -> Result<(GrayImage, u64), SampleError> {
         let size = image.dimensions();
-        check_mask_orientation(image, &bytes).map_err(|error| self.mask_error(&error))?;
+        check_mask_orientation(image, bytes).map_err(|error| self.mask_error(&error))?;
         if let Some(color_map) = &self.color_map {
-            let mask = decode_color_mask(&bytes, DecodeLimits::default())
+            let mask = decode_color_mask(bytes, DecodeLimits::default())
                 .map_err(|error| self.mask_error(&error))?;
             self.check_size(size, (mask.width, mask.height))?;
             return match color_map.resolve(&mask) {
@@ -103,8 +126,8 @@ impl Sample {
                 Err(reason) => Err(self.unmapped_error(&reason)),
             };
         }
-        let mut mask = decode_mask(&bytes, DecodeLimits::default())
-            .map_err(|error| self.mask_error(&error))?;
+        let mut mask =
+            decode_mask(bytes, DecodeLimits::default()).map_err(|error| self.mask_error(&error))?;
         self.check_size(size, mask.dimensions())?;
         if let Some(label_map) = &self.label_map
             && let Err(unknown) = label_map.apply(mask.as_mut())

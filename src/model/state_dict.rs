@@ -19,6 +19,8 @@ const DATA_PARALLEL_PREFIX: &str = "module.";
 pub struct StateDict<'a> {
     file: WeightsFile<'a>,
     entries: Vec<StateDictEntry>,
+    /// Prefix that was before every name.
+    prefix: &'static str,
     index_by_name: HashMap<String, usize>,
 }
 
@@ -44,6 +46,14 @@ impl StateDictEntry {
     fn new(stored_name: &str, dtype: Dtype, shape: &[usize]) -> Self {
         let (name, stored_name) = (stored_name.to_owned(), stored_name.to_owned());
         Self { name, dtype, shape: to_i64_shape(shape), stored_name }
+    }
+}
+
+impl StateDictEntry {
+    /// Returns the tensor under its name without `prefix`, if the name begins with it.
+    pub(super) fn without_prefix(&self, prefix: &str) -> Option<Self> {
+        let name = self.name.strip_prefix(prefix)?.to_owned();
+        Some(Self { name, ..self.clone() })
     }
 }
 
@@ -82,7 +92,9 @@ impl<'a> StateDict<'a> {
                 }
             }
         }
+        let mut prefix = "";
         if entries.iter().all(|entry| entry.stored_name.starts_with(DATA_PARALLEL_PREFIX)) {
+            prefix = DATA_PARALLEL_PREFIX;
             for entry in &mut entries {
                 entry.name.drain(..DATA_PARALLEL_PREFIX.len());
             }
@@ -91,12 +103,26 @@ impl<'a> StateDict<'a> {
         for (index, entry) in entries.iter().enumerate() {
             index_by_name.insert(entry.name.clone(), index);
         }
-        Ok(Self { file, entries, index_by_name })
+        Ok(Self { file, entries, prefix, index_by_name })
     }
 
     /// Lists the tensors: those of a `.pth` file in its order, those of safetensors by name.
     pub fn entries(&self) -> &[StateDictEntry] {
         &self.entries
+    }
+
+    /// Returns the prefix of parallel training that was before every name, or nothing.
+    pub fn prefix(&self) -> &'static str {
+        self.prefix
+    }
+
+    /// Returns the place of the tensors in a file that holds more than them, and the copies that are
+    /// left out; empty if the file holds nothing else.
+    pub fn origin(&self) -> &str {
+        match &self.file {
+            WeightsFile::Safetensors(_) => "",
+            WeightsFile::Pth(file) => file.origin(),
+        }
     }
 
     /// Returns the tensor of this name.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::list_text;
 use crate::error::{Error, Problems, Result, did_you_mean};
 
 /// One row of a table of settings.
@@ -97,6 +98,7 @@ impl AllowedValues {
             Self::Boolean => text.to_ascii_lowercase().parse().ok().map(CheckedValue::Boolean),
             Self::Integer(low, high) => parse_integer(text, low, high).map(CheckedValue::Integer),
             Self::Integers(low, high) => {
+                let text = list_text::join_list(text).ok()?;
                 let items = text.split(',').filter(|_| !text.is_empty());
                 let numbers: Option<Vec<u64>> =
                     items.map(|item| parse_integer(item.trim(), low, high)).collect();

@@ -32,6 +32,11 @@ impl MlRoot {
         self.0.join("input/config/resourceconfig.json")
     }
 
+    /// `input/config/<name>`.
+    pub fn config_file(&self, name: &str) -> PathBuf {
+        self.0.join("input/config").join(name)
+    }
+
     /// `input/data`, which holds one folder per channel.
     pub fn data_folder(&self) -> PathBuf {
         self.0.join("input/data")

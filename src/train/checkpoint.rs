@@ -3,7 +3,8 @@
 //!
 //! The folder holds the newest two `checkpoint-STEP.safetensors`: the tensors `model.*`,
 //! `optimizer.*` and, where weights are averaged, `ema.*`; and [`TrainState`] and [`Fingerprint`]
-//! as JSON in the metadata. The weights with the best score lie beside them once, as
+//! as JSON in the metadata; and the list of samples ([`DataRecord`]) as the JSON in tensor `samples`,
+//! because it may be larger than metadata may be. The weights with the best score lie beside them once, as
 //! `best-EPOCH.safetensors`, because SageMaker keeps this folder when a job is interrupted, and not
 //! the model's.
 
@@ -19,6 +20,7 @@ use safetensors::{SafeTensorError, View};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
+use super::data_record::DataRecord;
 use super::ema::Ema;
 use super::fingerprint::Fingerprint;
 use super::loss_scale::LossScale;
@@ -41,6 +43,8 @@ const MODEL_PREFIX: &str = "model.";
 const OPTIMIZER_PREFIX: &str = "optimizer.";
 const EMA_PREFIX: &str = "ema.";
 const METADATA_KEY: &str = "maskmaker";
+/// Name of the tensor of bytes that is the list of samples.
+const SAMPLES_TENSOR: &str = "samples";
 
 #[derive(Serialize, Deserialize)]
 struct CheckpointMetadata {
@@ -71,6 +75,8 @@ pub struct RestoredCheckpoint {
     pub state: TrainState,
     /// Weights with the best score so far, the bytes of a whole `model.safetensors`.
     pub best_weights: Option<Vec<u8>>,
+    /// False if the checkpoint does not know the content of its samples, but only their names.
+    pub is_data_compared: bool,
 }
 
 impl Checkpoints {
@@ -160,6 +166,14 @@ impl Checkpoints {
                             "warning: {problem}; going on with an older checkpoint"
                         ));
                     }
+                    if !restored.is_data_compared {
+                        print_stderr(format_args!(
+                            "warning: {} is of an older version, which did not save what the \
+                             images and masks hold: they are taken to be the same; if any was \
+                             changed, empty the folder to start from the beginning",
+                            path.display()
+                        ));
+                    }
                     self.kept_files = vec![[Some(name), best]];
                     return Ok(Some(restored));
                 }
@@ -191,6 +205,7 @@ impl Checkpoints {
         let bytes = files::read_file(path)?;
         let file = tensor_file::parse_safetensors(&bytes)?;
         let CheckpointMetadata { fingerprint, state, loss_scale } = read_metadata(&bytes)?;
+        let fingerprint = fingerprint.with_sample_list(read_samples(&file)?);
         let differences = self.fingerprint.describe_differences(&fingerprint);
         if !differences.is_empty() {
             return Err(RestoreError::Fatal(Error::input(format!(
@@ -218,7 +233,8 @@ impl Checkpoints {
         if let Some(bytes) = &best_weights {
             tensor_file::parse_safetensors(bytes)?;
         }
-        Ok((RestoredCheckpoint { train_step, state, best_weights }, best_file))
+        let is_data_compared = fingerprint.knows_content();
+        Ok((RestoredCheckpoint { train_step, state, best_weights, is_data_compared }, best_file))
     }
 }
 
@@ -258,6 +274,8 @@ fn save_checkpoint(
 ) -> Result<()> {
     let metadata_json = serde_json::to_string(metadata)
         .map_err(|cause| Error::internal(format!("checkpoint: {cause}")))?;
+    let samples_json = serde_json::to_vec(metadata.fingerprint.data())
+        .map_err(|cause| Error::internal(format!("checkpoint: {cause}")))?;
     let write_error = RefCell::new(None);
     let mut groups = vec![
         (MODEL_PREFIX, train_step.network.weights.named_tensors()?),
@@ -274,6 +292,10 @@ fn save_checkpoint(
             lazy_tensors.push((format!("{prefix}{name}"), lazy_tensor));
         }
     }
+    let tensor = Tensor::f_from_slice(&samples_json)?;
+    let lazy_tensor =
+        LazyTensor { shape: tensor_shape(&tensor), tensor, write_error: &write_error };
+    lazy_tensors.push((SAMPLES_TENSOR.to_owned(), lazy_tensor));
     files::write_atomically_with(path, |file| {
         let metadata_map = HashMap::from([(METADATA_KEY.to_owned(), metadata_json)]);
         safetensors::serialize_to_file(lazy_tensors, Some(metadata_map), file).map_err(
@@ -302,6 +324,7 @@ impl View for LazyTensor<'_> {
     fn dtype(&self) -> Dtype {
         match self.tensor.kind() {
             Kind::Int64 => Dtype::I64,
+            Kind::Uint8 => Dtype::U8,
             _ => Dtype::F32,
         }
     }
@@ -333,6 +356,13 @@ fn read_metadata(bytes: &[u8]) -> Result<CheckpointMetadata> {
         metadata_json.ok_or_else(|| Error::input("not a checkpoint of maskmaker"))?;
     serde_json::from_str(metadata_json)
         .map_err(|cause| Error::input(format!("not a checkpoint of this version: {cause}")))
+}
+
+/// Reads the list of samples, which checkpoints of older versions do not have.
+fn read_samples(file: &SafeTensors<'_>) -> Result<DataRecord> {
+    let Ok(view) = file.tensor(SAMPLES_TENSOR) else { return Ok(DataRecord::default()) };
+    serde_json::from_slice(view.data())
+        .map_err(|cause| Error::input(format!("the list of samples cannot be read: {cause}")))
 }
 
 /// Reads the tensors whose names start with `prefix`, and cuts the prefix off.

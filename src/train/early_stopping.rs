@@ -31,7 +31,7 @@ impl EarlyStopping {
     /// Takes in the mean IoU after `epoch`, counted from 1; an epoch without a score is not
     /// improved. Returns the reason to stop when the patience is used up.
     pub fn observe(&mut self, epoch: usize, score: Option<f64>) -> Option<String> {
-        if let Some(score) = score.filter(|&score| self.is_improved(score)) {
+        if let Some(score) = score.filter(|&score| !score.is_nan() && self.is_improved(score)) {
             self.best = Some(score);
             self.since = 0;
         } else if epoch >= self.min_epochs {
@@ -97,7 +97,7 @@ mod tests {
         let mut rule = EarlyStopping::new(0, 2, 0.0);
         assert_eq!(rule.observe(1, None), None);
         assert_eq!(rule.observe(2, Some(0.25)), None);
-        assert_eq!(rule.observe(3, None), None);
+        assert_eq!(rule.observe(3, Some(f64::NAN)), None);
         let reason = rule.observe(4, Some(0.25)).unwrap();
         assert!(reason.starts_with("validation mIOU did not improve on 0.250000 for 2 epochs"));
     }

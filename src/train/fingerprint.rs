@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::data_record::DataRecord;
 use super::hyperparameters::Hyperparameters;
 use crate::data::{Sample, color_map};
 use crate::error::{Error, Result};
@@ -16,10 +17,20 @@ const CHANGEABLE_SETTINGS: [&str; 2] = ["epochs", "checkpoint_interval"];
 /// Text of an entry that is absent.
 const UNSET: &str = "unset";
 
+/// The splits, as the names of entries begin.
+const SPLITS: [&str; 2] = ["training", "validation"];
+
 /// Settings and data of a job, as text by name. Paths are not among them, and neither is the number
 /// of ranks, which is 1 today (`docs/architecture.md#counted-randomness`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Fingerprint(BTreeMap<String, String>);
+#[serde(transparent)]
+pub struct Fingerprint {
+    entries: BTreeMap<String, String>,
+    /// Samples of the job, whose digests are among the entries. The list is large, and is saved
+    /// apart from them.
+    #[serde(skip)]
+    data: DataRecord,
+}
 
 impl Fingerprint {
     /// Describes a job with these settings and samples.
@@ -45,9 +56,8 @@ impl Fingerprint {
             };
             entries.insert(name, text);
         }
-        entries.insert("training images".to_owned(), describe_samples(training));
-        entries.insert("validation images".to_owned(), describe_samples(validation));
-        for (name, samples) in [("training", training), ("validation", validation)] {
+        for (name, samples) in SPLITS.into_iter().zip([training, validation]) {
+            entries.insert(names_entry(name), describe_samples(samples));
             // All samples of a split have the same map.
             if let Some(map) = samples.first().and_then(|sample| sample.label_map.as_ref()) {
                 entries.insert(format!("{name} label map"), map.to_string());
@@ -56,32 +66,91 @@ impl Fingerprint {
                 entries.insert(format!("{name} color maps"), maps);
             }
         }
-        Ok(Self(entries))
+        Ok(Self { entries, data: DataRecord::default() })
     }
 
     /// Adds the weights that a job starts from; `weights` is a description with their checksum.
     #[must_use]
     pub fn starting_from(mut self, weights: String) -> Self {
-        self.0.insert("initial weights".to_owned(), weights);
+        self.entries.insert("initial weights".to_owned(), weights);
         self
     }
 
-    /// Returns one sentence for each entry that differs from `saved`.
+    /// Adds the content of the samples.
+    #[must_use]
+    pub fn with_data(mut self, data: DataRecord) -> Self {
+        let records = [&data.training, &data.validation];
+        for (split, record) in SPLITS.into_iter().zip(records) {
+            self.entries.insert(data_entry(split), record.digest().to_owned());
+        }
+        self.data = data;
+        self
+    }
+
+    /// Adds the list of the samples whose digests are among the entries.
+    #[must_use]
+    pub(super) fn with_sample_list(self, data: DataRecord) -> Self {
+        Self { data, ..self }
+    }
+
+    /// Returns the list of the samples.
+    pub(super) fn data(&self) -> &DataRecord {
+        &self.data
+    }
+
+    /// Returns true if the content of the samples is known. Older programs saved only their
+    /// names.
+    pub(super) fn knows_content(&self) -> bool {
+        SPLITS.into_iter().all(|split| self.entries.contains_key(&data_entry(split)))
+    }
+
+    /// Returns one sentence for each setting that differs from `saved`, and one for each split that
+    /// does. The content of samples is compared if both know it, else their names are.
     pub fn describe_differences(&self, saved: &Self) -> Vec<String> {
-        let names: BTreeSet<&String> = self.0.keys().chain(saved.0.keys()).collect();
+        let compares_content = self.knows_content() && saved.knows_content();
+        let names: BTreeSet<&String> = self.entries.keys().chain(saved.entries.keys()).collect();
         let mut differences = Vec::new();
         for name in names {
+            let is_of_content = SPLITS.into_iter().any(|split| *name == data_entry(split));
+            let is_of_names = SPLITS.into_iter().any(|split| *name == names_entry(split));
+            if is_of_content || (is_of_names && compares_content) {
+                continue;
+            }
             let (old, new) = (saved.value(name), self.value(name));
             if old != new {
                 differences.push(format!("{name} was {old}, is now {new}"));
             }
         }
+        if compares_content {
+            self.add_content_differences(saved, &mut differences);
+        }
         differences
     }
 
-    fn value(&self, name: &str) -> &str {
-        self.0.get(name).map_or(UNSET, String::as_str)
+    fn add_content_differences(&self, saved: &Self, differences: &mut Vec<String>) {
+        let (now, then) = (&self.data, &saved.data);
+        let records = [(&now.training, &then.training), (&now.validation, &then.validation)];
+        for (split, (new, old)) in SPLITS.into_iter().zip(records) {
+            let entry = data_entry(split);
+            if self.value(&entry) != saved.value(&entry) {
+                differences.push(new.describe_changes(old, split));
+            }
+        }
     }
+
+    fn value(&self, name: &str) -> &str {
+        self.entries.get(name).map_or(UNSET, String::as_str)
+    }
+}
+
+/// Returns the name of the entry that holds the names of a split's samples.
+fn names_entry(split: &str) -> String {
+    format!("{split} images")
+}
+
+/// Returns the name of the entry that holds the content of a split's samples.
+fn data_entry(split: &str) -> String {
+    format!("{split} data")
 }
 
 /// Describes samples by count and names, because a resumed epoch must not mix two data sets.
@@ -97,7 +166,9 @@ fn describe_samples(samples: &[Sample]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::digest::SampleDigest;
     use crate::data::label_map::LabelMap;
+    use crate::train::data_record::SplitRecord;
     use std::sync::Arc;
 
     fn settings(changed: &[(&str, &str)]) -> Hyperparameters {
@@ -131,6 +202,35 @@ mod tests {
         assert_eq!(differences[1], "optimizer was sgd, is now rmsprop");
         assert!(differences[2].starts_with("training images was 2 (checksum of their names "));
         assert_eq!(differences.len(), 3);
+    }
+
+    #[test]
+    fn other_content_of_the_same_names_is_a_difference_if_both_know_it() {
+        let data = samples(&["a", "b"]);
+        let names_only = Fingerprint::new(&settings(&[]), &data, &data).unwrap();
+        let with_masks = |masks: [u8; 2]| {
+            let digests = masks.map(|mask| SampleDigest::new(b"image", None, &[mask]));
+            let record = SplitRecord::new(&data, &digests).unwrap();
+            let record = DataRecord { training: record.clone(), validation: record };
+            names_only.clone().with_data(record)
+        };
+        let saved = with_masks([1, 2]);
+        assert_eq!(with_masks([1, 2]).describe_differences(&saved), [""; 0]);
+        let said = with_masks([1, 3]).describe_differences(&saved);
+        assert!(said.len() == 2 && said[0].contains("1 changed: b (mask)"), "{said:?}");
+
+        // What an older program saved is compared by names.
+        assert!(!names_only.knows_content());
+        assert_eq!(saved.describe_differences(&names_only), [""; 0]);
+        let other = Fingerprint::new(&settings(&[]), &samples(&["a", "c"]), &data).unwrap();
+        assert_eq!(saved.describe_differences(&other).len(), 1);
+
+        // The list is saved apart from the entries.
+        let text = serde_json::to_string(&saved).unwrap();
+        let read: Fingerprint = serde_json::from_str(&text).unwrap();
+        assert!(!text.contains("image\"") && read.knows_content());
+        assert_eq!(with_masks([1, 3]).describe_differences(&read).len(), 2);
+        assert_eq!(read.with_sample_list(saved.data().clone()), saved);
     }
 
     #[test]

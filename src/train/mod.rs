@@ -3,6 +3,7 @@
 mod bf16_agreement;
 pub mod checkpoint;
 pub mod criterion;
+pub mod data_record;
 pub mod early_stopping;
 mod ema;
 pub mod fingerprint;
@@ -15,6 +16,8 @@ pub mod model_card;
 pub mod observer;
 pub mod optimizer;
 mod predictions;
+#[cfg(test)]
+mod restart_tests;
 pub mod schedule;
 mod tensorboard;
 mod train_config;

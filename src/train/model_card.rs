@@ -272,7 +272,7 @@ mod tests {
         for &(id, count) in counts {
             pixels[id] = count;
         }
-        Audit { histogram: pixels, size_range: sides, snapped: Vec::new() }
+        Audit { digests: Vec::new(), histogram: pixels, size_range: sides, snapped: Vec::new() }
     }
 
     fn page(kind: (Algorithm, Backbone), scored: bool) -> String {

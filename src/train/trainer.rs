@@ -62,6 +62,13 @@ enum Next {
     Stop,
 }
 
+/// Returns true if a score is above the best one so far. A score that is absent or not a number is
+/// never better, and any number is better than those.
+fn is_better_score(score: Option<f64>, best: Option<f64>) -> bool {
+    let Some(score) = score.filter(|score| !score.is_nan()) else { return false };
+    best.is_none_or(|best| best.is_nan() || score > best)
+}
+
 /// A training run.
 #[derive(Debug)]
 pub struct Trainer<'a> {
@@ -111,6 +118,13 @@ impl Trainer<'_> {
             }
         }
         self.write_checkpoint()?;
+        let best = self.state.best.take();
+        let best = best.ok_or_else(|| {
+            Error::input(
+                "no epoch has a score, so none of its weights can be kept: no pixel of the \
+                 validation masks is counted; add validation images whose masks have classes",
+            )
+        })?;
         if let Err(error) = self.measure_bf16() {
             // The model is trained and can be served without this measurement.
             let warning = format!("bf16 was not compared with fp32: {error}");
@@ -118,8 +132,6 @@ impl Trainer<'_> {
                 observer.on_warning(&warning);
             }
         }
-        let best = self.state.best.take();
-        let best = best.ok_or_else(|| Error::internal("no epoch was trained"))?;
         Ok(TrainOutcome::Finished(best))
     }
 
@@ -303,8 +315,8 @@ impl Trainer<'_> {
             observer.on_validation_epoch_end(&event)?;
         }
 
-        let is_best = self.state.best.as_ref().is_none_or(|best| metrics.miou > best.miou);
-        if is_best {
+        let best_score = self.state.best.as_ref().and_then(|best| best.miou);
+        if is_better_score(metrics.miou, best_score) {
             // No loss was computed after the last update, which may be the one that went wrong.
             self.train_step.eval_network().weights.check_finite()?;
             artifact::write_model(model_folder, config, self.train_step.eval_network())?;
@@ -409,5 +421,22 @@ impl Trainer<'_> {
         Err(Error::input(format!(
             "the training loss became {loss} in epoch {epoch}: training diverged; {advice}"
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_score_that_is_no_number_is_never_the_best() {
+        for best in [None, Some(f64::NAN), Some(0.0), Some(0.5)] {
+            assert!(!is_better_score(None, best));
+            assert!(!is_better_score(Some(f64::NAN), best));
+        }
+        assert!(is_better_score(Some(0.0), None), "a first score of 0 is a score");
+        assert!(is_better_score(Some(0.0), Some(f64::NAN)));
+        assert!(is_better_score(Some(0.6), Some(0.5)));
+        assert!(!is_better_score(Some(0.5), Some(0.5)), "the earlier of two equal ones is kept");
     }
 }

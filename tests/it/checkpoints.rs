@@ -195,7 +195,7 @@ fn a_checkpoint_of_another_job_is_refused_with_the_differences() {
     for part in [
         "learning_rate was 0.001, is now 0.02",
         "seed was 0, is now 7",
-        "training images was 6 (checksum",
+        "the training data are others (6 samples then, 7 now): 1 added: another",
         "empty the folder to start from the beginning",
     ] {
         assert!(reason.contains(part), "{reason}");

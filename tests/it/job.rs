@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use maskmaker::data::synthetic::SampleData;
+use maskmaker::imaging::{DecodeLimits, decode_mask, encode_mask};
 
 /// The program under test, without this machine's own settings.
 pub(crate) fn maskmaker() -> Command {
@@ -76,6 +77,19 @@ impl Job {
             .collect();
         files.sort();
         files.remove(0)
+    }
+
+    /// Replaces every value of every mask of a channel, under the same names.
+    pub(crate) fn change_masks(&self, channel: &str, change: impl Fn(u8) -> u8) {
+        for name in names(&self.path("input/data").join(channel)) {
+            let path = self.file(channel, &name);
+            let bytes = fs::read(&path).unwrap();
+            let mut mask = decode_mask(&bytes, DecodeLimits::default()).unwrap();
+            for pixel in mask.pixels_mut() {
+                pixel.0[0] = change(pixel.0[0]);
+            }
+            fs::write(path, encode_mask(&mask)).unwrap();
+        }
     }
 
     /// Runs a prepared command, whose output goes where it says, and gives the exit code.

@@ -3,7 +3,9 @@
 
 mod architecture;
 mod augment_preview;
+mod changed_data;
 mod checkpoints;
+mod class_coverage;
 mod export;
 mod golden;
 mod gpu;

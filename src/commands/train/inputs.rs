@@ -38,7 +38,7 @@ impl Inputs {
         job: &JobSettings,
         stop: &StopSignal,
     ) -> Result<Option<Self>> {
-        let JobSettings { hyperparameters, channels } = job;
+        let JobSettings { hyperparameters, channels, .. } = job;
         let connect = lazy_s3_connection(options.s3_timeout, stop);
         let mut problems = Problems::new();
         let pretrained = options.pretrained.as_deref();

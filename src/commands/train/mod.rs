@@ -58,17 +58,19 @@ fn train_model(root: &MlRoot, options: &TrainOptions) -> Result<()> {
         print_stdout("asked to stop before the first step: nothing is written");
         return Ok(());
     };
-    let mut checkpoints = start::open_checkpoints(root, &job, &inputs)?;
+    let mut checkpoints = start::open_checkpoints(&job, &inputs)?;
     let Inputs { initial, training, validation, class_names, spool: _spool } = inputs;
     let audits = [training.audit, validation.audit];
     let settings = job.trainer_settings(root, training.samples, validation.samples, class_names);
     let pixels = &audits[0].histogram[..settings.config.num_classes];
     let train_config = TrainConfig::from_hyperparameters(&job.hyperparameters, pixels, device);
     start::print_device_and_warnings(&job, &train_config, &settings, device);
+    start::warn_of_absent_classes(&audits, &settings);
     let restored = checkpoints.restore(&settings.config, &train_config, device)?;
     let (train_step, state) = start::start(restored, initial, train_config, &settings, device)?;
     start::print_plan(&job, &train_step, &settings);
-    let writer = SummaryWriter::open(&root.tensorboard_folder(), &job.hyperparameters, state.steps);
+    let tensorboard = &job.output_folders.tensorboard.path;
+    let writer = SummaryWriter::open(tensorboard, &job.hyperparameters, state.steps);
     let trainer = Trainer {
         // Observers are called in this order, in which their lines and files appear.
         observers: vec![

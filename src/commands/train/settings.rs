@@ -10,7 +10,7 @@ use crate::data::loader::DataLoaderConfig;
 use crate::error::{Error, Problems, Result};
 use crate::model::{Architecture, ModelConfig};
 use crate::sagemaker::cluster::Cluster;
-use crate::sagemaker::{Channels, MlRoot, failure};
+use crate::sagemaker::{Channels, MlRoot, OutputFolders, failure};
 use crate::train::early_stopping::EarlyStopping;
 use crate::train::schedule::LrSchedule;
 use crate::train::{Hyperparameters, TrainerSettings};
@@ -20,6 +20,8 @@ use crate::train::{Hyperparameters, TrainerSettings};
 pub(super) struct JobSettings {
     pub(super) hyperparameters: Hyperparameters,
     pub(super) channels: Channels,
+    /// Folders that SageMaker copies to S3 while the job runs.
+    pub(super) output_folders: OutputFolders,
 }
 
 impl JobSettings {
@@ -31,10 +33,19 @@ impl JobSettings {
         let channels = problems.check(Channels::read(root));
         problems.record_err(Cluster::read(root));
         problems.record_err(check_writable(&root.model_folder(), "model"));
-        problems.record_err(check_writable(&root.checkpoints_folder(), "checkpoints"));
+        let output_folders = OutputFolders::read(root);
+        for line in output_folders.describe() {
+            print_stderr(line);
+        }
+        let checkpoints = &output_folders.checkpoints;
+        let name = match checkpoints.config_file {
+            Some(file) => format!("checkpoints (LocalPath of {file})"),
+            None => "checkpoints".to_owned(),
+        };
+        problems.record_err(check_writable(&checkpoints.path, &name));
         problems.record_err(check_writable(&root.output_data_folder(), "output/data"));
         let (hyperparameters, channels) = problems.finish_with((hyperparameters, channels))?;
-        Ok(Self { hyperparameters, channels })
+        Ok(Self { hyperparameters, channels, output_folders })
     }
 
     /// Makes the settings of the training loop. Classes without names get numbers.

@@ -7,29 +7,32 @@ use tch::Device;
 use super::inputs::Inputs;
 use super::settings::JobSettings;
 use crate::console::{print_stderr, print_stdout};
+use crate::data::absent_classes::absent_classes_warning;
+use crate::data::audit::Audit;
 use crate::error::Result;
 use crate::model::artifact;
 use crate::model::initial::InitialWeights;
 use crate::model::precision::ComputePrecision;
-use crate::sagemaker::MlRoot;
 use crate::torch;
 use crate::train::checkpoint::{Checkpoints, RestoredCheckpoint};
+use crate::train::data_record::{DataRecord, SplitRecord};
 use crate::train::fingerprint::Fingerprint;
 use crate::train::{Hyperparameters, TrainConfig, TrainState, TrainStep, TrainerSettings};
 
 /// Opens the checkpoints of jobs with these settings, samples and initial weights.
-pub(super) fn open_checkpoints(
-    root: &MlRoot,
-    job: &JobSettings,
-    inputs: &Inputs,
-) -> Result<Checkpoints> {
+pub(super) fn open_checkpoints(job: &JobSettings, inputs: &Inputs) -> Result<Checkpoints> {
     let (training, validation) = (&inputs.training.samples, &inputs.validation.samples);
-    let mut fingerprint = Fingerprint::new(&job.hyperparameters, training, validation)?;
+    let data = DataRecord {
+        training: SplitRecord::new(training, &inputs.training.audit.digests)?,
+        validation: SplitRecord::new(validation, &inputs.validation.audit.digests)?,
+    };
+    let mut fingerprint =
+        Fingerprint::new(&job.hyperparameters, training, validation)?.with_data(data);
     if let Some(checksum) = inputs.initial.checksum() {
         fingerprint = fingerprint.starting_from(checksum);
     }
     let interval = Duration::from_secs(job.hyperparameters.checkpoint_interval);
-    Checkpoints::open(&root.checkpoints_folder(), interval, fingerprint)
+    Checkpoints::open(&job.output_folders.checkpoints.path, interval, fingerprint)
 }
 
 /// Returns the state of a checkpoint if there is one, else the state before the first step.
@@ -56,7 +59,7 @@ fn resume_training(
     restored: RestoredCheckpoint,
     settings: &TrainerSettings,
 ) -> Result<(TrainStep, TrainState)> {
-    let RestoredCheckpoint { train_step, state, best_weights } = restored;
+    let RestoredCheckpoint { train_step, state, best_weights, .. } = restored;
     if let (Some(metrics), Some(weights)) = (&state.best, best_weights) {
         let folder = &settings.model_folder;
         artifact::write_model_bytes(folder, &settings.config, &weights)?;
@@ -106,6 +109,18 @@ pub(super) fn print_device_and_warnings(
             "warning: precision fp16 is slow on processors, which have no convolutions for it; bf16 \
              or auto is faster",
         );
+    }
+}
+
+/// Warns of classes that cannot be learned or scored, because no mask has a pixel of them.
+pub(super) fn warn_of_absent_classes(
+    [training, validation]: &[Audit; 2],
+    settings: &TrainerSettings,
+) {
+    let names = &settings.config.class_names;
+    if let Some(warning) = absent_classes_warning(&training.histogram, &validation.histogram, names)
+    {
+        print_stderr(format_args!("warning: {warning}"));
     }
 }
 

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rayon::prelude::*;
 
 use super::color_map::MAX_COLOR_DISTANCE;
+use super::digest::SampleDigest;
 use super::label_map::LabelMap;
 use super::pairing::{list_examples, pluralize};
-use super::sample::{Sample, SampleError};
+use super::sample::{ReadSample, Sample, SampleError};
 use crate::error::Problems;
 use crate::metrics::IGNORE_INDEX;
 
@@ -20,6 +21,8 @@ pub type Histogram = [u64; 256];
 /// Findings of the audit in one split.
 #[derive(Debug, Clone)]
 pub struct Audit {
+    /// Digests of the samples, in their order, if every sample could be read.
+    pub digests: Vec<SampleDigest>,
     /// Pixels per mask value over the whole split.
     pub histogram: Box<Histogram>,
     /// Keys of samples whose masks have colors that are only near those of their classes, each with
@@ -94,6 +97,7 @@ fn merge_ranges(one: (u32, u32), other: (u32, u32)) -> (u32, u32) {
 
 /// Findings in some samples, in their order.
 struct AuditFindings {
+    digests: Vec<SampleDigest>,
     histogram: Box<Histogram>,
     size_range: Option<SizeRange>,
     /// Keys of masks with ids outside the classes.
@@ -111,6 +115,7 @@ impl Default for AuditFindings {
         let [out_of_range, unreadable, not_masks, size_mismatches, unmapped] = Default::default();
         let snapped = Vec::new();
         Self {
+            digests: Vec::new(),
             histogram,
             size_range: None,
             out_of_range,
@@ -125,8 +130,9 @@ impl Default for AuditFindings {
 
 impl AuditFindings {
     fn add_sample(&mut self, sample: &Sample, num_classes: usize) {
-        match sample.read_with_snapped_count() {
-            Ok((_, mask, snapped)) => {
+        match sample.read_for_audit() {
+            Ok(ReadSample { mask, snapped_pixels: snapped, digest, .. }) => {
+                self.digests.push(digest);
                 if snapped > 0 {
                     self.snapped.push((sample.key.clone(), snapped));
                 }
@@ -161,6 +167,7 @@ impl AuditFindings {
     }
 
     fn merge(mut self, other: Self) -> Self {
+        self.digests.extend(other.digests);
         self.add_histogram(&other.histogram);
         self.add_size_range(other.size_range);
         self.out_of_range.extend(other.out_of_range);
@@ -196,6 +203,7 @@ pub fn audit_samples(
         })
         .reduce(AuditFindings::default, AuditFindings::merge);
     let AuditFindings {
+        digests,
         histogram,
         size_range,
         out_of_range,
@@ -243,7 +251,7 @@ pub fn audit_samples(
         }
         problems.push(message);
     }
-    Audit { histogram, snapped, size_range }
+    Audit { digests, histogram, snapped, size_range }
 }
 
 impl Audit {
@@ -267,9 +275,24 @@ impl Audit {
         ))
     }
 
-    /// Checks that the masks of the training split hold anything to learn.
+    /// Checks that the masks of the validation split hold anything to score. Where those of
+    /// `training` use 255 for ignored pixels, a few validation images may hold only background.
+    pub fn check_scorable(
+        &self,
+        split_description: &SplitDescription,
+        training: &Self,
+        problems: &mut Problems,
+    ) {
+        let training_ignores = training.histogram[usize::from(IGNORE_INDEX)] > 0;
+        if self.histogram[0] == 0 || !training_ignores {
+            self.check_learnable(split_description, problems);
+        }
+    }
+
+    /// Checks that the masks of a split hold anything to learn or to score.
     pub fn check_learnable(&self, split_description: &SplitDescription, problems: &mut Problems) {
         let SplitDescription { split, annotations, .. } = split_description;
+        let purpose = if *split == "validation" { "score" } else { "learn" };
         let ignored = usize::from(IGNORE_INDEX);
         let (has_background, has_ignored) = (self.histogram[0] > 0, self.histogram[ignored] > 0);
         let has_foreground = self.histogram[1..ignored].iter().any(|&n| n > 0);
@@ -277,14 +300,14 @@ impl Audit {
             problems.push(format!(
                 "{annotations}: the masks hold only the values 0 and 255 ({}). These \
                  look like binary masks, but 255 means \"ignored\", so there is no foreground to \
-                 learn; write the foreground as 1, or say so in channel label_map with \
+                 {purpose}; write the foreground as 1, or say so in channel label_map with \
                  {split}_label_map.json: {{\"map\": {{\"0\": 0, \"1\": 255}}}}",
                 describe_histogram(&self.histogram)
             ));
         } else if has_ignored && !has_background && !has_foreground {
             problems.push(format!(
                 "{annotations}: every pixel is {IGNORE_INDEX} (ignored); there is nothing \
-                 to learn"
+                 to {purpose}"
             ));
         }
     }

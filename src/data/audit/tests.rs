@@ -165,3 +165,19 @@ fn an_annotation_channel_of_photographs_is_recognized() {
     assert!(found[0].contains("1 mask is not of class ids"), "{found:?}");
     assert!(found[0].contains("does its S3 URI point at the images of train?"), "{found:?}");
 }
+
+#[test]
+fn every_sample_has_its_digests_in_the_order_of_the_samples() {
+    let folder = tempfile::tempdir().unwrap();
+    for index in 0..40 {
+        write_pair(folder.path(), &format!("{index:02}"), (8 + index, 8), &[0, 1, 2]);
+    }
+    let audit = audit_train(folder.path()).unwrap();
+    assert_eq!(audit.digests.len(), 40);
+    for (index, digest) in audit.digests.iter().enumerate() {
+        let image = std::fs::read(folder.path().join(format!("train/{index:02}.jpg"))).unwrap();
+        let mask = folder.path().join(format!("train_annotation/{index:02}.png"));
+        let expected = SampleDigest::new(&image, None, &std::fs::read(mask).unwrap());
+        assert_eq!(*digest, expected, "{index}");
+    }
+}

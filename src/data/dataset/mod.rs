@@ -224,6 +224,7 @@ impl ResolvedDataset<'_> {
         let audit = train.audit(self.reader, problems);
         audit.check_learnable(&train.description, problems);
         let validation_audit = validation.audit(self.reader, problems);
+        validation_audit.check_scorable(&validation.description, &audit, problems);
         AuditedDataset {
             training: AuditedSplit { samples: train.samples, audit },
             validation: AuditedSplit { samples: validation.samples, audit: validation_audit },

@@ -161,6 +161,11 @@ impl CachedObject {
         self.cache.read(self.index)
     }
 
+    /// Returns the tag of the object's content, once it was read from S3.
+    pub fn etag(&self) -> Option<String> {
+        self.cache.entry(self.index).etag
+    }
+
     /// Returns the first line that names the object.
     pub fn manifest_line(&self) -> String {
         self.cache.entry(self.index).manifest_line()

@@ -2,6 +2,8 @@
 //! ones.
 
 mod archive;
+mod backbone_file;
+mod misfits;
 mod model_channel;
 mod search;
 mod weight_mapping;

@@ -7,8 +7,19 @@ use crate::error::{Error, Result};
 use crate::model::Backbone;
 use crate::model::context::ErrorContext;
 
-/// Extensions of files that may hold weights, in lower case.
-const WEIGHTS_EXTENSIONS: [&str; 3] = ["pth", "pt", "safetensors"];
+/// Ends of the names of files that hold weights, in lower case.
+const WEIGHTS_ENDINGS: [&str; 3] = [".pth", ".pt", ".safetensors"];
+
+/// Ends of the names of files that may hold weights or something else: Lightning's, those of hubs,
+/// and those of PyTorch's example. They are read if no other file is.
+const OTHER_WEIGHTS_ENDINGS: [&str; 6] =
+    [".ckpt", ".bin", ".pth.tar", ".pt.tar", ".ckpt.tar", ".pkl"];
+
+/// Names of files, without their ends, that training programs and hubs give to a model.
+const MODEL_NAMES: [&str; 2] = ["model", "pytorch_model"];
+
+/// Number of other files that a message names.
+const MAX_SHOWN_NAMES: usize = 10;
 
 /// Prefixes before a backbone in the file name of a whole segmentation network.
 const HEAD_PREFIXES: [&str; 5] = ["fcn", "deeplabv3", "deeplab", "psp", "pspnet"];
@@ -37,7 +48,7 @@ pub(super) fn find_pretrained_file(
     }
     if let Some(channel) = &locations.channel {
         let Some(path) = find_in_folder(channel, backbone)? else {
-            let names = list_weights_files(channel);
+            let names = list_file_names(channel);
             return Err(no_weights_error(&names, channel.display(), backbone)
                 .with_context("channel pretrained"));
         };
@@ -50,7 +61,7 @@ pub(super) fn find_pretrained_file(
         {
             return Ok(path);
         }
-        let names = join_names(&list_weights_files(folder));
+        let names = join_names(&list_file_names(folder));
         image_note = format!("; {} holds {names}", folder.display());
     }
     let (name, file) = (backbone.name(), torchvision_name(backbone));
@@ -83,13 +94,13 @@ fn resolve_explicit_path(path: &Path, backbone: Backbone) -> Result<PathBuf> {
 fn find_required_in_folder(folder: &Path, backbone: Backbone) -> Result<PathBuf> {
     match find_in_folder(folder, backbone)? {
         Some(path) => Ok(path),
-        None => Err(no_weights_error(&list_weights_files(folder), folder.display(), backbone)),
+        None => Err(no_weights_error(&list_file_names(folder), folder.display(), backbone)),
     }
 }
 
 /// Finds the file with weights for `backbone` in a folder, if there is one.
 fn find_in_folder(folder: &Path, backbone: Backbone) -> Result<Option<PathBuf>> {
-    let files = list_weights_files(folder);
+    let files = list_file_names(folder);
     match choose_weights_file(&files, folder.display(), backbone)? {
         Some(name) => Ok(Some(folder.join(name))),
         None => Ok(None),
@@ -99,11 +110,11 @@ fn find_in_folder(folder: &Path, backbone: Backbone) -> Result<Option<PathBuf>> 
 /// Chooses the file with weights for `backbone` among `names`. `location` is their folder, for
 /// messages.
 pub fn pick_weights_file(
-    names: Vec<String>,
+    mut names: Vec<String>,
     location: impl fmt::Display,
     backbone: Backbone,
 ) -> Result<String> {
-    let names = keep_weights_files(names);
+    names.sort();
     match choose_weights_file(&names, &location, backbone)? {
         Some(name) => Ok(name.to_owned()),
         None => Err(no_weights_error(&names, location, backbone)),
@@ -113,21 +124,37 @@ pub fn pick_weights_file(
 /// Chooses the file that is named after the backbone (`resnet50-0676ba61.pth`,
 /// `fcn_resnet50_coco-1167a1af.pth`), else the one named `model`, else the only one that is not
 /// named after another backbone. Several files of the same rank are an error, because a guess would
-/// be silent.
+/// be silent. Files whose ends other programs use too are chosen from only if there are no others.
 fn choose_weights_file(
     files: &[String],
     location: impl fmt::Display,
     backbone: Backbone,
 ) -> Result<Option<&str>> {
+    for endings in [&WEIGHTS_ENDINGS[..], &OTHER_WEIGHTS_ENDINGS] {
+        let found = choose_file_with_ending(files, endings, &location, backbone)?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+fn choose_file_with_ending<'a>(
+    files: &'a [String],
+    endings: &[&str],
+    location: &impl fmt::Display,
+    backbone: Backbone,
+) -> Result<Option<&'a str>> {
     let (mut named_after_backbone, mut named_model, mut others) =
         (Vec::new(), Vec::new(), Vec::new());
     for name in files {
+        let Some(stem) = strip_ending(name, endings) else { continue };
         match parse_backbone(name) {
             Some(parsed) if parsed == backbone => named_after_backbone.push(name.as_str()),
             Some(_) => {}
             None => {
                 others.push(name.as_str());
-                if name.rsplit_once('.').is_some_and(|(stem, _)| stem == "model") {
+                if MODEL_NAMES.contains(&stem) {
                     named_model.push(name.as_str());
                 }
             }
@@ -150,33 +177,30 @@ fn choose_weights_file(
     Ok(None)
 }
 
-/// Lists the names of files in a folder that may hold weights, sorted.
-fn list_weights_files(folder: &Path) -> Vec<String> {
+/// Lists the names of the files in a folder, sorted. Folders, which are not looked into, are listed
+/// with a slash.
+fn list_file_names(folder: &Path) -> Vec<String> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.path().is_file()
-            && let Ok(name) = entry.file_name().into_string()
-        {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if entry.path().is_file() {
             names.push(name);
+        } else if entry.path().is_dir() {
+            names.push(format!("{name}/"));
         }
     }
-    keep_weights_files(names)
-}
-
-/// Keeps the names of files that may hold weights, and sorts them.
-fn keep_weights_files(mut names: Vec<String>) -> Vec<String> {
-    names.retain(|name| is_weights_file(name));
     names.sort();
     names
 }
 
-fn is_weights_file(name: &str) -> bool {
-    match name.rsplit_once('.') {
-        Some((_, extension)) if !name.starts_with('.') => {
-            WEIGHTS_EXTENSIONS.contains(&extension.to_lowercase().as_str())
-        }
-        _ => false,
+/// Returns a name without its end, if it has one of these. Hidden files have none.
+fn strip_ending<'a>(name: &'a str, endings: &[&str]) -> Option<&'a str> {
+    if name.starts_with('.') {
+        return None;
     }
+    let lower = name.to_ascii_lowercase();
+    let ending = endings.iter().find(|ending| lower.ends_with(*ending))?;
+    name.get(..name.len() - ending.len())
 }
 
 /// Returns the backbone that a file is named after.
@@ -201,14 +225,22 @@ fn torchvision_name(backbone: Backbone) -> String {
 fn no_weights_error(names: &[String], location: impl fmt::Display, backbone: Backbone) -> Error {
     let file = torchvision_name(backbone);
     Error::input(format!(
-        "{location} holds no weights for {}: expected {file}*.pth or {file}*.safetensors, found {}",
+        "{location} holds no weights for {}: expected {file}*.pth or {file}*.safetensors (or the \
+         only .pt, .ckpt, .bin or .pth.tar there), found {}",
         backbone.name(),
         join_names(names)
     ))
 }
 
 fn join_names(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    let shown = names[..names.len().min(MAX_SHOWN_NAMES)].join(", ");
+    match names.len() - names.len().min(MAX_SHOWN_NAMES) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 #[cfg(test)]
@@ -237,6 +269,13 @@ mod tests {
             (&["fcn_resnet50_coco-1167a1af.pth", "other.pth"], "fcn_resnet50_coco-1167a1af.pth"),
             (&["wide_resnet50_2.pth", "model.pth", "x.pt"], "model.pth"),
             (&["mine.pth", "resnet18.pth", "notes.txt", ".resnet50.pth"], "mine.pth"),
+            (&["best.ckpt"], "best.ckpt"),
+            (&["pytorch_model.bin", "training_args.bin"], "pytorch_model.bin"),
+            (&["checkpoint.pth.tar", "resnet18.pth"], "checkpoint.pth.tar"),
+            (&["Best.CKPT", "resnet18.ckpt"], "Best.CKPT"),
+            (&["resnet50.ckpt", "last.ckpt"], "resnet50.ckpt"),
+            // What was chosen before other ends were known still is.
+            (&["mine.pth", "training_args.bin", "last.ckpt"], "mine.pth"),
         ] {
             assert_eq!(chosen(names).unwrap().as_deref(), Some(expected));
         }
@@ -251,6 +290,7 @@ mod tests {
             &["resnet50-0676ba61.pth", "resnet50-11ad3fa6.pth"][..],
             &["model.pth", "model.safetensors"],
             &["a.pth", "b.pth"],
+            &["best.ckpt", "last.ckpt"],
         ] {
             let said = chosen(names).unwrap_err().to_string();
             assert!(said.contains(&names.join(", ")) && said.contains("keep one"), "{said}");
@@ -300,6 +340,14 @@ mod tests {
         ] {
             assert!(none.contains(part), "{none}");
         }
+        let unknown = folder(&["model.h5", "resnet50.onnx"]);
+        let passed_over = said(PretrainedLocations {
+            channel: Some(unknown.path().to_owned()),
+            ..PretrainedLocations::default()
+        });
+        assert!(passed_over.contains("found model.h5, resnet50.onnx"), "{passed_over}");
+        std::fs::create_dir(unknown.path().join("resnet50.pth")).unwrap();
+        assert_eq!(find_in_folder(unknown.path(), Backbone::Resnet50).unwrap(), None);
         let channel =
             said(PretrainedLocations { channel: place.clone(), ..PretrainedLocations::default() });
         assert!(channel.starts_with("channel pretrained: "), "{channel}");

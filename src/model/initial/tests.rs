@@ -129,6 +129,89 @@ fn names_of_parallel_training_other_float_types_and_old_files_are_fine() {
     assert!(is_copied(&started, &like, "backbone.bn1.weight"));
 }
 
+/// Returns the tensors under names with a prefix.
+fn prefixed(named: NamedTensors, prefix: &str) -> NamedTensors {
+    named.into_iter().map(|(name, tensor)| (format!("{prefix}{name}"), tensor)).collect()
+}
+
+#[test]
+fn any_prefix_behind_which_a_whole_backbone_lies_is_left_out_and_told() {
+    let like = network(FCN18, 4);
+    for prefix in [
+        "module.",
+        "_orig_mod.",
+        "module._orig_mod.",
+        "model.",
+        "encoder.",
+        "backbone.body.",
+        "a.b.c.",
+    ] {
+        let named = prefixed(resnet18(), prefix);
+        let (started, said) = start_from_bytes(FCN18, 4, &serialize_tensors(&named)).unwrap();
+        let note = format!("resnet-18; the prefix {prefix} of their names is left out; init");
+        assert!(said.contains(&note), "{said}");
+        assert!(is_copied(&started, &like, "backbone.layer3.0.downsample.0.weight"));
+    }
+
+    // Whole networks keep their heads, and what lies beside them is told.
+    let all = |name: &str| Some(format!("model.{name}"));
+    let mut named = tensors(FCN18, 4, all);
+    named.push(("n_averaged".to_owned(), Tensor::from(5_i64)));
+    named.push(("model.loss.weight".to_owned(), Tensor::from(5_f32)));
+    let (started, said) = start_from_bytes(FCN18, 4, &serialize_tensors(&named)).unwrap();
+    assert!(
+        said.contains("100 tensors of resnet-18 and 14 of the heads; the prefix model. "),
+        "{said}"
+    );
+    assert!(said.ends_with("; 2 tensors with other names are not used"), "{said}");
+    assert!(is_copied(&started, &like, "classifier.0.weight"));
+}
+
+#[test]
+fn of_two_networks_an_average_is_taken_and_others_cannot_be_chosen_from() {
+    let zeros: NamedTensors =
+        resnet18().into_iter().map(|(name, tensor)| (name, tensor.zeros_like())).collect();
+    let two = |first: &str, second: &str| {
+        let mut named = prefixed(resnet18(), first);
+        named.extend(prefixed(
+            zeros.iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect(),
+            second,
+        ));
+        start_from_bytes(FCN18, 4, &serialize_tensors(&named))
+    };
+    let (started, said) = two("model_ema.", "model.").unwrap();
+    assert!(said.contains("the prefix model_ema. of their names"), "{said}");
+    assert!(is_copied(&started, &network(FCN18, 4), "backbone.conv1.weight"));
+    let said = two("query.", "key.").unwrap_err().to_string();
+    assert!(
+        said.contains("2 networks, which begin with key.conv1.weight, query.conv1.weight"),
+        "{said}"
+    );
+}
+
+#[test]
+fn weights_of_another_backbone_or_other_names_behind_a_prefix_are_one_sentence() {
+    let named = prefixed(resnet18(), "_orig_mod.");
+    let resnet50 = Architecture { backbone: Backbone::Resnet50, ..FCN18 };
+    let said = failure(resnet50, &serialize_tensors(&named));
+    assert!(said.contains("are for backbone resnet-18") && !said.contains('\n'), "{said}");
+
+    let renamed: NamedTensors = resnet18()
+        .into_iter()
+        .map(|(name, tensor)| (format!("stages.{}", name.replace("conv", "c")), tensor))
+        .collect();
+    let said = failure(FCN18, &serialize_tensors(&renamed));
+    assert!(said.contains("are not those of resnet-18: 100 are missing (conv1.weight, "), "{said}");
+    assert!(said.contains("and 97 more") && said.contains("behind any one prefix"), "{said}");
+    assert!(!said.contains('\n') && said.len() < 600, "{said}");
+
+    // A part is missing behind a prefix: the prefix is named.
+    let mut part = prefixed(resnet18(), "net.");
+    part.retain(|(name, _)| !name.contains("layer4"));
+    let said = failure(FCN18, &serialize_tensors(&part));
+    assert!(said.contains("the tensors behind the prefix net. are not"), "{said}");
+}
+
 #[test]
 fn of_a_whole_network_all_is_taken_but_a_layer_for_other_classes() {
     let all = |name: &str| Some(name.to_owned());

@@ -1,23 +1,19 @@
 //! The mapping of a file's tensors to a network's. The backbone must fit as a whole. Heads may be
 //! for other classes or of another algorithm, and start at random then.
 
-use std::collections::HashSet;
-
 use safetensors::Dtype;
 use tch::Kind;
 
-use crate::error::{Error, Problems, Result};
+use super::backbone_file::{
+    BACKBONE_PREFIX, BackboneFile, HEAD_NAMES, check_tensor, specs_with_prefix,
+};
+use super::misfits::{find_misfits, wrong_backbone_error};
+use crate::error::{Problems, Result};
 use crate::model::graph::{Graph, ParameterRole, ParameterSpec};
 use crate::model::network::build_graph;
 use crate::model::state_dict::{StateDict, StateDictEntry};
 use crate::model::weights::Weights;
 use crate::model::{Architecture, Backbone};
-
-const BACKBONE_PREFIX: &str = "backbone.";
-const HEAD_NAMES: [&str; 2] = ["classifier", "aux_classifier"];
-/// Prefix of torchvision's last layer for ImageNet's classes, which a segmentation network has no
-/// use for.
-const IMAGENET_LAYER_PREFIX: &str = "fc.";
 
 /// The tensors of the file that tensors of the network take over.
 #[derive(Debug)]
@@ -32,6 +28,8 @@ pub(super) struct WeightMapping {
     counter: Option<StateDictEntry>,
     /// Parts that start at random, each with the reason.
     randomly_initialized: Vec<String>,
+    /// Sentence about the prefix and the tensors that are left out; empty if there are none.
+    file_note: String,
 }
 
 impl WeightMapping {
@@ -44,8 +42,8 @@ impl WeightMapping {
     ) -> Result<Self> {
         let network = build_graph(architecture, classes);
         let specs = network.parameters();
-        let backbone_file = BackboneFile::new(file);
-        let misfits = find_misfits(&specs, architecture.backbone, &backbone_file);
+        let backbone_file = BackboneFile::find(file, architecture.backbone)?;
+        let misfits = find_misfits(&specs, &backbone_file);
         if !misfits.is_empty() {
             return Err(wrong_backbone_error(architecture, misfits, &backbone_file));
         }
@@ -55,6 +53,7 @@ impl WeightMapping {
             backbone_count: 0,
             counter: None,
             randomly_initialized: Vec::new(),
+            file_note: backbone_file.describe(file),
         };
         for spec in specs_with_prefix(&specs, BACKBONE_PREFIX) {
             let Some(entry) = backbone_file.entry(&spec.name) else { continue };
@@ -66,7 +65,7 @@ impl WeightMapping {
         }
         mapping.backbone_count = mapping.copied.len();
         for head in HEAD_NAMES {
-            mapping.add_head(head, &network, &specs, file);
+            mapping.add_head(head, &network, &specs, &backbone_file);
         }
         Ok(mapping)
     }
@@ -78,7 +77,7 @@ impl WeightMapping {
         head: &str,
         network: &Graph,
         specs: &[ParameterSpec],
-        file: &StateDict<'_>,
+        file: &BackboneFile,
     ) {
         let prefix = format!("{head}.");
         if !file.entries().iter().any(|entry| entry.name.starts_with(&prefix)) {
@@ -90,7 +89,7 @@ impl WeightMapping {
             if spec.role == ParameterRole::BatchCounter {
                 continue;
             }
-            let entry = file.entry(&spec.name);
+            let entry = file.named_entry(&spec.name);
             match (check_tensor(spec, &spec.name, entry), entry) {
                 (Ok(entry), _) => fitting.push((spec.name.clone(), entry.clone())),
                 (Err(_), Some(entry)) if is_classifier_tensor(network, &spec.name) => {
@@ -153,54 +152,8 @@ impl WeightMapping {
             [] => String::new(),
             random => format!("; initialized at random: {}", random.join(", ")),
         };
-        format!("{taken} tensors of {}{in_heads}{random}", self.backbone.name())
-    }
-}
-
-/// A file by the network's names. torchvision's ResNet calls a tensor `conv1.weight` that its
-/// segmentation networks, and ours, call `backbone.conv1.weight`.
-#[derive(Debug)]
-struct BackboneFile<'a> {
-    file: &'a StateDict<'a>,
-    /// True if the file holds a ResNet alone, whose names have no prefix.
-    is_bare_resnet: bool,
-}
-
-impl<'a> BackboneFile<'a> {
-    fn new(file: &'a StateDict<'_>) -> Self {
-        let is_bare_resnet =
-            file.entries().iter().all(|entry| !entry.name.starts_with(BACKBONE_PREFIX));
-        Self { file, is_bare_resnet }
-    }
-
-    /// Returns the file's name of a tensor of the network.
-    fn stored_name<'n>(&self, name: &'n str) -> &'n str {
-        if self.is_bare_resnet { name.strip_prefix(BACKBONE_PREFIX).unwrap_or(name) } else { name }
-    }
-
-    /// Returns the file's tensor for a tensor of the backbone.
-    fn entry(&self, name: &str) -> Option<&'a StateDictEntry> {
-        self.file.entry(self.stored_name(name))
-    }
-
-    /// Lists the file's tensors that should be part of the backbone.
-    fn backbone_entries(&self) -> Vec<&'a StateDictEntry> {
-        let mut entries = Vec::new();
-        for entry in self.file.entries() {
-            let is_of_imagenet =
-                self.is_bare_resnet && entry.name.starts_with(IMAGENET_LAYER_PREFIX);
-            if !is_of_imagenet && !is_head_tensor(&entry.name) {
-                entries.push(entry);
-            }
-        }
-        entries
-    }
-}
-
-fn is_head_tensor(name: &str) -> bool {
-    match name.split_once('.') {
-        Some((head, _)) => HEAD_NAMES.contains(&head),
-        None => false,
+        let (name, note) = (self.backbone.name(), &self.file_note);
+        format!("{taken} tensors of {name}{in_heads}{note}{random}")
     }
 }
 
@@ -211,84 +164,4 @@ fn is_classifier_tensor(network: &Graph, name: &str) -> bool {
         None => name,
     };
     network.classifier_layers().any(|conv| conv.name == layer)
-}
-
-fn specs_with_prefix<'a>(
-    specs: &'a [ParameterSpec],
-    prefix: &str,
-) -> impl Iterator<Item = &'a ParameterSpec> {
-    specs.iter().filter(move |spec| spec.name.starts_with(prefix))
-}
-
-/// Lists the differences between the file's backbone and `backbone`.
-fn find_misfits(
-    specs: &[ParameterSpec],
-    backbone: Backbone,
-    file: &BackboneFile<'_>,
-) -> Vec<String> {
-    let mut expected_names = HashSet::new();
-    let mut misfits = Vec::new();
-    for spec in specs_with_prefix(specs, BACKBONE_PREFIX) {
-        let name = file.stored_name(&spec.name);
-        expected_names.insert(name);
-        if spec.role != ParameterRole::BatchCounter
-            && let Err(problem) = check_tensor(spec, name, file.entry(&spec.name))
-        {
-            misfits.push(problem);
-        }
-    }
-    for StateDictEntry { name, .. } in file.backbone_entries() {
-        if !expected_names.contains(name.as_str()) {
-            misfits.push(format!("tensor {name} is not part of {}", backbone.name()));
-        }
-    }
-    misfits
-}
-
-/// Checks that a tensor of the file can become one of the network. `name` is the file's.
-fn check_tensor<'a>(
-    spec: &ParameterSpec,
-    name: &str,
-    entry: Option<&'a StateDictEntry>,
-) -> Result<&'a StateDictEntry, String> {
-    let Some(entry) = entry else { return Err(format!("tensor {name} is missing")) };
-    let StateDictEntry { shape, dtype, .. } = entry;
-    if *shape != spec.shape {
-        return Err(format!(
-            "tensor {name} has shape {shape:?}; the network needs {:?}",
-            spec.shape
-        ));
-    }
-    if !matches!(dtype, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-        return Err(format!("tensor {name} holds {dtype:?}; weights are F32, F64, F16 or BF16"));
-    }
-    Ok(entry)
-}
-
-/// Returns the error about a backbone that does not fit. If the file fits another backbone, one
-/// sentence says so in place of a list of all differences.
-fn wrong_backbone_error(
-    architecture: Architecture,
-    misfits: Vec<String>,
-    file: &BackboneFile<'_>,
-) -> Error {
-    let expected_name = architecture.backbone.name();
-    for other in Backbone::ALL {
-        let specs = build_graph(Architecture { backbone: other, ..architecture }, 2).parameters();
-        if find_misfits(&specs, other, file).is_empty() {
-            let found_name = other.name();
-            return Error::input(format!(
-                "the weights are for backbone {found_name}, the job's backbone is {expected_name}; \
-                 set backbone to {found_name}, or give weights for {expected_name}"
-            ));
-        }
-    }
-    let mut problems = Problems::new();
-    for problem in misfits {
-        problems.push(problem);
-    }
-    match problems.into_result() {
-        Err(error) => error,
-        Ok(()) => Error::internal("weights that fit were refused"),
-    }
 }

@@ -12,9 +12,9 @@ use crate::error::{Error, Result};
 pub(super) enum PickleGlobal {
     /// `collections.OrderedDict`, which holds a state dict.
     OrderedDict,
-    /// `argparse.Namespace`, the settings that torchvision's training script saves beside the
-    /// weights. Their content is not read.
-    Namespace,
+    /// Settings, paths, numbers and the like, which training programs save beside the weights, such
+    /// as torchvision's `argparse.Namespace`. Their content is not read.
+    Ignored,
     /// `torch._utils._rebuild_tensor` and `_rebuild_tensor_v2`, which make a view of a storage.
     RebuildTensor,
     /// `torch._utils._rebuild_parameter`, which marks a tensor as learned.
@@ -27,7 +27,7 @@ pub(super) enum PickleGlobal {
 pub(super) fn find_global(module: &str, name: &str) -> Result<PickleGlobal> {
     Ok(match (module, name) {
         ("collections", "OrderedDict") => PickleGlobal::OrderedDict,
-        ("argparse", "Namespace") => PickleGlobal::Namespace,
+        (module, name) if is_ignored(module, name) => PickleGlobal::Ignored,
         ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => PickleGlobal::RebuildTensor,
         ("torch._utils", "_rebuild_parameter") => PickleGlobal::RebuildParameter,
         ("torch" | "torch.cuda", storage) if storage_dtype(storage).is_some() => {
@@ -41,6 +41,27 @@ pub(super) fn find_global(module: &str, name: &str) -> Result<PickleGlobal> {
             )));
         }
     })
+}
+
+/// Returns true for types of data beside the weights, of which nothing is read.
+fn is_ignored(module: &str, name: &str) -> bool {
+    matches!(
+        (module, name),
+        ("argparse", "Namespace")
+            | ("collections", "defaultdict" | "deque" | "Counter")
+            | ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar" | "_reconstruct")
+            | ("numpy", "dtype" | "ndarray")
+            | ("_codecs", "encode")
+            | ("torch", "Size" | "device")
+            | ("pathlib", "Path" | "PosixPath" | "WindowsPath" | "PurePosixPath")
+            | ("__builtin__" | "builtins", "set" | "frozenset" | "list" | "dict" | "complex")
+            | (
+                "pytorch_lightning.utilities.parsing"
+                    | "lightning_fabric.utilities.data"
+                    | "lightning.fabric.utilities.data",
+                "AttributeDict"
+            )
+    )
 }
 
 fn storage_dtype(storage: &str) -> Option<Dtype> {
@@ -82,7 +103,7 @@ pub(super) fn call_global<'a>(
             }
             Ok(arena.add_dict(pairs))
         }
-        (PickleValue::Global(PickleGlobal::Namespace), _) => Ok(PickleValue::Ignored),
+        (PickleValue::Global(PickleGlobal::Ignored), _) => Ok(PickleValue::Ignored),
         (
             PickleValue::Global(PickleGlobal::RebuildParameter),
             [tensor @ PickleValue::Tensor(_), ..],

@@ -22,6 +22,7 @@ use safetensors::Dtype;
 
 use super::context::ErrorContext;
 use crate::error::{Error, Result};
+use state_dict::FoundTensors;
 use value::StridedTensor;
 
 /// Advice for files that hold more than weights.
@@ -33,6 +34,8 @@ pub(super) const SAVE_WEIGHTS_ADVICE: &str = "in Python, torch.save(model.state_
 #[derive(Debug)]
 pub struct PthFile<'a> {
     tensors: Vec<(&'a str, StridedTensor<'a>)>,
+    /// Place of the tensors in the file; empty if the file holds nothing else.
+    origin: String,
     storages: HashMap<String, &'a [u8]>,
     /// Size of the file in bytes, which no tensor may exceed in elements.
     file_bytes: usize,
@@ -41,7 +44,7 @@ pub struct PthFile<'a> {
 impl<'a> PthFile<'a> {
     /// Reads the names, types and shapes in the bytes of a file.
     pub fn open(bytes: &'a [u8]) -> Result<Self> {
-        let (tensors, storages) = if bytes.starts_with(b"PK\x03\x04") {
+        let (found, storages) = if bytes.starts_with(b"PK\x03\x04") {
             zip::read_zip_file(bytes)?
         } else if bytes.first() == Some(&opcode::PROTO) {
             legacy::read_legacy_file(bytes)?
@@ -50,7 +53,8 @@ impl<'a> PthFile<'a> {
                 "not a file of torch.save: it starts neither as a zip archive nor as a pickle",
             ));
         };
-        let pth = Self { tensors, storages, file_bytes: bytes.len() };
+        let FoundTensors { tensors, origin } = found;
+        let pth = Self { tensors, origin, storages, file_bytes: bytes.len() };
         for (name, tensor) in &pth.tensors {
             pth.check_tensor(tensor).error_context(format!("tensor {name}"))?;
         }
@@ -60,6 +64,12 @@ impl<'a> PthFile<'a> {
     /// Lists name, type and shape of every tensor, in the order of the file.
     pub fn tensors(&self) -> impl Iterator<Item = (&'a str, Dtype, &[usize])> {
         self.tensors.iter().map(|(name, tensor)| (*name, tensor.storage.dtype, &tensor.shape[..]))
+    }
+
+    /// Returns the place of the state dict in the file, and the copies of it that are left out, such
+    /// as `state_dict_ema, and not state_dict`; empty if the file is a state dict itself.
+    pub fn origin(&self) -> &str {
+        &self.origin
     }
 
     /// Returns the elements of a tensor in row-major order, little-endian, or `None` if no tensor
@@ -86,7 +96,7 @@ impl<'a> PthFile<'a> {
 }
 
 /// The tensors of a file by name, and the bytes of its storages by key.
-type TensorsAndStorages<'a> = (Vec<(&'a str, StridedTensor<'a>)>, HashMap<String, &'a [u8]>);
+type TensorsAndStorages<'a> = (FoundTensors<'a>, HashMap<String, &'a [u8]>);
 
 #[cfg(test)]
 mod tests;

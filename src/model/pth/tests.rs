@@ -104,6 +104,68 @@ fn tensor_file(offset: &[u8], shape: &[u8], strides: &[u8]) -> Vec<u8> {
     [&file[..], b"\x80\x02]X\x01\0\0\0aa.", &2_u64.to_le_bytes(), &[0; 8]].concat()
 }
 
+/// Returns the pickle of a dict with text keys, whose values are pickled.
+fn dict(pairs: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut pickle = b"}(".to_vec();
+    for (key, value) in pairs {
+        pickle.extend([b"X", &(key.len() as u32).to_le_bytes()[..], key.as_bytes()].concat());
+        pickle.extend(*value);
+    }
+    pickle.push(b'u');
+    pickle
+}
+
+/// Returns a file of this pickle, whose tensors are views of storage `a` of 2 floats.
+fn file_of(pickle: &[u8]) -> Vec<u8> {
+    let file = legacy_file(&[b"\x80\x02", pickle, b"."].concat());
+    [&file[..], b"\x80\x02]X\x01\0\0\0aa.", &2_u64.to_le_bytes(), &[0; 8]].concat()
+}
+
+#[test]
+fn a_state_dict_is_found_at_any_key_and_an_average_is_taken_and_told() {
+    let tensor: &[u8] = b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\n\
+        FloatStorage\nX\x01\0\0\0aX\x03\0\0\0cpuK\x02tQK\0K\x02\x85K\x01\x85\x89}tR";
+    let weights = dict(&[("x", tensor), ("y", tensor)]);
+    let other = dict(&[("z", tensor), ("w", tensor)]);
+    let found = |pairs: &[(&str, &[u8])]| {
+        let bytes = file_of(&dict(pairs));
+        let pth = PthFile::open(&bytes).map_err(|error| error.to_string())?;
+        let names: Vec<&str> = pth.tensors().map(|(name, ..)| name).collect();
+        Ok::<_, String>(format!("{}: {}", names.join(" "), pth.origin()))
+    };
+    let nested = dict(&[("state_dict", &weights)]);
+    for (pairs, expected) in [
+        (&[("x", tensor)][..], "x: "),
+        (&[("state_dict", &weights), ("epoch", b"K\x01")], "x y: state_dict"),
+        (&[("model_state_dict", &weights), ("best_acc1", tensor)], "x y: model_state_dict"),
+        (&[("anything", &weights)], "x y: anything"),
+        (&[("ema", &nested)], "x y: ema.state_dict"),
+        (
+            &[("state_dict", &other), ("state_dict_ema", &weights)],
+            "x y: state_dict_ema, and not state_dict",
+        ),
+        (&[("model_ema", &weights), ("model", &other)], "x y: model_ema, and not model"),
+        (&[("model", &weights), ("discriminator", &other)], "x y: model, and not discriminator"),
+        // Settings beside the weights are passed over.
+        (
+            &[
+                ("state_dict", &weights),
+                ("args", b"cargparse\nNamespace\n)\x81}X\x01\0\0\0aK\x01sb"),
+                (
+                    "hparams",
+                    b"cpytorch_lightning.utilities.parsing\nAttributeDict\n)\x81X\x01\0\0\0aK\x01s",
+                ),
+                ("path", b"cpathlib\nPosixPath\n(X\x01\0\0\0atR"),
+            ],
+            "x y: state_dict",
+        ),
+    ] {
+        assert_eq!(found(pairs).unwrap(), expected);
+    }
+    let said = found(&[("generator", &weights), ("critic", &other)]).unwrap_err();
+    assert!(said.contains("several dicts of tensors, generator, critic, and which"), "{said}");
+}
+
 #[test]
 fn tensors_outside_their_storage_are_refused() {
     assert_eq!(read_contents(&tensor_file(b"K\0", b"K\x02\x85", b"K\x01\x85")).len(), 1);

@@ -205,6 +205,7 @@ impl<'a> Unpickler<'a> {
                 self.arena.sequences[index].extend(items);
                 Ok(())
             }
+            Some(PickleValue::Ignored) => Ok(()),
             _ => Err(self.unexpected_error("items for something that is no list")),
         }
     }
@@ -220,6 +221,7 @@ impl<'a> Unpickler<'a> {
                 }
                 Ok(())
             }
+            Some(PickleValue::Ignored) => Ok(()),
             _ => Err(self.unexpected_error("items for something that is no dict")),
         }
     }

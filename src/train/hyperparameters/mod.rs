@@ -7,6 +7,7 @@ mod specs;
 pub use document::{hyperparameters_markdown, hyperparameters_schema};
 pub use specs::HYPERPARAMETER_SPECS;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -20,7 +21,7 @@ use crate::error::{Error, Problems, Result, did_you_mean};
 use crate::model::precision::Precision;
 use crate::model::{Algorithm, Backbone};
 use crate::sagemaker::hyperparameter_spec::{self, CheckedValues};
-use crate::sagemaker::raw;
+use crate::sagemaker::{list_text, raw};
 
 /// Weight decay of adamw when none is given, as in PyTorch. The table's default is the built-in's
 /// for sgd, which is too small to have an effect when it is decoupled from the gradient.
@@ -95,10 +96,13 @@ impl Hyperparameters {
             unknown_key_problem,
         );
         check_combinations(&values, &mut problems);
-        let loss = problems.check(Loss::parse(values.text("loss").unwrap_or_default()));
+        let loss = read_list_text(&values, "loss").and_then(|text| Loss::parse(&text));
+        let loss = problems.check(loss);
         let class_weights = parse_class_weights(&values, loss.as_ref().ok(), &mut problems);
-        let augmentations = values.text("augmentations").unwrap_or(Augmentations::DEFAULT);
-        let augmentations = problems.record_err(Augmentations::parse(augmentations));
+        let augmentations =
+            read_list_text(&values, "augmentations").and_then(|text| Augmentations::parse(&text));
+        let augmentations = problems.record_err(augmentations);
+        let class_names = problems.record_err(parse_class_names(&values)).flatten();
         let loss = problems.finish_with(loss)?;
         let count = |name| values.integer(name).map(|value| value as usize);
         let num_training_samples = if values.is_set("num_training_samples") {
@@ -140,7 +144,7 @@ impl Hyperparameters {
             early_stopping_patience: count("early_stopping_patience")?,
             early_stopping_tolerance: values.number("early_stopping_tolerance")?,
             syncbn: values.boolean("syncbn")?,
-            class_names: values.text("class_names").map(split_names),
+            class_names,
             seed: values.integer("seed")?,
             warmup_epochs: values.number("warmup_epochs")?,
             warmup_factor: values.number("warmup_factor")?,
@@ -190,20 +194,37 @@ fn check_combinations(values: &CheckedValues, problems: &mut Problems) {
              training does"
         ));
     }
-    if let (Some(names), Ok(num_classes)) =
-        (values.text("class_names").map(split_names), values.integer("num_classes"))
+}
+
+/// Reads the text of a setting that is a list, separated by commas.
+fn read_list_text<'a>(values: &'a CheckedValues, name: &str) -> Result<Cow<'a, str>> {
+    list_text::join_list(values.text(name).unwrap_or_default())
+        .map_err(|reason| Error::input(format!("{name} {reason}; separate items by commas")))
+}
+
+/// Reads the names of the classes, one per class.
+fn parse_class_names(values: &CheckedValues) -> Result<Option<Vec<String>>> {
+    let Some(text) = values.text("class_names") else { return Ok(None) };
+    let names = list_text::parse_list(text).map_err(|reason| {
+        Error::input(format!(
+            "class_names {reason}; allowed: background, road or [\"background\", \"road\"]"
+        ))
+    })?;
+    let mut problems = Problems::new();
+    if let Ok(num_classes) = values.integer("num_classes")
+        && names.len() as u64 != num_classes
     {
-        if names.len() as u64 != num_classes {
-            problems.push(format!(
-                "class_names has {} names for num_classes {num_classes}; give one name per class, \
-                 class 0 (background) first",
-                names.len()
-            ));
-        }
-        if names.iter().any(|name| name.is_empty() || name.contains(char::is_control)) {
-            problems.push("class_names has an empty or unprintable name; separate by commas");
-        }
+        problems.push(format!(
+            "class_names has {} names for num_classes {num_classes}; give one name per class, \
+             class 0 (background) first",
+            names.len()
+        ));
     }
+    if names.iter().any(|name| name.is_empty() || name.contains(char::is_control)) {
+        problems.push("class_names has an empty or unprintable name; separate by commas");
+    }
+    problems.into_result()?;
+    Ok(Some(names))
 }
 
 /// Reads the weights of the classes, as far as the settings beside them are right.
@@ -212,7 +233,8 @@ fn parse_class_weights(
     loss: Option<&Loss>,
     problems: &mut Problems,
 ) -> Option<ClassWeights> {
-    let text = values.text("class_weights")?;
+    values.text("class_weights")?;
+    let text = problems.record_err(read_list_text(values, "class_weights"))?;
     if loss.is_some_and(|loss| !loss.has_term(LossTerm::CrossEntropy)) {
         problems.push(
             "class_weights is given, but loss has no cross_entropy, the only part that they weigh; \
@@ -220,11 +242,7 @@ fn parse_class_weights(
         );
     }
     let num_classes = values.integer("num_classes").ok()?;
-    problems.record_err(ClassWeights::parse(text, num_classes as usize))
-}
-
-fn split_names(list: &str) -> Vec<String> {
-    list.split(',').map(|name| name.trim().to_owned()).collect()
+    problems.record_err(ClassWeights::parse(&text, num_classes as usize))
 }
 
 /// Describes the problem with a key that the table lacks; `None` for keys that SageMaker adds.
