@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help tools libtorch demo test lint fmt hyperparameters settings fuzz check-weights bench-train-step bench-recipe \
   bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels soak image-cpu test-image \
-  test-page test-aws test-interop test-decoders test-gpu test-isa test-bare push
+  test-page test-editor test-aws test-interop test-decoders test-gpu test-isa test-bare push
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -106,6 +106,9 @@ test-image: ## Acceptance of the image: docker run, and SageMaker's Python SDKs 
 test-page: libtorch ## The server's page in headless Chromium (Debian's packages chromium and chromium-driver)
 	cargo build --locked --bin maskmaker $(options)
 	tests/page/run.sh
+
+test-editor: ## Polygons as Label Studio's editor fills them, in headless Chromium (Debian's packages; PyPI once)
+	tests/editor/run.sh
 
 test-aws: libtorch ## What reads S3, against moto's server on loopback
 	tests/aws/run.sh

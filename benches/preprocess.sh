@@ -6,8 +6,8 @@
 # second on 2 cores as one process of the converter does.
 #   benches/preprocess.sh --memory [--few 1000] [--many 10000] [--allowed-mib 64]
 # Prints maskmaker's peak memory at 1,000 and at 10,000 tasks; exits with 1 if it grows by more than that.
-# MASKMAKER_BENCH_PYTHON  a python with label-studio-sdk 2.1.2, numpy and pillow; without it .venv/preprocess is made with
-#                         them (500 MB)
+# MASKMAKER_BENCH_PYTHON  a python (3.11 or newer) with the packages below in these versions; without it .venv/preprocess is
+#                         made with them (500 MB)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,24 +20,37 @@ while [ $# -gt 0 ]; do
   shift 2
 done
 
-python=${MASKMAKER_BENCH_PYTHON:-.venv/preprocess/bin/python}
-if [ -z "${MASKMAKER_BENCH_PYTHON:-}" ] && ! "$python" -c 'import label_studio_sdk, numpy, PIL' 2>/dev/null; then
-  echo "making .venv/preprocess with label-studio-sdk 2.1.2 (500 MB)" >&2
-  scripts/setup.sh venv
-  python3 -m venv .venv/preprocess
-  .venv/preprocess/bin/pip install -q label-studio-sdk==2.1.2 numpy pillow
-fi
-"$python" - <<'P'
+# The peer and the packages in which it spends its time. Other versions give other ratios.
+packages=(label-studio-sdk==2.1.2 numpy==2.2.6 pillow==13.0.0 ijson==3.6.0 ujson==6.1.0)
+# Fails and names the packages that are missing or have another version.
+check_packages() {
+  "$1" - "${packages[@]}" <<'P'
 import sys
 from importlib.metadata import PackageNotFoundError, version
-try:
-    import numpy, PIL
-    found = version("label-studio-sdk")
-except (ImportError, PackageNotFoundError) as error:
-    sys.exit(f"{sys.executable}: {error}: label-studio-sdk 2.1.2, numpy and pillow are needed")
-if found != "2.1.2":
-    sys.exit(f"the peer is label-studio-sdk 2.1.2, this python has {found}")
+
+wrong = []
+for package in sys.argv[1:]:
+    name, wanted = package.split("==")
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        found = "none"
+    if found != wanted:
+        wrong.append(f"{name} {wanted} (found: {found})")
+if wrong:
+    sys.exit(f"{sys.executable} needs {', '.join(wrong)}")
 P
+}
+
+python=${MASKMAKER_BENCH_PYTHON:-.venv/preprocess/bin/python}
+if [ -z "${MASKMAKER_BENCH_PYTHON:-}" ] && ! check_packages "$python" 2>/dev/null; then
+  echo "making .venv/preprocess with ${packages[*]} (500 MB)" >&2
+  scripts/setup.sh venv
+  rm -rf .venv/preprocess
+  python3 -m venv .venv/preprocess
+  .venv/preprocess/bin/pip install -q "${packages[@]}"
+fi
+check_packages "$python"
 
 scripts/setup.sh assembler
 cargo build --release --locked --bin maskmaker

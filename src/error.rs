@@ -21,16 +21,32 @@
 //! | `RecordIoError` | `src/data/recordio` | [`Error`], by `src/data/pipe.rs`, which adds advice |
 //! | `SampleError` | `Sample` in `src/data/sample.rs` | one list per kind in the audit; [`Error`] in the loader |
 //! | errors of formats | `src/annotations` | problems of `preprocess`, which name file and annotation |
-//! | `NotFound` | `src/preprocess/file_index.rs` | of an image: `Ambiguous` is a problem of `preprocess` (exit code 3); `Missing` and `OtherFolder` are entries that are skipped (exit code 0, or 3 with `--strict`). Of a mask of Ground Truth: always a skipped entry |
+//! | `NotFound` | `src/preprocess/file_index/mod.rs` | of an image: `Ambiguous` is a problem of `preprocess` (exit code 3); `Missing` and `OtherFolder` are entries that are skipped (exit code 0, or 3 with `--strict`). Of a mask of Ground Truth: always a skipped entry |
 //! | `RestoreError` | `src/train/checkpoint.rs` | a warning, and an older checkpoint is tried; or [`Error`] |
 //! | errors of jobs, records and loading | `src/serve` | `ApiError` |
 //! | `ApiError` | `src/serve` | the status and JSON body of an answer; never [`Error`] |
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 
 /// Result of functions in every room, with [`Error`] unless another error is named.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Longest problem of wrong data in a message, in characters. A text of a user that is repeated in
+/// it may have megabytes.
+pub const MAX_PROBLEM_CHARS: usize = 2000;
+
+/// Longest name, value or reason in a list of examples, and longest path of a report, in
+/// characters.
+pub const MAX_EXAMPLE_CHARS: usize = 500;
+
+/// Largest number of names that a message lists.
+const MAX_EXAMPLES: usize = 5;
+
+/// Longest name of a user that advice is looked up for, in bytes: the search takes its product with
+/// each known name.
+const MAX_SUGGESTION_BYTES: usize = 200;
 
 /// Origin of an [`Error`], which decides the exit code (`docs/architecture.md#exit-codes`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -74,11 +90,15 @@ impl Error {
         self.kind == ErrorKind::Memory
     }
 
-    /// Replaces control characters by spaces. Names and values come from users: none of their
-    /// control characters may reach a terminal, and a problem must stay one line.
+    /// Replaces control characters by spaces, and cuts a problem of wrong data that is too long.
+    /// Names and values come from users: none of their control characters may reach a terminal, and
+    /// a problem must stay one line that people can read.
     fn new(kind: ErrorKind, problem: &str) -> Self {
-        let replace_control = |c: char| if c.is_control() { ' ' } else { c };
-        Self { kind, problems: vec![problem.chars().map(replace_control).collect()] }
+        let problem = match kind {
+            ErrorKind::Input => shorten_text(problem, MAX_PROBLEM_CHARS),
+            ErrorKind::Memory | ErrorKind::Internal => Cow::Borrowed(problem),
+        };
+        Self { kind, problems: vec![replace_control_characters(&problem).into_owned()] }
     }
 
     /// Creates the error of a failed file operation. `operation` completes "cannot ... PATH", for
@@ -260,12 +280,52 @@ impl<A, B, C> CheckedValues for (Checked<A>, Checked<B>, Checked<C>) {
     }
 }
 
+/// Returns a text with spaces in place of control characters, which could change colors and lines
+/// of a terminal.
+fn replace_control_characters(text: &str) -> Cow<'_, str> {
+    if text.contains(char::is_control) {
+        Cow::Owned(text.replace(char::is_control, " "))
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// Returns a text for a message: whole if it has at most `max_chars` characters, else without its
+/// middle, and with the number of characters that were left out. The end stays, because names
+/// differ there and messages end with the fix. Control characters become spaces.
+pub fn shorten_text(text: &str, max_chars: usize) -> Cow<'_, str> {
+    match shorten_middle(text, max_chars) {
+        Cow::Borrowed(text) => replace_control_characters(text),
+        Cow::Owned(text) => Cow::Owned(replace_control_characters(&text).into_owned()),
+    }
+}
+
+fn shorten_middle(text: &str, max_chars: usize) -> Cow<'_, str> {
+    if text.len() <= max_chars {
+        return Cow::Borrowed(text);
+    }
+    let char_count = text.chars().count();
+    if char_count <= max_chars {
+        return Cow::Borrowed(text);
+    }
+    let tail_chars = max_chars / 3;
+    let left_out = char_count - max_chars;
+    let mut head = String::new();
+    head.extend(text.chars().take(max_chars - tail_chars));
+    let mut tail = String::new();
+    tail.extend(text.chars().skip(char_count - tail_chars));
+    Cow::Owned(format!("{head}... ({left_out} characters left out) ...{tail}"))
+}
+
 /// Returns the most similar of the known names, as ` (did you mean "x"?)`, or nothing if none is
 /// similar.
 pub fn did_you_mean<'a>(
     unknown_name: &str,
     known_names: impl IntoIterator<Item = &'a str>,
 ) -> String {
+    if unknown_name.len() > MAX_SUGGESTION_BYTES {
+        return String::new();
+    }
     let normalize = |name: &str| name.to_lowercase().replace(['-', '.', ' '], "_");
     let nearest = known_names
         .into_iter()
@@ -280,6 +340,25 @@ pub fn did_you_mean<'a>(
         Some((similarity, name)) if similarity >= 0.6 => format!(" (did you mean {name:?}?)"),
         _ => String::new(),
     }
+}
+
+/// Joins the first few names, each cut if it is long, and appends the number of further ones.
+pub fn join_examples(names: impl IntoIterator<Item = String>) -> String {
+    let names: Vec<String> = names.into_iter().collect();
+    let mut shown = Vec::new();
+    for name in names.iter().take(MAX_EXAMPLES) {
+        shown.push(shorten_text(name, MAX_EXAMPLE_CHARS));
+    }
+    let shown = shown.join(", ");
+    if names.len() <= MAX_EXAMPLES {
+        return shown;
+    }
+    format!("{shown} and {} more", names.len() - MAX_EXAMPLES)
+}
+
+/// Returns a count with its noun, such as `3 images` or `1 image`.
+pub fn pluralize(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -332,5 +411,33 @@ mod tests {
         let known_names = ["learning_rate", "epochs"];
         assert_eq!(did_you_mean("learnin-rate", known_names), " (did you mean \"learning_rate\"?)");
         assert_eq!(did_you_mean("zebra", known_names), "");
+    }
+    #[test]
+    fn long_texts_of_users_lose_their_middle_and_say_so() {
+        assert_eq!(shorten_text("short", 5), "short");
+        assert_eq!(shorten_text("ünï", 3), "ünï");
+        assert_eq!(shorten_text("ro\nad\u{1b}[31m\u{9b}", 12), "ro ad [31m ");
+        assert_eq!(join_examples(["a\tb".to_owned(), "c".to_owned()]), "a b, c");
+        let long = format!("{}{}", "ä".repeat(60), "z".repeat(40));
+        let expected =
+            format!("{}... (70 characters left out) ...{}", "ä".repeat(20), "z".repeat(10));
+        assert_eq!(shorten_text(&long, 30), expected);
+
+        let error = Error::input(format!("the key {} is wrong; remove it", "x".repeat(1 << 20)));
+        let text = error.to_string();
+        assert!(text.len() < MAX_PROBLEM_CHARS + 60, "{} characters", text.len());
+        assert!(text.starts_with("the key x") && text.ends_with("is wrong; remove it"), "{text}");
+        assert_eq!(did_you_mean(&"epochs".repeat(100_000), ["epochs"]), "");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_shortened_text_keeps_its_ends_within_the_limit(text in "\\PC{0,80}", limit in 0..90_usize) {
+            let short = shorten_text(&text, limit);
+            let tail: String = text.chars().rev().take(limit / 3).collect::<Vec<_>>().into_iter().rev().collect();
+            proptest::prop_assert!(short.ends_with(&tail));
+            proptest::prop_assert!(short.chars().count() <= limit + 50);
+            proptest::prop_assert_eq!(short == text, text.chars().count() <= limit);
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! Files and folders: listing a folder, and writing a file so that it is whole or absent
 //! (`docs/architecture.md#atomic-files`).
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::{NamedTempFile, TempDir};
+use unicode_normalization::UnicodeNormalization;
 
 use crate::error::{Error, Problems, Result};
 
@@ -19,6 +21,12 @@ const FILE_MODE: u32 = 0o644;
 /// Name of the file that marks a folder as unfinished. A folder holds it while `preprocess` fills
 /// the folder, so that an interrupted run is not mistaken for a complete one.
 pub const UNFINISHED_MARKER: &str = ".maskmaker-unfinished";
+
+/// Returns a name in Unicode's composed form (NFC), in which names that are canonically equivalent
+/// are equal. macOS decomposes the accents of file names, most writers of annotations compose them.
+pub fn normalize_name(name: &str) -> Cow<'_, str> {
+    if name.is_ascii() { Cow::Borrowed(name) } else { Cow::Owned(name.nfc().collect()) }
+}
 
 /// Names the file in the error of an operation of the operating system.
 trait PathContext<T> {
@@ -143,9 +151,22 @@ pub fn remove_file_if_exists(path: &Path) -> Result<()> {
 /// data. Reports as problems entries that cannot be read and entries that are neither file nor
 /// folder.
 pub fn visit_files(folder: &Path, problems: &mut Problems, visit: &mut impl FnMut(PathBuf, u64)) {
+    visit_files_until(folder, &|| false, problems, visit);
+}
+
+/// Calls `visit` as [`visit_files`] does, until `is_done` returns true.
+pub fn visit_files_until(
+    folder: &Path,
+    is_done: &impl Fn() -> bool,
+    problems: &mut Problems,
+    visit: &mut impl FnMut(PathBuf, u64),
+) {
     let entries = fs::read_dir(folder).with_path("list", folder);
     let Some(entries) = problems.record_err(entries) else { return };
     for entry in entries {
+        if is_done() {
+            return;
+        }
         let entry = entry.with_path("list", folder);
         let Some(entry) = problems.record_err(entry) else { continue };
         let path = entry.path();
@@ -156,7 +177,7 @@ pub fn visit_files(folder: &Path, problems: &mut Problems, visit: &mut impl FnMu
         let metadata = fs::metadata(&path).with_path("read", &path);
         let Some(metadata) = problems.record_err(metadata) else { continue };
         if metadata.is_dir() {
-            visit_files(&path, problems, visit);
+            visit_files_until(&path, is_done, problems, visit);
         } else if metadata.is_file() {
             visit(path, metadata.len());
         } else {

@@ -13,8 +13,8 @@
 //! | files to batches; networks and weights; convolutions on the processor; regions and outlines | [`data`], [`model`], [`kernels`], [`annotations`] |
 //! | the ground floor | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`], [`http`], [`torch`] |
 //!
-//! Every room may use [`error`], [`files`], [`colors`], [`console`], [`progress`], [`settings`] and
-//! the macro `named_enum!`.
+//! Every room may use [`error`], [`files`], [`labels_json`], [`colors`], [`console`], [`progress`],
+//! [`python_json`], [`settings`] and the macro `named_enum!`.
 //! `docs/architecture.md` lists the task of each room, the decisions that hold in all of them, and
 //! the way of an image through them. `tests/it/architecture.rs` checks the imports.
 //!
@@ -37,11 +37,13 @@ pub mod http;
 pub mod imaging;
 pub mod inference;
 pub mod kernels;
+pub mod labels_json;
 pub mod metrics;
 pub mod model;
 mod named_enum;
 pub mod preprocess;
 pub mod progress;
+pub mod python_json;
 pub mod render;
 pub mod sagemaker;
 pub mod serve;

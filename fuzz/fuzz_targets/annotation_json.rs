@@ -5,6 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use maskmaker::annotations::json_objects::JsonObjects;
+use maskmaker::annotations::shapes::FillRule;
 use maskmaker::annotations::{label_config, label_studio};
 
 /// Largest side for which pixels are made, in pixels.
@@ -28,8 +29,12 @@ fuzz_target!(|bytes: &[u8]| {
                     region.image_size.filter(|&(width, height)| width.max(height) <= LARGEST);
                 let (width, height) = small.unwrap_or((48, 32));
                 region.image_size = small;
-                if let Ok(runs) = region.rasterize(width, height) {
-                    assert!(runs.area() <= u64::from(width) * u64::from(height));
+                let nonzero = region.rasterize(width, height, FillRule::NonZero);
+                let even_odd = region.rasterize(width, height, FillRule::EvenOdd);
+                assert_eq!(nonzero.is_ok(), even_odd.is_ok());
+                if let (Ok(nonzero), Ok(even_odd)) = (nonzero, even_odd) {
+                    assert!(nonzero.area() <= u64::from(width) * u64::from(height));
+                    assert_eq!(nonzero.union(&even_odd), nonzero);
                 }
             }
         }

@@ -5,29 +5,44 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
+use serde::de::{
+    DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor,
+};
 
 use super::error::Result;
+use crate::python_json::replace_non_finite_numbers;
 
 /// Largest excerpt of a user's text in an error, in characters.
 const MAX_ERROR_CHARS: usize = 240;
 
-/// Parses a value. The text of an error begins with the path to the key that is wrong.
-pub(super) fn parse_json<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Result<T> {
-    match serde_json::from_slice(bytes) {
-        Ok(value) => Ok(value),
-        // Tracking the path costs time, so only a document that failed is parsed again with it.
-        Err(error) => {
-            Err(parse_error_with_path::<T>(bytes).unwrap_or_else(|| json_error(error, "")))
-        }
+/// Parses a value. NaN, Infinity and -Infinity, which Python writes, are read as null. The text of
+/// an error begins with the path to the key that is wrong.
+pub(super) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    let error = match serde_json::from_slice(bytes) {
+        Ok(value) => return Ok(value),
+        Err(error) => error,
+    };
+    if let Some(replaced) = replace_non_finite_numbers(bytes) {
+        return match serde_json::from_slice(&replaced) {
+            Ok(value) => Ok(value),
+            Err(error) => Err(locate_json_error::<T>(&replaced, error)
+                .located("", " (NaN and Infinity in it are read as null)")),
+        };
     }
+    Err(locate_json_error::<T>(bytes, error))
 }
 
-fn parse_error_with_path<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Option<super::Error> {
+/// Adds the path to the key that is wrong. Tracking the path costs time, so only a document that
+/// failed is parsed again with it.
+fn locate_json_error<T: DeserializeOwned>(bytes: &[u8], error: serde_json::Error) -> super::Error {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let error = serde_path_to_error::deserialize::<_, T>(&mut deserializer).err()?;
-    let path = error.path().to_string();
-    Some(json_error(error.into_inner(), &path))
+    match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+        Ok(_) => json_error(error, ""),
+        Err(error) => {
+            let path = error.path().to_string();
+            json_error(error.into_inner(), &path)
+        }
+    }
 }
 
 /// Returns the error for a value at `path`.
@@ -115,11 +130,12 @@ macro_rules! impl_deserialize {
     };
 }
 
-/// A number, written as an integer or as a float.
+/// A number, written as an integer or as a float. Null is NaN: JavaScript writes NaN as null, and
+/// Python's NaN and Infinity are read as null.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Number(pub(super) f64);
 
-impl_deserialize!(Number, deserialize_f64, "a number", {
+impl_deserialize!(Number, deserialize_any, "a number", {
     fn visit_f64<E: Error>(self, number: f64) -> Result<Number, E> {
         Ok(Number(number))
     }
@@ -128,6 +144,9 @@ impl_deserialize!(Number, deserialize_f64, "a number", {
     }
     fn visit_i64<E: Error>(self, number: i64) -> Result<Number, E> {
         Ok(Number(number as f64))
+    }
+    fn visit_unit<E: Error>(self) -> Result<Number, E> {
+        Ok(Number(f64::NAN))
     }
 });
 
@@ -169,6 +188,9 @@ impl_deserialize!(SideLength, deserialize_any, "a whole number of pixels from 1 
     }
 });
 
+/// Largest whole number up to which a float holds every whole number, 2^53.
+const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
+
 /// Id of a task, an annotation or an image; none if the id is text that is no number.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Id(pub(super) Option<i64>);
@@ -186,6 +208,13 @@ impl_deserialize!(Id, deserialize_any, "a whole number", {
     fn visit_str<E: Error>(self, text: &str) -> Result<Id, E> {
         Ok(Id(text.trim().parse().ok()))
     }
+    /// Reads ids that pandas wrote, such as `7.0`.
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Id, E> {
+        if number.fract() == 0.0 && number.abs() <= MAX_EXACT_INTEGER {
+            return Ok(Id(Some(number as i64)));
+        }
+        Err(E::invalid_type(Unexpected::Float(number), &self))
+    }
 });
 
 /// Text that some writers write as a number.
@@ -202,6 +231,9 @@ impl_deserialize!(StringOrNumber, deserialize_any, "a string", {
     fn visit_i64<E: Error>(self, number: i64) -> Result<StringOrNumber, E> {
         Ok(StringOrNumber(number.to_string()))
     }
+    fn visit_f64<E: Error>(self, number: f64) -> Result<StringOrNumber, E> {
+        Ok(StringOrNumber(number.to_string()))
+    }
 });
 
 /// Conversion from a JSON value of any kind. Kinds without a method of their own give `from_other`.
@@ -210,6 +242,10 @@ pub(super) trait FromAnyJson: Sized {
     fn from_other() -> Self;
 
     fn from_text(_: &str) -> Self {
+        Self::from_other()
+    }
+
+    fn from_bool(_: bool) -> Self {
         Self::from_other()
     }
 
@@ -253,8 +289,8 @@ impl<'de, T: FromAnyJson> Deserialize<'de> for AnyJson<T> {
                 Ok(T::from_other())
             }
 
-            fn visit_bool<E: Error>(self, _: bool) -> Result<T, E> {
-                Ok(T::from_other())
+            fn visit_bool<E: Error>(self, truth: bool) -> Result<T, E> {
+                Ok(T::from_bool(truth))
             }
 
             fn visit_i64<E: Error>(self, _: i64) -> Result<T, E> {

@@ -18,6 +18,7 @@ pub mod region;
 pub mod runs;
 pub mod shapes;
 pub mod split;
+pub mod uncovered;
 
 pub use error::{Error, Result};
 pub use region::Region;

@@ -2,6 +2,7 @@
 
 use super::error::{Error, Result};
 use super::runs::Runs;
+use super::shapes::FillRule;
 use super::{bitmask, brush_rle, shapes};
 
 /// One drawn region with its labels.
@@ -16,6 +17,10 @@ pub struct Region {
     pub image_size: Option<(u32, u32)>,
     /// Name of the `<Image>` tag on which the region was drawn; may be empty.
     pub to_name: String,
+    /// Group of regions whose order the document keeps. Regions of different groups have lost
+    /// theirs, as those of different tags in `JSON_MIN`. None if the document keeps the order of
+    /// all regions.
+    pub order_group: Option<u32>,
 }
 
 /// Geometry of a region, in percent: 100 is the image's width for x and its height for y. Angles
@@ -67,11 +72,13 @@ pub enum Shape {
 
 impl Region {
     /// Returns the pixels that the region covers in an upright image of `width` x `height` pixels.
+    /// `polygon_rule` fills a polygon that crosses itself; Label Studio's editor shows the nonzero
+    /// one.
     ///
     /// Refuses an image of another size than the one on which the region was drawn, because the
     /// region would cover the wrong pixels. The usual reason is an image that was replaced, or that
     /// was shown without its EXIF orientation.
-    pub fn rasterize(&self, width: u32, height: u32) -> Result<Runs> {
+    pub fn rasterize(&self, width: u32, height: u32, polygon_rule: FillRule) -> Result<Runs> {
         if let Some((drawn_width, drawn_height)) = self.image_size
             && (drawn_width, drawn_height) != (width, height)
         {
@@ -90,7 +97,7 @@ impl Region {
                 for &[x, y] in points {
                     points_px.push([percent_to_px(x, width), percent_to_px(y, height)]);
                 }
-                shapes::rasterize_polygon(&points_px, width, height)
+                shapes::rasterize_polygon(&points_px, polygon_rule, width, height)
             }
             // Converts to pixels before rotating: percent of the width and percent of the height
             // are different units.

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::integer_parser;
+use crate::annotations::shapes::FillRule;
 use crate::annotations::split::SplitConfig;
 use crate::commands::preprocess::parse_percent;
 use crate::imaging::DecodeLimits;
-use crate::preprocess::{self, AnnotationFormat, AnnotationPolicy};
+use crate::preprocess::{self, AnnotatedAs, AnnotationFormat, AnnotationPolicy};
 use crate::sagemaker::MlRoot;
 use crate::settings;
 
@@ -44,16 +45,24 @@ pub(super) struct PreprocessArgs {
     /// What to do with several annotations of one image
     #[arg(long, value_enum, default_value_t)]
     several: AnnotationPolicy,
+    /// Picture on which masks, COCO and Ground Truth were drawn, of images with an EXIF orientation
+    /// [default: upright, with a warning where the size does not show it]
+    #[arg(long, value_enum, value_name = "PICTURE")]
+    annotated_as: Option<AnnotatedAs>,
     /// Leave out images on which nothing was drawn; else they are background
     #[arg(long)]
     skip_empty: bool,
-    /// Labels that are painted over all others, the topmost first; else later regions cover earlier
-    /// ones
-    #[arg(long, value_delimiter = ',', value_name = "LABELS")]
+    /// Labels that are painted over all others, the topmost first, separated by commas; else later
+    /// regions cover earlier ones
+    #[arg(long, value_name = "LABELS")]
     priority: Vec<String>,
-    /// Labels whose regions are ignored (255)
-    #[arg(long, value_delimiter = ',', value_name = "LABELS")]
+    /// Labels whose regions are ignored (255), separated by commas; a label that has commas itself
+    /// is written as it is, and the flag may be repeated
+    #[arg(long, value_name = "LABELS")]
     ignore: Vec<String>,
+    /// Rule that fills polygons of Label Studio that cross themselves; those of COCO are evenodd
+    #[arg(long, value_enum, default_value_t)]
+    polygon_rule: FillRule,
     /// Take only annotations of this format [default: the one that is there]
     #[arg(long)]
     format: Option<AnnotationFormat>,
@@ -90,12 +99,14 @@ impl PreprocessArgs {
                 seed: self.seed,
             },
             annotation_policy: self.several,
+            annotated_as: self.annotated_as,
             skip_empty: self.skip_empty,
             ignore: self.ignore,
             priority: self.priority,
             strict: self.strict,
             copy: self.copy,
             limits: DecodeLimits { max_pixels: self.max_pixels },
+            polygon_rule: self.polygon_rule,
             host: None,
         }
     }

@@ -2,7 +2,7 @@
 //! that training never shows, and scores nothing of one that validation never shows.
 
 use super::audit::Histogram;
-use super::pairing::{list_examples, pluralize};
+use crate::error::{join_examples, pluralize};
 
 /// Returns one warning about all classes that lack pixels, if there are any. `class_names` has one
 /// name per class, class 0 first.
@@ -39,7 +39,11 @@ pub fn absent_classes_warning(
     ];
     for (kind, classes) in kinds {
         if !classes.is_empty() {
-            parts.push(format!("{kind} ({}): {}", classes.len(), list_examples(&classes)));
+            parts.push(format!(
+                "{kind} ({}): {}",
+                classes.len(),
+                join_examples(classes.iter().cloned())
+            ));
         }
     }
     if parts.is_empty() {

@@ -19,43 +19,13 @@
 //! The other way round, `preprocess` makes names from the labels of annotations
 //! (`src/preprocess/classes.rs`) and writes them to a `labels.json` that is read here. The
 //! `labels.json` of a model has the same form with colors (`src/model/labels.rs`), so that it may
-//! be given to the next job as it is.
+//! be given to the next job as it is. Every reader of the file uses [`LabelsJson`].
 
-use std::collections::BTreeMap;
 use std::path::Path;
-
-use serde::Deserialize;
 
 use crate::error::{Error, Problems, Result};
 use crate::files::read_file;
-
-/// The two forms of `labels.json`: labels in the order of their ids, or labels by id.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum LabelsDocument {
-    List(Vec<ClassLabel>),
-    Map(BTreeMap<String, ClassLabel>),
-}
-
-/// A class's name, or an object with its name, as in the `labels.json` of a model. Other keys of
-/// the object, such as its color, are not read.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum ClassLabel {
-    Name(String),
-    Object { name: String },
-}
-
-impl ClassLabel {
-    fn into_name(self) -> String {
-        match self {
-            Self::Name(name) | Self::Object { name } => name,
-        }
-    }
-}
-
-const EXPECTED_FORMATS: &str = "[\"background\", \"road\"] or {\"0\": \"background\", \"1\": \"road\"}, in place \
-                     of a name also {\"name\": \"road\"}";
+use crate::labels_json::LabelsJson;
 
 /// Names that color maps must keep to, class 0 first.
 #[derive(Debug, Clone, Copy)]
@@ -156,69 +126,21 @@ fn read_class_names(
     }
 }
 
+/// Parses a `labels.json`, in whose classes a job needs only the names.
 fn parse_labels(bytes: &[u8], num_classes: usize) -> Result<Vec<String>> {
-    // Some editors begin a file with a byte order mark.
-    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    let labels = serde_json::from_slice(bytes).map_err(|cause| {
-        // serde's message for a form that is neither describes neither of the two.
-        let cause = cause.to_string();
-        let cause = if cause.contains("untagged") { "neither form" } else { &cause };
-        Error::input(format!("{cause}; expected {EXPECTED_FORMATS}"))
-    })?;
+    let labels = LabelsJson::parse(bytes)?;
     let mut problems = Problems::new();
-    let names = match labels {
-        LabelsDocument::List(labels) => labels.into_iter().map(ClassLabel::into_name).collect(),
-        LabelsDocument::Map(labels) => {
-            let mut by_id = BTreeMap::new();
-            for (id, label) in labels {
-                by_id.insert(id, label.into_name());
-            }
-            order_by_id(&by_id, num_classes, &mut problems)
-        }
-    };
-    if problems.is_empty() && names.len() != num_classes {
+    problems.record_err(labels.check_unique_names());
+    let names: Vec<String> = labels.classes.into_iter().map(|class| class.name).collect();
+    if names.len() != num_classes {
         problems.push(format!(
             "{} names for num_classes {num_classes}; give one name per class, class 0 (background) \
              first",
             names.len()
         ));
     }
-    for (id, name) in names.iter().enumerate() {
-        if name.trim().is_empty() || name.contains(char::is_control) {
-            problems.push(format!("the name of class {id} is empty or unprintable"));
-        }
-    }
     problems.into_result()?;
-    Ok(names.iter().map(|name| name.trim().to_owned()).collect())
-}
-
-/// Returns the names of a map, class 0 first. Ids that are missing, repeated or too large are
-/// problems.
-fn order_by_id(
-    by_id: &BTreeMap<String, String>,
-    num_classes: usize,
-    problems: &mut Problems,
-) -> Vec<String> {
-    let mut names: Vec<Option<&String>> = vec![None; num_classes];
-    for (key, name) in by_id {
-        let slot = key.trim().parse().ok().and_then(|id: usize| names.get_mut(id));
-        match slot {
-            Some(Some(other)) => {
-                problems.push(format!("class {key} has two names: {other:?} and {name:?}"));
-            }
-            Some(slot) => *slot = Some(name),
-            None => problems.push(format!(
-                "{key:?} (named {name:?}) is no class of num_classes {num_classes}; allowed: 0 to {}",
-                num_classes.saturating_sub(1)
-            )),
-        }
-    }
-    for (id, name) in names.iter().enumerate() {
-        if name.is_none() {
-            problems.push(format!("class {id} has no name"));
-        }
-    }
-    names.into_iter().flatten().cloned().collect()
+    Ok(names)
 }
 
 #[cfg(test)]
@@ -236,6 +158,7 @@ mod tests {
             r#"{"2": "sky", "0": "background", "1": "road"}"#,
             "\u{feff}[\"background\", \"road\", \"sky\"]",
             r#"{"0": {"name": "background", "color": [0, 0, 0]}, "2": "sky", "1": {"name": "road"}}"#,
+            r#"{"1": "road", "2": "sky"}"#,
         ] {
             assert_eq!(parse_labels(text.as_bytes(), 3).unwrap(), ["background", "road", "sky"]);
         }
@@ -248,20 +171,21 @@ mod tests {
             ["2 names for num_classes 3; give one name per class, class 0 (background) first"]
         );
         assert_eq!(
-            parse_problems(r#"{"0": "a", "00": "b", "3": "c", "road": "d"}"#),
+            parse_problems(r#"["a", "b", "a", "c"]"#),
             [
-                "class 00 has two names: \"a\" and \"b\"",
-                "\"3\" (named \"c\") is no class of num_classes 3; allowed: 0 to 2",
-                "\"road\" (named \"d\") is no class of num_classes 3; allowed: 0 to 2",
-                "class 1 has no name",
-                "class 2 has no name",
+                "has the name \"a\" for the classes 0 and 2; give each a name of its own",
+                "4 names for num_classes 3; give one name per class, class 0 (background) first",
             ]
         );
         assert_eq!(
-            parse_problems(r#"["a", " ", "c"]"#),
-            ["the name of class 1 is empty or unprintable"]
+            parse_problems(r#"{"0": "a", "00": "b", "3": "c", "1": " "}"#),
+            [
+                "has class 0 twice; keep one of its names",
+                "has a name for class 1 that is empty or unprintable",
+                "has no class 2 but a class 3; name every class",
+            ]
         );
-        assert!(parse_problems("3")[0].starts_with("neither form; expected [\"background\""));
+        assert!(parse_problems("3")[0].contains("expected [\"background\""));
         assert!(parse_problems("[\"a\"")[0].contains("EOF"));
     }
 

@@ -10,16 +10,12 @@ use serde_json::{Map, Value};
 use super::Sample;
 use super::color_map::ColorMaps;
 use super::content::Content;
+use super::manifest_lines::{
+    IMAGE_KEY, MAX_LINE_BYTES, ManifestLine, ManifestLineError, ManifestLines,
+};
 use super::objects::ObjectCache;
-use super::pairing::{list_examples, pluralize};
 use crate::aws::S3Uri;
-use crate::error::{Error, Problems, Result};
-
-/// Attribute of the image.
-const IMAGE_KEY: &str = "source-ref";
-
-/// Largest number of bytes of a line: Ground Truth's metadata are a few thousand.
-const MAX_LINE_BYTES: u64 = 1 << 20;
+use crate::error::{Error, Problems, Result, join_examples, pluralize};
 
 /// Number of wrong lines after which no further ones are checked: the file is no manifest.
 const MAX_BAD_LINES: usize = 10_000;
@@ -68,7 +64,7 @@ pub fn read_manifest_from(
             "{}: {} cannot be used: {}",
             file.display(),
             pluralize(bad_lines.len(), "line"),
-            list_examples(&bad_lines)
+            join_examples(bad_lines.iter().cloned())
         ));
     }
     let samples = problems.record_err(samples).unwrap_or_default();
@@ -97,41 +93,31 @@ struct ManifestReader<'a> {
 impl ManifestReader<'_> {
     fn read_lines(
         &mut self,
-        mut input: impl BufRead,
+        input: impl BufRead,
         bad_lines: &mut Vec<String>,
     ) -> Result<Vec<Sample>> {
         let mut samples = Vec::new();
-        let mut line = Vec::new();
-        for line_number in 1_u64.. {
-            line.clear();
-            let limited_input = &mut std::io::Read::take(&mut input, MAX_LINE_BYTES);
-            if limited_input
-                .read_until(b'\n', &mut line)
-                .map_err(|e| Error::io("read", self.file, &e))?
-                == 0
-            {
-                break;
-            }
-            if line.len() as u64 == MAX_LINE_BYTES {
-                // The next bytes would be the middle of a line.
-                bad_lines.push(format!("line {line_number} has {MAX_LINE_BYTES} bytes or more"));
-                break;
-            }
-            // Some editors begin a file with a byte order mark.
-            let text = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&line).trim_ascii();
-            if text.is_empty() {
-                continue;
-            }
-            match self.parse_line(text, line_number) {
+        for line in ManifestLines::new(input) {
+            let ManifestLine { number, object } = match line {
+                Ok(line) => line,
+                Err(ManifestLineError::Read(cause)) => {
+                    return Err(Error::io("read", self.file, &cause));
+                }
+                Err(ManifestLineError::TooLong { number }) => {
+                    bad_lines.push(format!("line {number} has {MAX_LINE_BYTES} bytes or more"));
+                    break;
+                }
+            };
+            match object.and_then(|object| self.parse_line(&object, number)) {
                 Ok(sample) => samples.push(sample),
                 // Names and values from the file may have any length.
                 Err(_) if bad_lines.len() == MAX_BAD_LINES => {
-                    bad_lines.push(format!("line {line_number}: no further ones were checked"));
+                    bad_lines.push(format!("line {number}: no further ones were checked"));
                     break;
                 }
                 Err(reason) => {
                     bad_lines.push(format!(
-                        "line {line_number} {}",
+                        "line {number} {}",
                         reason.chars().take(MAX_SHOWN_CHARS).collect::<String>()
                     ));
                 }
@@ -140,13 +126,15 @@ impl ManifestReader<'_> {
         Ok(samples)
     }
 
-    fn parse_line(&mut self, line: &[u8], line_number: u64) -> Result<Sample, String> {
-        let object: Map<String, Value> =
-            serde_json::from_slice(line).map_err(|cause| format!("is no JSON object: {cause}"))?;
-        let annotation_key = self.find_annotation_key(&object)?;
-        let color_map = self.color_maps.parse_line(&object, &annotation_key)?;
-        let (reference, image) = self.resolve_reference(&object, IMAGE_KEY, line_number)?;
-        let (_, mask) = self.resolve_reference(&object, &annotation_key, line_number)?;
+    fn parse_line(
+        &mut self,
+        object: &Map<String, Value>,
+        line_number: u64,
+    ) -> Result<Sample, String> {
+        let annotation_key = self.find_annotation_key(object)?;
+        let color_map = self.color_maps.parse_line(object, &annotation_key)?;
+        let (reference, image) = self.resolve_reference(object, IMAGE_KEY, line_number)?;
+        let (_, mask) = self.resolve_reference(object, &annotation_key, line_number)?;
         self.annotation_key.get_or_insert(annotation_key);
         // The number is part of the key, because the same image may come twice.
         let key = format!("line {line_number} ({reference})");

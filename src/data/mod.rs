@@ -13,6 +13,7 @@ pub mod label_map;
 pub mod listener;
 pub mod loader;
 pub mod manifest;
+pub mod manifest_lines;
 pub mod objects;
 pub mod pairing;
 pub mod pipe;

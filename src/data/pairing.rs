@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Sample;
-use crate::error::{Problems, did_you_mean};
+use crate::error::{Problems, did_you_mean, join_examples, pluralize};
 use crate::files;
 use crate::sagemaker::channels::SplitFolders;
 
-/// Number of names that a message lists; it only counts further ones.
-const MAX_EXAMPLES: usize = 5;
-
-/// Pairs the images of a split with their masks by path and stem, sorted by key. Every image
-/// without a mask, mask without an image, unusable file and ambiguous name is a problem. The pairs
-/// that exist are returned all the same, so that the audit can check them too.
+/// Pairs the images of a split with their masks by path and stem, sorted by key. An image without
+/// such a mask may have one that is named after the whole name of its file (`a.jpg.png`), or one
+/// whose name is equal but for Unicode normalization.
+///
+/// Every image without a mask, mask without an image, unusable file and ambiguous name is a
+/// problem. The pairs that exist are returned all the same, so that the audit can check them too.
 pub fn pair_images_and_masks(split: &SplitFolders, problems: &mut Problems) -> Vec<Sample> {
     check_preprocess_finished(split, problems);
     let images_by_key = list_files_by_key(&split.images, problems);
@@ -25,17 +25,25 @@ pub fn pair_images_and_masks(split: &SplitFolders, problems: &mut Problems) -> V
             split.images.display()
         ));
     }
-    let mut samples = Vec::new();
-    let mut unmatched_images = Vec::new();
+    let mut pairs: BTreeMap<String, ImageAndMask> = BTreeMap::new();
+    let mut remaining_images = BTreeMap::new();
     for (key, image) in images_by_key {
         match masks_by_key.remove(&key) {
             Some(mask) => {
-                let (image, mask) = (image.into(), mask.into());
-                samples.push(Sample { key, image, mask, label_map: None, color_map: None });
+                pairs.insert(key, ImageAndMask { image, mask });
             }
-            None => unmatched_images.push(key),
+            None => {
+                remaining_images.insert(key, image);
+            }
         }
     }
+    pair_by_other_names(&mut remaining_images, &mut masks_by_key, &mut pairs);
+    let mut samples = Vec::new();
+    for (key, ImageAndMask { image, mask }) in pairs {
+        let (image, mask) = (image.into(), mask.into());
+        samples.push(Sample { key, image, mask, label_map: None, color_map: None });
+    }
+    let unmatched_images: Vec<String> = remaining_images.into_keys().collect();
     let unmatched_masks: Vec<String> = masks_by_key.into_keys().collect();
     // Names that nearly match tell the user what to rename.
     let hint = match unmatched_images.first() {
@@ -46,17 +54,95 @@ pub fn pair_images_and_masks(split: &SplitFolders, problems: &mut Problems) -> V
         problems.push(format!(
             "channel {image_channel}: {} without a mask of the same name in {mask_channel}: {}{hint}",
             pluralize(unmatched_images.len(), "image"),
-            list_examples(&unmatched_images)
+            join_examples(unmatched_images.iter().cloned())
         ));
     }
     if !unmatched_masks.is_empty() {
         problems.push(format!(
             "channel {mask_channel}: {} without an image of the same name in {image_channel}: {}",
             pluralize(unmatched_masks.len(), "mask"),
-            list_examples(&unmatched_masks)
+            join_examples(unmatched_masks.iter().cloned())
         ));
     }
     samples
+}
+
+/// Paths of an image and its mask.
+struct ImageAndMask {
+    image: PathBuf,
+    mask: PathBuf,
+}
+
+/// Moves images whose masks have none of their plain names to `pairs`, with these masks. First
+/// those are taken that are named after the image's whole name, and then those whose name is equal
+/// but for Unicode normalization, if only one image and one mask have it.
+fn pair_by_other_names(
+    images: &mut BTreeMap<String, PathBuf>,
+    masks: &mut BTreeMap<String, PathBuf>,
+    pairs: &mut BTreeMap<String, ImageAndMask>,
+) {
+    let mut pairs_of_keys = Vec::new();
+    for (key, image) in images.iter() {
+        let whole_name = whole_name(key, image);
+        if masks.contains_key(&whole_name) {
+            pairs_of_keys.push([key.clone(), whole_name]);
+        }
+    }
+    move_pairs(&pairs_of_keys, images, masks, pairs);
+
+    let image_keys = keys_by_normalized_name(images.keys().map(|key| [key.clone(), key.clone()]));
+    let whole_names = images.iter().map(|(key, image)| [whole_name(key, image), key.clone()]);
+    let image_keys_by_whole_name = keys_by_normalized_name(whole_names);
+    let mask_keys = keys_by_normalized_name(masks.keys().map(|key| [key.clone(), key.clone()]));
+    let mut pairs_of_keys = Vec::new();
+    for image_keys in [image_keys, image_keys_by_whole_name] {
+        for (name, image_keys) in image_keys {
+            if let ([image], Some([mask])) =
+                (&image_keys[..], mask_keys.get(&name).map(Vec::as_slice))
+            {
+                pairs_of_keys.push([image.clone(), mask.clone()]);
+            }
+        }
+    }
+    move_pairs(&pairs_of_keys, images, masks, pairs);
+}
+
+/// Moves pairs, of which the keys of image and mask are given, unless one of the two has moved
+/// before.
+fn move_pairs(
+    pairs_of_keys: &[[String; 2]],
+    images: &mut BTreeMap<String, PathBuf>,
+    masks: &mut BTreeMap<String, PathBuf>,
+    pairs: &mut BTreeMap<String, ImageAndMask>,
+) {
+    for [image_key, mask_key] in pairs_of_keys {
+        if let (Some(image), Some(mask)) = (images.get(image_key), masks.get(mask_key)) {
+            let pair = ImageAndMask { image: image.clone(), mask: mask.clone() };
+            pairs.insert(image_key.clone(), pair);
+            images.remove(image_key);
+            masks.remove(mask_key);
+        }
+    }
+}
+
+/// Returns the path of an image below its folder with its extension: `sub/a.jpg` for the key
+/// `sub/a`.
+fn whole_name(key: &str, image: &Path) -> String {
+    match image.extension().and_then(|extension| extension.to_str()) {
+        Some(extension) => format!("{key}.{extension}"),
+        None => key.to_owned(),
+    }
+}
+
+/// Groups keys by the names that are given with them, name first, in Unicode's composed form.
+fn keys_by_normalized_name(
+    names_with_keys: impl Iterator<Item = [String; 2]>,
+) -> BTreeMap<String, Vec<String>> {
+    let mut keys_by_name: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for [name, key] in names_with_keys {
+        keys_by_name.entry(files::normalize_name(&name).into_owned()).or_default().push(key);
+    }
+    keys_by_name
 }
 
 /// Checks that `preprocess` finished both folders. Training could not tell its unfinished folders
@@ -71,20 +157,6 @@ fn check_preprocess_finished(split: &SplitFolders, problems: &mut Problems) {
                 folder.join(files::UNFINISHED_MARKER).display()
             ));
         }
-    }
-}
-
-/// Returns a count with its noun, such as `3 images` or `1 image`.
-pub(crate) fn pluralize(count: usize, noun: &str) -> String {
-    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
-}
-
-/// Returns the first few names, and the number of further ones.
-pub(crate) fn list_examples(names: &[String]) -> String {
-    let shown = names.iter().take(MAX_EXAMPLES).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(MAX_EXAMPLES) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
     }
 }
 
@@ -124,7 +196,7 @@ fn list_files_by_key(folder: &Path, problems: &mut Problems) -> BTreeMap<String,
             "{} holds {} not named .jpg, .jpeg or .png: {}; remove or rename",
             folder.display(),
             pluralize(other_files.len(), "file"),
-            list_examples(&other_files)
+            join_examples(other_files.iter().cloned())
         ));
     }
     paths_by_key
@@ -176,6 +248,50 @@ mod tests {
         let keys: Vec<_> =
             pair_split(&split).unwrap().into_iter().map(|sample| sample.key).collect();
         assert_eq!(keys, ["a", "b", "sub/a"]);
+    }
+
+    #[test]
+    fn masks_may_be_named_after_the_whole_name_of_their_images() {
+        let (_folder, pairs) = split(
+            &["a.jpg", "b.JPEG", "sub/c.png", "d.jpg", "d.jpg.png"],
+            &["a.jpg.png", "b.JPEG.png", "sub/c.png.png", "d.png", "d.jpg.png"],
+        );
+        let mut pairs_of_names = Vec::new();
+        for sample in pair_split(&pairs).unwrap() {
+            pairs_of_names.push(format!("{:?} {:?}", sample.image, sample.mask));
+        }
+        assert_eq!(pairs_of_names.len(), 5);
+        for (found, [image, mask]) in pairs_of_names.iter().zip([
+            ["a.jpg", "a.jpg.png"],
+            ["b.JPEG", "b.JPEG.png"],
+            ["d.jpg", "d.png"],
+            ["d.jpg.png", "d.jpg.png"],
+            ["sub/c.png", "sub/c.png.png"],
+        ]) {
+            let ends = found.contains(&format!("train/{image}\""))
+                && found.contains(&format!("train_annotation/{mask}\""));
+            assert!(ends, "{found}");
+        }
+        // A mask of the plain name leaves the other one without an image.
+        let (_folder, two_masks) = split(&["a.jpg"], &["a.png", "a.jpg.png"]);
+        let text = pair_split(&two_masks).unwrap_err().to_string();
+        assert!(
+            text.contains("1 mask without an image of the same name in train: a.jpg"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn names_that_differ_in_their_normalization_are_paired_if_there_are_no_others() {
+        let (_folder, one_each) = split(
+            &["caf\u{e9}.jpg", "e\u{301}te\u{301}.jpg"],
+            &["cafe\u{301}.png", "\u{e9}t\u{e9}.jpg.png"],
+        );
+        assert_eq!(pair_split(&one_each).unwrap().len(), 2);
+        // Of two files an exact name counts, and the other has no partner.
+        let (_folder, two_masks) = split(&["caf\u{e9}.jpg"], &["caf\u{e9}.png", "cafe\u{301}.png"]);
+        let text = pair_split(&two_masks).unwrap_err().to_string();
+        assert!(text.contains("1 mask without an image"), "{text}");
     }
 
     #[test]

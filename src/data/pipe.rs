@@ -17,6 +17,7 @@ use super::fifo::{Fifo, WaitLimits};
 use super::listener::Listener;
 use super::recordio::{MAX_RECORD_BYTES, RecordIoError, RecordIoReader};
 use crate::error::{Error, Result};
+use crate::python_json::parse_python_json;
 
 /// Bytes that stay free on the disk of the temporary folder.
 pub const RESERVED_DISK_BYTES: u64 = 1 << 30;
@@ -182,7 +183,7 @@ fn parse_metadata(
     record: &[u8],
     color_maps: &mut ColorMaps,
 ) -> Result<Option<Arc<ColorMap>>, String> {
-    let metadata = serde_json::from_slice(record)
+    let metadata = parse_python_json(record)
         .map_err(|cause| format!("begins like JSON, but cannot be read: {cause}"))?;
     color_maps.parse_metadata(&metadata)
 }

@@ -123,7 +123,7 @@ impl Sample {
             self.check_size(size, (mask.width, mask.height))?;
             return match color_map.resolve(&mask) {
                 Ok(resolved) => Ok((resolved.ids, resolved.snapped_pixels)),
-                Err(reason) => Err(self.unmapped_error(&reason)),
+                Err(reason) => Err(self.unmapped_error(&reason.to_string())),
             };
         }
         let mut mask =

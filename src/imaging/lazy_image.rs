@@ -93,9 +93,14 @@ impl<'a> LazyImage<'a> {
         if is_transposed { (self.height, self.width) } else { (self.width, self.height) }
     }
 
-    /// Returns the rotation and flip that turn the stored picture upright.
-    pub(super) fn orientation(&self) -> Orientation {
+    /// Returns the EXIF orientation: how the stored picture is turned or mirrored to stand upright.
+    pub fn orientation(&self) -> Orientation {
         self.orientation
+    }
+
+    /// Returns columns and rows of the picture as it is stored, in pixels.
+    pub fn stored_dimensions(&self) -> (u32, u32) {
+        (self.width, self.height)
     }
 
     /// Decodes all pixels, upright.

@@ -12,6 +12,18 @@ use super::png_file::{self, DecodedPng};
 use super::samples::unpack_bits;
 use super::sniff::{ImageFormat, detect_format};
 
+/// A mask of class ids with the colors in which viewers show them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownMask {
+    /// Stored value of each pixel, upright.
+    pub ids: GrayImage,
+    /// Red, green, blue, alpha (0 is transparent) of each value. A palette may lack values of
+    /// pixels. A 16-bit mask has no colors, because its ids all look black.
+    pub colors: Vec<[u8; 4]>,
+    /// True if the colors are grays that follow from the values, and no palette.
+    pub is_gray: bool,
+}
+
 /// Decodes a mask to one class id per pixel. The EXIF orientation is applied, as it is to images.
 ///
 /// The ids of a palette PNG are its indices, whatever the colors. The ids of a grayscale PNG are
@@ -22,6 +34,11 @@ use super::sniff::{ImageFormat, detect_format};
 /// [`MaskError::NotClassIds`] for other formats than PNG, RGB and images with alpha, saying which
 /// it is and whether it looks like a photograph or like a color-coded mask.
 pub fn decode_mask(bytes: &[u8], limits: DecodeLimits) -> Result<GrayImage, MaskError> {
+    Ok(decode_shown_mask(bytes, limits)?.ids)
+}
+
+/// Decodes a mask as [`decode_mask`] does, with the colors of its values.
+pub fn decode_shown_mask(bytes: &[u8], limits: DecodeLimits) -> Result<ShownMask, MaskError> {
     match detect_format(bytes)? {
         ImageFormat::Png => {}
         ImageFormat::Jpeg => {
@@ -37,6 +54,8 @@ pub fn decode_mask(bytes: &[u8], limits: DecodeLimits) -> Result<GrayImage, Mask
     }
     let png =
         catch_decoder_panics(|| png_file::read_png(bytes, limits, |_| Transformations::IDENTITY))?;
+    let is_gray = png.color == ColorType::Grayscale;
+    let colors = if is_gray { shown_grays(png.bit_depth) } else { png.palette.clone() };
     let ids = match (png.color, png.bit_depth) {
         (ColorType::Grayscale | ColorType::Indexed, BitDepth::Eight) => png.samples,
         (ColorType::Grayscale | ColorType::Indexed, BitDepth::Sixteen) => {
@@ -53,9 +72,26 @@ pub fn decode_mask(bytes: &[u8], limits: DecodeLimits) -> Result<GrayImage, Mask
         }
     };
     match GrayImage::from_raw(png.width, png.height, ids) {
-        Some(mask) => Ok(turn_mask(mask, png.orientation)),
+        Some(ids) => Ok(ShownMask { ids: turn_mask(ids, png.orientation), colors, is_gray }),
         None => Err(DecodeError::Broken("a PNG with too few pixels".to_owned()).into()),
     }
+}
+
+/// Returns the color of each value of a grayscale image: the largest value is white.
+fn shown_grays(depth: BitDepth) -> Vec<[u8; 4]> {
+    let largest = match depth {
+        BitDepth::One => 1,
+        BitDepth::Two => 3,
+        BitDepth::Four => 15,
+        BitDepth::Eight => u8::MAX,
+        BitDepth::Sixteen => return Vec::new(),
+    };
+    let mut colors = Vec::new();
+    for value in 0..=largest {
+        let gray = value * (u8::MAX / largest);
+        colors.push([gray, gray, gray, u8::MAX]);
+    }
+    colors
 }
 
 fn turn_mask(mask: GrayImage, orientation: Orientation) -> GrayImage {
@@ -153,6 +189,22 @@ mod tests {
                 GrayImage::from_fn(13, 7, |x, y| image::Luma([((x + 2 * y) % values) as u8]));
             assert_eq!(decode(&format!("mask_{kind}_bit.png")).unwrap(), expected, "{kind}");
         }
+    }
+
+    #[test]
+    fn colors_are_those_that_a_viewer_shows() {
+        for kind in ["gray_1", "gray_2", "gray_4", "gray_8", "palette_2", "palette_8"] {
+            let bytes = fixture(&format!("mask_{kind}_bit.png"));
+            let mask = decode_shown_mask(&bytes, DecodeLimits::default()).unwrap();
+            let shown = crate::imaging::decode_upright(&bytes, DecodeLimits::default()).unwrap();
+            for (id, pixel) in mask.ids.iter().zip(shown.pixels()) {
+                assert_eq!(mask.colors[usize::from(*id)][..3], pixel.0, "{kind}");
+            }
+            assert_eq!(mask.is_gray, kind.starts_with("gray"));
+        }
+        let bytes = fixture("mask_gray_16_bit.png");
+        let mask = decode_shown_mask(&bytes, DecodeLimits::default()).unwrap();
+        assert!(mask.is_gray && mask.colors.is_empty());
     }
 
     #[test]

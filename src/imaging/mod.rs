@@ -32,6 +32,7 @@ pub use decode::{DecodeLimits, MAX_SIDE_PX, decode_upright};
 pub use encode::{encode_jpeg, encode_mask, encode_mask_with_colors, encode_png};
 pub use error::{DecodeError, MaskError};
 pub use lazy_image::LazyImage;
-pub use mask::{check_mask_orientation, decode_mask};
+pub use mask::{ShownMask, check_mask_orientation, decode_mask, decode_shown_mask};
 pub use recompress::recompress_jpeg;
 pub use resize::{Region, resize_image, resize_mask};
+pub use sniff::name_image_format;

@@ -108,6 +108,20 @@ pub(super) fn detect_format(bytes: &[u8]) -> Result<ImageFormat, DecodeError> {
     Err(DecodeError::NotAnImage { found: describe_bytes(bytes) })
 }
 
+/// Returns the name of an image's format with an article, also of formats that are not supported;
+/// `None` for bytes that are no image. `bytes` may be the start of a file.
+pub fn name_image_format(bytes: &[u8]) -> Option<&'static str> {
+    if let Ok(format) = detect_format(bytes) {
+        return Some(format.name_with_article());
+    }
+    for (offset, magic, name) in UNSUPPORTED_SIGNATURES {
+        if bytes.get(*offset..).is_some_and(|rest| rest.starts_with(magic)) {
+            return name.strip_suffix(" image");
+        }
+    }
+    None
+}
+
 /// Sizes in bytes of the known information headers of a BMP.
 const BMP_HEADER_SIZES: [u8; 8] = [12, 16, 40, 52, 56, 64, 108, 124];
 

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Serialize, Serializer};
 
 use crate::colors::class_color;
 use crate::error::{Error, Result};
 use crate::files::read_file;
+use crate::labels_json::{LabelsJson, NamedClass};
 
 /// The content of `labels.json`, which serializes as `{"0": {"name": "background", "color": [0, 0,
 /// 0]}, ...}` in the order of the ids. The `label_map` channel accepts the file as its
@@ -21,30 +22,28 @@ pub struct Labels<'a> {
 }
 
 /// A class in `labels.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelEntry {
     pub name: String,
-    /// Red, green and blue, 0 to 255. Files of earlier versions call them `colour`.
-    #[serde(alias = "colour")]
+    /// Red, green and blue, 0 to 255: the file's, else [`class_color`].
     pub color: [u8; 3],
 }
 
 /// Reads the classes of a `labels.json`, class 0 first. The file must name `classes` of them.
 pub fn read_labels(path: &Path, classes: usize) -> Result<Vec<LabelEntry>> {
-    let bytes = read_file(path)?;
-    let labels: BTreeMap<u8, LabelEntry> = serde_json::from_slice(&bytes).map_err(|cause| {
-        Error::input(format!(
-            "{cause}; expected {{\"0\": {{\"name\": \"background\", \"color\": [0, 0, 0]}}, ...}}"
-        ))
-    })?;
-    let ids: Vec<usize> = labels.keys().map(|&id| id.into()).collect();
-    if ids != (0..classes).collect::<Vec<usize>>() {
+    let labels = LabelsJson::parse(&read_file(path)?)?.classes;
+    if labels.len() != classes {
         return Err(Error::input(format!(
-            "has the classes {ids:?}, but the network tells 0 to {} apart; name each of them once",
+            "has {} classes, but the network tells {classes} apart, 0 to {}; name each of them once",
+            labels.len(),
             classes.saturating_sub(1)
         )));
     }
-    Ok(labels.into_values().collect())
+    let mut entries = Vec::new();
+    for (id, NamedClass { name, color }) in (0..=u8::MAX).zip(labels) {
+        entries.push(LabelEntry { name, color: color.unwrap_or_else(|| class_color(id)) });
+    }
+    Ok(entries)
 }
 
 #[derive(Serialize)]
@@ -94,12 +93,28 @@ mod tests {
         assert!(read.iter().map(|label| &label.name).eq(&names));
         assert!(read.iter().map(|label| label.color).eq(colors.iter().copied()));
         let error = read_labels(&path, 13).unwrap_err().to_string();
-        assert!(error.contains("but the network tells 0 to 12 apart"), "{error}");
+        assert!(error.contains("has 12 classes, but the network tells 13 apart"), "{error}");
         let of_earlier_versions =
             serde_json::to_string(&labels).unwrap().replace("color", "colour");
         std::fs::write(&path, of_earlier_versions).unwrap();
         assert_eq!(read_labels(&path, 12).unwrap(), read);
         std::fs::write(&path, "{\"0\": 3}").unwrap();
-        assert!(read_labels(&path, 1).unwrap_err().to_string().contains("expected {\"0\""));
+        let error = read_labels(&path, 1).unwrap_err().to_string();
+        assert!(error.contains("has the number 3 for class 0; expected a name"), "{error}");
+    }
+
+    #[test]
+    fn classes_without_a_color_get_the_usual_one_in_every_form() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("labels.json");
+        for text in [
+            r#"["bg", {"name": "road", "color": [1, 2, 3]}]"#,
+            r#"{"1": {"name": "road", "color": [1, 2, 3]}, "0": "bg"}"#,
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let read = read_labels(&path, 2).unwrap();
+            assert_eq!((read[0].name.as_str(), read[0].color), ("bg", class_color(0)));
+            assert_eq!((read[1].name.as_str(), read[1].color), ("road", [1, 2, 3]));
+        }
     }
 }

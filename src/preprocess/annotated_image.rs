@@ -3,12 +3,17 @@
 use image::GrayImage;
 
 use super::file_index::{FileIndex, file_extension};
+use super::mask_file::MaskFindings;
+use super::mask_union::{combine_masks, find_lost_regions, list_mask_classes};
+use super::orientation::{AnnotatedAs, ImageGeometry};
 use super::output::OutputFolder;
-use super::rasterize::{RasterizeOptions, majority_vote};
-use super::select::Annotation;
+use super::painting::{DrawnRegion, RegionOutcomes};
+use super::rasterize::{MaskSource, RasterizeOptions, RasterizedMask};
+use super::select::{Annotation, AnnotationPolicy, count_regions};
 use super::sources::SkippedEntry;
+use crate::annotations::runs::Runs;
 use crate::annotations::split::DatasetSplit;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, join_examples};
 use crate::files;
 use crate::imaging::{DecodeError, DecodeLimits, LazyImage, Region, encode_mask_with_colors};
 
@@ -22,8 +27,10 @@ pub(super) struct AnnotatedImage {
     /// Path of the written image and mask below their channels, without extension.
     pub name: String,
     pub split: DatasetSplit,
-    /// One annotation, or several that vote.
+    /// One annotation, or several whose masks are combined.
     pub annotations: Vec<Annotation>,
+    /// Way in which several masks are combined.
+    pub policy: AnnotationPolicy,
 }
 
 /// Result of writing one image and its mask.
@@ -44,15 +51,22 @@ pub(super) struct WrittenSample {
     pub mask_path: String,
     /// Class ids that occur in the mask, each with its number of pixels.
     pub pixel_counts: Vec<(u8, u64)>,
-    /// Regions that are not in the mask, with the reasons.
-    pub left_out: Vec<String>,
+    pub regions: RegionOutcomes,
+    /// True if nothing says whether the annotation was drawn on the upright picture.
+    pub is_orientation_guessed: bool,
+    /// Facts about the mask files that the mask was read from.
+    pub findings: MaskFindings,
 }
 
 /// Masks of one image, one per annotation.
 struct DrawnMasks {
     masks: Vec<GrayImage>,
-    /// Regions that are in no mask, with the reasons.
-    left_out: Vec<String>,
+    regions: RegionOutcomes,
+    /// Regions that are to be seen in their own mask, if several masks are combined.
+    visible: Vec<DrawnRegion>,
+    /// True if nothing says whether a mask was drawn on the upright picture.
+    is_orientation_guessed: bool,
+    findings: MaskFindings,
 }
 
 impl AnnotatedImage {
@@ -70,18 +84,22 @@ impl AnnotatedImage {
             Ok(bytes) => bytes,
             Err(error) => return Ok(self.skip_with_fault(error.to_string())),
         };
-        let DrawnMasks { masks, left_out } = match self.draw_masks(&bytes, options) {
-            Ok(drawn) => drawn,
-            Err(reason) => return Ok(self.skip_with_fault(reason)),
-        };
-        let Some(class_ids) = majority_vote(masks) else {
+        let DrawnMasks { masks, mut regions, visible, is_orientation_guessed, findings } =
+            match self.draw_masks(&bytes, options) {
+                Ok(drawn) => drawn,
+                Err(reason) => return Ok(self.skip_with_fault(reason)),
+            };
+        let Some(class_ids) = combine_masks(masks, self.policy, options.classes) else {
             return Err(Error::internal(format!("{} has no annotation", self.key)));
         };
         let pixel_counts = count_pixels(class_ids.as_raw());
         if skip_empty && pixel_counts.iter().all(|(id, _)| *id == 0) {
-            let reason = "nothing was drawn on it (--skip-empty)";
-            return Ok(ImageOutcome::Skipped(SkippedEntry::expected(self.key.clone(), reason)));
+            return Ok(self.skip_empty_image(regions));
         }
+        regions.hidden.extend(find_lost_regions(&visible, &class_ids));
+        // A mask of background alone is the same, however it is turned.
+        let is_orientation_guessed =
+            is_orientation_guessed && pixel_counts.iter().any(|(id, _)| *id != 0);
         let extension = output_extension(&self.key, &bytes);
         let image_path = format!("{}/{}{extension}", self.split.channel(), self.name);
         let mask_path = format!("{}/{}.png", self.split.annotation_channel(), self.name);
@@ -92,11 +110,38 @@ impl AnnotatedImage {
         let encoded_mask = encode_mask_with_colors(&class_ids, |id| options.classes.color(id));
         files::write_without_sync(&mask_file, &encoded_mask)?;
         output.link_or_copy_image(&path, &bytes, &output.root().join(&image_path))?;
-        Ok(ImageOutcome::Written(WrittenSample { image_path, mask_path, pixel_counts, left_out }))
+        Ok(ImageOutcome::Written(WrittenSample {
+            image_path,
+            mask_path,
+            pixel_counts,
+            regions,
+            is_orientation_guessed,
+            findings,
+        }))
+    }
+
+    /// Skips an image whose mask is all background. Regions that could not be drawn are a fault.
+    fn skip_empty_image(&self, mut regions: RegionOutcomes) -> ImageOutcome {
+        if regions.left_out.is_empty() && regions.drawn == 0 {
+            let reason = "nothing was drawn on it (--skip-empty)";
+            return self.skip(SkippedEntry::expected(self.key.clone(), reason));
+        }
+        regions.left_out.append(&mut regions.hidden);
+        if regions.left_out.is_empty() {
+            let reason = "all of it is background (--skip-empty)";
+            return self.skip(SkippedEntry::expected(self.key.clone(), reason));
+        }
+        let regions = join_examples(regions.left_out);
+        self.skip_with_fault(format!("its mask is empty (--skip-empty): {regions}"))
     }
 
     fn skip_with_fault(&self, reason: String) -> ImageOutcome {
-        ImageOutcome::Skipped(SkippedEntry::fault(self.key.clone(), reason))
+        self.skip(SkippedEntry::fault(self.key.clone(), reason))
+    }
+
+    /// Skips the image with all of its regions.
+    fn skip(&self, entry: SkippedEntry) -> ImageOutcome {
+        ImageOutcome::Skipped(entry.with_losses(1, count_regions(&self.annotations)))
     }
 
     /// Draws each annotation. The error is a fault of the image or of an annotation.
@@ -105,22 +150,65 @@ impl AnnotatedImage {
         bytes: &[u8],
         options: RasterizeOptions<'_>,
     ) -> Result<DrawnMasks, String> {
-        let size = match check_image(bytes, options.limits) {
-            Ok(size) => size,
+        let geometry = match check_image(bytes, options.limits) {
+            Ok(geometry) => geometry,
             Err(error) => return Err(format!("the image is {error}")),
         };
-        let mut drawn = DrawnMasks { masks: Vec::new(), left_out: Vec::new() };
+        let mut drawn = DrawnMasks {
+            masks: Vec::new(),
+            regions: RegionOutcomes::default(),
+            visible: Vec::new(),
+            is_orientation_guessed: false,
+            findings: MaskFindings::default(),
+        };
         for annotation in &self.annotations {
-            match annotation.mask_source.rasterize(size, options) {
-                Ok(mask) => {
-                    drawn.masks.push(mask.class_ids);
-                    drawn.left_out.extend(mask.left_out);
+            let source = &annotation.mask_source;
+            let mut annotated_as = AnnotatedAs::Upright;
+            if !source.is_shown_upright() {
+                annotated_as = options.annotated_as.unwrap_or(AnnotatedAs::Upright);
+                drawn.is_orientation_guessed |= options.annotated_as.is_none()
+                    && geometry.is_hidden_by_size(source.states_size());
+            }
+            match source.rasterize(geometry.annotated_size(annotated_as), options) {
+                Ok(RasterizedMask { mut class_ids, regions, mut visible, findings }) => {
+                    if annotated_as == AnnotatedAs::Stored {
+                        class_ids = geometry.turn_upright(class_ids);
+                        for region in &mut visible {
+                            let turned = geometry.turn_upright(region.runs.to_mask());
+                            region.runs = Runs::from_class(&turned, 1);
+                        }
+                    }
+                    if self.annotations.len() > 1 {
+                        if visible.is_empty() {
+                            let location = &annotation.location;
+                            visible = list_mask_classes(&class_ids, location, options.classes);
+                        }
+                        drawn.visible.append(&mut visible);
+                    }
+                    drawn.masks.push(class_ids);
+                    drawn.regions.append(regions);
+                    drawn.findings.add(findings);
                 }
-                Err(message) => return Err(format!("{}: {message}", annotation.location)),
+                Err(message) => return Err(describe_fault(annotation, &message)),
             }
         }
         Ok(drawn)
     }
+}
+
+/// Describes the fault of an annotation with its location, and with its mask file where the location
+/// is a line of a manifest.
+fn describe_fault(annotation: &Annotation, message: &str) -> String {
+    let location = &annotation.location;
+    if let MaskSource::Mask(path) | MaskSource::ColorMask { mask: path, .. } =
+        &annotation.mask_source
+    {
+        let path = path.display().to_string();
+        if !location.contains(&path) && !message.contains(&path) {
+            return format!("{location}: {path} {message}");
+        }
+    }
+    format!("{location}: {message}")
 }
 
 /// Returns the extension of a written image: its own if `train` accepts it, else the one that its
@@ -136,16 +224,21 @@ fn output_extension<'a>(key: &'a str, bytes: &[u8]) -> &'a str {
     }
 }
 
-/// Returns width and height of an upright image, in pixels, and fails if its data are damaged.
+/// Returns sizes and orientation of an image, and fails if its data are damaged.
 ///
 /// All of its data are decoded, a JPEG at an eighth of its size: this finds at the least cost the
 /// damage at which training would stop.
-fn check_image(bytes: &[u8], limits: DecodeLimits) -> Result<(u32, u32), DecodeError> {
+fn check_image(bytes: &[u8], limits: DecodeLimits) -> Result<ImageGeometry, DecodeError> {
     let picture = LazyImage::open(bytes, limits)?;
     let (width, height) = picture.dimensions();
+    let geometry = ImageGeometry {
+        upright_size: (width, height),
+        stored_size: picture.stored_dimensions(),
+        orientation: picture.orientation(),
+    };
     let region = Region::whole(width, height);
     picture.crop_and_resize(region, (width / 8).max(1), (height / 8).max(1))?;
-    Ok((width, height))
+    Ok(geometry)
 }
 
 /// Counts the pixels of each class id, and leaves out ids that do not occur.

@@ -7,7 +7,11 @@ use serde::Serialize;
 use super::annotated_image::AnnotatedImage;
 use super::classes::Classes;
 use crate::annotations::split::{DatasetSplit, SplitConfig};
+use crate::error::{MAX_EXAMPLE_CHARS, join_examples, shorten_text};
 use crate::metrics::IGNORE_INDEX;
+
+/// Largest number of unused classes that have a warning each.
+const MAX_SINGLE_WARNINGS: usize = 4;
 
 /// Size of one class in the masks.
 #[derive(Debug, Clone, Serialize)]
@@ -83,13 +87,15 @@ impl ClassCounts {
             let pixels = self.pixels_by_split(id);
             let share = pixels.values().sum::<u64>() as f64 / counted_pixels.max(1) as f64;
             let images = select_class(&self.images_by_class, id);
-            let (name, color) = (name.clone(), classes.color(id));
+            let name = shorten_text(name, MAX_EXAMPLE_CHARS).into_owned();
+            let color = classes.color(id);
             stats.push(ClassStats { id, name, color, pixels, images, share });
         }
         stats
     }
 
-    /// Returns warnings about classes that a split lacks, with advice on how to get them there.
+    /// Returns warnings about classes that one split has and another lacks, with advice on how to
+    /// get them there.
     pub(super) fn missing_class_warnings(
         &self,
         classes: &Classes,
@@ -110,13 +116,35 @@ impl ClassCounts {
                     "class {id} ({name}) is in no training image, so it cannot be learned: label \
                      more images of it, or lower --train-test-split-ratio"
                 )),
-                (false, false) => warnings.push(format!(
-                    "class {id} ({name}) is in no image: label some, or take it out"
-                )),
-                (true, _) => {}
+                (false, false) if self.images_by_class.contains_key(&(DatasetSplit::Test, id)) => {
+                    warnings.push(format!(
+                        "class {id} ({name}) is in test images only, so it cannot be learned: \
+                         label more images of it, or lower --test-ratio"
+                    ));
+                }
+                (false, false) | (true, _) => {}
             }
         }
         warnings
+    }
+
+    /// Returns warnings about classes that no image has: one for each, or one for all if they are
+    /// many.
+    pub(super) fn unused_class_warnings(&self, classes: &Classes, advice: &str) -> Vec<String> {
+        let mut unused = Vec::new();
+        for (id, name) in (0..=u8::MAX).zip(classes.names()).skip(1) {
+            if select_class(&self.images_by_class, id).is_empty() {
+                unused.push(format!("{id} ({name})"));
+            }
+        }
+        if unused.len() > MAX_SINGLE_WARNINGS {
+            let count = unused.len();
+            return vec![format!(
+                "{count} classes are in no image: {}: {advice}",
+                join_examples(unused)
+            )];
+        }
+        unused.iter().map(|class| format!("class {class} is in no image: {advice}")).collect()
     }
 
     /// Returns advice for a class that training images have and validation images lack.

@@ -151,7 +151,7 @@ mod tests {
             files: [format!("train/{name}.jpg"), format!("train_annotation/{name}.png")],
             annotations: Vec::new(),
             classes: classes.to_vec(),
-            left_out: Vec::new(),
+            ..MaskEntry::default()
         }
     }
 

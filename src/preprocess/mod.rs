@@ -6,15 +6,17 @@
 //!
 //! | step | files |
 //! |---|---|
-//! | read the references and positions of annotations | `sources/`, `reference.rs` |
-//! | list the images | `file_index.rs` |
-//! | number the classes | `label_classes.rs`, `classes.rs` |
-//! | find each annotation's image | `grouping.rs` |
-//! | choose among several annotations of an image | `select.rs` |
+//! | read the references and positions of annotations | `sources/`, `reference/` |
+//! | list the images | `file_index/` |
+//! | number the classes | `label_classes.rs`, `classes.rs`, `label_list.rs` |
+//! | find each annotation's image | `grouping.rs`, `near_names.rs` |
+//! | choose among several annotations of an image | `select/` |
+//! | join what a COCO file lists twice | `repeated_listings.rs` |
+//! | record what was not chosen | `superseded.rs` |
 //! | name the samples and assign them to channels | `plan.rs`, which calls the steps above |
 //! | clear and mark the output folder | `output.rs` |
-//! | draw masks and write samples | `annotated_image.rs`, `rasterize.rs` |
-//! | write the report and a contact sheet | `report.rs`, `class_counts.rs`, `contact_sheet.rs` |
+//! | draw masks and write samples | `annotated_image.rs`, `orientation.rs`, `rasterize.rs`, `painting.rs`, `mask_file/`, `mask_union.rs` |
+//! | write the report and a contact sheet | `report.rs`, `totals.rs`, `region_warnings.rs`, `mask_warnings.rs`, `class_counts.rs`, `contact_sheet.rs` |
 
 mod annotated_image;
 mod class_counts;
@@ -23,13 +25,24 @@ mod contact_sheet;
 mod file_index;
 mod grouping;
 mod label_classes;
+mod label_list;
+mod mask_file;
+mod mask_union;
+mod mask_warnings;
+mod near_names;
+mod orientation;
 mod output;
+mod painting;
 mod plan;
 mod rasterize;
 mod reference;
+mod region_warnings;
+mod repeated_listings;
 mod report;
 mod select;
 pub mod sources;
+mod superseded;
+mod totals;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -41,6 +54,7 @@ use self::classes::Classes;
 use self::contact_sheet::draw_annotation_sheet;
 use self::file_index::check_folder_exists;
 use self::label_classes::{read_label_config, trim_unnamed_classes};
+pub use self::orientation::AnnotatedAs;
 use self::output::{LABEL_MAP_CHANNEL, LABELS_FILE, OutputFolder, OutputOptions};
 use self::plan::{Plan, plan_samples};
 use self::rasterize::RasterizeOptions;
@@ -48,6 +62,7 @@ pub use self::report::Report;
 pub use self::select::AnnotationPolicy;
 pub use self::sources::AnnotationFormat;
 use crate::annotations::label_config::LabelConfig;
+use crate::annotations::shapes::FillRule;
 use crate::annotations::split::SplitConfig;
 use crate::console::print_stderr;
 use crate::error::{Error, Problems, Result};
@@ -76,11 +91,15 @@ pub struct PreprocessSettings {
     pub split: SplitConfig,
     /// Choice among several annotations of one image.
     pub annotation_policy: AnnotationPolicy,
+    /// Picture that annotators of masks and COCO saw of an image with an EXIF orientation; `None`
+    /// takes the upright one and warns where that is a guess.
+    pub annotated_as: Option<AnnotatedAs>,
     /// Leaves out images whose mask is all background.
     pub skip_empty: bool,
-    /// Labels whose regions become 255.
+    /// Labels whose regions become 255. Each value may name several, separated by commas.
     pub ignore: Vec<String>,
-    /// Labels that are painted over all others, the topmost first.
+    /// Labels that are painted over all others, the topmost first. Each value may name several,
+    /// separated by commas.
     pub priority: Vec<String>,
     /// Makes a skipped entry with a fault an error.
     pub strict: bool,
@@ -88,8 +107,17 @@ pub struct PreprocessSettings {
     pub copy: bool,
     /// Limits on the pixels of images and masks.
     pub limits: DecodeLimits,
+    /// Rule that fills Label Studio's polygons; COCO has a rule of its own.
+    pub polygon_rule: FillRule,
     /// Name of this instance if the job has several.
     pub host: Option<String>,
+}
+
+impl PreprocessSettings {
+    /// Returns the files that flags name, which are no annotations wherever they lie.
+    fn named_files(&self) -> Vec<&Path> {
+        self.label_config.iter().map(PathBuf::as_path).collect()
+    }
 }
 
 /// Writes the channels and returns the report.
@@ -97,10 +125,11 @@ pub struct PreprocessSettings {
 /// # Errors
 /// Folders that cannot be used, a labeling configuration that cannot be read, annotations of
 /// several formats, equal names of several images, no usable image; with `strict` any skipped entry
-/// with a fault. After an error, and after `stop`, the output is marked as unfinished.
+/// with a fault. `stop` is an error too. After an error the output is marked as unfinished, unless
+/// nothing was written yet.
 pub fn write_channels(settings: &PreprocessSettings, stop: &StopSignal) -> Result<Report> {
     let config = check_inputs(settings)?;
-    let plan = plan_samples(settings, config.as_ref())?;
+    let plan = plan_samples(settings, config.as_ref(), stop)?;
     let output = OutputFolder::create(&OutputOptions {
         root: &settings.output,
         inputs: [&settings.annotations, &settings.images],
@@ -110,8 +139,10 @@ pub fn write_channels(settings: &PreprocessSettings, stop: &StopSignal) -> Resul
     })?;
     let options = RasterizeOptions {
         classes: &plan.classes,
-        has_fixed_classes: config.is_some(),
+        has_fixed_classes: config.is_some() || !plan.sources.has_only_unnamed_masks(),
+        annotated_as: settings.annotated_as,
         limits: settings.limits,
+        polygon_rule: settings.polygon_rule,
     };
     let outcomes = write_samples(&plan, &output, options, settings, stop)?;
     let classes = if config.is_none() && plan.sources.has_only_unnamed_masks() {
@@ -202,14 +233,23 @@ fn write_label_map(classes: &Classes, output: &OutputFolder) -> Result<()> {
     files::write_atomically(&output.root().join(LABEL_MAP_CHANNEL).join(LABELS_FILE), &json)
 }
 
-/// Fails if no sample was written, except where other instances have all images, and with `strict`
-/// if an entry was skipped that a user should repair.
+/// Fails if no sample was written, except where other instances have all images; if the masks are
+/// probably not meant as they were read; and with `strict` if an entry was skipped that a user
+/// should repair.
 fn check_report(report: &Report, report_path: &Path, strict: bool) -> Result<()> {
     if report.image_count() == 0 && !report.is_on_other_instances() {
         return Err(Error::input(format!(
             "no image could be used: {}",
             report.fault_summary(report_path)
         )));
+    }
+    if let Some(problem) = report.unusable_problem() {
+        let mut problems = Problems::new();
+        problems.push(problem);
+        if report.has_faults() {
+            problems.push(report.fault_summary(report_path));
+        }
+        return problems.into_result();
     }
     if strict && report.has_faults() {
         return Err(Error::input(format!("--strict, and {}", report.fault_summary(report_path))));

@@ -9,15 +9,19 @@ use std::sync::Arc;
 use image::GrayImage;
 
 use super::classes::Classes;
+use super::mask_file::{MaskFileContent, MaskFindings, read_color_mask, read_mask};
+use super::orientation::AnnotatedAs;
+use super::painting::{
+    DrawnRegion, PaintedRegions, RegionOutcomes, find_region_class, find_top_class, paint_regions,
+};
+use crate::annotations::label_studio::RegionTarget;
 use crate::annotations::region::Region;
-use crate::annotations::runs::Runs;
+use crate::annotations::shapes::FillRule;
+use crate::annotations::uncovered::{explain_uncovered_segmentation, explain_uncovered_shape};
 use crate::annotations::{coco, label_studio};
-use crate::colors::class_color;
 use crate::data::color_map::ColorMap;
 use crate::error::Error;
-use crate::files;
-use crate::imaging::{ColorMask, DecodeLimits, MaskError, decode_color_mask, decode_mask};
-use crate::metrics::IGNORE_INDEX;
+use crate::imaging::DecodeLimits;
 
 /// Position of some bytes in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +42,10 @@ pub enum MaskSource {
         span: ByteSpan,
         /// Index of the annotation in the element.
         annotation_index: usize,
-        /// Name of the `<Image>` tag that regions must refer to, if a task has several images.
-        to_name: Option<String>,
+        /// Number of drawn results that are the image's.
+        region_count: usize,
+        /// Image of the task on which the regions lie.
+        target: RegionTarget,
     },
     /// Annotations of one image in a COCO file.
     Coco {
@@ -47,7 +53,7 @@ pub enum MaskSource {
         /// One span per annotation, in the order of the file.
         spans: Vec<ByteSpan>,
         /// Category names by category id.
-        categories: Arc<HashMap<i64, String>>,
+        categories: Arc<HashMap<coco::CocoId, String>>,
         /// Width and height of the image in pixels, according to the file.
         image_size: Option<(u32, u32)>,
     },
@@ -64,21 +70,42 @@ pub enum MaskSource {
 
 /// Mask of one annotation.
 #[derive(Debug)]
-pub struct RasterizedMask {
+pub(super) struct RasterizedMask {
     /// Class id of each pixel.
     pub class_ids: GrayImage,
-    /// Regions that were left out, with the reason.
-    pub left_out: Vec<String>,
+    pub regions: RegionOutcomes,
+    /// Regions that have a pixel of their class in the mask; none of a mask file.
+    pub visible: Vec<DrawnRegion>,
+    /// Facts about the mask file, if the mask was read from one.
+    pub findings: MaskFindings,
+}
+
+impl RasterizedMask {
+    fn from_regions(painted: PaintedRegions) -> Self {
+        let PaintedRegions { class_ids, outcomes, visible } = painted;
+        Self { class_ids, regions: outcomes, visible, findings: MaskFindings::default() }
+    }
+
+    /// Makes the mask of a file, which counts as one region.
+    fn from_file(content: MaskFileContent) -> Self {
+        let MaskFileContent { class_ids, findings } = content;
+        let regions = RegionOutcomes { drawn: 1, ..RegionOutcomes::default() };
+        Self { class_ids, regions, visible: Vec::new(), findings }
+    }
 }
 
 /// Settings for reading masks and regions.
 #[derive(Debug, Clone, Copy)]
-pub struct RasterizeOptions<'a> {
+pub(super) struct RasterizeOptions<'a> {
     pub classes: &'a Classes,
-    /// True if a labeling configuration defines the classes, so masks may hold no other ids.
+    /// True if labels define the classes, so masks may hold no other ids.
     pub has_fixed_classes: bool,
+    /// Picture on which masks and COCO's annotations were drawn; `None` if the user does not say.
+    pub annotated_as: Option<AnnotatedAs>,
     /// Limits on the pixels of images and masks.
     pub limits: DecodeLimits,
+    /// Rule that fills Label Studio's polygons.
+    pub polygon_rule: FillRule,
 }
 
 impl MaskSource {
@@ -88,45 +115,67 @@ impl MaskSource {
         Self::Mask(PathBuf::new())
     }
 
+    /// Returns the number of regions of the drawing, those that cannot be drawn among them. A mask
+    /// is one.
+    pub(super) fn region_count(&self) -> usize {
+        match self {
+            Self::Regions { region_count, .. } => *region_count,
+            Self::Coco { spans, .. } => spans.len(),
+            Self::ColorMask { .. } | Self::Mask(_) => 1,
+        }
+    }
+
     /// Draws the annotation on an image of `size` = (width, height) pixels.
     ///
     /// # Errors
     /// The drawing cannot be read, or does not fit the image or the classes. The text follows the
     /// annotation's location.
-    pub fn rasterize(
+    pub(super) fn rasterize(
         &self,
         size: (u32, u32),
         options: RasterizeOptions<'_>,
     ) -> Result<RasterizedMask, String> {
-        let (class_ids, left_out) = match self {
-            Self::Regions { file, span, annotation_index, to_name } => {
+        let annotated_as = Some(options.annotated_as.unwrap_or(AnnotatedAs::Upright));
+        let mask = match self {
+            Self::Regions { file, span, annotation_index, target, .. } => {
                 let element = read_span(file, *span)?;
-                let label_studio::AnnotationRegions { mut regions, skipped_reasons } =
-                    label_studio::read_regions(&element, *annotation_index)?;
+                let label_studio::AnnotationRegions { regions, skipped_reasons } =
+                    label_studio::read_target_regions(&element, *annotation_index, target)?;
                 drop(element);
-                if let Some(tag) = to_name {
-                    regions.retain(|region| region.to_name.is_empty() || region.to_name == *tag);
-                }
-                (paint_regions(&regions, size, options.classes)?, skipped_reasons)
+                let painted = draw_regions(&regions, skipped_reasons, size, options)?;
+                RasterizedMask::from_regions(painted)
             }
             Self::Coco { file, spans, categories, image_size } => {
                 if let Some(stated_size) = image_size {
-                    check_size(*stated_size, size)?;
+                    check_size(*stated_size, size, annotated_as)?;
                 }
-                return paint_coco(file, spans, categories, size, options.classes);
+                let painted = draw_coco_annotations(file, spans, categories, size, options)?;
+                RasterizedMask::from_regions(painted)
             }
             Self::ColorMask { mask, color_map } => {
-                (read_color_mask(mask, color_map, options)?, Vec::new())
+                RasterizedMask::from_file(read_color_mask(mask, color_map, options)?)
             }
-            Self::Mask(path) => (read_mask(path, options)?, Vec::new()),
+            Self::Mask(path) => RasterizedMask::from_file(read_mask(path, options)?),
         };
-        check_size(class_ids.dimensions(), size)?;
-        Ok(RasterizedMask { class_ids, left_out })
+        check_size(mask.class_ids.dimensions(), size, annotated_as)?;
+        Ok(mask)
+    }
+
+    /// Returns true if the source states the size of the picture that was annotated, or has it as a
+    /// mask does.
+    pub(super) fn states_size(&self) -> bool {
+        !matches!(self, Self::Coco { image_size: None, .. })
+    }
+
+    /// Returns true if the tool shows images upright to its annotators. Other formats do not say
+    /// what was shown.
+    pub(super) fn is_shown_upright(&self) -> bool {
+        matches!(self, Self::Regions { .. })
     }
 }
 
 /// Reads a span that was recorded earlier; the file may have changed since.
-fn read_span(file: &Path, span: ByteSpan) -> Result<Vec<u8>, String> {
+pub(super) fn read_span(file: &Path, span: ByteSpan) -> Result<Vec<u8>, String> {
     let mut bytes = vec![0; span.length];
     let read = File::open(file).and_then(|opened| opened.read_exact_at(&mut bytes, span.offset));
     match read {
@@ -136,267 +185,136 @@ fn read_span(file: &Path, span: ByteSpan) -> Result<Vec<u8>, String> {
 }
 
 /// Fails if an annotation and its image, both (width, height) in pixels, differ in size: the
-/// annotation was drawn on another picture.
-fn check_size(annotated_size: (u32, u32), image_size: (u32, u32)) -> Result<(), String> {
+/// annotation was drawn on another picture. `annotated_as` is the picture of the image that is
+/// compared; `None` for regions of Label Studio, which are always of the upright one.
+fn check_size(
+    annotated_size: (u32, u32),
+    image_size: (u32, u32),
+    annotated_as: Option<AnnotatedAs>,
+) -> Result<(), String> {
     if annotated_size == image_size {
         return Ok(());
     }
-    let rotation_hint = if (annotated_size.1, annotated_size.0) == image_size {
-        " (turned by a quarter: the tool that wrote it did not apply the image's EXIF orientation)"
-    } else {
-        ""
+    let is_turned = (annotated_size.1, annotated_size.0) == image_size;
+    let (picture, rotation_hint) = match annotated_as {
+        Some(AnnotatedAs::Stored) => (
+            "as it is stored",
+            "turned by a quarter: the tool that wrote it applied the image's EXIF orientation; \
+             --annotated-as upright",
+        ),
+        Some(AnnotatedAs::Upright) => (
+            "upright",
+            "turned by a quarter: the tool that wrote it did not apply the image's EXIF \
+             orientation; --annotated-as stored",
+        ),
+        None => (
+            "upright",
+            "turned by a quarter: the image's EXIF orientation was lost or added since; use the \
+             file that was annotated",
+        ),
     };
+    let hint = if is_turned { format!(" ({rotation_hint})") } else { String::new() };
     Err(format!(
-        "was drawn on {} x {} pixels, the image has {} x {} upright{rotation_hint}",
+        "was drawn on {} x {} pixels, the image has {} x {} {picture}{hint}",
         annotated_size.0, annotated_size.1, image_size.0, image_size.1
     ))
 }
 
-/// Class of a region with its place in the painting order.
-#[derive(Clone, Copy)]
-struct RegionClass {
-    /// Rank of the label; regions of higher rank cover the others.
-    rank: usize,
-    id: u8,
-}
-
-/// Paints regions in ascending rank, and regions of equal rank in their order. Later regions cover
-/// earlier ones.
-fn paint_regions(
+/// Finds the pixels of Label Studio's regions, and paints those that cover a pixel.
+fn draw_regions(
     regions: &[Region],
+    mut left_out: Vec<String>,
     size: (u32, u32),
-    classes: &Classes,
-) -> Result<GrayImage, String> {
+    options: RasterizeOptions<'_>,
+) -> Result<PaintedRegions, String> {
     let mut errors = Vec::new();
-    let mut ranked = Vec::with_capacity(regions.len());
+    let mut drawn = Vec::with_capacity(regions.len());
     for region in regions {
-        let name = if region.id.is_empty() {
-            "a region".to_owned()
-        } else {
-            format!("region {}", region.id)
-        };
+        let name = name_region(&region.id, &region.labels);
         if let Some(region_size) = region.image_size
-            && let Err(message) = check_size(region_size, size)
+            && let Err(message) = check_size(region_size, size, None)
         {
             errors.push(format!("{name} {message}"));
+            continue;
         }
-        match top_label(region, classes) {
-            Ok(class) => ranked.push((class, region)),
-            Err(message) => errors.push(format!("{name} has the {message}")),
+        let class = match find_top_class(&region.labels, options.classes) {
+            Ok(class) => class,
+            Err(message) => {
+                errors.push(format!("{name} has the {message}"));
+                continue;
+            }
+        };
+        match region.rasterize(size.0, size.1, options.polygon_rule) {
+            Ok(runs) if runs.is_empty() => {
+                left_out.push(format!("{name} {}", explain_uncovered_shape(&region.shape)));
+            }
+            Ok(runs) => {
+                drawn.push(DrawnRegion { name, class, runs, order_group: region.order_group });
+            }
+            Err(message) => errors.push(format!("{name}: {message}")),
         }
     }
-    if !errors.is_empty() {
-        errors.dedup();
-        return Err(errors.join("; "));
+    if errors.is_empty() {
+        return Ok(paint_regions(drawn, left_out, size));
     }
-    ranked.sort_by_key(|(class, _)| class.rank);
-    let (width, height) = size;
-    let mut class_ids = GrayImage::new(width, height);
-    for (class, region) in ranked {
-        match region.rasterize(width, height) {
-            Ok(runs) => runs.paint(&mut class_ids, class.id),
-            Err(message) => return Err(format!("region {}: {message}", region.id)),
-        }
-    }
-    Ok(class_ids)
+    errors.dedup();
+    Err(errors.join("; "))
 }
 
-/// Returns the class of a region. A region with several labels gets the label that would be painted
-/// last.
-fn top_label(region: &Region, classes: &Classes) -> Result<RegionClass, String> {
-    let mut top: Option<RegionClass> = None;
-    for label in &region.labels {
-        let class = label_class(label, classes)?;
-        if top.is_none_or(|top| class.rank >= top.rank) {
-            top = Some(class);
-        }
-    }
-    match top {
-        Some(class) => Ok(class),
-        None => Err("no label".to_owned()),
-    }
+/// Returns the name of a region in messages. The id is empty where the format has none.
+fn name_region(id: &str, labels: &[String]) -> String {
+    let labels = labels.join(", ");
+    if id.is_empty() { format!("a region ({labels})") } else { format!("region {id} ({labels})") }
 }
 
-fn label_class(label: &str, classes: &Classes) -> Result<RegionClass, String> {
-    match classes.class_id(label) {
-        Ok(id) => Ok(RegionClass { rank: classes.rank(label), id }),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// Paints the annotations of one image as [`paint_regions`] does.
-fn paint_coco(
+/// Finds the pixels of the COCO annotations of one image, and paints those that cover a pixel.
+fn draw_coco_annotations(
     file: &Path,
     spans: &[ByteSpan],
-    categories: &HashMap<i64, String>,
-    (width, height): (u32, u32),
-    classes: &Classes,
-) -> Result<RasterizedMask, String> {
-    let mut ranked: Vec<(RegionClass, Runs)> = Vec::with_capacity(spans.len());
+    categories: &HashMap<coco::CocoId, String>,
+    size: (u32, u32),
+    options: RasterizeOptions<'_>,
+) -> Result<PaintedRegions, String> {
+    let (width, height) = size;
+    let annotated_as = Some(options.annotated_as.unwrap_or(AnnotatedAs::Upright));
+    let mut drawn: Vec<DrawnRegion> = Vec::with_capacity(spans.len());
     let mut left_out = Vec::new();
     for span in spans {
         let annotation = coco::parse_annotation(&read_span(file, *span)?)?;
-        let id = annotation.category_id;
-        let Some(label) = categories.get(&id) else {
-            return Err(format!("has an annotation of category {id}, which categories lacks"));
+        let category_id = &annotation.category_id;
+        let Some(label) = categories.get(category_id) else {
+            return Err(format!(
+                "has an annotation of category {category_id}, which categories lacks"
+            ));
         };
-        let class = match label_class(label, classes) {
+        let class = match find_region_class(label, options.classes) {
             Ok(class) => class,
             Err(message) => return Err(format!("has the {message}")),
         };
-        if let coco::CocoSegmentation::Missing(reason) = annotation.segmentation {
-            left_out.push(format!("an annotation of {label} {reason}"));
+        let name = match &annotation.id {
+            Some(id) => format!("annotation {id} ({label})"),
+            None => format!("an annotation ({label})"),
+        };
+        if let Some(stated_size) = annotation.image_size
+            && let Err(message) = check_size(stated_size, size, annotated_as)
+        {
+            return Err(format!("{name} {message}"));
+        }
+        let segmentation = &annotation.segmentation;
+        if let coco::CocoSegmentation::Missing(reason) = segmentation {
+            left_out.push(format!("{name} {reason}"));
             continue;
         }
         match annotation.rasterize(width, height) {
-            Ok(runs) => ranked.push((class, runs)),
-            Err(message) => return Err(format!("an annotation of {label} {message}")),
-        }
-    }
-    ranked.sort_by_key(|(class, _)| class.rank);
-    let mut class_ids = GrayImage::new(width, height);
-    for (class, runs) in ranked {
-        runs.paint(&mut class_ids, class.id);
-    }
-    Ok(RasterizedMask { class_ids, left_out })
-}
-
-/// Reads a mask whose colors stand for label names. Unlike [`read_mask`] the error text contains
-/// the mask's path, because the annotation's location is another file.
-fn read_color_mask(
-    path: &Path,
-    color_map: &ColorMap,
-    options: RasterizeOptions<'_>,
-) -> Result<GrayImage, String> {
-    let bytes = read_mask_file(path)?;
-    let class_map = color_map.with_class_ids(|name| options.classes.class_id(name).ok());
-    match resolve_colors(&bytes, &class_map, options.limits) {
-        Ok(class_ids) => Ok(class_ids),
-        Err(message) => Err(format!("{} {message}", path.display())),
-    }
-}
-
-fn resolve_colors(
-    bytes: &[u8],
-    class_map: &ColorMap,
-    limits: DecodeLimits,
-) -> Result<GrayImage, String> {
-    let mask = decode_colors(bytes, limits)?;
-    Ok(class_map.resolve(&mask)?.ids)
-}
-
-fn decode_colors(bytes: &[u8], limits: DecodeLimits) -> Result<ColorMask, String> {
-    decode_color_mask(bytes, limits).map_err(|error| format!("is {error}"))
-}
-
-fn read_mask_file(path: &Path) -> Result<Vec<u8>, String> {
-    files::read_file(path).map_err(|error| error.to_string())
-}
-
-/// Reads a mask file of class ids, or of the labels' colors if those are given. The error text
-/// follows the mask's path.
-fn read_mask(path: &Path, options: RasterizeOptions<'_>) -> Result<GrayImage, String> {
-    let bytes = read_mask_file(path)?;
-    match decode_mask(&bytes, options.limits) {
-        Ok(mut class_ids) => {
-            replace_stored_ids(&mut class_ids, options)?;
-            Ok(class_ids)
-        }
-        Err(MaskError::NotClassIds(message)) => {
-            if options.classes.label_colors().is_empty() {
-                return Err(format!(
-                    "is {message}; masks by color need a labeling configuration whose labels have \
-                     colors (--label-config)"
-                ));
+            Ok(runs) if runs.is_empty() => {
+                let reason = explain_uncovered_segmentation(segmentation, width, height);
+                left_out.push(format!("{name} {reason}"));
             }
-            let mask = decode_colors(&bytes, options.limits)?;
-            Ok(label_color_map(options.classes)?.resolve(&mask)?.ids)
-        }
-        Err(other) => Err(format!("is {other}")),
-    }
-}
-
-/// Replaces the ids that other tools gave the labels by class ids.
-fn replace_stored_ids(
-    class_ids: &mut GrayImage,
-    options: RasterizeOptions<'_>,
-) -> Result<(), String> {
-    let stored_id_map = options.classes.stored_id_map();
-    if options.has_fixed_classes {
-        let unknown_ids = class_ids
-            .as_raw()
-            .iter()
-            .filter(|&&id| usize::from(id) >= stored_id_map.len() && id != IGNORE_INDEX);
-        if let Some(largest_id) = unknown_ids.max() {
-            return Err(format!(
-                "has values up to {largest_id}; with {0} classes allowed are 0 to {1} and 255",
-                stored_id_map.len(),
-                stored_id_map.len() - 1
-            ));
+            Ok(runs) => drawn.push(DrawnRegion { name, class, runs, order_group: None }),
+            Err(message) => return Err(format!("{name} {message}")),
         }
     }
-    for id in class_ids.iter_mut() {
-        *id = stored_id_map.get(usize::from(*id)).copied().unwrap_or(*id);
-    }
-    Ok(())
-}
-
-/// Makes a color map of the labels' colors. Black is the background unless a label has that color
-/// or the background has another one.
-fn label_color_map(classes: &Classes) -> Result<ColorMap, String> {
-    let mut label_colors = classes.label_colors().to_vec();
-    if label_colors.iter().all(|(color, id)| *id != 0 && *color != class_color(0)) {
-        label_colors.push((class_color(0), 0));
-    }
-    let mut id_by_color: HashMap<[u8; 3], u8> = HashMap::new();
-    let mut named_colors = Vec::new();
-    for (color, id) in label_colors {
-        if let Some(&other_id) = id_by_color.get(&color)
-            && other_id != id
-        {
-            return Err(format!(
-                "is by color, and the labels {} and {} have the same color in the labeling \
-                 configuration",
-                class_name(classes, other_id),
-                class_name(classes, id)
-            ));
-        }
-        id_by_color.insert(color, id);
-        named_colors.push((class_name(classes, id).to_owned(), color, id));
-    }
-    Ok(ColorMap::from_classes(named_colors))
-}
-
-fn class_name(classes: &Classes, id: u8) -> &str {
-    classes.names().get(usize::from(id)).map_or("ignored", String::as_str)
-}
-
-/// Returns for each pixel the class with the most votes among `masks`, or 255 for a tie. `None`
-/// without masks.
-pub(super) fn majority_vote(mut masks: Vec<GrayImage>) -> Option<GrayImage> {
-    if masks.len() < 2 {
-        return masks.pop();
-    }
-    let (width, height) = masks[0].dimensions();
-    let mut votes = [0_u32; 256];
-    Some(GrayImage::from_fn(width, height, |x, y| {
-        for mask in &masks {
-            votes[usize::from(mask.get_pixel(x, y).0[0])] += 1;
-        }
-        let (mut most_votes, mut winner) = (0, IGNORE_INDEX);
-        for mask in &masks {
-            let class_id = mask.get_pixel(x, y).0[0];
-            // Resets the count, so that each class is compared once and the table is zero for the
-            // next pixel.
-            let vote_count = std::mem::take(&mut votes[usize::from(class_id)]);
-            if vote_count > most_votes {
-                (most_votes, winner) = (vote_count, class_id);
-            } else if vote_count == most_votes && vote_count > 0 {
-                winner = IGNORE_INDEX;
-            }
-        }
-        image::Luma([winner])
-    }))
+    Ok(paint_regions(drawn, left_out, size))
 }
 
 #[cfg(test)]
@@ -404,27 +322,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_majority_decides_and_ties_are_ignored() {
-        let drawing = |ids: [u8; 4]| GrayImage::from_raw(4, 1, ids.to_vec()).unwrap();
-        let masks = vec![drawing([1, 1, 1, 0]), drawing([1, 2, 2, 0]), drawing([3, 2, 3, 0])];
-        assert_eq!(majority_vote(masks).unwrap().into_raw(), [1, 2, 255, 0]);
-        let tied = vec![drawing([1, 1, 0, 0]), drawing([1, 2, 2, 0])];
-        assert_eq!(majority_vote(tied).unwrap().into_raw(), [1, 255, 255, 0]);
-        assert_eq!(majority_vote(vec![drawing([7, 0, 0, 0])]).unwrap().into_raw(), [7, 0, 0, 0]);
-        // Three classes, of which two lead.
-        let votes =
-            [[1], [1], [2], [2], [3]].map(|ids| GrayImage::from_raw(1, 1, ids.to_vec()).unwrap());
-        assert_eq!(majority_vote(votes.to_vec()).unwrap().into_raw(), [255]);
-        assert_eq!(majority_vote(Vec::new()), None);
-    }
-
-    #[test]
     fn sizes_that_disagree_are_told_with_both() {
         assert_eq!(
-            check_size((300, 200), (256, 256)).unwrap_err(),
+            check_size((300, 200), (256, 256), None).unwrap_err(),
             "was drawn on 300 x 200 pixels, the image has 256 x 256 upright"
         );
-        assert!(check_size((300, 200), (200, 300)).unwrap_err().contains("EXIF"));
-        assert_eq!(check_size((3, 2), (3, 2)), Ok(()));
+        for (annotated_as, expected) in [
+            (None, "EXIF orientation was lost"),
+            (
+                Some(AnnotatedAs::Upright),
+                "upright (turned by a quarter: the tool that wrote it did",
+            ),
+            (Some(AnnotatedAs::Stored), "as it is stored (turned by a quarter"),
+        ] {
+            let message = check_size((300, 200), (200, 300), annotated_as).unwrap_err();
+            assert!(message.contains(expected), "{message}");
+        }
+        assert_eq!(check_size((3, 2), (3, 2), None), Ok(()));
     }
 }

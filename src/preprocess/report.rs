@@ -12,14 +12,25 @@ use super::PreprocessSettings;
 use super::annotated_image::{AnnotatedImage, ImageOutcome, WrittenSample};
 use super::class_counts::{ClassCounts, ClassStats};
 use super::classes::Classes;
+use super::mask_warnings::MaskFileSummary;
 use super::plan::Plan;
-use super::select::{AnnotationPolicy, Selection};
-use super::sources::{AnnotationSources, SkippedEntry, join_examples};
-use crate::error::{Error, Result};
+use super::region_warnings::warn_of_regions;
+use super::select::{Selection, UnusedReason};
+use super::sources::{AnnotationSources, SkippedEntry};
+use super::superseded::SupersededEntry;
+use super::totals::Totals;
+use crate::error::{
+    Error, MAX_EXAMPLE_CHARS, MAX_PROBLEM_CHARS, Result, join_examples, pluralize, shorten_text,
+};
 use crate::metrics::IGNORE_INDEX;
 
 /// Version of the report's format. It increases when a key changes its meaning.
 const REPORT_VERSION: u32 = 1;
+
+/// Largest number of classes of which a summary lists also those that no image has.
+const MAX_SUMMARY_CLASSES: usize = 20;
+/// Longest name of a class in a line of the log, in characters.
+const MAX_CLASS_NAME_CHARS: usize = 100;
 
 /// Value of the key `program`, by which a report is recognized.
 const PROGRAM: &str = "maskmaker preprocess";
@@ -46,14 +57,18 @@ impl AnnotationCounts {
     /// Counts the annotations of one image.
     pub(super) fn add(&mut self, selection: &Selection) {
         self.used += selection.used.len();
-        self.superseded += selection.superseded;
-        self.cancelled += selection.cancelled;
-        self.stale += selection.stale.len();
+        for unused in &selection.unused {
+            match unused.reason {
+                UnusedReason::Cancelled => self.cancelled += 1,
+                UnusedReason::Deleted => self.stale += 1,
+                _ => self.superseded += 1,
+            }
+        }
     }
 }
 
 /// One written image with its mask.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct MaskEntry {
     /// Path of image and mask below their channels, without extension.
     pub name: String,
@@ -67,9 +82,20 @@ pub struct MaskEntry {
     pub annotations: Vec<String>,
     /// Class ids that occur in the mask.
     pub classes: Vec<u8>,
+    /// Number of regions that were drawn.
+    pub regions: usize,
     /// Regions that are not in the mask, with the reasons.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
+    /// Drawn regions that later ones cover, so that no pixel of their class is left.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hidden: Vec<String>,
+    /// Pairs of overlapping regions whose order the file does not hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unordered: Vec<String>,
+    /// True if nothing says whether the annotation was drawn on the upright picture.
+    #[serde(skip)]
+    pub(super) is_orientation_guessed: bool,
 }
 
 /// Image, annotation or file that was not used.
@@ -91,12 +117,19 @@ pub struct Report {
     /// Number of images by split.
     images: BTreeMap<&'static str, usize>,
     annotations: AnnotationCounts,
+    totals: Totals,
     classes: Vec<ClassStats>,
     /// Number of ignored pixels (255) by split.
     ignored_pixels: BTreeMap<&'static str, u64>,
     warnings: Vec<String>,
     skipped: Vec<ReportedSkip>,
+    /// Annotations that make no mask because of others of the same images, or because they were
+    /// deleted or skipped.
+    superseded: Vec<SupersededEntry>,
     masks: Vec<MaskEntry>,
+    /// Reason why the masks are probably not meant as they were read. It is among the warnings too.
+    #[serde(skip)]
+    unusable: Option<String>,
 }
 
 /// Returns true if `bytes` are a report of this program.
@@ -125,35 +158,53 @@ impl Report {
         outcomes: Vec<ImageOutcome>,
     ) -> Self {
         let AnnotationSources { mut skipped, mut warnings, unlabeled_tasks, .. } = plan.sources;
+        let mut totals = plan.totals;
         let mut class_counts = ClassCounts::default();
+        let mut mask_files = MaskFileSummary::default();
         let mut masks = Vec::new();
         for (item, outcome) in plan.items.iter().zip(outcomes) {
             match outcome {
                 ImageOutcome::Skipped(entry) => skipped.push(entry),
                 ImageOutcome::Written(written) => {
+                    totals.add_written(&written);
                     class_counts.add(item, &written.pixel_counts, &settings.split);
+                    mask_files.add(&item.key, &written.findings, &written.pixel_counts);
                     masks.push(MaskEntry::new(item, written));
                 }
             }
         }
+        for entry in &skipped {
+            totals.add_skipped(entry);
+        }
+        warnings.extend(mask_files.warnings(classes));
         // Other instances may have the classes that this one lacks.
+        let mut unusable = None;
         if settings.host.is_none() {
+            let has_faults = skipped.iter().any(|entry| entry.is_fault);
+            unusable = mask_files.unusable_problem(classes);
             warnings.extend(class_counts.missing_class_warnings(classes, &settings.split));
+            warnings.extend(unused_class_warnings(&class_counts, &mask_files, classes, has_faults));
             warnings.extend(class_counts.empty_split_warnings(&settings.split));
         }
-        warnings.extend(left_out_warning(&masks));
+        warnings.extend(warn_of_regions(&masks));
+        for warning in &mut warnings {
+            *warning = shorten_text(warning, MAX_PROBLEM_CHARS).into_owned();
+        }
         Self {
             program: PROGRAM,
             version: REPORT_VERSION,
             release: env!("CARGO_PKG_VERSION"),
-            settings: describe_settings(settings),
+            settings: describe_settings(settings, classes),
             images: class_counts.images_by_split(),
+            totals,
             annotations: AnnotationCounts { not_labelled: unlabeled_tasks, ..plan.counts },
             classes: class_counts.class_stats(classes),
             ignored_pixels: class_counts.pixels_by_split(IGNORE_INDEX),
             warnings,
             skipped: skipped.into_iter().map(ReportedSkip::from).collect(),
+            superseded: plan.superseded,
             masks,
+            unusable,
         }
     }
 
@@ -174,6 +225,11 @@ impl Report {
 
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Returns the reason why the masks are probably not meant as they were read, if there is one.
+    pub(super) fn unusable_problem(&self) -> Option<&str> {
+        self.unusable.as_deref()
     }
 
     /// Returns true if images are missing only because other instances have them.
@@ -205,15 +261,25 @@ impl Report {
             split_counts.push(format!("{count} {split}"));
         }
         let colon = if split_counts.is_empty() { "" } else { ": " };
-        let image_count = format_image_count(self.image_count());
+        let image_count = pluralize(self.image_count(), "image");
         let mut lines = vec![format!("{image_count}{colon}{}", split_counts.join(", "))];
         let left_out = self.left_out_counts();
         if !left_out.is_empty() {
             lines.push(format!("left out: {}", left_out.join(", ")));
         }
         let mut shares = Vec::new();
+        let mut unused_count = 0;
         for class in &self.classes {
-            shares.push(format!("{} {} {:.1} %", class.id, class.name, 100.0 * class.share));
+            // Unnamed classes may be hundreds, of which no image has most.
+            if class.images.is_empty() && self.classes.len() > MAX_SUMMARY_CLASSES {
+                unused_count += 1;
+                continue;
+            }
+            let name = shorten_text(&class.name, MAX_CLASS_NAME_CHARS);
+            shares.push(format!("{} {name} {:.1} %", class.id, 100.0 * class.share));
+        }
+        if unused_count > 0 {
+            shares.push(format!("{unused_count} more in no image"));
         }
         lines.push(format!("classes: {}", shares.join(", ")));
         lines
@@ -256,7 +322,11 @@ impl MaskEntry {
             files: [written.image_path, written.mask_path],
             annotations,
             classes: written.pixel_counts.iter().map(|(id, _)| *id).collect(),
-            left_out: written.left_out,
+            regions: written.regions.drawn,
+            left_out: shorten_all(written.regions.left_out),
+            hidden: shorten_all(written.regions.hidden),
+            unordered: shorten_all(written.regions.unordered),
+            is_orientation_guessed: written.is_orientation_guessed,
         }
     }
 }
@@ -267,31 +337,44 @@ impl From<SkippedEntry> for ReportedSkip {
     }
 }
 
-/// Returns the warning about regions that are in no mask, if there are any.
-fn left_out_warning(masks: &[MaskEntry]) -> Option<String> {
-    let mut left_out = Vec::new();
-    for mask in masks {
-        if !mask.left_out.is_empty() {
-            left_out.push(format!("{}: {}", mask.image, mask.left_out.join(", ")));
-        }
+/// Returns warnings about classes that no image has, with advice. `has_faults` is true if images
+/// were skipped that may have them.
+fn unused_class_warnings(
+    class_counts: &ClassCounts,
+    mask_files: &MaskFileSummary,
+    classes: &Classes,
+    has_faults: bool,
+) -> Vec<String> {
+    if !classes.have_names() {
+        return mask_files.unnamed_values_warning().into_iter().collect();
     }
-    if left_out.is_empty() {
-        return None;
+    if mask_files.unusable_problem(classes).is_some() {
+        return Vec::new();
     }
-    Some(format!(
-        "regions that are no areas with a label were left out in {}: {}",
-        format_image_count(left_out.len()),
-        join_examples(left_out)
-    ))
+    let advice = if mask_files.may_hold_classes_as_ignored() {
+        "it may be what masks hold as 255, which is ignored"
+    } else if has_faults {
+        "it may be in those that were skipped, which the report lists"
+    } else {
+        "label some, or take it out"
+    };
+    class_counts.unused_class_warnings(classes, advice)
 }
 
-/// Returns `1 image`, `2 images` and so on.
-fn format_image_count(count: usize) -> String {
-    format!("{count} image{}", if count == 1 { "" } else { "s" })
+/// Cuts texts that hold what a user wrote.
+fn shorten_all(texts: Vec<String>) -> Vec<String> {
+    let mut shortened = Vec::with_capacity(texts.len());
+    for text in texts {
+        shortened.push(shorten_text(&text, MAX_EXAMPLE_CHARS).into_owned());
+    }
+    shortened
 }
 
 /// Returns the settings that determine the result, so that a report can be understood alone.
-fn describe_settings(settings: &PreprocessSettings) -> BTreeMap<&'static str, Value> {
+fn describe_settings(
+    settings: &PreprocessSettings,
+    classes: &Classes,
+) -> BTreeMap<&'static str, Value> {
     BTreeMap::from([
         ("annotations", path_value(&settings.annotations)),
         ("images", path_value(&settings.images)),
@@ -299,10 +382,12 @@ fn describe_settings(settings: &PreprocessSettings) -> BTreeMap<&'static str, Va
         ("train_test_split_ratio", settings.split.validation_percent.into()),
         ("test_ratio", settings.split.test_percent.into()),
         ("seed", settings.split.seed.into()),
-        ("several", policy_name(settings.annotation_policy).into()),
+        ("several", value_name(&settings.annotation_policy).into()),
+        ("annotated_as", settings.annotated_as.as_ref().map(value_name).into()),
+        ("polygon_rule", value_name(&settings.polygon_rule).into()),
         ("skip_empty", settings.skip_empty.into()),
-        ("ignore", settings.ignore.clone().into()),
-        ("priority", settings.priority.clone().into()),
+        ("ignore", classes.ignored_labels().into()),
+        ("priority", classes.priority_labels().into()),
         ("host", settings.host.clone().into()),
     ])
 }
@@ -311,10 +396,10 @@ fn path_value(path: &Path) -> Value {
     Value::from(path.display().to_string())
 }
 
-/// Returns the policy's name on the command line.
-fn policy_name(policy: AnnotationPolicy) -> String {
-    match policy.to_possible_value() {
-        Some(value) => value.get_name().to_owned(),
+/// Returns the name that a value has on the command line.
+fn value_name(value: &impl ValueEnum) -> String {
+    match value.to_possible_value() {
+        Some(possible) => possible.get_name().to_owned(),
         None => String::new(),
     }
 }

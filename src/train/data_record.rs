@@ -11,8 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::data::Sample;
 use crate::data::digest::{ContentDigest, SampleDigest};
-use crate::data::pairing::{list_examples, pluralize};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, join_examples, pluralize};
 
 /// Number of bytes of a file's digest that the list of samples keeps.
 const LISTED_DIGEST_BYTES: usize = 8;
@@ -135,7 +134,11 @@ impl SplitRecord {
         let mut parts = Vec::new();
         for (verb, names) in [("changed", changed), ("added", added), ("removed", removed)] {
             if !names.is_empty() {
-                parts.push(format!("{} {verb}: {}", names.len(), list_examples(&names)));
+                parts.push(format!(
+                    "{} {verb}: {}",
+                    names.len(),
+                    join_examples(names.iter().cloned())
+                ));
             }
         }
         format!(

@@ -272,7 +272,13 @@ mod tests {
         for &(id, count) in counts {
             pixels[id] = count;
         }
-        Audit { digests: Vec::new(), histogram: pixels, size_range: sides, snapped: Vec::new() }
+        Audit {
+            digests: Vec::new(),
+            histogram: pixels,
+            size_range: sides,
+            snapped: Vec::new(),
+            only_ignored: Vec::new(),
+        }
     }
 
     fn page(kind: (Algorithm, Backbone), scored: bool) -> String {

@@ -13,8 +13,8 @@ const FLOORS: [&[&str]; 8] = [
     &["inference", "train", "preprocess"],
     &["data", "model", "kernels", "annotations"],
     &["imaging", "render", "metrics", "sagemaker", "aws", "http", "torch"],
-    &["files", "progress"],
-    &["error", "colors", "console", "settings", "named_enum"],
+    &["files", "labels_json", "progress"],
+    &["error", "colors", "console", "python_json", "settings", "named_enum"],
 ];
 
 /// The page that comments of the sources refer to.

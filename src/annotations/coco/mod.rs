@@ -5,26 +5,28 @@
 //! <https://cocodataset.org/#format-data>. The text of an error completes a sentence that begins
 //! with the name of the file or of the annotation.
 
+mod id;
+mod index;
+mod origin;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashSet};
 use std::fmt;
-use std::io::{BufReader, Read};
+use std::io::Read;
 
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+pub use self::id::CocoId;
+pub use self::index::{CocoImage, CocoIndex, read_coco_index};
+pub use self::origin::is_label_studio_export;
 use super::error::{Error, Result};
-use super::json::{Id, Number, SideLength, parse_json};
-use super::json_objects::{self, JsonObject, KeyedObjects};
+use super::json::{Number, SideLength, StringOrNumber, parse_json};
+use super::json_objects;
 use super::runs::Runs;
+use super::shapes::FillRule;
 use super::{coco_rle, shapes};
-
-/// Largest image, category or annotation, in bytes. A mask of 64 megapixels with a run per pixel is
-/// that long.
-const MAX_ELEMENT_BYTES: usize = 256 << 20;
 
 /// Largest number of polygons of one annotation. Drawn objects have a few, traced noise has
 /// thousands.
@@ -33,140 +35,19 @@ const MAX_POLYGONS: usize = 100_000;
 /// Number of runs of polygons that are collected before they are merged.
 const MAX_PENDING_RUNS: usize = 1 << 20;
 
-/// Contents of a file without its segmentations.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CocoIndex {
-    /// Images, in the order of the file.
-    pub images: Vec<CocoImage>,
-    /// Ids and names of the categories, in the order of the file.
-    pub categories: Vec<(i64, String)>,
-    /// Position and length of each annotation, in bytes, by the id of its image; in the order of
-    /// the file.
-    pub annotation_spans: BTreeMap<i64, Vec<(u64, usize)>>,
-    /// Number of annotations whose image the file does not list.
-    pub orphan_annotations: u64,
-}
-
-/// An image that the file lists.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CocoImage {
-    /// Id, unique in the file.
-    pub id: i64,
-    /// Name of the image file, often with folders, which need not exist.
-    pub file_name: String,
-    /// Path of the image file, which some writers give as well.
-    pub path: Option<String>,
-    /// Width in pixels, if given.
-    pub width: Option<u32>,
-    /// Height in pixels, if given.
-    pub height: Option<u32>,
-}
-
 /// Returns true if a document is COCO's: an object with a list of images or of categories. Reads no
 /// further than that takes.
 pub fn is_coco(reader: impl Read) -> bool {
     json_objects::has_object_list(reader, &["images", "categories"])
 }
 
-#[derive(Deserialize)]
-struct RawImage {
-    id: Id,
-    file_name: String,
-    path: Option<String>,
-    width: Option<SideLength>,
-    height: Option<SideLength>,
-}
-
-#[derive(Deserialize)]
-struct RawCategory {
-    id: Id,
-    name: String,
-}
-
-#[derive(Deserialize)]
-struct ImageReference {
-    image_id: Id,
-}
-
-/// Reads the index of a file in one pass.
-pub fn read_coco_index(reader: impl Read) -> Result<CocoIndex> {
-    const KEYS: &[&str] = &["images", "categories", "annotations"];
-    let mut index = CocoIndex::default();
-    let (mut image_ids, mut category_ids) = (HashSet::new(), HashSet::new());
-    for member in
-        KeyedObjects::new(BufReader::with_capacity(1 << 18, reader), KEYS, MAX_ELEMENT_BYTES)
-    {
-        let (key, element) = member?;
-        let added = match key {
-            "images" => add_image(&element.bytes, &mut image_ids, &mut index.images),
-            "categories" => add_category(&element.bytes, &mut category_ids, &mut index.categories),
-            _ => add_annotation_span(&element, &mut index.annotation_spans),
-        };
-        if let Err(error) = added {
-            return Err(error.located(format!("has at byte {} in {key}: ", element.offset), ""));
-        }
-    }
-    if image_ids.is_empty() {
-        return Err(Error::UnexpectedFormat(
-            "lists no images; expected COCO's images, annotations and categories".to_owned(),
-        ));
-    }
-    // Annotations may come before the images, so orphans are only known at the end.
-    index.annotation_spans.retain(|id, spans| {
-        let listed = image_ids.contains(id);
-        index.orphan_annotations += if listed { 0 } else { spans.len() as u64 };
-        listed
-    });
-    Ok(index)
-}
-
-fn add_image(bytes: &[u8], seen_ids: &mut HashSet<i64>, images: &mut Vec<CocoImage>) -> Result<()> {
-    let RawImage { id, file_name, path, width, height } = parse_json(bytes)?;
-    let id = require_new_id(id, seen_ids)?;
-    let (width, height) = (width.map(u32::from), height.map(u32::from));
-    images.push(CocoImage { id, file_name, path, width, height });
-    Ok(())
-}
-
-fn add_category(
-    bytes: &[u8],
-    seen_ids: &mut HashSet<i64>,
-    categories: &mut Vec<(i64, String)>,
-) -> Result<()> {
-    let RawCategory { id, name } = parse_json(bytes)?;
-    categories.push((require_new_id(id, seen_ids)?, name));
-    Ok(())
-}
-
-fn add_annotation_span(
-    element: &JsonObject,
-    annotation_spans: &mut BTreeMap<i64, Vec<(u64, usize)>>,
-) -> Result<()> {
-    let ImageReference { image_id } = parse_json(&element.bytes)?;
-    let span = (element.offset, element.bytes.len());
-    annotation_spans.entry(require_id(image_id)?).or_default().push(span);
-    Ok(())
-}
-
-fn require_id(Id(id): Id) -> Result<i64> {
-    id.ok_or_else(|| Error::InvalidValue("an id that is no number".to_owned()))
-}
-
-/// Returns an id that is not among `seen_ids`, and adds it to them.
-fn require_new_id(id: Id, seen_ids: &mut HashSet<i64>) -> Result<i64> {
-    let id = require_id(id)?;
-    if !seen_ids.insert(id) {
-        let message = format!("the id {id}, which another one has already");
-        return Err(Error::InvalidValue(message));
-    }
-    Ok(id)
-}
-
 /// One annotation with its segmentation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CocoAnnotation {
+    /// Id of the annotation as text, if it has one.
+    pub id: Option<String>,
     /// Id of the annotation's category.
-    pub category_id: i64,
+    pub category_id: CocoId,
     pub segmentation: CocoSegmentation,
     /// Width and height, in pixels, of the image on which the annotation was drawn, if it gives
     /// them. (The file has the height first.)
@@ -190,15 +71,13 @@ pub enum CocoSegmentation {
 pub fn parse_annotation(bytes: &[u8]) -> Result<CocoAnnotation> {
     #[derive(Deserialize)]
     struct RawAnnotation {
-        category_id: Id,
+        id: Option<StringOrNumber>,
+        category_id: CocoId,
         segmentation: Option<RawSegmentation>,
-        bbox: Option<serde::de::IgnoredAny>,
-        keypoints: Option<serde::de::IgnoredAny>,
+        bbox: Option<IgnoredAny>,
+        keypoints: Option<IgnoredAny>,
     }
     let raw: RawAnnotation = parse_json(bytes)?;
-    let Id(Some(category_id)) = raw.category_id else {
-        return Err(Error::InvalidValue("category_id: expected a whole number".to_owned()));
-    };
     let (segmentation, image_size) = match raw.segmentation {
         Some(RawSegmentation::Polygons(polygons)) if !polygons.is_empty() => (
             CocoSegmentation::Polygons(polygons.into_iter().map(|Points(points)| points).collect()),
@@ -222,7 +101,8 @@ pub fn parse_annotation(bytes: &[u8]) -> Result<CocoAnnotation> {
         }
         _ => (CocoSegmentation::Missing("has no segmentation"), None),
     };
-    Ok(CocoAnnotation { category_id, segmentation, image_size })
+    let id = raw.id.map(|StringOrNumber(id)| id);
+    Ok(CocoAnnotation { id, category_id: raw.category_id, segmentation, image_size })
 }
 
 impl CocoAnnotation {
@@ -250,8 +130,10 @@ impl CocoAnnotation {
                 // of all before for each polygon.
                 let (mut runs, mut pending_ranges) = (Runs::new(width, height), Vec::new());
                 for (index, polygon) in polygons.iter().enumerate() {
-                    pending_ranges
-                        .extend(shapes::rasterize_polygon(polygon, width, height)?.iter());
+                    // pycocotools fills by this rule.
+                    let drawn =
+                        shapes::rasterize_polygon(polygon, FillRule::EvenOdd, width, height)?;
+                    pending_ranges.extend(drawn.iter());
                     if pending_ranges.len() > MAX_PENDING_RUNS || index + 1 == polygons.len() {
                         let joined = Runs::from_unsorted(width, height, pending_ranges.drain(..));
                         runs = runs.union(&joined);

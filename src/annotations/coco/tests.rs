@@ -13,7 +13,12 @@ fn read(value: &serde_json::Value) -> Result<CocoAnnotation> {
 }
 
 /// Returns every annotation of an image, read from its position in the index.
-fn annotations_of_image(bytes: &[u8], index: &CocoIndex, image: i64) -> Vec<CocoAnnotation> {
+fn annotations_of_image(
+    bytes: &[u8],
+    index: &CocoIndex,
+    image: impl Into<CocoId>,
+) -> Vec<CocoAnnotation> {
+    let image = image.into();
     let places = index.annotation_spans.get(&image).cloned().unwrap_or_default();
     let at = |(offset, length): (u64, usize)| &bytes[offset as usize..][..length];
     places.into_iter().map(|place| parse_annotation(at(place)).unwrap()).collect()
@@ -28,11 +33,14 @@ fn label_studios_coco_export_is_read() {
     let first = &index.images[0];
     assert_eq!(first.file_name, "../lsrun/data/media/upload/1/a0cba9f4-astronaut.jpg");
     assert_eq!((first.width, first.height, &first.path), (Some(256), Some(256), &None));
-    let names: Vec<_> = index.categories.iter().map(|(id, name)| (*id, name.as_str())).collect();
-    assert_eq!(names, [(0, "car"), (1, "person/rider"), (2, "road"), (3, "árvore 树")]);
+    let expected_names = [(0, "car"), (1, "person/rider"), (2, "road"), (3, "árvore 树")];
+    assert_eq!(
+        index.categories,
+        expected_names.map(|(id, name)| (CocoId::from(id), name.to_owned()))
+    );
     assert_eq!(index.orphan_annotations, 0);
     let drawn = annotations_of_image(&bytes, &index, 1);
-    assert_eq!((drawn.len(), drawn[0].category_id), (1, 2));
+    assert_eq!((drawn.len(), &drawn[0].category_id), (1, &CocoId::from(2)));
     assert_eq!(drawn[0].rasterize(300, 200).unwrap().area(), 60_000);
     // The polygon is that of Label Studio's region, so the pixels are the same.
     let polygon = &annotations_of_image(&bytes, &index, 0)[0];
@@ -50,7 +58,7 @@ fn label_studios_brush_to_coco_is_read() {
     assert_eq!(index.annotation_spans.values().map(Vec::len).sum::<usize>(), 19);
     for image in &index.images {
         let (width, height) = (image.width.unwrap(), image.height.unwrap());
-        for drawn in annotations_of_image(&bytes, &index, image.id) {
+        for drawn in annotations_of_image(&bytes, &index, image.id.clone()) {
             assert!(drawn.rasterize(width, height).unwrap().area() <= u64::from(width * height));
         }
     }
@@ -112,8 +120,8 @@ fn what_is_wrong_is_told_with_its_place() {
         "has at byte 41 in images: the id 1, which another one has already"
     );
     assert!(
-        index_error(r#"{"images": [{"id": "x", "file_name": ""}]}"#)
-            .contains("an id that is no number")
+        index_error(r#"{"images": [{"id": null, "file_name": ""}]}"#)
+            .contains("id: invalid type: null, expected an id, a number or a text")
     );
     assert!(index_error(r#"{"images": [{"file_name": ""}]}"#).contains("missing field `id`"));
     assert!(
@@ -152,10 +160,51 @@ fn what_is_wrong_is_told_with_its_place() {
 
 #[test]
 fn annotations_may_come_first_and_those_of_unknown_images_are_counted() {
-    let text = r#"{"annotations": [{"image_id": 2}, {"image_id": 9}, {"image_id": 9}],
-        "images": [{"id": 2, "file_name": "a.png"}]}"#;
+    let text = r#"{"annotations": [{"image_id": 2, "segmentation": [[1]]}, {"image_id": 9},
+        {"image_id": "9.0"}], "images": [{"id": "2", "file_name": "a.png"}]}"#;
     let index = read_coco_index(text.as_bytes()).unwrap();
     assert_eq!((index.annotation_spans.len(), index.orphan_annotations), (1, 2));
+    assert!(index.undrawn_images.is_empty());
+}
+
+#[test]
+fn images_without_a_segmentation_are_told_and_files_without_any_are_refused() {
+    let file = |annotations: &str| {
+        let images = r#"[{"id": 1, "file_name": "a"}, {"id": "b", "file_name": "b"}]"#;
+        let text = format!(r#"{{"images": {images}, "annotations": [{annotations}]}}"#);
+        read_coco_index(text.as_bytes())
+    };
+    let drawn = r#"{"image_id": 1, "segmentation": {"size": [1, 1], "counts": "a"}}"#;
+    for undrawn in [
+        r#"{"image_id": "b", "bbox": [0, 0, 1, 1]}"#,
+        r#"{"image_id": "b", "segmentation": null}"#,
+        r#"{"image_id": "b", "segmentation": NaN, "area": -Infinity}"#,
+        r#"{"image_id": "b", "segmentation": []}, {"image_id": "b", "keypoints": [1, 2, 2]}"#,
+    ] {
+        let index = file(&format!("{drawn}, {undrawn}")).unwrap();
+        let expected: Vec<CocoId> = vec![CocoId::from_text("b")];
+        assert_eq!(index.undrawn_images.into_iter().collect::<Vec<_>>(), expected, "{undrawn}");
+        let told = file(undrawn).unwrap_err();
+        assert!(matches!(&told, Error::Unsupported(_)), "{told}");
+        assert!(told.to_string().contains("none of them with a segmentation"), "{told}");
+    }
+    assert!(file("").unwrap().undrawn_images.is_empty());
+    let told = |annotations: &str| file(annotations).unwrap_err().to_string();
+    assert!(told(r#"{"image_id": 1, "caption": "x"}"#).contains("caption format"));
+    let panoptic = r#"{"image_id": 1, "segments_info": [{"id": 7, "category_id": 1}]}"#;
+    assert!(told(panoptic).contains("panoptic format (segments_info)"));
+}
+
+#[test]
+fn a_coordinate_that_is_no_number_is_refused_by_its_name() {
+    for text in
+        ["[[1, 2, NaN, 4, 5, 6]]", "[[1, 2, -Infinity, 4, 5, 6]]", "[[1, 2, null, 4, 5, 6]]"]
+    {
+        let text = format!(r#"{{"category_id": 1, "segmentation": {text}, "area": NaN}}"#);
+        let read = parse_annotation(text.as_bytes()).unwrap();
+        let told = read.rasterize(9, 9).unwrap_err().to_string();
+        assert!(told.starts_with("has x = NaN"), "{told}");
+    }
 }
 
 #[test]

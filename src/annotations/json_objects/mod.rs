@@ -275,7 +275,8 @@ impl<B: BufRead> KeyedObjects<B> {
                     key_reader.scanner.skip(1);
                     self.current_list = Some((key, true));
                 }
-                Some(b'n') => key_reader.scanner.skip_value()?,
+                // Null, or the NaN of Python.
+                Some(b'n' | b'N') => key_reader.scanner.skip_value()?,
                 _ => {
                     return Err(key_reader.scanner.unexpected_error(&format!("the list of {key}")));
                 }

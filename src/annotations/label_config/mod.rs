@@ -1,33 +1,48 @@
 //! The classes of a project, from a labeling configuration or from a list of names.
 //!
 //! Accepted are Label Studio's XML, the JSON object of a project that holds it (`GET
-//! /api/projects/{id}`), and `labels.json`: a list of names, or names and colors by class. Tags:
+//! /api/projects/{id}`), and `labels.json` in its forms ([`crate::labels_json`]). Tags:
 //! <https://labelstud.io/tags>.
 
 mod labels_json;
+mod objects;
 #[cfg(test)]
 mod tests;
 mod xml;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use serde::Deserialize;
 
+pub use self::objects::{ImageTag, ShownImage, TaskObjects};
 use super::error::{Error, Result};
 use super::json::parse_json;
+use crate::files::normalize_name;
 
 /// Largest document, in bytes: a thousand labels need a tenth of that.
 const MAX_BYTES: usize = 1 << 20;
 
-const EXPECTED_FORMATS: &str = "the XML of a labeling config, the JSON of a project with its label_config, a \
-                     list of names, or {\"1\": {\"name\": \"road\", \"color\": [255, 0, 0]}}";
+const EXPECTED_FORMATS: &str = "the XML of a labeling config, the JSON of a project with its label_config, or \
+                     a labels.json such as [\"background\", \"road\"] or {\"1\": {\"name\": \"road\", \
+                     \"color\": [255, 0, 0]}}";
 
 /// The classes of a project and the images on which they are drawn.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LabelConfig {
-    /// Classes from 1 on, in the order of their first appearance. The background, class 0, is not
-    /// among them.
+    /// Class 0 of a `labels.json`. A labeling configuration does not number its labels: there the
+    /// background is class 0.
+    pub class_zero: Option<Label>,
+    /// True for a `labels.json` that is a list. Its first name is class 0, but lists are often
+    /// written without the background.
+    pub is_name_list: bool,
+    /// Classes from 1 on, in the order of their first appearance.
     pub labels: Vec<Label>,
-    /// `<Image>` tags; empty if the document is no labeling configuration.
+    /// `<Image>` tags that show an image of the tasks' data on which areas with labels are drawn;
+    /// empty if the document is no labeling configuration.
     pub image_tags: Vec<ImageTag>,
+    /// All objects, and the controls that draw on them.
+    pub objects: TaskObjects,
     /// Warnings for the user, each a sentence that begins with the document's name.
     pub warnings: Vec<String>,
 }
@@ -40,21 +55,27 @@ pub struct Label {
     pub color: Option<[u8; 3]>,
 }
 
-/// An `<Image>` tag, which says which value of a task's data names the image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ImageTag {
-    /// Name that regions have as `to_name`.
-    pub name: String,
-    /// Key in the tasks' data: `image` of `value="$image"`.
-    pub data_key: String,
+/// Labels of a configuration, each once.
+#[derive(Debug, Default)]
+struct LabelList {
+    labels: Vec<Label>,
+    /// Indices of the labels by normalized name: a configuration may have thousands.
+    index_by_name: HashMap<String, usize>,
 }
 
-impl LabelConfig {
-    /// Adds a class unless it exists. An existing class keeps its color if it has one.
-    fn add_label(&mut self, name: &str, color: Option<[u8; 3]>) {
-        match self.labels.iter_mut().find(|label| label.name == name) {
-            Some(existing) => existing.color = existing.color.or(color),
-            None => self.labels.push(Label { name: name.to_owned(), color }),
+impl LabelList {
+    /// Adds a label unless it exists, also in another Unicode normalization. An existing label
+    /// keeps its color if it has one.
+    fn add(&mut self, name: &str, color: Option<[u8; 3]>) {
+        match self.index_by_name.entry(normalize_name(name).into_owned()) {
+            Entry::Occupied(entry) => {
+                let existing = &mut self.labels[*entry.get()];
+                existing.color = existing.color.or(color);
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(self.labels.len());
+                self.labels.push(Label { name: name.to_owned(), color });
+            }
         }
     }
 }
@@ -82,12 +103,12 @@ pub fn parse_label_config(bytes: &[u8]) -> Result<LabelConfig> {
             return Err(Error::UnexpectedFormat(message));
         }
         Some(b'<') => xml::parse_xml(text)?,
-        Some(b'[') => labels_json::parse_name_list(text)?,
+        Some(b'[') => labels_json::parse_labels(text)?,
         Some(b'{') => match read_project_config(text)? {
             Some(config) => {
                 xml::parse_xml(&config).map_err(|error| error.located("", " (label_config)"))?
             }
-            None => labels_json::parse_class_map(text)?,
+            None => labels_json::parse_labels(text)?,
         },
         Some(_) => {
             let message = format!("is neither XML nor JSON; expected {EXPECTED_FORMATS}");

@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -20,7 +22,7 @@ fn parse_error(text: &str) -> String {
 }
 
 fn tag(name: &str, key: &str) -> ImageTag {
-    ImageTag { name: name.to_owned(), data_key: key.to_owned() }
+    ImageTag { name: name.to_owned(), value: format!("${key}"), is_list: false }
 }
 
 #[test]
@@ -43,6 +45,24 @@ fn the_other_captured_configs_are_read() {
     let mix = parse_label_config(&fixture("label_config_mix.xml")).unwrap();
     assert_eq!(names(&mix), ["A", "B", "C", "D"]);
     assert_eq!(mix.image_tags, [tag("img", "photo")]);
+}
+
+#[test]
+fn thousands_of_labels_in_several_tags_are_each_one_class() {
+    let (mut composed, mut decomposed) = (String::new(), String::new());
+    for number in 0..3000 {
+        write!(composed, "<Label value='\u{e9}{number}'/>").unwrap();
+        write!(decomposed, "<Label value='e\u{301}{number}' background='red'/>").unwrap();
+    }
+    let config = read(&format!(
+        "<View><Image name='i' value='$a'/><BrushLabels name='b' toName='i'>{composed}</BrushLabels>
+         <PolygonLabels name='p' toName='i'>{decomposed}</PolygonLabels></View>"
+    ));
+    assert_eq!(config.labels.len(), 3000);
+    for (number, label) in config.labels.iter().enumerate() {
+        assert_eq!(label.name, format!("\u{e9}{number}"));
+        assert_eq!(label.color, Some([255, 0, 0]));
+    }
 }
 
 #[test]
@@ -90,13 +110,17 @@ fn colors_come_in_every_notation_of_css() {
 #[test]
 fn what_cannot_be_known_is_warned_of() {
     let config = read(
-        "<View><Image name='i' valueList='$pages'/><Image name='j' value='fixed.png'/>\
-         <BrushLabels name='b' toName='i' value='$classes'><Label background='red'/></BrushLabels>\
-         </View>",
+        "<View><Image name='i' value='$image'/><Image name='j'/><Image name='p_{{idx}}' \
+         value='$pages[{{idx}}]'/><BrushLabels name='b' toName='i' value='$classes'>\
+         <Label background='red'/></BrushLabels></View>",
     );
-    let [pages, fixed, dynamic, nameless] = &config.warnings[..] else { panic!("{config:?}") };
-    assert!(pages.contains("list of images (valueList)"));
-    assert!(fixed.contains("value \"fixed.png\""));
+    let [no_value, repeated, dynamic, nameless] = &config.warnings[..] else {
+        panic!("{config:?}")
+    };
+    assert!(
+        no_value.starts_with("has the <Image> j without a value; expected a key of the tasks'")
+    );
+    assert!(repeated.contains("in a <Repeater>, which is not supported"));
     assert!(
         dynamic.starts_with("takes the labels of <BrushLabels name=\"b\"> from the tasks' data")
     );
@@ -106,50 +130,146 @@ fn what_cannot_be_known_is_warned_of() {
     assert_eq!((names(&config), config.warnings.len()), (vec!["a"], 1));
 }
 
+/// Returns the configuration of these objects and controls.
+fn view(inner: &str) -> LabelConfig {
+    read(&format!("<View>{inner}</View>"))
+}
+
+const BOTH_IMAGES: &str = "<Image name='photo' value='$photo'/><Image name='before' value='$b'/>";
+
 #[test]
-fn lists_and_classes_of_labels_json_are_read() {
-    let config = read("\u{feff}[\"road\", \"car\"]");
-    assert_eq!((names(&config), config.image_tags.len()), (vec!["road", "car"], 0));
-    let config = read(
-        r#"{"2": {"name": "car"}, "0": {"name": "background", "color": [0, 0, 0]},
-            "1": {"name": "road", "color": [1, 2, 255], "more": []}}"#,
+fn an_image_without_labels_of_areas_is_no_image_to_train_on() {
+    let config = view(&format!(
+        "{BOTH_IMAGES}<PolygonLabels name='p' toName='photo'><Label value='a'/></PolygonLabels>\
+         <Choices name='c' toName='before'><Choice value='yes'/></Choices>\
+         <KeyPointLabels name='k' toName='before'><Label value='corner'/></KeyPointLabels>"
+    ));
+    assert_eq!(config.image_tags, [tag("photo", "photo")]);
+    assert_eq!((names(&config), &config.warnings[..]), (vec!["a"], &[][..]));
+    assert_eq!(config.objects.names, ["photo", "before"]);
+    assert_eq!(config.objects.training_images, ["photo"]);
+    assert_eq!(config.objects.controls["k"], ["before"]);
+}
+
+#[test]
+fn an_image_with_a_fixed_address_is_no_image_to_train_on_and_has_no_classes() {
+    let config = view(
+        "<Image name='photo' value='$photo'/><Image name='legend' value='https://x/l.png'/>\
+         <PolygonLabels name='p' toName='photo'><Label value='a'/></PolygonLabels>\
+         <PolygonLabels name='q' toName='legend'><Label value='z'/><Label value='a'/></PolygonLabels>",
     );
-    assert_eq!(names(&config), ["road", "car"]);
-    assert_eq!(config.labels[0].color, Some([1, 2, 255]));
+    assert_eq!((names(&config), config.image_tags.len()), (vec!["a"], 1));
+    assert_eq!(config.warnings, [""; 0]);
+    let alone = view(
+        "<Image name='legend' value='https://x/l.png'/>\
+         <PolygonLabels name='q' toName='legend'><Label value='z'/></PolygonLabels>",
+    );
+    assert_eq!((names(&alone).len(), alone.image_tags.len()), (0, 0));
+    assert!(
+        alone.warnings[0].starts_with("has no <Image> that shows an image of the tasks; expected")
+    );
+}
+
+#[test]
+fn attributes_have_any_case_and_the_only_object_needs_no_name_in_its_controls() {
+    for attributes in ["toname='i'", "TONAME='i'", "toName='i'", "toName='' NAME='x'", ""] {
+        let config = view(&format!(
+            "<Image NAME='i' Value='$a'/><PolygonLabels {attributes}>\
+             <Label VALUE='car' BackGround='#ff0000' Alias='c'/></PolygonLabels>"
+        ));
+        assert_eq!(config.labels, [Label { name: "c".to_owned(), color: Some([255, 0, 0]) }]);
+        assert_eq!(config.image_tags, [tag("i", "a")], "{attributes}");
+        assert_eq!(config.warnings, [""; 0], "{attributes}");
+    }
+    let several = view(&format!(
+        "{BOTH_IMAGES}<PolygonLabels name='p'><Label value='a'/></PolygonLabels>\
+         <PolygonLabels name='q' toName='befor'><Label value='b'/></PolygonLabels>\
+         <PolygonLabels name='r' toName='photo'><Label value='c'/></PolygonLabels>"
+    ));
+    assert_eq!(names(&several), ["c"]);
     assert_eq!(
-        read(r#"{"1": {"name": "a", "colour": [1, 2, 3]}}"#).labels[0].color,
-        Some([1, 2, 3])
+        several.warnings,
+        [
+            "has <PolygonLabels name=\"p\"> without toName, although it shows several objects (photo, \
+             before); its labels are left out",
+            "has <PolygonLabels name=\"q\"> with toName \"befor\" (did you mean \"before\"?), which is \
+             no object of it; there are photo, before",
+        ]
     );
+    // A text is an object too.
+    let with_text = view(
+        "<Image name='i' value='$a'/><Text name='t' value='$b'/>\
+         <PolygonLabels name='p'><Label value='a'/></PolygonLabels>",
+    );
+    assert!(with_text.labels.is_empty() && with_text.warnings.len() == 2, "{with_text:?}");
+}
+
+#[test]
+fn labels_of_vectors_count_where_a_path_can_be_closed() {
+    for (closable, expected) in [("closable='true'", vec!["a", "v"]), ("", vec!["a"])] {
+        let config = view(&format!(
+            "<Image name='i' value='$i'/><PolygonLabels name='p' toName='i'><Label value='a'/>\
+             </PolygonLabels><VectorLabels name='w' toName='i' {closable}><Label value='v'/>\
+             </VectorLabels>"
+        ));
+        assert_eq!(names(&config), expected);
+    }
+}
+
+#[test]
+fn lists_and_parts_of_addresses_are_images_of_the_tasks() {
+    let config = view(
+        "<Image name='pages' valueList='$pages'/><Image name='local' value='/data/?d=$path'/>\
+         <BrushLabels name='b' toName='pages,local'><Label value='a'/></BrushLabels>",
+    );
+    let [pages, local] = &config.image_tags[..] else { panic!("{config:?}") };
+    assert!(pages.is_list && pages.data_keys() == ["pages"]);
+    assert!(!local.is_list && local.data_keys() == ["path"]);
+    assert_eq!(config.warnings, [""; 0]);
+}
+
+#[test]
+fn a_labels_json_is_read_as_train_reads_it() {
+    let config = read("\u{feff}[\"unlabeled\", \"road\", \"car\"]");
+    assert_eq!((names(&config), config.image_tags.len()), (vec!["road", "car"], 0));
+    assert!(config.is_name_list);
+    assert_eq!(config.class_zero.unwrap().name, "unlabeled");
+    let config =
+        read(r#"{"2": {"name": "car"}, "0": {"name": "bg", "color": [9, 8, 7]}, "1": "road"}"#);
+    assert_eq!((names(&config), config.is_name_list), (vec!["road", "car"], false));
+    let class_zero = Label { name: "bg".to_owned(), color: Some([9, 8, 7]) };
+    assert_eq!(config.class_zero, Some(class_zero));
+    let config = read(r#"{"1": {"name": "a", "colour": [1, 2, 3]}}"#);
+    assert_eq!(config.labels[0].color, Some([1, 2, 3]));
+    assert_eq!(config.class_zero.unwrap().name, "background");
 }
 
 #[test]
 fn other_documents_are_told_what_is_expected() {
     assert!(parse_error("").starts_with("is empty; expected the XML of a labeling config"));
     assert!(parse_error("road, car").starts_with("is neither XML nor JSON; expected"));
-    assert!(
-        parse_error("[1]")
-            .starts_with("is wrong: [0]: invalid type: integer `1`, expected a string")
-    );
-    assert!(parse_error("{\"tasks\": 1}").contains("the key \"tasks\" is no class, 0 to 255"));
-    assert!(parse_error("[\"a\", \"a\"]").contains("the name a for two classes, the second is 2"));
-    assert!(parse_error("[\"a\", \"\"]").contains("an empty name for class 2"));
-    assert!(parse_error("[]").contains("has no label"));
-    assert!(
-        parse_error(r#"{"1": {"name": "a"}, "3": {"name": "b"}}"#)
-            .contains("no class 2 but a class 3")
-    );
-    assert!(
-        parse_error(r#"{"1": {"name": "a"}, "1": {"name": "b"}}"#).contains("class 1 comes twice")
-    );
-    assert!(
-        parse_error(r#"{"1": {"name": "a", "color": [256, 0, 0]}}"#)
-            .contains("1.color[0]: invalid")
-    );
+    assert!(parse_error("[1]").starts_with("has the number 1 for class 0; expected a name"));
+    assert!(parse_error("{\"tasks\": 1}").contains("has the key \"tasks\", which is no class"));
+    assert!(parse_error("[\"a\", \"a\"]").contains("the name \"a\" for the classes 0 and 1"));
+    assert!(parse_error("[\"a\", \"\"]").contains("a name for class 1 that is empty"));
+    assert_eq!(read("[\"road\"]").warnings, ["is a list of one name"]);
+    for only_class_zero in ["[]", "{}", "{\"0\": \"road\"}"] {
+        assert!(parse_error(only_class_zero).contains("has no label"), "{only_class_zero}");
+    }
+    let several = parse_error(r#"{"1": {"name": "a", "color": [256, 0, 0]}, "3": "b", "x": "c"}"#);
+    for part in
+        ["color [256, 0, 0] for class 1", "; it has the key \"x\"", "no class 2 but a class 3"]
+    {
+        assert!(several.contains(part), "{several}");
+    }
     assert!(parse_error(r#"{"label_config": "<View"}"#).ends_with("(label_config)"));
     assert!(
         parse_error(r#"{"label_config": 3}"#).contains("label_config: invalid type: integer `3`")
     );
-    assert!(parse_error("<View><Image name='i' value='$i'/></View>").contains("has no label"));
+    let no_labels = read("<View><Image name='i' value='$i'/></View>");
+    assert!(
+        no_labels.labels.is_empty() && no_labels.warnings[0].contains("has no labels of areas")
+    );
     assert!(parse_error("<View></Wiev>").starts_with("is no XML that can be read: "));
     assert!(parse_error("<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>").contains("is no XML"));
     assert!(
@@ -173,6 +293,9 @@ fn bombs_within_the_limit_are_read_or_refused() {
     };
     assert!(wide(900).is_ok_and(|config| config.labels.is_empty()));
     assert_eq!(wide(1001).unwrap_err().to_string(), "has a tag with more than 1000 attributes");
+    let images = "<Image name='i' value='$i'/>".repeat(1001);
+    let crowded = parse_error(&format!("<View>{images}</View>"));
+    assert_eq!(crowded, "has more than 1000 tags that show a value of the task");
     let many: Vec<_> = (0..20_000).map(|number| format!("<Label value='{number}'/>")).collect();
     let many = many.concat();
     let labels =
@@ -187,6 +310,48 @@ proptest! {
             let _ = parse_label_config(format!("{lead}{text}").as_bytes());
         }
         let _ = parse_label_config(&bytes);
+    }
+
+    #[test]
+    fn any_tags_and_attributes_are_a_config_or_an_error(
+        tags in prop::collection::vec(
+            (
+                prop_oneof![
+                    Just("Image"), Just("Text"), Just("Labels"), Just("PolygonLabels"),
+                    Just("vectorlabels"), Just("Choices"), Just("View"),
+                ],
+                prop::collection::vec(
+                    (
+                        prop_oneof![
+                            Just("name"), Just("Name"), Just("toName"), Just("TONAME"),
+                            Just("value"), Just("valueList"), Just("closable"),
+                        ],
+                        "[ab$,. {}\\[\\]]{0,5}|true",
+                    ),
+                    0..4,
+                ),
+            ),
+            0..7,
+        ),
+    ) {
+        let mut xml = "<View>".to_owned();
+        for (tag, attributes) in tags {
+            let mut written = std::collections::BTreeMap::new();
+            written.extend(attributes);
+            write!(xml, "<{tag}").unwrap();
+            for (name, value) in written {
+                write!(xml, " {name}=\"{value}\"").unwrap();
+            }
+            write!(xml, "><Label value=\"l\"/></{tag}>").unwrap();
+        }
+        xml.push_str("</View>");
+        if let Ok(config) = parse_label_config(xml.as_bytes()) {
+            prop_assert!(!config.labels.is_empty() || !config.warnings.is_empty(), "{}", xml);
+            for image_tag in &config.image_tags {
+                prop_assert!(!image_tag.data_keys().is_empty(), "{}", xml);
+                prop_assert!(config.objects.is_training_image(&image_tag.name), "{}", xml);
+            }
+        }
     }
 
     #[test]

@@ -1,21 +1,68 @@
 //! Label Studio's labeling configuration, in XML.
+//!
+//! Names of tags and of attributes have any case: the editor makes both lower-case before it looks
+//! at them (`Tree.tsx`). A control without `toName` belongs to the only object, if there is one.
 
 use std::collections::HashSet;
 
 use roxmltree::{Document, Node, ParsingOptions};
 
-use super::{ImageTag, LabelConfig};
+use super::{ImageTag, LabelConfig, LabelList, TaskObjects};
 use crate::annotations::error::{Error, Result};
+use crate::error::did_you_mean;
 
 /// Tags whose labels can be those of areas of an image. `Labels` is used for text and sound too, so
-/// the tag named by `toName` decides; key points and vectors have no area.
-const LABEL_TAGS: [&str; 6] =
-    ["brushlabels", "polygonlabels", "rectanglelabels", "ellipselabels", "bitmasklabels", "labels"];
+/// the tag named by `toName` decides; key points have no area.
+const LABEL_TAGS: [&str; 7] = [
+    "brushlabels",
+    "polygonlabels",
+    "rectanglelabels",
+    "ellipselabels",
+    "bitmasklabels",
+    "labels",
+    // Only with `closable`: an open path has no area.
+    "vectorlabels",
+];
+
+/// Tags that show a value of the task.
+const OBJECT_TAGS: [&str; 14] = [
+    "image",
+    "text",
+    "hypertext",
+    "richtext",
+    "audio",
+    "audioplus",
+    "video",
+    "timeseries",
+    "paragraphs",
+    "list",
+    "table",
+    "pdf",
+    "chat",
+    "ranker",
+];
 
 /// Largest number of attributes of a tag.
 const MAX_ATTRIBUTES: usize = 1000;
 
-/// Parses the classes of a labeling configuration.
+/// Largest number of tags that show a value of the task. The names of controls are compared with
+/// all of them.
+const MAX_OBJECTS: usize = 1000;
+
+/// Largest number of warnings about unknown objects. One misspelled name may be in many tags.
+const MAX_OBJECT_WARNINGS: usize = 10;
+
+/// Largest number of objects that a warning lists.
+const MAX_LISTED_OBJECTS: usize = 10;
+
+/// A tag with labels of areas.
+struct LabelTag<'a, 'input> {
+    node: Node<'a, 'input>,
+    /// Names of the objects that the tag belongs to.
+    object_names: Vec<&'a str>,
+}
+
+/// Parses the classes and the objects of a labeling configuration.
 pub(super) fn parse_xml(text: &str) -> Result<LabelConfig> {
     // The XML parser compares each attribute of a tag with all others, so their number must be
     // bounded before. `<` begins nothing but tags.
@@ -33,72 +80,220 @@ pub(super) fn parse_xml(text: &str) -> Result<LabelConfig> {
         }
     };
     let mut config = LabelConfig::default();
-    let mut image_names = HashSet::new();
+    let mut has_named_image = false;
     for tag in document.root().descendants() {
-        if is_tag(tag, "image") {
-            add_image_tag(tag, &mut config);
-            image_names.extend(tag.attribute("name"));
+        if let Some(name) = object_name(tag) {
+            config.objects.names.push(name.to_owned());
+            if is_tag(tag, "image") {
+                has_named_image = true;
+                add_image_tag(tag, name, &mut config);
+            }
         }
     }
-    if image_names.is_empty() {
+    if config.objects.names.len() > MAX_OBJECTS {
+        let message = format!("has more than {MAX_OBJECTS} tags that show a value of the task");
+        return Err(Error::TooLarge(message));
+    }
+    if !has_named_image {
         config
             .warnings
             .push("has no <Image> with a name: nothing in it is drawn on images".to_owned());
     }
+    let label_tags = read_controls(&document, &mut config);
+    if has_named_image {
+        keep_training_images(&label_tags, &mut config);
+    }
+    let training_images: HashSet<String> = config.objects.training_images.iter().cloned().collect();
+    let mut labels = LabelList::default();
     let mut seen_labels = HashSet::new();
-    for tag in document.root().descendants() {
-        let tag_name = tag.tag_name().name();
-        if !LABEL_TAGS.iter().any(|label_tag| tag_name.eq_ignore_ascii_case(label_tag)) {
-            continue;
-        }
+    for LabelTag { node, object_names } in label_tags {
         // If no <Image> has a name, labels cannot be told apart by image, so all count.
-        let to_names = tag.attribute("toName").unwrap_or_default();
-        if to_names.split(',').any(|name| image_names.contains(name.trim()))
-            || image_names.is_empty()
-        {
-            add_labels(tag, &mut config, &mut seen_labels);
+        if !has_named_image || object_names.iter().any(|name| training_images.contains(*name)) {
+            add_labels(node, &mut labels, &mut config.warnings, &mut seen_labels);
         }
     }
+    config.labels = labels.labels;
     Ok(config)
 }
 
-/// Returns true if a node is the given tag, in any case, as Label Studio compares tags.
+/// Returns true if a node is the given tag, in any case.
 fn is_tag(node: Node<'_, '_>, tag: &str) -> bool {
     node.tag_name().name().eq_ignore_ascii_case(tag)
 }
 
-fn add_image_tag(tag: Node<'_, '_>, config: &mut LabelConfig) {
-    let Some(name) = tag.attribute("name") else { return };
-    if tag.attribute("valueList").is_some() && tag.attribute("value").is_none() {
+/// Returns an attribute whose name has any case. The last of several is meant, as in the editor.
+fn attribute<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
+    let mut value = None;
+    for attribute in node.attributes() {
+        if attribute.name().eq_ignore_ascii_case(name) {
+            value = Some(attribute.value());
+        }
+    }
+    value
+}
+
+fn non_empty_attribute<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
+    attribute(node, name).filter(|value| !value.trim().is_empty())
+}
+
+/// Returns the name of a tag that shows a value of the task, or none if the tag is another one.
+fn object_name<'a>(tag: Node<'a, '_>) -> Option<&'a str> {
+    if !OBJECT_TAGS.iter().any(|object_tag| is_tag(tag, object_tag)) {
+        return None;
+    }
+    non_empty_attribute(tag, "name")
+}
+
+/// Returns true if the tag has labels that areas can have.
+fn is_label_tag(tag: Node<'_, '_>) -> bool {
+    if is_tag(tag, "vectorlabels") {
+        return attribute(tag, "closable").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    }
+    LABEL_TAGS.iter().any(|label_tag| is_tag(tag, label_tag))
+}
+
+/// Adds an image whose value is part of the tasks' data. One with a fixed address, such as a
+/// legend, is the same in all tasks and no image to train on.
+fn add_image_tag(tag: Node<'_, '_>, name: &str, config: &mut LabelConfig) {
+    let value_list = non_empty_attribute(tag, "valueList");
+    let (value, is_list) = match (non_empty_attribute(tag, "value"), value_list) {
+        (Some(value), _) => (value, false),
+        (None, Some(value)) => (value, true),
+        (None, None) => {
+            config.warnings.push(format!("has the <Image> {name} without a value{EXPECTED_VALUE}"));
+            return;
+        }
+    };
+    if value.contains("{{") {
         config.warnings.push(format!(
-            "has the <Image> {name} with a list of images (valueList), which is not supported; make \
-             one task of each image"
+            "has the <Image> {name} in a <Repeater>, which is not supported; make one task of each \
+             image"
         ));
         return;
     }
-    let value = tag.attribute("value").unwrap_or_default().trim();
-    match value.strip_prefix('$') {
-        Some(key) if !key.is_empty() => {
-            config.image_tags.push(ImageTag { name: name.to_owned(), data_key: key.to_owned() });
+    let tag = ImageTag { name: name.to_owned(), value: value.trim().to_owned(), is_list };
+    if !tag.data_keys().is_empty() {
+        config.image_tags.push(tag);
+    }
+}
+
+/// Value that an image tag needs, as the end of a message that says what was found.
+const EXPECTED_VALUE: &str = "; expected a key of the tasks' data, such as \"$image\"";
+
+/// Records which control belongs to which objects, and returns the tags with labels of areas.
+fn read_controls<'a, 'input>(
+    document: &'a Document<'input>,
+    config: &mut LabelConfig,
+) -> Vec<LabelTag<'a, 'input>> {
+    let mut label_tags = Vec::new();
+    let mut warnings = Vec::new();
+    for node in document.root().descendants() {
+        if !node.is_element() || object_name(node).is_some() {
+            continue;
         }
-        _ => config.warnings.push(format!(
-            "has the <Image> {name} with value {value:?}; expected a key of the tasks' data, such as \
-             \"$image\""
-        )),
+        let has_labels = is_label_tag(node);
+        let name = non_empty_attribute(node, "name");
+        if !has_labels && (name.is_none() || attribute(node, "toName").is_none()) {
+            continue;
+        }
+        let object_names = control_objects(node, &config.objects);
+        if let Some(name) = name {
+            let object_names = object_names.iter().map(|name| (*name).to_owned()).collect();
+            config.objects.controls.insert(name.to_owned(), object_names);
+        }
+        if has_labels {
+            if warnings.len() < MAX_OBJECT_WARNINGS {
+                warnings.extend(unknown_objects_warning(node, &object_names, &config.objects));
+            }
+            label_tags.push(LabelTag { node, object_names });
+        }
+    }
+    config.warnings.extend(warnings);
+    label_tags
+}
+
+/// Returns the names of the objects that a control belongs to.
+fn control_objects<'a>(node: Node<'a, '_>, objects: &TaskObjects) -> Vec<&'a str> {
+    if let Some(names) = non_empty_attribute(node, "toName") {
+        return names.split(',').map(str::trim).collect();
+    }
+    let mut object_names = Vec::new();
+    if objects.names.len() == 1 {
+        let document_root = node.document().root();
+        object_names.extend(document_root.descendants().find_map(object_name));
+    }
+    object_names
+}
+
+/// Returns a warning if a tag with labels names no object, or one that there is not.
+fn unknown_objects_warning(
+    node: Node<'_, '_>,
+    object_names: &[&str],
+    objects: &TaskObjects,
+) -> Option<String> {
+    if objects.names.is_empty() {
+        return None;
+    }
+    let (tag_name, name) = (node.tag_name().name(), attribute(node, "name").unwrap_or_default());
+    if object_names.is_empty() {
+        return Some(format!(
+            "has <{tag_name} name={name:?}> without toName, although it shows several objects ({}); \
+             its labels are left out",
+            list_objects(objects)
+        ));
+    }
+    let unknown_name =
+        object_names.iter().take(MAX_OBJECTS).find(|name| !objects.has_object(name))?;
+    let hint = did_you_mean(unknown_name, objects.names.iter().map(String::as_str));
+    Some(format!(
+        "has <{tag_name} name={name:?}> with toName {unknown_name:?}{hint}, which is no object of it; \
+         there are {}",
+        list_objects(objects)
+    ))
+}
+
+fn list_objects(objects: &TaskObjects) -> String {
+    let shown = objects.names.len().min(MAX_LISTED_OBJECTS);
+    let more = if objects.names.len() > shown { ", ..." } else { "" };
+    format!("{}{more}", objects.names[..shown].join(", "))
+}
+
+/// Keeps the images on which areas with labels are drawn. Others, such as one to compare with, are
+/// not labeled: as images to train on they would be background all over.
+fn keep_training_images(label_tags: &[LabelTag<'_, '_>], config: &mut LabelConfig) {
+    let mut labeled_names: HashSet<&str> = HashSet::new();
+    for label_tag in label_tags {
+        labeled_names.extend(&label_tag.object_names);
+    }
+    let image_count = config.image_tags.len();
+    config.image_tags.retain(|image_tag| labeled_names.contains(image_tag.name.as_str()));
+    for image_tag in &config.image_tags {
+        config.objects.training_images.push(image_tag.name.clone());
+    }
+    if config.image_tags.is_empty() {
+        let reason = if image_count == 0 {
+            format!("has no <Image> that shows an image of the tasks{EXPECTED_VALUE}")
+        } else {
+            "has no labels of areas for an <Image>: toName of <BrushLabels>, <PolygonLabels> and so \
+             on names the image"
+                .to_owned()
+        };
+        config.warnings.push(reason);
     }
 }
 
 /// Adds the labels below a tag, those within `<View>`s too.
 fn add_labels<'a>(
     tag: Node<'a, '_>,
-    config: &mut LabelConfig,
+    labels: &mut LabelList,
+    warnings: &mut Vec<String>,
     seen_labels: &mut HashSet<(&'a str, &'a str)>,
 ) {
-    let (tag_name, name) = (tag.tag_name().name(), tag.attribute("name").unwrap_or_default());
-    if let Some(value) = tag.attribute("value")
+    let (tag_name, name) = (tag.tag_name().name(), attribute(tag, "name").unwrap_or_default());
+    if let Some(value) = attribute(tag, "value")
         && value.starts_with('$')
     {
-        config.warnings.push(format!(
+        warnings.push(format!(
             "takes the labels of <{tag_name} name={name:?}> from the tasks' data ({value}): their classes \
              cannot be known from it"
         ));
@@ -109,25 +304,20 @@ fn add_labels<'a>(
         }
         // The alias is the name that the frontend writes into results (SelectedModel.js,
         // `selectedValues`) and that the SDK reads (`parse_config`).
-        let alias = non_empty_attribute(label, "alias");
-        let Some(label_name) = alias.or(non_empty_attribute(label, "value")) else {
-            config
-                .warnings
-                .push(format!("has a <Label> without value in <{tag_name} name={name:?}>"));
+        let alias = attribute(label, "alias").filter(|alias| !alias.is_empty());
+        let value = attribute(label, "value").filter(|value| !value.is_empty());
+        let Some(label_name) = alias.or(value) else {
+            warnings.push(format!("has a <Label> without value in <{tag_name} name={name:?}>"));
             continue;
         };
-        let background = label.attribute("background").unwrap_or_default();
+        let background = attribute(label, "background").unwrap_or_default();
         // The same label may be repeated in the tags of several tools.
         if !seen_labels.insert((label_name, background)) {
             continue;
         }
-        let color = parse_color(background, label_name, &mut config.warnings);
-        config.add_label(label_name, color);
+        let color = parse_color(background, label_name, warnings);
+        labels.add(label_name, color);
     }
-}
-
-fn non_empty_attribute<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
-    node.attribute(name).filter(|value| !value.is_empty())
 }
 
 fn parse_color(background: &str, label: &str, warnings: &mut Vec<String>) -> Option<[u8; 3]> {

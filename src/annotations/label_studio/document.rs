@@ -1,8 +1,6 @@
 //! The objects of Label Studio's documents. Unknown keys are skipped, known keys may be missing or
 //! null, and a key that appears twice is an error.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -11,6 +9,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use super::region_value::{Geometry, RegionValue};
+use super::row_element::RowElement;
+use super::task_data::{DataValue, TaskData, append_texts};
 use crate::annotations::json::{
     AnyJson, FromAnyJson, Id, Number, SideLength, StringOrNumber, UniqueValue,
 };
@@ -47,6 +47,9 @@ pub(super) struct ResultItem<G> {
     pub(super) id: Option<StringOrNumber>,
     #[serde(rename = "type")]
     pub(super) result_type: Option<String>,
+    /// Name of the control tag with which the result was made.
+    pub(super) from_name: Option<String>,
+    /// Name of the object tag that the result belongs to.
     pub(super) to_name: Option<String>,
     pub(super) value: Option<RegionValue<G>>,
     /// Rotation of the image while the region was drawn, in degrees.
@@ -56,6 +59,9 @@ pub(super) struct ResultItem<G> {
     /// Index of the image in a task with a list of images.
     #[serde(rename = "item_index")]
     pub(super) item_index: Option<Number>,
+    /// Group of results whose order the document keeps; none if it keeps that of all.
+    #[serde(skip)]
+    pub(super) order_group: Option<u32>,
 }
 
 /// The task of an annotation, or only its id.
@@ -105,48 +111,6 @@ impl<'de> Deserialize<'de> for TaskReference {
     }
 }
 
-/// The values of a task's data that are strings, by key.
-#[derive(Debug)]
-pub(super) struct TaskData(pub(super) BTreeMap<String, String>);
-
-impl<'de> Deserialize<'de> for TaskData {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct TaskDataVisitor;
-        impl<'de> Visitor<'de> for TaskDataVisitor {
-            type Value = TaskData;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object with the data of a task")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<TaskData, A::Error> {
-                let mut data = BTreeMap::new();
-                while let Some(key) = map.next_key()? {
-                    if let AnyJson(MaybeString(Some(text))) = map.next_value()? {
-                        insert_unique(&mut data, key, text)?;
-                    }
-                }
-                Ok(TaskData(data))
-            }
-        }
-        deserializer.deserialize_map(TaskDataVisitor)
-    }
-}
-
-fn insert_unique<E: Error>(
-    data: &mut BTreeMap<String, String>,
-    key: String,
-    text: String,
-) -> Result<(), E> {
-    match data.entry(key) {
-        Entry::Occupied(entry) => Err(E::custom(format_args!("duplicate field `{}`", entry.key()))),
-        Entry::Vacant(entry) => {
-            entry.insert(text);
-            Ok(())
-        }
-    }
-}
-
 /// A row of `JSON_MIN`: one annotation, with its regions flattened under the names of their tags.
 /// The format loses the order of regions of different tags.
 #[derive(Debug)]
@@ -155,8 +119,18 @@ pub(super) struct JsonMinRow<G> {
     pub(super) annotation_id: Option<i64>,
     pub(super) created_at: String,
     pub(super) updated_at: String,
-    pub(super) data: BTreeMap<String, String>,
-    pub(super) values: Vec<RegionValue<G>>,
+    pub(super) data: TaskData,
+    pub(super) regions: Vec<RowRegion<G>>,
+}
+
+/// A region of a row.
+#[derive(Debug)]
+pub(super) struct RowRegion<G> {
+    /// Name of the control tag with which the region was drawn.
+    pub(super) from_name: String,
+    /// Index of the tag among those of the row.
+    pub(super) order_group: u32,
+    pub(super) value: RegionValue<G>,
 }
 
 impl<'de, G: Geometry> Deserialize<'de> for JsonMinRow<G> {
@@ -174,7 +148,8 @@ impl<'de, G: Geometry> Deserialize<'de> for JsonMinRow<G> {
                     (UniqueValue::<Id>::default(), UniqueValue::<Id>::default());
                 let (mut created_at, mut updated_at) =
                     (UniqueValue::default(), UniqueValue::default());
-                let (mut data, mut values) = (BTreeMap::new(), Vec::new());
+                let (mut data, mut regions) = (TaskData::default(), Vec::new());
+                let mut order_group = 0;
                 while let Some(key) = map.next_key::<String>()? {
                     match key.as_str() {
                         "id" => task_id.read("id", &mut map)?,
@@ -182,9 +157,17 @@ impl<'de, G: Geometry> Deserialize<'de> for JsonMinRow<G> {
                         "created_at" => created_at.read("created_at", &mut map)?,
                         "updated_at" => updated_at.read("updated_at", &mut map)?,
                         _ => match map.next_value()? {
-                            AnyJson(RowValue::Text(text)) => insert_unique(&mut data, key, text)?,
-                            AnyJson(RowValue::List(mut list)) => values.append(&mut list),
-                            AnyJson(RowValue::Other) => {}
+                            AnyJson(RowValue::Data(value)) => {
+                                data.insert::<A::Error>(key, value)?;
+                            }
+                            AnyJson(RowValue::List { values, texts }) => {
+                                for value in values {
+                                    let from_name = key.clone();
+                                    regions.push(RowRegion { from_name, order_group, value });
+                                }
+                                data.insert::<A::Error>(key, DataValue::Nested(texts))?;
+                                order_group += 1;
+                            }
                         },
                     }
                 }
@@ -194,7 +177,7 @@ impl<'de, G: Geometry> Deserialize<'de> for JsonMinRow<G> {
                     created_at: created_at.into_inner().unwrap_or_default(),
                     updated_at: updated_at.into_inner().unwrap_or_default(),
                     data,
-                    values,
+                    regions,
                 })
             }
         }
@@ -202,53 +185,40 @@ impl<'de, G: Geometry> Deserialize<'de> for JsonMinRow<G> {
     }
 }
 
-/// Value of a key of a row. Strings and the objects of lists are kept.
+/// Value of a key of a row. Objects of lists may be regions; texts belong to the task's data.
 enum RowValue<G> {
-    Text(String),
-    List(Vec<RegionValue<G>>),
-    Other,
+    List {
+        values: Vec<RegionValue<G>>,
+        /// Texts of the list by their paths.
+        texts: Vec<(String, String)>,
+    },
+    Data(DataValue),
 }
 
 impl<G: Geometry> FromAnyJson for RowValue<G> {
     fn from_other() -> Self {
-        Self::Other
+        Self::Data(DataValue::Other)
     }
 
     fn from_text(text: &str) -> Self {
-        Self::Text(text.to_owned())
+        Self::Data(DataValue::from_text(text))
     }
 
     fn from_list<'de, A: SeqAccess<'de>>(mut list: A) -> Result<Self, A::Error> {
-        let mut values = Vec::new();
-        while let Some(AnyJson(MaybeRegion(value))) = list.next_element()? {
-            values.extend(value);
+        let (mut values, mut texts) = (Vec::new(), Vec::new());
+        for index in 0_usize.. {
+            match list.next_element()? {
+                Some(AnyJson(RowElement::Region(value))) => values.push(value),
+                Some(AnyJson(RowElement::Data(value))) => {
+                    append_texts(&index.to_string(), value, &mut texts);
+                }
+                None => break,
+            }
         }
-        Ok(Self::List(values))
-    }
-}
-
-/// An element of a list, kept if it is an object.
-struct MaybeRegion<G>(Option<RegionValue<G>>);
-
-impl<G: Geometry> FromAnyJson for MaybeRegion<G> {
-    fn from_other() -> Self {
-        Self(None)
+        Ok(Self::List { values, texts })
     }
 
     fn from_map<'de, A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
-        RegionValue::deserialize(MapAccessDeserializer::new(map)).map(|value| Self(Some(value)))
-    }
-}
-
-/// A value, kept if it is a string.
-struct MaybeString(Option<String>);
-
-impl FromAnyJson for MaybeString {
-    fn from_other() -> Self {
-        Self(None)
-    }
-
-    fn from_text(text: &str) -> Self {
-        Self(Some(text.to_owned()))
+        DataValue::from_map(map).map(Self::Data)
     }
 }

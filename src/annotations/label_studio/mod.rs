@@ -8,27 +8,38 @@
 mod document;
 mod packing;
 mod region_value;
+mod row_element;
+mod target;
+mod task_data;
 #[cfg(test)]
 mod tests;
+mod vector_path;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use self::document::{Annotation, JsonMinRow, ResultItem, Task, TaskData, TaskReference};
+use self::document::{Annotation, JsonMinRow, ResultItem, RowRegion, Task, TaskReference};
 use self::packing::pack_rle_lists;
-use self::region_value::{Geometry, GeometryKeys, GeometryValues, RegionKind, RegionValue};
+use self::region_value::{
+    Geometry, GeometryKeys, GeometryValues, RegionKind, RegionValue, ShapeError,
+};
+pub use self::target::{ListItem, RegionTarget, ResultPlace};
+use self::target::{PlaceCounts, Placement};
+use self::task_data::TaskData;
 use super::error::{Error, Result};
 use super::json::{Id, Number, SideLength, StringOrNumber, parse_json};
 use super::json_objects::{self, JsonObject, KeyedObjects};
 use super::region::Region;
 
 /// Summary of one element, without the geometry of its regions.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TaskSummary {
     /// Id of the task, if known.
     pub task_id: Option<i64>,
     pub element_type: ElementType,
     /// Values of the task's data that are strings, by key.
     pub data: BTreeMap<String, String>,
+    /// Strings within lists and objects of the task's data, by their path: `pages.0.url`.
+    pub nested_data: BTreeMap<String, String>,
     /// Annotations, in the order of the document. Skipped ones are among them, drafts and
     /// predictions are not.
     pub annotations: Vec<AnnotationSummary>,
@@ -49,7 +60,7 @@ pub enum ElementType {
 }
 
 /// Summary of one annotation, without the geometry of its regions.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AnnotationSummary {
     /// Id of the annotation, if known.
     pub id: Option<i64>,
@@ -65,8 +76,16 @@ pub struct AnnotationSummary {
     pub labels: BTreeSet<String>,
     /// Names of the `<Image>` tags on which the regions lie; empty in `JSON_MIN`.
     pub image_names: BTreeSet<String>,
-    /// Number of regions that [`read_regions`] returns for the annotation.
-    pub region_count: usize,
+    /// Numbers of drawn results, those that cannot be used among them, by the place of which they
+    /// say that they lie there.
+    pub drawn_places: Vec<(ResultPlace, usize)>,
+}
+
+impl AnnotationSummary {
+    /// Returns the number of drawn results: the regions, and those that cannot be used.
+    pub fn drawn_count(&self) -> usize {
+        self.drawn_places.iter().map(|(_, count)| count).sum()
+    }
 }
 
 /// Regions of one annotation.
@@ -85,10 +104,12 @@ pub fn read_task_summary(element: &[u8]) -> Result<TaskSummary> {
     Ok(match element_type {
         ElementType::Task => {
             let task: Task<GeometryKeys> = parse_json(element)?;
+            let data = task.data.unwrap_or_default();
             TaskSummary {
                 task_id: numeric_id(task.id),
                 element_type: ElementType::Task,
-                data: into_data_map(task.data),
+                data: data.texts,
+                nested_data: data.nested_texts,
                 annotations: task.annotations.iter().flatten().map(summarize_annotation).collect(),
                 annotation_count: count_annotations(
                     task.total_annotations,
@@ -102,26 +123,27 @@ pub fn read_task_summary(element: &[u8]) -> Result<TaskSummary> {
             let (task_id, data, annotation_count) = match annotation.task {
                 Some(TaskReference::Task(task)) => (
                     task.id,
-                    into_data_map(task.data),
+                    task.data.unwrap_or_default(),
                     count_annotations(task.total_annotations, task.cancelled_annotations),
                 ),
-                Some(TaskReference::Id(id)) => (Some(id), BTreeMap::new(), None),
-                None => (None, BTreeMap::new(), None),
+                Some(TaskReference::Id(id)) => (Some(id), TaskData::default(), None),
+                None => (None, TaskData::default(), None),
             };
             TaskSummary {
                 task_id: numeric_id(task_id),
                 element_type: ElementType::Annotation,
-                data,
+                data: data.texts,
+                nested_data: data.nested_texts,
                 annotations,
                 annotation_count,
             }
         }
         ElementType::JsonMinRow => {
-            let JsonMinRow { task_id, annotation_id, created_at, updated_at, data, values } =
+            let JsonMinRow { task_id, annotation_id, created_at, updated_at, data, regions } =
                 parse_json::<JsonMinRow<GeometryKeys>>(element)?;
             let annotation = Annotation {
                 id: annotation_id.map(|id| Id(Some(id))),
-                result: Some(values.into_iter().map(result_from_value).collect()),
+                result: Some(regions.into_iter().map(result_from_row).collect()),
                 was_cancelled: None,
                 ground_truth: None,
                 created_at: Some(created_at),
@@ -132,7 +154,8 @@ pub fn read_task_summary(element: &[u8]) -> Result<TaskSummary> {
             TaskSummary {
                 task_id,
                 element_type: ElementType::JsonMinRow,
-                data,
+                data: data.texts,
+                nested_data: data.nested_texts,
                 annotations,
                 annotation_count: None,
             }
@@ -140,9 +163,19 @@ pub fn read_task_summary(element: &[u8]) -> Result<TaskSummary> {
     })
 }
 
-/// Reads the regions of an element's annotation. The index counts the annotations of
-/// [`TaskSummary::annotations`].
+/// Reads the regions of an element's annotation on every object. The index counts the annotations
+/// of [`TaskSummary::annotations`].
 pub fn read_regions(element: &[u8], annotation_index: usize) -> Result<AnnotationRegions> {
+    read_target_regions(element, annotation_index, &RegionTarget::default())
+}
+
+/// Reads the regions of an element's annotation on one image of the task. Results on objects that
+/// are no images to train on are skipped with a reason.
+pub fn read_target_regions(
+    element: &[u8],
+    annotation_index: usize,
+    target: &RegionTarget,
+) -> Result<AnnotationRegions> {
     let element_type = detect_element_type(element)?;
     let results = match element_type {
         ElementType::Task => {
@@ -163,10 +196,10 @@ pub fn read_regions(element: &[u8], annotation_index: usize) -> Result<Annotatio
         }
         ElementType::JsonMinRow => {
             let row = parse_json::<JsonMinRow<GeometryValues>>(&pack_rle_lists(element))?;
-            Some(row.values.into_iter().map(result_from_value).collect())
+            Some(row.regions.into_iter().map(result_from_row).collect())
         }
     };
-    build_regions(results.unwrap_or_default())
+    build_regions(results.unwrap_or_default(), target)
 }
 
 fn missing_annotation_error(annotation_index: usize) -> Error {
@@ -211,28 +244,23 @@ fn numeric_id(id: Option<Id>) -> Option<i64> {
     id
 }
 
-fn into_data_map(data: Option<TaskData>) -> BTreeMap<String, String> {
-    match data {
-        Some(TaskData(data)) => data,
-        None => BTreeMap::new(),
-    }
-}
-
 fn count_annotations(total: Option<u64>, cancelled: Option<u64>) -> Option<u64> {
     Some(total?.saturating_add(cancelled.unwrap_or(0)))
 }
 
 /// Returns the result from which the region of a `JSON_MIN` row was made.
-fn result_from_value<G>(value: RegionValue<G>) -> ResultItem<G> {
+fn result_from_row<G>(region: RowRegion<G>) -> ResultItem<G> {
     ResultItem {
         id: None,
         result_type: None,
+        from_name: Some(region.from_name),
         to_name: None,
-        value: Some(value),
+        value: Some(region.value),
         image_rotation: None,
         original_width: None,
         original_height: None,
         item_index: None,
+        order_group: Some(region.order_group),
     }
 }
 
@@ -247,11 +275,15 @@ fn summarize_annotation<G: Geometry>(annotation: &Annotation<G>) -> AnnotationSu
         ground_truth: annotation.ground_truth.unwrap_or(false),
         labels: BTreeSet::new(),
         image_names: BTreeSet::new(),
-        region_count: 0,
+        drawn_places: Vec::new(),
     };
+    let mut place_counts = PlaceCounts::default();
     for result in results {
-        if let ResultOutcome::Region(_) = classify_result(result, &labeled_ids) {
-            summary.region_count += 1;
+        let outcome = classify_result(result, &labeled_ids);
+        if !matches!(outcome, ResultOutcome::Ignored) {
+            place_counts.add(ResultPlace::from_result(result));
+        }
+        if let ResultOutcome::Region(_) = outcome {
             summary.labels.extend(result_labels(result).cloned());
             if let Some(image_name) = &result.to_name
                 && !image_name.is_empty()
@@ -260,6 +292,7 @@ fn summarize_annotation<G: Geometry>(annotation: &Annotation<G>) -> AnnotationSu
             }
         }
     }
+    summary.drawn_places = place_counts.counts;
     summary
 }
 
@@ -287,6 +320,10 @@ fn classify_result<G: Geometry>(
         Some(region_kind) if is_labeled => ResultOutcome::Region(region_kind),
         _ if has_labeled_id && !is_labeled => ResultOutcome::Ignored,
         Some(_) => ResultOutcome::Skipped(format!("{} has no label", describe_result(result))),
+        None if value.geometry.has_key("vertices") => ResultOutcome::Skipped(format!(
+            "{} is a vector path that is not closed, so nothing is filled",
+            describe_result(result)
+        )),
         None if is_labeled || matches!(result_type, "keypoint" | "vector") => {
             ResultOutcome::Skipped(format!("{} has no area", describe_result(result)))
         }
@@ -338,20 +375,51 @@ fn describe_result<G>(result: &ResultItem<G>) -> String {
     }
 }
 
-fn build_regions(results: Vec<ResultItem<GeometryValues>>) -> Result<AnnotationRegions> {
+fn build_regions(
+    results: Vec<ResultItem<GeometryValues>>,
+    target: &RegionTarget,
+) -> Result<AnnotationRegions> {
     let mut built = AnnotationRegions { regions: Vec::new(), skipped_reasons: Vec::new() };
     let outcomes: Vec<ResultOutcome> = {
         let labeled_ids = collect_labeled_ids(&results);
         results.iter().map(|result| classify_result(result, &labeled_ids)).collect()
     };
     for (result, outcome) in results.into_iter().zip(outcomes) {
+        if matches!(outcome, ResultOutcome::Ignored) {
+            continue;
+        }
+        let placement = target
+            .place(&ResultPlace::from_result(&result))
+            .map_err(|error| error.located(format!("{} ", describe_result(&result)), ""))?;
+        match placement {
+            Placement::Here => {}
+            Placement::OtherImage => continue,
+            Placement::Stray(reason) => {
+                if target.tells_strays {
+                    built.skipped_reasons.push(format!("{} {reason}", describe_result(&result)));
+                }
+                continue;
+            }
+        }
         match outcome {
             ResultOutcome::Region(kind) => built.regions.push(build_region(result, kind)?),
             ResultOutcome::Skipped(reason) => built.skipped_reasons.push(reason),
             ResultOutcome::Ignored => {}
         }
     }
+    drop_single_order_group(&mut built.regions);
     Ok(built)
+}
+
+/// Removes the order groups of regions that are all of one group: their order is kept.
+fn drop_single_order_group(regions: &mut [Region]) {
+    let Some(first) = regions.first() else { return };
+    let first_group = first.order_group;
+    if regions.iter().all(|region| region.order_group == first_group) {
+        for region in regions {
+            region.order_group = None;
+        }
+    }
 }
 
 fn build_region(result: ResultItem<GeometryValues>, kind: RegionKind) -> Result<Region> {
@@ -362,14 +430,6 @@ fn build_region(result: ResultItem<GeometryValues>, kind: RegionKind) -> Result<
         return Err(Error::Unsupported(format!(
             "{description} was drawn on the image turned by {degrees} degrees (image_rotation), \
              which is not supported; allowed: 0; turn the image file itself and annotate that"
-        )));
-    }
-    if let Some(Number(page)) = result.item_index
-        && page != 0.0
-    {
-        return Err(Error::Unsupported(format!(
-            "{description} lies on another than the first image of a list (item_index {page}), \
-             which is not supported; make one task of each image"
         )));
     }
     let labels = result_labels(&result).cloned().collect();
@@ -383,13 +443,20 @@ fn build_region(result: ResultItem<GeometryValues>, kind: RegionKind) -> Result<
     };
     let shape = match geometry.into_shape(kind) {
         Ok(shape) => shape,
-        Err(key) => {
+        Err(ShapeError::MissingKey(key)) => {
             return Err(Error::InvalidValue(format!(
                 "{description} has no {key}; it needs {} in its value",
                 kind.required_keys()
             )));
         }
+        Err(ShapeError::Unusable(error)) => return Err(error.located(description + " ", "")),
     };
-    let id = result.id.map(|StringOrNumber(id)| id).unwrap_or_default();
-    Ok(Region { id, labels, shape, image_size, to_name: result.to_name.unwrap_or_default() })
+    Ok(Region {
+        id: result.id.map(|StringOrNumber(id)| id).unwrap_or_default(),
+        labels,
+        shape,
+        image_size,
+        to_name: result.to_name.unwrap_or_default(),
+        order_group: result.order_group,
+    })
 }

@@ -10,7 +10,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 
 use super::packing::unpack_list;
-use crate::annotations::json::{Byte, Number, SideLength, UniqueValue};
+use super::vector_path::{VectorVertex, flatten_closed_path};
+use crate::annotations::error::Error as AnnotationError;
+use crate::annotations::json::{AnyJson, Byte, FromAnyJson, Number, SideLength, UniqueValue};
 use crate::annotations::region::Shape;
 
 /// The object `value` of a result, or a region of a `JSON_MIN` row, which is flattened.
@@ -27,6 +29,8 @@ pub(super) trait Geometry: Default {
     fn read_key<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error>;
     /// Returns true if a key of the geometry exists and is not null.
     fn has_key(&self, key: &str) -> bool;
+    /// Returns true if the key `closed` is true: a vector path is an area only then.
+    fn is_closed(&self) -> bool;
 }
 
 impl<'de, G: Geometry> Deserialize<'de> for RegionValue<G> {
@@ -89,18 +93,34 @@ impl<'de> Deserialize<'de> for LabelNames {
 }
 
 /// Keys that describe the shape of a region.
-const GEOMETRY_KEYS: [&str; 9] =
-    ["rle", "points", "x", "y", "width", "height", "radiusX", "radiusY", "imageDataURL"];
+const GEOMETRY_KEYS: [&str; 10] = [
+    "rle",
+    "points",
+    "x",
+    "y",
+    "width",
+    "height",
+    "radiusX",
+    "radiusY",
+    "imageDataURL",
+    "vertices",
+];
 
 /// Presence of the keys of the geometry.
 #[derive(Debug, Default)]
 pub(super) struct GeometryKeys {
     /// One bit per key of [`GEOMETRY_KEYS`], the first key lowest.
     present_bits: u16,
+    is_closed: bool,
 }
 
 impl Geometry for GeometryKeys {
     fn read_key<'de, A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        if key == CLOSED_KEY {
+            let AnyJson(ClosedFlag(is_closed)) = map.next_value()?;
+            self.is_closed = is_closed;
+            return Ok(());
+        }
         let is_present = map.next_value::<Option<IgnoredAny>>()?.is_some();
         if let Some(bit) = geometry_key_bit(key) {
             self.present_bits |= u16::from(is_present) << bit;
@@ -110,6 +130,26 @@ impl Geometry for GeometryKeys {
 
     fn has_key(&self, key: &str) -> bool {
         geometry_key_bit(key).is_some_and(|bit| self.present_bits >> bit & 1 == 1)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+}
+
+/// Key that says if a path is closed.
+const CLOSED_KEY: &str = "closed";
+
+/// Value of the key `closed`. What is no boolean counts as false.
+struct ClosedFlag(bool);
+
+impl FromAnyJson for ClosedFlag {
+    fn from_other() -> Self {
+        Self(false)
+    }
+
+    fn from_bool(truth: bool) -> Self {
+        Self(truth)
     }
 }
 
@@ -122,6 +162,9 @@ fn geometry_key_bit(key: &str) -> Option<usize> {
 pub(super) struct GeometryValues {
     rle: UniqueValue<RleBytes>,
     points: UniqueValue<Vec<[Number; 2]>>,
+    /// Corners of a vector path.
+    vertices: UniqueValue<Vec<VectorVertex>>,
+    is_closed: bool,
     numbers: GeometryNumbers,
     data_url: UniqueValue<String>,
     /// Size of the annotated image, in pixels. Rows of `JSON_MIN` have it here, results beside the
@@ -148,6 +191,12 @@ impl Geometry for GeometryValues {
         match key {
             "rle" => self.rle.read("rle", map),
             "points" => self.points.read("points", map),
+            "vertices" => self.vertices.read("vertices", map),
+            CLOSED_KEY => {
+                let AnyJson(ClosedFlag(is_closed)) = map.next_value()?;
+                self.is_closed = is_closed;
+                Ok(())
+            }
             "x" => numbers.x.read("x", map),
             "y" => numbers.y.read("y", map),
             "width" => numbers.width.read("width", map),
@@ -167,6 +216,7 @@ impl Geometry for GeometryValues {
         match key {
             "rle" => self.rle.is_present(),
             "points" => self.points.is_present(),
+            "vertices" => self.vertices.is_present(),
             "x" => x.is_present(),
             "y" => y.is_present(),
             "width" => width.is_present(),
@@ -176,6 +226,25 @@ impl Geometry for GeometryValues {
             "imageDataURL" => self.data_url.is_present(),
             _ => false,
         }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+}
+
+/// Reason why a region has no shape.
+#[derive(Debug)]
+pub(super) enum ShapeError {
+    /// The value lacks this key.
+    MissingKey(&'static str),
+    /// The value cannot be used. The text follows the region's description.
+    Unusable(AnnotationError),
+}
+
+impl From<&'static str> for ShapeError {
+    fn from(key: &'static str) -> Self {
+        Self::MissingKey(key)
     }
 }
 
@@ -188,8 +257,8 @@ impl GeometryValues {
         Some((width, height))
     }
 
-    /// Returns the shape, or the name of the key that is missing as the error.
-    pub(super) fn into_shape(self, kind: RegionKind) -> Result<Shape, &'static str> {
+    /// Returns the shape of a region of the given kind.
+    pub(super) fn into_shape(self, kind: RegionKind) -> Result<Shape, ShapeError> {
         let GeometryNumbers { x, y, width, height, radius_x, radius_y, rotation } = self.numbers;
         let rotation = rotation.into_inner().map_or(0.0, |Number(degrees)| degrees);
         Ok(match kind {
@@ -218,6 +287,11 @@ impl GeometryValues {
             },
             RegionKind::Bitmask => {
                 Shape::Bitmask { data_url: self.data_url.into_inner().ok_or("imageDataURL")? }
+            }
+            RegionKind::ClosedVector => {
+                let vertices = self.vertices.into_inner().ok_or("vertices")?;
+                let points = flatten_closed_path(&vertices).map_err(ShapeError::Unusable)?;
+                Shape::Polygon { points }
             }
         })
     }
@@ -272,6 +346,8 @@ pub(super) enum RegionKind {
     Rectangle,
     Ellipse,
     Bitmask,
+    /// A path of straight lines and curves that is closed. An open path has no area.
+    ClosedVector,
 }
 
 impl RegionKind {
@@ -285,10 +361,14 @@ impl RegionKind {
             "rectangle" => Some(Self::Rectangle),
             "ellipse" => Some(Self::Ellipse),
             "bitmask" => Some(Self::Bitmask),
+            "vector" if geometry.is_closed() => Some(Self::ClosedVector),
             "keypoint" | "vector" => None,
             _ if has_all_keys(geometry, &["rle"]) => Some(Self::Brush),
             _ if has_all_keys(geometry, &["points"]) => Some(Self::Polygon),
             _ if has_all_keys(geometry, &["imageDataURL"]) => Some(Self::Bitmask),
+            _ if has_all_keys(geometry, &["vertices"]) => {
+                geometry.is_closed().then_some(Self::ClosedVector)
+            }
             _ if has_all_keys(geometry, &["x", "y", "radiusX", "radiusY"]) => Some(Self::Ellipse),
             _ if has_all_keys(geometry, &["x", "y", "width", "height"]) => Some(Self::Rectangle),
             _ => None,
@@ -303,6 +383,7 @@ impl RegionKind {
             Self::Rectangle => "x, y, width and height",
             Self::Ellipse => "x, y, radiusX and radiusY",
             Self::Bitmask => "imageDataURL",
+            Self::ClosedVector => "vertices",
         }
     }
 }

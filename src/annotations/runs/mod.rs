@@ -156,6 +156,37 @@ impl Runs {
         }
     }
 
+    /// Returns true if both sets cover a pixel in common. Both must be of one size.
+    pub fn intersects(&self, other: &Self) -> bool {
+        debug_assert_eq!((self.width, self.height), (other.width, other.height));
+        let (mut own_index, mut other_index) = (0, 0);
+        while let (Some(own), Some(other)) =
+            (self.ranges.get(own_index), other.ranges.get(other_index))
+        {
+            if own.start < other.end && other.start < own.end {
+                return true;
+            }
+            if own.end <= other.end {
+                own_index += 1;
+            } else {
+                other_index += 1;
+            }
+        }
+        false
+    }
+
+    /// Returns true if a covered pixel of `ids`, a mask of the same size, has the class `class`.
+    pub fn contains_class(&self, ids: &GrayImage, class: u8) -> bool {
+        debug_assert_eq!(ids.dimensions(), (self.width, self.height));
+        for run in &self.ranges {
+            let pixels = ids.as_raw().get(run.start as usize..run.end as usize);
+            if pixels.is_some_and(|pixels| pixels.contains(&class)) {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Sets the covered pixels of a mask of the same size to `class`.
     pub fn paint(&self, ids: &mut GrayImage, class: u8) {
         debug_assert_eq!(ids.dimensions(), (self.width, self.height));

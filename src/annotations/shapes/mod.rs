@@ -2,9 +2,10 @@
 //!
 //! Coordinates are pixels of the image: x to the right, y down, the image from (0, 0) to (width,
 //! height), so that the pixel of column c and row r has its center at (c + 0.5, r + 0.5). A pixel
-//! is covered if its center is inside of the shape. A center exactly on an outline belongs to the
-//! area to the right of the outline, or to the area below if the outline is horizontal; so shapes
-//! that share an edge neither overlap nor leave a gap. Parts outside of the image are cut off.
+//! is covered if its center is inside of the shape; where a polygon crosses itself, a [`FillRule`]
+//! says which areas are inside. A center exactly on an outline belongs to the area to the right of
+//! the outline, or to the area below if the outline is horizontal; so shapes that share an edge
+//! neither overlap nor leave a gap. Parts outside of the image are cut off.
 
 mod ellipse;
 mod polygon;
@@ -12,7 +13,7 @@ mod polygon;
 use std::ops::Range;
 
 pub use ellipse::rasterize_ellipse;
-pub use polygon::{rasterize_polygon, rasterize_rings};
+pub use polygon::{FillRule, rasterize_polygon, rasterize_rings};
 
 use super::error::{Error, Result};
 use super::runs::Runs;
@@ -53,7 +54,7 @@ pub fn rasterize_rectangle(
         [x + width_vector[0] + height_vector[0], y + width_vector[1] + height_vector[1]],
         [x + height_vector[0], y + height_vector[1]],
     ];
-    polygon::rasterize_checked_rings(&[&corners], width, height)
+    polygon::rasterize_checked_rings(&[&corners], FillRule::NonZero, width, height)
 }
 
 /// Checks that a coordinate is finite and at most [`MAX_COORDINATE`] from 0.

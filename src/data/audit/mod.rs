@@ -1,18 +1,22 @@
 //! The audit reads every image and mask once before the first step, and reports everything that is
 //! wrong with them at once (`docs/architecture.md#audit-before-the-first-step`).
 
+pub mod mask_values;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
+use self::mask_values::{
+    StretchedIds, describe_ignored_masks, describe_snapped, holds_only_ignored, suspect_values_hint,
+};
 use super::color_map::MAX_COLOR_DISTANCE;
 use super::digest::SampleDigest;
 use super::label_map::LabelMap;
-use super::pairing::{list_examples, pluralize};
 use super::sample::{ReadSample, Sample, SampleError};
-use crate::error::Problems;
+use crate::error::{Problems, join_examples, pluralize};
 use crate::metrics::IGNORE_INDEX;
 
 /// Pixels per mask value, 0 to 255.
@@ -28,6 +32,8 @@ pub struct Audit {
     /// Keys of samples whose masks have colors that are only near those of their classes, each with
     /// the number of such pixels.
     pub snapped: Vec<(String, u64)>,
+    /// Keys of samples in whose masks 255 is the only value beside 0.
+    pub only_ignored: Vec<String>,
     /// Smallest and largest sides of the images, in pixels; none if the split has no images.
     pub size_range: Option<SizeRange>,
 }
@@ -107,13 +113,14 @@ struct AuditFindings {
     size_mismatches: Vec<String>,
     unmapped: Vec<String>,
     snapped: Vec<(String, u64)>,
+    only_ignored: Vec<String>,
 }
 
 impl Default for AuditFindings {
     fn default() -> Self {
         let histogram = Box::new([0; 256]);
         let [out_of_range, unreadable, not_masks, size_mismatches, unmapped] = Default::default();
-        let snapped = Vec::new();
+        let (snapped, only_ignored) = Default::default();
         Self {
             digests: Vec::new(),
             histogram,
@@ -124,6 +131,7 @@ impl Default for AuditFindings {
             size_mismatches,
             unmapped,
             snapped,
+            only_ignored,
         }
     }
 }
@@ -142,6 +150,10 @@ impl AuditFindings {
                 }
                 if histogram[num_classes..usize::from(IGNORE_INDEX)].iter().any(|&n| n > 0) {
                     self.out_of_range.push(sample.key.clone());
+                }
+                // A label map says what 255 is.
+                if sample.label_map.is_none() && holds_only_ignored(&histogram) {
+                    self.only_ignored.push(sample.key.clone());
                 }
                 self.add_histogram(&histogram);
                 self.add_size_range(Some(SizeRange::from_size(mask.dimensions())));
@@ -176,6 +188,7 @@ impl AuditFindings {
         self.size_mismatches.extend(other.size_mismatches);
         self.unmapped.extend(other.unmapped);
         self.snapped.extend(other.snapped);
+        self.only_ignored.extend(other.only_ignored);
         self
     }
 }
@@ -212,14 +225,17 @@ pub fn audit_samples(
         size_mismatches,
         unmapped,
         snapped,
+        only_ignored,
     } = findings;
     let SplitDescription { split, channels, annotations } = split_description;
     // All samples of a split have the same label map.
     let label_map = samples.first().and_then(|sample| sample.label_map.as_deref());
     if !unreadable.is_empty() {
         let files = pluralize(unreadable.len(), "file");
-        problems
-            .push(format!("{channels}: {files} cannot be read: {}", list_examples(&unreadable)));
+        problems.push(format!(
+            "{channels}: {files} cannot be read: {}",
+            join_examples(unreadable.iter().cloned())
+        ));
     }
     if !not_masks.is_empty() {
         let masks = pluralize_is(not_masks.len(), "mask");
@@ -230,14 +246,14 @@ pub fn audit_samples(
         };
         problems.push(format!(
             "{annotations}: {masks} not of class ids{advice}: {}",
-            list_examples(&not_masks)
+            join_examples(not_masks.iter().cloned())
         ));
     }
     if !size_mismatches.is_empty() {
         problems.push(format!(
             "{annotations}: {} not as large as the image: {}",
             pluralize_is(size_mismatches.len(), "mask"),
-            list_examples(&size_mismatches)
+            join_examples(size_mismatches.iter().cloned())
         ));
     }
     if !unmapped.is_empty() {
@@ -246,33 +262,34 @@ pub fn audit_samples(
     if !out_of_range.is_empty() {
         let mut message =
             describe_out_of_range(annotations, num_classes, &out_of_range, &histogram);
-        if let Some(map) = label_map {
-            message = format!("{message}; the values are those after the label map ({map})");
+        match label_map {
+            Some(map) => {
+                message = format!("{message}; the values are those after the label map ({map})");
+            }
+            None => message.push_str(&scale_advice(split, &histogram)),
         }
         problems.push(message);
     }
-    Audit { digests, histogram, snapped, size_range }
+    Audit { digests, histogram, snapped, only_ignored, size_range }
 }
 
 impl Audit {
-    /// Returns a warning if some colors are only near those of their classes.
-    pub fn snapped_warning(&self, split_description: &SplitDescription) -> Option<String> {
-        let mut masks = Vec::new();
-        let mut total_pixels = 0;
-        for (key, pixels) in &self.snapped {
-            masks.push(format!("{key} ({pixels})"));
-            total_pixels += pixels;
+    /// Returns warnings about masks that can be used, but may be meant otherwise. `total` is the
+    /// number of masks.
+    pub fn warnings(&self, split_description: &SplitDescription, total: usize) -> Vec<String> {
+        let annotations = &split_description.annotations;
+        let mut warnings = Vec::new();
+        warnings.extend(describe_snapped(annotations, &self.snapped, "their internal-color-map"));
+        // Masks without any class are a problem in the training split.
+        let has_foreground = self.has_foreground();
+        if !self.only_ignored.is_empty() && (has_foreground || split_description.split != "train") {
+            warnings.push(describe_ignored_masks(annotations, &self.only_ignored, total));
         }
-        if total_pixels == 0 {
-            return None;
-        }
-        Some(format!(
-            "{}: {total_pixels} pixels in {} have a color that is near one of their \
-             internal-color-map and not the same; they count as that class: {}",
-            split_description.annotations,
-            pluralize(masks.len(), "mask"),
-            list_examples(&masks)
-        ))
+        warnings
+    }
+
+    fn has_foreground(&self) -> bool {
+        self.histogram[1..usize::from(IGNORE_INDEX)].iter().any(|&pixels| pixels > 0)
     }
 
     /// Checks that the masks of the validation split hold anything to score. Where those of
@@ -295,7 +312,7 @@ impl Audit {
         let purpose = if *split == "validation" { "score" } else { "learn" };
         let ignored = usize::from(IGNORE_INDEX);
         let (has_background, has_ignored) = (self.histogram[0] > 0, self.histogram[ignored] > 0);
-        let has_foreground = self.histogram[1..ignored].iter().any(|&n| n > 0);
+        let has_foreground = self.has_foreground();
         if has_background && has_ignored && !has_foreground {
             problems.push(format!(
                 "{annotations}: the masks hold only the values 0 and 255 ({}). These \
@@ -320,7 +337,7 @@ fn describe_unmapped(
 ) -> String {
     let masks = pluralize(unmapped.len(), "mask");
     let has = if unmapped.len() == 1 { "has" } else { "have" };
-    let examples = list_examples(unmapped);
+    let examples = join_examples(unmapped.iter().cloned());
     match label_map {
         Some(map) => format!(
             "{annotations}: {masks} {has} values without a class; {}; found: {examples}",
@@ -346,14 +363,9 @@ fn describe_out_of_range(
     keys: &[String],
     histogram: &Histogram,
 ) -> String {
-    let total_pixels: u64 = histogram.iter().sum();
-    let hint = if histogram[0] + histogram[255] >= total_pixels / 20 * 19
-        && histogram[255] > total_pixels / 50
-    {
-        "; nearly all pixels are 0 or 255: if these are binary masks with smoothed edges, write \
-         the foreground as 1 and no values between"
-    } else {
-        ""
+    let hint = match suspect_values_hint(histogram) {
+        Some(hint) => format!("; {hint}"),
+        None => String::new(),
     };
     format!(
         "{annotations}: {} class ids outside num_classes {num_classes}: allowed are 0 to \
@@ -364,8 +376,19 @@ fn describe_out_of_range(
         },
         num_classes - 1,
         describe_histogram(histogram),
-        list_examples(keys)
+        join_examples(keys.iter().cloned())
     )
+}
+
+/// Returns advice on a label map for masks whose ids are stretched, after the message about them.
+fn scale_advice(split: &str, histogram: &Histogram) -> String {
+    let Some(stretched) = StretchedIds::find(histogram) else { return String::new() };
+    match stretched.scale() {
+        Some(scale) if histogram[usize::from(IGNORE_INDEX)] == 0 => format!(
+            ", or say so in channel label_map with {split}_label_map.json: {{\"scale\": {scale}}}"
+        ),
+        _ => String::new(),
+    }
 }
 
 /// Returns the pixels per value, such as `0: 1200, 1: 300, 255: 12`; of more than twelve values the

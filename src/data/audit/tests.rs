@@ -167,6 +167,55 @@ fn an_annotation_channel_of_photographs_is_recognized() {
 }
 
 #[test]
+fn masks_that_hold_only_the_ignored_value_are_told_among_others() {
+    let folder = tempfile::tempdir().unwrap();
+    write_pair(folder.path(), "a", (8, 4), &[0, 1, 2, 3]);
+    write_pair(folder.path(), "b", (8, 4), &[0, 255]);
+    write_pair(folder.path(), "c", (8, 4), &[255, 1]);
+    let audit = audit_train(folder.path()).unwrap();
+    assert_eq!(audit.only_ignored, ["b"]);
+    let warnings = audit.warnings(&SplitDescription::for_folders("train"), 3);
+    assert_eq!(
+        warnings,
+        [
+            "channel train_annotation: in 1 of 3 masks 255 is the only value beside 0, and 255 means \
+          \"ignored\", so nothing is learned from what it marks; if it is the foreground, write it \
+          as the id of its class: b"
+        ]
+    );
+}
+
+#[test]
+fn a_validation_split_of_binary_masks_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    write_pair(folder.path(), "a", (8, 4), &[0, 255]);
+    let split = SplitFolders {
+        name: "train",
+        images: folder.path().join("train"),
+        masks: folder.path().join("train_annotation"),
+    };
+    let mut problems = Problems::new();
+    let samples = pair_images_and_masks(&split, &mut problems);
+    let validation = SplitDescription::for_folders("validation");
+    let audit = audit_samples(&validation, &samples, 4, &mut problems, || true);
+    assert!(audit.warnings(&validation, 1)[0].contains("in 1 of 1 mask 255 is the only value"));
+    // In the training split it is a problem already.
+    assert!(audit.warnings(&SplitDescription::for_folders("train"), 1).is_empty());
+}
+
+#[test]
+fn stretched_ids_come_with_the_label_map_that_reads_them() {
+    let folder = tempfile::tempdir().unwrap();
+    write_pair(folder.path(), "a", (6, 2), &[0, 127, 254]);
+    let found = audit_problems(folder.path());
+    assert!(found[0].contains("stretched over the grays"), "{found:?}");
+    assert!(found[0].ends_with("with train_label_map.json: {\"scale\": 127}"), "{found:?}");
+    write_pair(folder.path(), "a", (6, 2), &[0, 128, 255]);
+    let found = audit_problems(folder.path());
+    assert!(found[0].contains("(255 counts as ignored): divide them by 127"), "{found:?}");
+}
+
+#[test]
 fn every_sample_has_its_digests_in_the_order_of_the_samples() {
     let folder = tempfile::tempdir().unwrap();
     for index in 0..40 {

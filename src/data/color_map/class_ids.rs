@@ -6,8 +6,7 @@ use std::sync::Arc;
 use super::{ColorMap, is_background};
 use crate::data::Sample;
 use crate::data::class_names::RequiredClassNames;
-use crate::data::pairing::{list_examples, pluralize};
-use crate::error::{Problems, Result, did_you_mean};
+use crate::error::{Problems, Result, did_you_mean, join_examples, pluralize};
 
 /// Name of class 0; Ground Truth writes it in capitals.
 pub const BACKGROUND: &str = "background";
@@ -101,7 +100,7 @@ fn check_all_or_none(split: &str, samples: &[Sample], problems: &mut Problems) {
             } else {
                 format!("{count_with_map} have")
             },
-            list_examples(&keys_without_map)
+            join_examples(keys_without_map.iter().cloned())
         ));
     }
     if samples.iter().any(|sample| sample.label_map.is_some()) {

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 pub use self::class_ids::{
     BACKGROUND, any_has_color_map, assign_class_ids, describe_color_maps, format_class_order,
 };
-pub use self::resolve::{MAX_COLOR_DISTANCE, ResolvedMask};
+pub use self::resolve::{ColorMatch, MAX_COLOR_DISTANCE, ResolvedMask, UnresolvedColors};
 
 /// Key of the colors in the metadata.
 const COLOR_MAP_KEY: &str = "internal-color-map";

@@ -1,6 +1,7 @@
 //! Class ids for the colors of a mask's pixels.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 
 use image::GrayImage;
 
@@ -23,6 +24,9 @@ const WHITE: [u8; 3] = [255; 3];
 /// Number of colors that a message lists.
 const MAX_SHOWN_COLORS: usize = 4;
 
+/// Number of names without an id that a message lists.
+const MAX_SHOWN_NAMES: usize = 12;
+
 /// Number of colors without a class that are counted one by one; pictures have millions.
 const MAX_COUNTED_COLORS: usize = 4096;
 
@@ -40,10 +44,33 @@ pub struct ResolvedMask {
 
 /// Class of a color.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ColorMatch {
+pub enum ColorMatch {
+    /// The color is that of a class.
     Exact(u8),
+    /// The color is near that of a class and of no other.
     Near(u8),
+    /// The color stands for no class.
     Unknown,
+}
+
+/// Colors of a mask that stand for no class. The text completes a sentence about the mask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnresolvedColors {
+    /// Names of the map that have no class id and whose colors occur in the mask.
+    pub unknown_names: BTreeSet<String>,
+    text: String,
+}
+
+impl fmt::Display for UnresolvedColors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<String> for UnresolvedColors {
+    fn from(text: String) -> Self {
+        Self { unknown_names: BTreeSet::new(), text }
+    }
 }
 
 impl ColorMap {
@@ -52,7 +79,7 @@ impl ColorMap {
     ///
     /// The error lists colors without a class, with their pixels. It also refuses masks of grays
     /// that only resemble the map's colors, because these may be class ids.
-    pub fn resolve(&self, mask: &ColorMask) -> Result<ResolvedMask, String> {
+    pub fn resolve(&self, mask: &ColorMask) -> Result<ResolvedMask, UnresolvedColors> {
         let mut resolver = MaskResolver::new(self, mask.width as usize * mask.height as usize);
         let ids = match &mask.pixels {
             ColorPixels::Palette { colors, indices } => resolver.resolve_palette(colors, indices),
@@ -64,22 +91,27 @@ impl ColorMap {
         };
         let snapped_pixels = resolver.finish()?;
         let ids = GrayImage::from_raw(mask.width, mask.height, ids);
-        Ok(ResolvedMask { ids: ids.ok_or("has too few pixels")?, snapped_pixels })
+        match ids {
+            Some(ids) => Ok(ResolvedMask { ids, snapped_pixels }),
+            None => Err("has too few pixels".to_owned().into()),
+        }
     }
 
-    /// Returns the colors that have a class.
-    fn class_colors(&self) -> impl Iterator<Item = ([u8; 3], u8, &str)> {
+    /// Returns the colors with their classes; a name without an id has none.
+    fn class_colors(&self) -> impl Iterator<Item = ([u8; 3], Option<u8>, &str)> {
         let entries = self.entries.iter();
         let needs_white = !self.entries.iter().any(|entry| entry.color == WHITE);
         entries
-            .filter_map(|entry| Some((entry.color, entry.class?, entry.name.as_str())))
-            .chain(needs_white.then_some((WHITE, 0, BACKGROUND)))
+            .map(|entry| (entry.color, entry.class, entry.name.as_str()))
+            .chain(needs_white.then_some((WHITE, Some(0), BACKGROUND)))
     }
 
-    fn match_color(&self, color: [u8; 3]) -> ColorMatch {
+    /// Returns the class of a color: that of the nearest color if it is near enough, and no color
+    /// of another class is nearly as near. White is class 0 unless the map names it.
+    pub fn match_color(&self, color: [u8; 3]) -> ColorMatch {
         // Distance and class of the nearest color, and distance of the nearest color of another
-        // class.
-        let (mut nearest, mut other_distance) = ((u32::MAX, 0), u32::MAX);
+        // class. Names without an id are another class each, but all the same they have none.
+        let (mut nearest, mut other_distance) = ((u32::MAX, None), u32::MAX);
         for (class_color, class, _) in self.class_colors() {
             let distance = squared_distance(class_color, color);
             if distance < nearest.0 {
@@ -92,8 +124,8 @@ impl ColorMap {
             }
         }
         match nearest {
-            (0, class) => ColorMatch::Exact(class),
-            (distance, class)
+            (0, Some(class)) => ColorMatch::Exact(class),
+            (distance, Some(class))
                 if distance <= MAX_COLOR_DISTANCE * MAX_COLOR_DISTANCE
                     && 4 * distance <= other_distance =>
             {
@@ -103,16 +135,29 @@ impl ColorMap {
         }
     }
 
-    fn nearest_hint(&self, color: [u8; 3]) -> String {
+    /// Describes a color without a class by the name whose color it is, or by the nearest one.
+    fn describe_unknown_color(&self, color: [u8; 3], pixels: u64) -> String {
+        let hex = format_hex_color(color);
         let nearest = self
             .class_colors()
             .min_by_key(|(class_color, ..)| squared_distance(*class_color, color));
         match nearest {
-            Some((class_color, _, name)) => {
-                format!(" (nearest: {name} {})", format_hex_color(class_color))
+            Some((class_color, None, name)) if class_color == color => {
+                format!("{name} ({hex}), which is no class, in {pixels} pixels")
             }
-            None => String::new(),
+            Some((class_color, _, name)) => {
+                let nearest_hex = format_hex_color(class_color);
+                format!("{hex} in {pixels} pixels (nearest: {name} {nearest_hex})")
+            }
+            None => format!("{hex} in {pixels} pixels"),
         }
+    }
+
+    /// Returns the name without an id whose color is `color`.
+    fn unknown_name(&self, color: [u8; 3]) -> Option<&str> {
+        let mut entries = self.entries.iter();
+        let entry = entries.find(|entry| entry.color == color && entry.class.is_none())?;
+        Some(&entry.name)
     }
 }
 
@@ -236,25 +281,29 @@ impl<'a> MaskResolver<'a> {
     }
 
     /// Returns the number of snapped pixels, or everything that is wrong.
-    fn finish(self) -> Result<u64, String> {
+    fn finish(self) -> Result<u64, UnresolvedColors> {
         let unknown_pixels = self.uncounted_pixels + self.unknown_colors.values().sum::<u64>();
-        if self.is_gray && self.snapped_pixels + unknown_pixels > 0 {
-            return Err(format!(
-                "has only grays, {} pixels of which are no color of its map: if they are class ids, leave \
-                 out internal-color-map; if they are smoothed edges, resize the mask without (nearest \
-                 neighbor)",
+        let has_named_unknown =
+            self.unknown_colors.keys().any(|color| self.color_map.unknown_name(*color).is_some());
+        if self.is_gray && !has_named_unknown && self.snapped_pixels + unknown_pixels > 0 {
+            return Err(UnresolvedColors::from(format!(
+                "has only grays, {} pixels of which are no color of a label: if they are class ids, \
+                 save the mask as grayscale (one channel), and leave out an internal-color-map; if \
+                 they are smoothed edges, resize the mask without (nearest neighbor)",
                 self.snapped_pixels + unknown_pixels
-            ));
+            )));
         }
         let mut by_frequency: Vec<([u8; 3], u64)> = self.unknown_colors.into_iter().collect();
         // Most frequent first, and in the same order on every run.
         by_frequency.sort_by_key(|&(color, pixels)| (std::cmp::Reverse(pixels), color));
         let mut texts = Vec::new();
+        let mut unknown_names = BTreeSet::new();
         let mut further_pixels = self.uncounted_pixels;
-        for (rank, (color, pixels)) in by_frequency.into_iter().enumerate() {
-            if rank < MAX_SHOWN_COLORS {
-                let nearest = self.color_map.nearest_hint(color);
-                texts.push(format!("{} in {pixels} pixels{nearest}", format_hex_color(color)));
+        for (color, pixels) in by_frequency {
+            let name = self.color_map.unknown_name(color);
+            unknown_names.extend(name.map(str::to_owned));
+            if texts.len() < MAX_SHOWN_COLORS || (name.is_some() && texts.len() < MAX_SHOWN_NAMES) {
+                texts.push(self.color_map.describe_unknown_color(color, pixels));
             } else {
                 further_pixels += pixels;
             }
@@ -268,7 +317,7 @@ impl<'a> MaskResolver<'a> {
         if texts.is_empty() {
             Ok(self.snapped_pixels)
         } else {
-            Err(format!("has {}", texts.join(", ")))
+            Err(UnresolvedColors { unknown_names, text: format!("has {}", texts.join(", ")) })
         }
     }
 }

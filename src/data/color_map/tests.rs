@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use proptest::prelude::*;
@@ -241,7 +242,7 @@ fn palettes_are_resolved_by_their_colors_and_only_where_they_are_used() {
     };
     assert_eq!(resolve_ids(&road_and_sky_map(), &palette(&[0, 2, 3, 2])), (vec![2, 1, 0, 1], 0));
     assert_eq!(
-        road_and_sky_map().resolve(&palette(&[0, 1, 1, 9])).unwrap_err(),
+        road_and_sky_map().resolve(&palette(&[0, 1, 1, 9])).unwrap_err().to_string(),
         "has #010203 in 2 pixels (nearest: sky #1f77b4), index 9, which its palette lacks, in 1"
     );
 }
@@ -257,11 +258,11 @@ fn near_colors_are_snapped_and_counted_and_others_are_told_with_their_pixels() {
     let found =
         road_and_sky_map().resolve(&rgb_mask(&[ROAD, half, half, [255, 0, 0]])).unwrap_err();
     assert_eq!(
-        found,
+        found.to_string(),
         "has #24a386 in 2 pixels (nearest: road #2acf59), #ff0000 in 1 pixels (nearest: road #2acf59)"
     );
     let many: Vec<[u8; 3]> = (0..10_000_u32).map(|i| [255, (i >> 8) as u8, i as u8]).collect();
-    let found = road_and_sky_map().resolve(&rgb_mask(&many)).unwrap_err();
+    let found = road_and_sky_map().resolve(&rgb_mask(&many)).unwrap_err().to_string();
     assert!(found.contains(", other colors in "), "{found}");
 }
 
@@ -275,7 +276,8 @@ fn colors_that_two_classes_are_near_are_not_guessed() {
         resolve_ids(&map, &rgb_mask(&[[100, 0, 0], [106, 0, 0], [114, 0, 0], [130, 0, 0]])).0,
         [1, 1, 2, 2]
     );
-    assert!(map.resolve(&rgb_mask(&[[107, 0, 0]])).unwrap_err().contains("#6b0000 in 1 pixels"));
+    let found = map.resolve(&rgb_mask(&[[107, 0, 0]])).unwrap_err().to_string();
+    assert!(found.contains("#6b0000 in 1 pixels"), "{found}");
 }
 
 #[test]
@@ -283,12 +285,29 @@ fn masks_of_class_ids_are_not_taken_for_nearly_black() {
     let mut samples = [sample(1, Some(&[("BACKGROUND", "#000000"), ("road", "#2acf59")]))];
     assign_one_split(&mut samples, None, 2).unwrap();
     let map = samples[0].color_map.clone().unwrap();
-    let found = map.resolve(&rgb_mask(&[[0; 3], [1; 3], [2; 3]])).unwrap_err();
+    let found = map.resolve(&rgb_mask(&[[0; 3], [1; 3], [2; 3]])).unwrap_err().to_string();
     assert!(
-        found.starts_with("has only grays, 2 pixels of which are no color of its map"),
+        found.starts_with("has only grays, 2 pixels of which are no color of a label"),
         "{found}"
     );
     assert_eq!(resolve_ids(&map, &rgb_mask(&[[0; 3], [1; 3], ROAD])), (vec![0, 0, 1], 1));
+}
+
+#[test]
+fn a_name_without_an_id_is_told_and_its_pixels_join_no_other_class() {
+    let classes = [("road", "#2acf59"), ("car", "#2acf61"), ("sky", "#1f77b4")];
+    let map = ColorMap::parse(&metadata(&classes)).unwrap().unwrap();
+    let map = map.with_class_ids(|name| (name != "car").then_some(1));
+    let car = [0x2a, 0xcf, 0x61];
+    let found = map.resolve(&rgb_mask(&[ROAD, car, car, [255, 0, 0]])).unwrap_err();
+    assert!(
+        found.to_string().starts_with("has car (#2acf61), which is no class, in 2 pixels, #ff0000"),
+        "{found}"
+    );
+    assert_eq!(found.unknown_names, BTreeSet::from(["car".to_owned()]));
+    assert_eq!(map.match_color(ROAD), ColorMatch::Exact(1));
+    // Two classes that are unknown do not hold each other back: both have no class.
+    assert_eq!(map.match_color([0x2a, 0xcf, 0x60]), ColorMatch::Unknown);
 }
 
 #[test]

@@ -119,7 +119,7 @@ impl Split {
             samples.len(),
             describe_histogram(&audit.histogram)
         ));
-        if let Some(warning) = audit.snapped_warning(description) {
+        for warning in audit.warnings(description, samples.len()) {
             listener.on_note(&format_args!("warning: {warning}"));
         }
         audit

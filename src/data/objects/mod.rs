@@ -13,9 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
-use super::pairing::{list_examples, pluralize};
 use crate::aws::{ErrorScope, GetRequest, ObjectStore, S3Error, S3Uri};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, join_examples, pluralize};
 
 /// Bytes that objects leave free on the disk: checkpoints and models of the job, of up to 0.5 GB
 /// each, are written to the same disk.
@@ -337,7 +336,7 @@ impl ObjectCache {
         Err(Error::input(format!(
             "{} cannot be read: {}{untried_note}{advice}",
             pluralize(messages.len(), "object"),
-            list_examples(&messages)
+            join_examples(messages.iter().cloned())
         )))
     }
 

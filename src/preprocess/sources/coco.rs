@@ -1,34 +1,53 @@
 //! Reader of COCO files.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::io::Seek;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{AnnotationSources, FoundAnnotation, ImageName, SkippedEntry};
-use crate::annotations::coco;
+use super::stoppable::StoppableFile;
+use super::{AnnotationSources, FoundAnnotation, ImageName, SearchOptions, SkippedEntry};
+use crate::annotations::{Error as UnusableFile, coco};
 use crate::error::{Error, Problems};
 use crate::preprocess::rasterize::{ByteSpan, MaskSource};
 use crate::preprocess::select::Annotation;
 
 pub(super) fn read_coco(
     paths: &[PathBuf],
+    search: &SearchOptions<'_>,
     sources: &mut AnnotationSources,
     problems: &mut Problems,
 ) {
     for path in paths {
-        let file = File::open(path).map_err(|cause| Error::io("read", path, &cause));
-        let Some(file) = problems.record_err(file) else { continue };
+        let file = StoppableFile::open(path, search.stop);
+        let Some(mut file) = problems.record_err(file) else { continue };
+        // Mere names in an export of Label Studio may be those of uploads.
+        let is_export = coco::is_label_studio_export(&mut file).and_then(|is_export| {
+            file.rewind()?;
+            Ok(is_export)
+        });
+        let is_export = is_export.map_err(|cause| Error::io("read", path, &cause));
+        let Some(is_export) = problems.record_err(is_export) else { continue };
         match coco::read_coco_index(file) {
-            Ok(index) => add_annotations(path, index, sources),
+            Ok(index) => add_annotations(path, index, is_export, sources),
+            // Downloads of COCO hold captions and key points beside the instances.
+            Err(UnusableFile::Unsupported(message)) => {
+                sources.skipped.push(SkippedEntry::fault(path.display().to_string(), message));
+            }
             Err(message) => problems.push(format!("{}: {message}", path.display())),
         }
     }
 }
 
-fn add_annotations(path: &Path, index: coco::CocoIndex, sources: &mut AnnotationSources) {
+/// Adds the annotations of a file. `is_export` is true if Label Studio wrote it.
+fn add_annotations(
+    path: &Path,
+    index: coco::CocoIndex,
+    is_export: bool,
+    sources: &mut AnnotationSources,
+) {
     let file: Arc<Path> = Arc::from(path);
-    let mut categories: HashMap<i64, String> = HashMap::new();
+    let mut categories: HashMap<coco::CocoId, String> = HashMap::new();
     for (id, name) in index.categories {
         categories.insert(id, name.clone());
         sources.labels.insert(name);
@@ -36,6 +55,11 @@ fn add_annotations(path: &Path, index: coco::CocoIndex, sources: &mut Annotation
     let categories = Arc::new(categories);
     let mut spans_by_image = index.annotation_spans;
     for image in index.images {
+        if index.undrawn_images.contains(&image.id) {
+            let spans = spans_by_image.remove(&image.id).unwrap_or_default();
+            sources.skipped.push(skip_undrawn_image(path, image).with_losses(1, spans.len()));
+            continue;
+        }
         let mut spans = Vec::new();
         for (offset, length) in spans_by_image.remove(&image.id).unwrap_or_default() {
             spans.push(ByteSpan { offset, length });
@@ -47,20 +71,36 @@ fn add_annotations(path: &Path, index: coco::CocoIndex, sources: &mut Annotation
             image_size: image.width.zip(image.height),
         };
         let location = format!("image {} in {}", image.id, path.display());
-        let name = if image.file_name.is_empty() {
-            image.path.unwrap_or_default()
-        } else {
-            image.file_name
-        };
+        let name = image_name(image);
+        let image_name =
+            if is_export { ImageName::ExportedName(name) } else { ImageName::Reference(name) };
         sources.annotations.push(FoundAnnotation {
-            image_name: ImageName::Reference(name),
+            image_name,
             annotation: Annotation::without_metadata(file.clone(), location, mask_source),
         });
     }
     if index.orphan_annotations > 0 {
         let location = format!("{} annotations in {}", index.orphan_annotations, path.display());
-        sources
-            .skipped
-            .push(SkippedEntry::fault(location, "their images are not among the file's images"));
+        let reason = "their images are not among the file's images";
+        let count = usize::try_from(index.orphan_annotations).unwrap_or(usize::MAX);
+        sources.skipped.push(SkippedEntry::fault(location, reason).with_losses(0, count));
     }
+}
+
+/// Returns the name of the image's file, or its path if the file gives only that.
+fn image_name(image: coco::CocoImage) -> String {
+    if image.file_name.is_empty() { image.path.unwrap_or_default() } else { image.file_name }
+}
+
+/// Returns the entry of an image on which something was marked, but no area. Its mask would say
+/// that it is all background.
+fn skip_undrawn_image(path: &Path, image: coco::CocoImage) -> SkippedEntry {
+    let reason = format!(
+        "image {} in {} has annotations, none of them with a segmentation (boxes or key points \
+         alone), and nothing tells which pixels are meant; draw them as polygons or masks, or \
+         remove the image from the file",
+        image.id,
+        path.display()
+    );
+    SkippedEntry::fault(image_name(image), reason)
 }

@@ -2,12 +2,28 @@
 
 use clap::ValueEnum;
 
+use super::foreign_file::describe_foreign_file;
+use super::other_tools::{describe_json_keys, describe_json_text, describe_text, describe_xml};
+use crate::imaging::name_image_format;
+
 /// Length of the start of a file that decides its format, in bytes.
 pub(super) const HEAD_BYTES: usize = 64 << 10;
 
 /// Keys of which each task, annotation or row of Label Studio has at least one.
 const LABEL_STUDIO_KEYS: [&str; 7] =
     ["data", "result", "task", "annotations", "annotation_id", "annotator", "id"];
+
+/// Description of a JSON array that holds no objects.
+const LIST_OF_OTHERS: &str = "is a JSON list that holds no objects, no annotations (a list of names \
+                              is given with --label-config)";
+
+/// Description of a text in tags that no tool for annotations writes.
+const OTHER_XML: &str =
+    "is XML, no annotations (give a labeling configuration with --label-config)";
+
+/// Description of a text that only begins as JSON does, or breaks off there.
+const OBJECT_WITHOUT_KEYS: &str =
+    "begins as a JSON object, and holds no key in double quotes: no annotations";
 
 /// Formats that `preprocess` reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, ValueEnum)]
@@ -20,6 +36,28 @@ pub enum AnnotationFormat {
     GroundTruth,
     /// PNG masks, of class ids or of the labels' colors, named as their images
     Masks,
+}
+
+/// Reason why a file has none of the formats; the text completes a sentence that begins with the
+/// file's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum FormatError {
+    /// The file is another tool's, or of a form of annotations that is not read.
+    OtherTool(String),
+    /// The file is a picture that can be no mask, such as a photo.
+    Picture(String),
+    /// The file is of any other kind.
+    Unknown(String),
+}
+
+impl FormatError {
+    fn other_tool(description: &str) -> Self {
+        Self::OtherTool(description.to_owned())
+    }
+
+    fn unknown(description: impl Into<String>) -> Self {
+        Self::Unknown(description.into())
+    }
 }
 
 impl AnnotationFormat {
@@ -41,25 +79,58 @@ pub(super) fn is_json_array(head: &[u8]) -> bool {
 }
 
 /// Returns the format of a file that begins with `head`; the error says what the file is instead.
-pub(super) fn detect_format(head: &[u8]) -> Result<AnnotationFormat, String> {
+pub(super) fn detect_format(head: &[u8]) -> Result<AnnotationFormat, FormatError> {
+    if let Some(reason) = describe_foreign_file(head) {
+        if name_image_format(head).is_some() {
+            return Err(FormatError::Picture(reason));
+        }
+        return Err(FormatError::unknown(reason));
+    }
     let text = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head).trim_ascii_start();
     match text.first() {
-        None => Err("is empty".to_owned()),
+        None => Err(FormatError::unknown("is empty")),
         Some(0x89) if head.starts_with(b"\x89PNG") => Ok(AnnotationFormat::Masks),
-        Some(b'<') => {
-            Err("is XML, no annotations (give a labeling configuration with --label-config)"
-                .to_owned())
+        Some(b'<') => match describe_xml(text) {
+            Some(description) => Err(FormatError::other_tool(description)),
+            None => Err(FormatError::unknown(OTHER_XML)),
+        },
+        Some(b'[') if !holds_objects(text) => Err(FormatError::unknown(LIST_OF_OTHERS)),
+        Some(b'{' | b'[') => {
+            let keys = first_object_keys(text);
+            match describe_json_keys(&keys) {
+                Some(description) if !is_surely_label_studio(&keys) => {
+                    Err(FormatError::other_tool(description))
+                }
+                _ => format_from_keys(&keys, text),
+            }
         }
-        Some(b'{' | b'[') => format_from_keys(&first_object_keys(text), is_json_array(text)),
-        Some(_) => Err("is neither JSON nor PNG".to_owned()),
+        Some(_) => match describe_text(text) {
+            Some(description) => Err(FormatError::other_tool(description)),
+            None => Err(FormatError::unknown("is neither JSON nor PNG")),
+        },
     }
 }
 
+/// Returns true if a JSON array is empty or begins with an object, as far as `text` shows it.
+fn holds_objects(text: &[u8]) -> bool {
+    let first = text.get(1..).unwrap_or_default().trim_ascii_start().first();
+    first.is_none_or(|byte| b"{]".contains(byte))
+}
+
+/// Returns true for keys that Label Studio alone has. The columns of a task's data, which stand
+/// beside them in JSON-MIN, may have the keys of any other tool.
+fn is_surely_label_studio(keys: &[String]) -> bool {
+    has_key(keys, &["annotation_id", "annotator", "result"])
+        || (has_key(keys, &["data"]) && has_key(keys, &["annotations"]))
+}
+
 /// Returns the format that the keys of the first object imply. Only Label Studio writes arrays.
-fn format_from_keys(keys: &[String], is_array: bool) -> Result<AnnotationFormat, String> {
+fn format_from_keys(keys: &[String], text: &[u8]) -> Result<AnnotationFormat, FormatError> {
+    let is_array = is_json_array(text);
     if has_key(keys, &["completions"]) && !has_key(keys, &["annotations"]) {
-        Err("is an export of Label Studio before 1.0 (completions); export it with a newer one"
-            .to_owned())
+        Err(FormatError::other_tool(
+            "is an export of Label Studio before 1.0 (completions); export it with a newer one",
+        ))
     } else if !is_array && has_key(keys, &["source-ref"]) {
         Ok(AnnotationFormat::GroundTruth)
     } else if !is_array
@@ -67,12 +138,18 @@ fn format_from_keys(keys: &[String], is_array: bool) -> Result<AnnotationFormat,
         && !has_key(keys, &["data", "result", "task"])
     {
         Ok(AnnotationFormat::Coco)
+    } else if !is_array && keys.is_empty() {
+        Err(FormatError::unknown(OBJECT_WITHOUT_KEYS))
     } else if has_key(keys, &LABEL_STUDIO_KEYS) || keys.is_empty() {
         // Label Studio exports an empty array for a project without tasks.
         Ok(AnnotationFormat::LabelStudio)
+    } else if let Some(description) = describe_json_text(text) {
+        Err(FormatError::other_tool(description))
     } else {
         let shown = keys[..keys.len().min(6)].join(", ");
-        Err(format!("is JSON with the keys {shown}: no annotations of a known format"))
+        Err(FormatError::Unknown(format!(
+            "is JSON with the keys {shown}: no annotations of a known format"
+        )))
     }
 }
 
@@ -156,12 +233,78 @@ mod tests {
             assert_eq!(detect_format(head.as_bytes()), Ok(expected), "{head}");
         }
         assert_eq!(detect_format(b"\x89PNG\r\n\x1a\n..."), Ok(AnnotationFormat::Masks));
-        assert!(detect_format(b"<View/>").unwrap_err().contains("--label-config"));
-        assert!(detect_format(b"  ").unwrap_err().contains("empty"));
-        assert!(detect_format(b"\xff\xd8\xff").unwrap_err().contains("neither JSON nor PNG"));
-        assert!(detect_format(b"[{\"completions\": []").unwrap_err().contains("before 1.0"));
-        let other = detect_format(br#"{"name": "x", "version": 3}"#).unwrap_err();
-        assert!(other.contains("keys name, version"), "{other}");
+        for (head, expected) in [
+            (&b"<View/>"[..], "--label-config"),
+            (b"  ", "empty"),
+            (b"\xff\x01\xff", "neither JSON nor PNG"),
+            (b"[{\"completions\": []", "before 1.0"),
+            (br#"{"name": "x", "version": 3}"#, "keys name, version"),
+            (br#"["road", "car"]"#, "holds no objects"),
+            (b"<p align=\"center\">", "is XML, no annotations"),
+            (b"<html>", "is XML, no annotations"),
+            (b"{ see the other folder }", "holds no key"),
+            (b"{'id': 1, 'result': []}", "holds no key"),
+        ] {
+            let told = describe_error(head);
+            assert!(told.contains(expected), "{told}");
+        }
+    }
+
+    fn describe_error(head: &[u8]) -> String {
+        match detect_format(head).unwrap_err() {
+            FormatError::OtherTool(reason)
+            | FormatError::Picture(reason)
+            | FormatError::Unknown(reason) => reason,
+        }
+    }
+
+    #[test]
+    fn photos_are_pictures_and_archives_are_not() {
+        for (head, is_picture) in
+            [(&b"\xff\xd8\xff\xe0"[..], true), (b"GIF89a", true), (b"PK\x03\x04", false)]
+        {
+            let found = detect_format(head);
+            assert_eq!(matches!(found, Err(FormatError::Picture(_))), is_picture, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn texts_in_tags_or_braces_are_of_no_tool() {
+        for head in ["<p align=center>", "<!DOCTYPE html><html>", "{ a note }", "{}"] {
+            let found = detect_format(head.as_bytes());
+            assert!(matches!(found, Err(FormatError::Unknown(_))), "{head}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn files_of_other_tools_are_named() {
+        for (head, expected) in [
+            (r#"{"version": "5.0", "flags": {}, "shapes": [{"label": "a", "points": "#, "LabelMe"),
+            (r#"{"flags": {}, "imageData": "aGFsbG8"#, "LabelMe"),
+            (r#"{"imagePath": "a.jpg", "shapes": []}"#, "LabelMe"),
+            (r#"{"a.jpg12": {"filename": "a.jpg", "regions": [], "file_attributes": {}}}"#, "VIA"),
+            (r#"{"_via_settings": {"#, "VIA"),
+            (r#"{"data_row": {"id": "c1"}, "media_attributes": {}}"#, "Labelbox"),
+            (r#"[{"ID": "c", "DataRow ID": "d", "Labeled Data": "http://"#, "Labelbox"),
+            (r#"{"description": "", "size": {}, "tags": [], "objects": [{"id": 1"#, "Supervisely"),
+            (r#"{"imgHeight": 1024, "imgWidth": 2048, "objects": []}"#, "Cityscapes"),
+            (r#"{"version": "2.0", "schema_ref": "", "item": {}, "annotations": []}"#, "Darwin"),
+            (r#"{"info": {}, "categories": {"label": {}}, "items": [{"id": "a"}"#, "Datumaro"),
+            (r#"[{"image_id": 1, "category_id": 2, "bbox": [0, 0, 1, 1], "score": 1}"#, "results"),
+            (r#"[{"id": 5, "image_id": 1, "category_id": 2, "segmentation": [["#, "results"),
+            (r#"[{"image_id": 1, "caption": "a cat"}]"#, "captions"),
+            (r#"{"answers": [{"acceptanceTime": ""#, "Ground Truth"),
+            ("0 0.5 0.5 0.25 0.25\n", "YOLO"),
+            ("<annotation>", "Pascal VOC"),
+        ] {
+            let Err(FormatError::OtherTool(told)) = detect_format(head.as_bytes()) else {
+                panic!("{head}");
+            };
+            assert!(told.contains(expected), "{head}: {told}");
+        }
+        // The columns of a task may have any name.
+        let row = r#"[{"image_id": 1, "category_id": 2, "image": "a.jpg", "annotation_id": 3"#;
+        assert_eq!(detect_format(row.as_bytes()), Ok(AnnotationFormat::LabelStudio));
     }
 
     proptest::proptest! {

@@ -12,13 +12,15 @@ pub(super) fn read_masks(paths: &[PathBuf], folder: &Path, sources: &mut Annotat
         let location = path.display().to_string();
         let relative = path.strip_prefix(folder).unwrap_or(path).with_extension("");
         let Some(name) = relative.to_str() else {
-            sources.skipped.push(SkippedEntry::fault(location, "the name is not UTF-8; rename it"));
+            let reason = "the name is not UTF-8; rename it";
+            sources.skipped.push(SkippedEntry::fault(location, reason).with_losses(1, 1));
             continue;
         };
         if is_single_region_file(name) {
             let reason = "is of Label Studio's export BRUSH_TO_PNG, which has a file for each \
                           region and not their order; export JSON instead";
-            sources.skipped.push(SkippedEntry::fault(location, reason));
+            // Nothing tells how many images have such files.
+            sources.skipped.push(SkippedEntry::fault(location, reason).with_losses(0, 1));
             continue;
         }
         sources.annotations.push(FoundAnnotation {

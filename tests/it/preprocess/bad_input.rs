@@ -92,7 +92,7 @@ fn run_lengths_that_lie_about_their_size_are_told_without_believing_them() {
     for values in [u32::MAX, 4 * 20 * 10 + 4, 0] {
         let region = brush("road", &header(values));
         let fault = fault_of(object(2, "bad.png", &[region]).to_string());
-        assert!(fault.contains("region b1: has brush RLE of"), "{fault}");
+        assert!(fault.contains("region b1 (road): has brush RLE of"), "{fault}");
         assert!(fault.contains("20 x 10 pixels make 800"), "{fault}");
     }
     let fault = fault_of(object(2, "bad.png", &[brush("road", &header(800))]).to_string());
@@ -315,7 +315,7 @@ fn tasks_with_several_images_need_the_configuration() {
     assert!(said.contains("they have first, note, second"), "{said}");
 
     let tags = r#"<View><Image name="one" value="$first"/><Image name="two" value="$second"/>
-        <PolygonLabels name="poly" toName="one"><Label value="road"/><Label value="car"/></PolygonLabels></View>"#;
+        <PolygonLabels name="poly" toName="one,two"><Label value="road"/><Label value="car"/></PolygonLabels></View>"#;
     folders.put("config.xml", tags);
     folders.done(&["--strict"]);
     assert!(folders.mask("left") == boxes(20, 10, &[(1, BOX)]));

@@ -1,6 +1,6 @@
 //! Folders of masks: class ids, or the colors of a labeling configuration.
 
-use maskmaker::imaging::{encode_mask, encode_png};
+use maskmaker::imaging::{encode_jpeg, encode_mask, encode_png};
 use serde_json::Value;
 
 use super::{Folders, boxes};
@@ -108,4 +108,27 @@ fn masks_beside_documents_are_not_looked_at_unless_asked_for() {
     assert_eq!(folders.masks().keys().collect::<Vec<_>>(), ["c"]);
     folders.done(&["--format", "masks"]);
     assert!(folders.masks().keys().eq(["a"]) && folders.mask("a") == mask);
+}
+
+#[test]
+fn photos_beside_documents_are_no_faults_and_among_masks_they_are() {
+    let folders = images();
+    let mask = boxes(SIZE.0, SIZE.1, &[(1, [0, 0, 5, 5])]);
+    folders.annotation("1", super::object(1, "c.png", &[]).to_string());
+    for name in ["a.jpg", "sub/b.jpg"] {
+        folders.annotation(name, encode_jpeg(&super::noise(SIZE.0, SIZE.1), 90));
+    }
+    let run = folders.done(&["--strict"]);
+    assert!(run.stderr.contains("2 image files beside the annotations"), "{}", run.stderr);
+    assert!(!run.stderr.contains("--format masks"), "{}", run.stderr);
+    folders.annotation("a.png", encode_mask(&mask));
+    let run = folders.done(&["--strict"]);
+    assert!(run.stderr.contains("3 image files beside the annotations"), "{}", run.stderr);
+    assert!(run.stderr.contains("--format masks takes the PNG files instead"), "{}", run.stderr);
+    folders.done(&["--format", "label-studio", "--strict"]);
+
+    folders.done(&["--format", "masks"]);
+    let faults = folders.faults();
+    let photos = faults.iter().filter(|fault| fault.contains("is a JPEG, which cannot be a mask"));
+    assert_eq!(photos.count(), 2, "{faults:?}");
 }

@@ -1,13 +1,23 @@
 //! `maskmaker preprocess`: annotations in, channels out.
 
+mod accounting;
 mod bad_images;
 mod bad_input;
 mod coco;
+mod coco_variants;
+mod exif;
 mod ground_truth;
 mod interrupted;
 mod label_studio;
+mod label_studio_objects;
+mod labels_file;
+mod mask_meanings;
 mod masks;
+mod names;
+mod polygon_rule;
 mod processing_job;
+mod selection;
+mod side_files;
 mod split;
 mod training;
 mod two_meanings;

@@ -15,7 +15,7 @@ fn reference(name: &str) -> image::GrayImage {
 
 fn mask(region: &Region) -> image::GrayImage {
     let (width, height) = region.image_size.unwrap();
-    region.rasterize(width, height).unwrap().to_mask()
+    region.rasterize(width, height, FillRule::default()).unwrap().to_mask()
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn the_json_export_gives_every_task_and_annotation() {
         assert_eq!((first.task_id, first.annotation_count), (Some(1), Some(1)));
         assert_eq!(first.data["image"], "/data/upload/1/a0cba9f4-astronaut.jpg");
         let summary = &first.annotations[0];
-        assert_eq!((summary.id, summary.region_count), (Some(1), 4));
+        assert_eq!((summary.id, summary.drawn_count()), (Some(1), 4));
         assert_eq!(summary.labels, names(&["road", "car", "árvore 树"]));
         assert_eq!(summary.image_names, names(&["image"]));
         assert_eq!(summary.updated_at, "2026-11-20T20:53:04.355966Z");
@@ -37,7 +37,7 @@ fn the_json_export_gives_every_task_and_annotation() {
         assert_eq!(entries[2].annotation_count, Some(1));
         let truth: Vec<_> = entries[3].annotations.iter().map(|one| one.ground_truth).collect();
         assert_eq!(truth, [false, true]);
-        assert_eq!((entries[4].annotations[0].region_count, entries[4].annotations.len()), (0, 1));
+        assert_eq!((entries[4].annotations[0].drawn_count(), entries[4].annotations.len()), (0, 1));
         assert_eq!(entries[6].annotations[0].labels, names(&["road", "car", "person/rider"]));
     }
 }
@@ -105,7 +105,7 @@ fn json_min_gives_the_same_regions_without_the_order_of_tags() {
             (read_regions(row, 0).unwrap(), read_regions(element, number).unwrap());
         assert_eq!(found.skipped_reasons, [""; 0]);
         assert_eq!(found.regions.len(), expected.regions.len());
-        assert_eq!(found.regions.len(), entry.annotations[0].region_count);
+        assert_eq!(found.regions.len(), entry.annotations[0].drawn_count());
         for region in found.regions {
             let same = |other: &&Region| {
                 (&other.labels, &other.shape, other.image_size)
@@ -131,11 +131,14 @@ fn target_objects_are_annotations_with_their_task() {
     assert_eq!(entry.annotations[0].id, Some(22));
     let ids: Vec<&str> = drawn.regions.iter().map(|region| region.id.as_str()).collect();
     assert_eq!(ids, ["aa", "bb"]);
-    assert!(drawn.regions.iter().all(|region| region.rasterize(256, 256).unwrap().area() > 0));
+    for region in &drawn.regions {
+        assert!(!region.rasterize(256, 256, FillRule::default()).unwrap().is_empty());
+    }
 
     let (entry, drawn) = read("target_object_labels__23");
     assert_eq!((entry.element_type, entry.annotations[0].id), (ElementType::Annotation, Some(23)));
-    assert_eq!(drawn.regions.len(), entry.annotations[0].region_count);
+    let drawn_count = drawn.regions.len() + drawn.skipped_reasons.len();
+    assert_eq!(drawn_count, entry.annotations[0].drawn_count());
 
     let (entry, drawn) = read("target_object_labels__24");
     assert!(entry.annotations[0].was_cancelled);

@@ -1,4 +1,5 @@
 mod captured;
+mod targets;
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -6,6 +7,7 @@ use serde_json::json;
 use super::*;
 use crate::annotations::json_objects::JsonObjects;
 use crate::annotations::region::Shape;
+use crate::annotations::shapes::FillRule;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/annotations/");
 
@@ -48,7 +50,7 @@ fn fields_beyond_result_task_and_label_may_be_missing_or_null() {
     ]}));
     let entry = read_task_summary(&bare).unwrap();
     assert_eq!((entry.task_id, entry.annotation_count, entry.data.len()), (None, None, 0));
-    assert_eq!((entry.annotations[0].id, entry.annotations[0].region_count), (None, 2));
+    assert_eq!((entry.annotations[0].id, entry.annotations[0].drawn_count()), (None, 2));
     let drawn = read_regions(&bare, 0).unwrap();
     assert_eq!(drawn.regions[0].shape, Shape::Brush { rle: vec![1, 2] });
     assert_eq!((drawn.regions[0].image_size, drawn.regions[0].id.as_str()), (None, ""));
@@ -62,7 +64,7 @@ fn fields_beyond_result_task_and_label_may_be_missing_or_null() {
         json!({"id": "3", "annotation_id": "9", "image": "a.png", "n": null, "list": ["x", 1, []]}),
     ] {
         let entry = read_task_summary(&bytes(&empty)).unwrap();
-        assert!(entry.annotations.iter().all(|one| one.region_count == 0), "{empty}");
+        assert!(entry.annotations.iter().all(|one| one.drawn_count() == 0), "{empty}");
         for number in 0..entry.annotations.len() {
             let nothing = AnnotationRegions { regions: vec![], skipped_reasons: vec![] };
             assert_eq!(read_regions(&bytes(&empty), number).unwrap(), nothing);
@@ -95,10 +97,10 @@ fn rectangles_ellipses_and_bitmasks_are_read_by_their_keys() {
     let [rectangle, ellipse, bitmask] = &drawn.regions[..] else { panic!("{drawn:?}") };
     assert_eq!(rectangle.image_size, Some((100, 50)));
     // 10..40 percent of 100 columns, 20..60 percent of 50 rows.
-    let runs = rectangle.rasterize(100, 50).unwrap();
+    let runs = rectangle.rasterize(100, 50, FillRule::default()).unwrap();
     let rows: Vec<_> = runs.iter().collect();
     assert_eq!((rows.len(), rows[0].clone(), runs.area()), (20, 1010..1040, 600));
-    let turned = rectangle.rasterize(50, 100).unwrap_err().to_string();
+    let turned = rectangle.rasterize(50, 100, FillRule::default()).unwrap_err().to_string();
     assert_eq!(
         turned,
         "was drawn on an image of 100 x 50 pixels, but the image has 50 x 100 (its EXIF orientation \
@@ -107,10 +109,10 @@ fn rectangles_ellipses_and_bitmasks_are_read_by_their_keys() {
     let expected =
         Shape::Ellipse { x: 50.0, y: 50.0, radius_x: 10.0, radius_y: 20.0, rotation: 0.0 };
     assert_eq!(ellipse.shape, expected);
-    let area = ellipse.rasterize(100, 100).unwrap().area() as f64;
+    let area = ellipse.rasterize(100, 100, FillRule::default()).unwrap().area() as f64;
     assert!((area - 200.0 * std::f64::consts::PI).abs() < 20.0, "{area}");
     assert!(matches!(bitmask.shape, Shape::Bitmask { .. }));
-    assert!(bitmask.rasterize(2, 2).is_err());
+    assert!(bitmask.rasterize(2, 2, FillRule::default()).is_err());
 }
 
 #[test]
@@ -123,7 +125,7 @@ fn a_bitmask_covers_what_is_not_transparent() {
     let text = base64::engine::general_purpose::STANDARD.encode(png.into_inner());
     let value = json!({"imageDataURL": format!("data:image/png;base64,{text}"), "labels": ["a"]});
     let drawn = drawn(&json!([{"type": "labels", "value": value}]));
-    let runs = drawn.regions[0].rasterize(3, 2).unwrap();
+    let runs = drawn.regions[0].rasterize(3, 2, FillRule::default()).unwrap();
     assert_eq!(runs.iter().collect::<Vec<_>>(), [1..2, 4..5]);
 }
 
@@ -148,7 +150,7 @@ fn the_bare_twin_of_a_labeled_result_is_skipped() {
     let labels: Vec<_> = found.regions.iter().map(|region| &region.labels[..]).collect();
     assert_eq!(labels, [&["A".to_owned(), "B".to_owned()][..], &["C".to_owned()][..]]);
     let summary = &read_task_summary(&annotation(&result)).unwrap().annotations[0];
-    assert_eq!((summary.region_count, &summary.labels), (2, &names(&["A", "B", "C"])));
+    assert_eq!((summary.drawn_count(), &summary.labels), (2, &names(&["A", "B", "C"])));
 }
 
 #[test]
@@ -175,7 +177,7 @@ fn what_has_no_label_or_no_area_is_left_out_with_a_reason() {
             "region w (brushlabels) has no label",
         ]
     );
-    assert_eq!(read_task_summary(&annotation(&result)).unwrap().annotations[0].region_count, 0);
+    assert_eq!(read_task_summary(&annotation(&result)).unwrap().annotations[0].drawn_count(), 5);
 }
 
 #[test]
@@ -276,7 +278,7 @@ fn a_wrong_value_is_told_with_its_key_what_was_found_and_what_is_allowed() {
 #[test]
 fn drawings_are_not_looked_at_for_the_index() {
     let result = json!([{"type": "brushlabels", "value": {"rle": [999], "brushlabels": ["a"]}}]);
-    assert_eq!(read_task_summary(&annotation(&result)).unwrap().annotations[0].region_count, 1);
+    assert_eq!(read_task_summary(&annotation(&result)).unwrap().annotations[0].drawn_count(), 1);
     assert!(read_regions(&annotation(&result), 0).is_err());
 }
 
@@ -327,6 +329,8 @@ fn huge_numbers_and_nesting_bombs_are_errors() {
             .to_string()
             .starts_with("id: invalid type: floating point")
     );
+    let written_by_pandas = br#"{"id": 7.0, "result": []}"#;
+    assert_eq!(read_task_summary(written_by_pandas).unwrap().annotations[0].id, Some(7));
     let bomb = |key: &str| {
         let (open, close) = ("{\"task\":".repeat(100_000), "}".repeat(100_000));
         format!("{{\"result\": [], {key:?}: {open}1{close}}}")
@@ -371,13 +375,14 @@ fn read_all(document: &[u8]) {
         let Ok(entry) = read_task_summary(&element.bytes) else { continue };
         for (number, summary) in entry.annotations.iter().enumerate() {
             if let Ok(drawn) = read_regions(&element.bytes, number) {
-                assert_eq!(drawn.regions.len(), summary.region_count);
+                let drawn_count = drawn.regions.len() + drawn.skipped_reasons.len();
+                assert_eq!(drawn_count, summary.drawn_count());
                 for region in drawn.regions {
                     assert!(!region.labels.is_empty());
                     if let Some((width, height)) =
                         region.image_size.filter(|&(w, h)| w < 999 && h < 999)
                     {
-                        let _ = region.rasterize(width, height);
+                        let _ = region.rasterize(width, height, FillRule::default());
                     }
                 }
             }

@@ -1,3 +1,5 @@
+mod fill_rule;
+
 use std::fs;
 use std::path::Path;
 
@@ -23,7 +25,7 @@ fn polygons_of_an_export_are_their_reference_masks() {
         let scaled =
             |[x, y]: [f64; 2]| [x * f64::from(width) / 100.0, y * f64::from(height) / 100.0];
         let points: Vec<_> = points.into_iter().map(scaled).collect();
-        let runs = rasterize_polygon(&points, width, height).unwrap();
+        let runs = rasterize_polygon(&points, FillRule::NonZero, width, height).unwrap();
         let name = entry["file"].as_str().unwrap();
         let mask = image::open(Path::new(FOLDER).join(name)).unwrap().into_luma8();
         assert_eq!(runs.area(), u64::from(size("pixels")), "{name}");
@@ -56,8 +58,8 @@ fn shapes_that_share_an_edge_neither_overlap_nor_leave_a_gap() {
     let mut covered = 0;
     let mut union = Runs::new(width, height);
     for (at, corner) in corners.iter().enumerate() {
-        let runs =
-            rasterize_polygon(&[*corner, corners[(at + 1) % 4], middle], width, height).unwrap();
+        let triangle = [*corner, corners[(at + 1) % 4], middle];
+        let runs = rasterize_polygon(&triangle, FillRule::NonZero, width, height).unwrap();
         covered += runs.area();
         union = union.union(&runs);
     }
@@ -65,18 +67,18 @@ fn shapes_that_share_an_edge_neither_overlap_nor_leave_a_gap() {
 }
 
 #[test]
-fn a_polygon_over_itself_follows_the_even_odd_rule() {
+fn rings_follow_the_even_odd_rule() {
     let square = [[0.0, 0.0], [6.0, 0.0], [6.0, 4.0], [0.0, 4.0]];
     let hole = [[2.0, 1.0], [4.0, 1.0], [4.0, 3.0], [2.0, 3.0]];
     let runs = rasterize_rings([&square[..], &hole[..]], 6, 4).unwrap();
     assert_eq!(rows(&runs), ["######", "##..##", "##..##", "######"]);
-    assert!(rasterize_polygon(&[square, square].concat(), 6, 4).unwrap().is_empty());
+    assert!(rasterize_rings([&square[..], &square[..]], 6, 4).unwrap().is_empty());
 }
 
 #[test]
 fn fewer_than_3_points_have_no_inside() {
     for points in [&[][..], &[[1.0, 1.0]], &[[0.0, 0.0], [5.0, 5.0]]] {
-        assert!(rasterize_polygon(points, 6, 6).unwrap().is_empty());
+        assert!(rasterize_polygon(points, FillRule::NonZero, 6, 6).unwrap().is_empty());
     }
 }
 
@@ -84,8 +86,8 @@ fn fewer_than_3_points_have_no_inside() {
 fn numbers_that_cannot_be_reckoned_with_are_refused() {
     for wrong in [f64::NAN, f64::INFINITY, -2e9] {
         let told = [
-            rasterize_polygon(&[[0.0, 0.0], [1.0, wrong], [1.0, 1.0]], 5, 5),
-            rasterize_polygon(&[[wrong, 0.0], [1.0, 2.0], [1.0, 1.0]], 5, 5),
+            rasterize_polygon(&[[0.0, 0.0], [1.0, wrong], [1.0, 1.0]], FillRule::NonZero, 5, 5),
+            rasterize_polygon(&[[wrong, 0.0], [1.0, 2.0], [1.0, 1.0]], FillRule::NonZero, 5, 5),
             rasterize_rectangle(wrong, 0.0, 1.0, 1.0, 0.0, 5, 5),
             rasterize_rectangle(0.0, 0.0, 1.0, wrong, 0.0, 5, 5),
             rasterize_ellipse(0.0, wrong, 1.0, 1.0, 0.0, 5, 5),
@@ -111,7 +113,7 @@ fn numbers_that_cannot_be_reckoned_with_are_refused() {
     let error = rasterize_rectangle(0.0, 0.0, 1.0, 1.0, f64::NAN, 5, 5).unwrap_err().to_string();
     assert!(error.contains("rotation = NaN"), "{error}");
     assert!(
-        rasterize_polygon(&[], 1 << 16, 1 << 16)
+        rasterize_polygon(&[], FillRule::NonZero, 1 << 16, 1 << 16)
             .unwrap_err()
             .to_string()
             .contains("allowed: up to")
@@ -121,20 +123,19 @@ fn numbers_that_cannot_be_reckoned_with_are_refused() {
 #[test]
 fn work_without_end_is_refused_before_it_begins() {
     let zigzag: Vec<_> = (0..1001).map(|i| [f64::from(i), f64::from(i % 2) * 6e4]).collect();
-    let error = rasterize_polygon(&zigzag, 10, 60_000).unwrap_err().to_string();
+    let error = rasterize_polygon(&zigzag, FillRule::NonZero, 10, 60_000).unwrap_err().to_string();
     assert!(error.contains("60000000 times; allowed: 50000000"), "{error}");
-    assert!(rasterize_polygon(&zigzag, 10, 600).unwrap().area() > 0);
+    assert!(rasterize_polygon(&zigzag, FillRule::NonZero, 10, 600).unwrap().area() > 0);
 }
 
 #[test]
 fn a_shape_far_outside_covers_nothing_and_one_far_around_everything() {
     let far = 9e8;
-    assert!(
-        rasterize_polygon(&[[far, 1.0], [far, 3.0], [far + 9.0, 2.0]], 7, 5).unwrap().is_empty()
-    );
+    let outside = [[far, 1.0], [far, 3.0], [far + 9.0, 2.0]];
+    assert!(rasterize_polygon(&outside, FillRule::NonZero, 7, 5).unwrap().is_empty());
     assert!(rasterize_ellipse(-far, 1.0, 5.0, 5.0, 3.0, 7, 5).unwrap().is_empty());
     let around = [[-far, -far], [far, -far], [far, far], [-far, far]];
-    assert_eq!(rasterize_polygon(&around, 7, 5).unwrap().area(), 35);
+    assert_eq!(rasterize_polygon(&around, FillRule::NonZero, 7, 5).unwrap().area(), 35);
     assert_eq!(rasterize_ellipse(3.0, 3.0, far, far, 77.0, 7, 5).unwrap().area(), 35);
     assert_eq!(rasterize_rectangle(0.0, -1000.0, far, far, 45.0, 7, 5).unwrap().area(), 35);
 }
@@ -213,30 +214,6 @@ proptest! {
     }
 
     #[test]
-    fn a_polygon_is_that_of_every_pixels_center(
-        points in vec((number(), number()), 0..12),
-        (width, height) in (1..40_u32, 1..40_u32),
-    ) {
-        let points: Vec<_> = points.into_iter().map(|(x, y)| [x, y]).collect();
-        let runs = rasterize_polygon(&points, width, height).unwrap();
-        every_pixel(&runs, |px, py| {
-            let mut turns = 0.0;
-            for (at, &from) in points.iter().enumerate() {
-                let to = points[(at + 1) % points.len()];
-                // The angle under which the center sees a side; the sum over all sides is a
-                // multiple of a whole turn.
-                let (a, b) = ([from[0] - px, from[1] - py], [to[0] - px, to[1] - py]);
-                let (cross, dot) = (a[0] * b[1] - a[1] * b[0], a[0] * b[0] + a[1] * b[1]);
-                if cross.abs() < 1e-7 && dot <= 1e-7 {
-                    return None;
-                }
-                turns += cross.atan2(dot) / std::f64::consts::TAU;
-            }
-            Some(turns.round() as i64 % 2 != 0)
-        })?;
-    }
-
-    #[test]
     fn any_numbers_are_runs_or_an_error(
         numbers in proptest::array::uniform5(any::<f64>()),
         points in vec((any::<f64>(), any::<f64>()), 0..6),
@@ -248,7 +225,8 @@ proptest! {
         for result in [
             rasterize_rectangle(a, b, c, d, e, width, height),
             rasterize_ellipse(a, b, c, d, e, width, height),
-            rasterize_polygon(&points, width, height),
+            rasterize_polygon(&points, FillRule::NonZero, width, height),
+            rasterize_polygon(&points, FillRule::EvenOdd, width, height),
         ] {
             prop_assert!(result.is_err() || result.unwrap().area() <= u64::from(width * height));
         }

@@ -1,13 +1,26 @@
 //! Index of the files of a folder, which finds the file that an annotation refers to: an image, or
 //! a mask of Ground Truth.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::reference::{FileReference, label_studio_upload_name, strip_upload_prefix};
+use unicode_normalization::UnicodeNormalization;
+
+use super::reference::{
+    FileReference, PathReading, is_same_name, label_studio_upload_name, strip_upload_prefix,
+};
 use crate::error::{Error, Problems};
-use crate::files;
+use crate::files::{self, normalize_name};
+use crate::sagemaker::StopSignal;
+
+/// Extensions of images. Some are of formats that cannot be decoded, because a later message about
+/// the image says more.
+const IMAGE_EXTENSIONS: [&str; 9] =
+    [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jfif"];
 
 /// Files below a folder. A file's index is its position in the sorted paths.
 #[derive(Debug, Default)]
@@ -15,11 +28,12 @@ pub(super) struct FileIndex {
     root: PathBuf,
     /// Path of each file below `root` as the names of its folders and the file, sorted.
     components_by_file: Vec<Vec<String>>,
-    /// File indexes by file name.
+    /// File indexes by normalized file name.
     by_name: HashMap<String, Vec<usize>>,
-    /// File indexes by the name that Label Studio would give the file at an upload.
+    /// File indexes by the names that Label Studio would give the file at an upload.
     by_upload_name: HashMap<String, Vec<usize>>,
-    /// File indexes by file name without extension; sidecar files such as `.json` are left out.
+    /// File indexes by normalized file name without extension; sidecar files such as `.json` are
+    /// left out.
     by_stem: HashMap<String, Vec<usize>>,
 }
 
@@ -31,6 +45,11 @@ pub(super) struct FileMatch {
     pub common_folders: usize,
     /// True if the next folder differs from the reference's, so only the end of the path matches.
     pub is_other_folder: bool,
+    /// True if a mask is named after the whole name of the image file, as `a.jpg.png`.
+    pub is_whole_name: bool,
+    /// Number of folders that agree with the reference to the letter, also in their Unicode
+    /// normalization.
+    literal_folders: usize,
 }
 
 /// Reason why no file matches a reference.
@@ -51,12 +70,25 @@ struct ExpectedFolders<'a> {
     significant: usize,
 }
 
+/// Ways to compare the name of a reference with those of files, from the strictest.
+#[derive(Debug, Clone, Copy)]
+enum NameComparison {
+    Exact,
+    /// Equal but for Unicode normalization.
+    Normalized,
+    /// Equal once Label Studio's changes to the name of an upload are undone.
+    Upload,
+}
+
+/// Result of several searches, from the likeliest to the least likely.
+struct SearchResult(Result<FileMatch, NotFound>);
+
 impl FileIndex {
-    /// Lists the files below `root`. A name that is not UTF-8 is a problem.
-    pub(super) fn from_folder(root: &Path, problems: &mut Problems) -> Self {
+    /// Lists the files below `root`, until `stop`. A name that is not UTF-8 is a problem.
+    pub(super) fn from_folder(root: &Path, stop: &StopSignal, problems: &mut Problems) -> Self {
         let mut paths = Vec::new();
         let mut not_utf8 = Vec::new();
-        files::visit_files(root, problems, &mut |path, _| {
+        files::visit_files_until(root, &|| stop.is_requested(), problems, &mut |path, _| {
             let relative = path.strip_prefix(root).unwrap_or(&path);
             match utf8_components(relative) {
                 Some(components) => paths.push(components),
@@ -66,16 +98,24 @@ impl FileIndex {
         for path in not_utf8 {
             problems.push(format!("{}: the name is not UTF-8; rename it", path.display()));
         }
+        Self::from_paths(root, paths)
+    }
+
+    /// Makes the index of files whose paths below `root` are given as names.
+    fn from_paths(root: &Path, mut paths: Vec<Vec<String>>) -> Self {
         paths.sort();
         let mut index = Self { root: root.to_owned(), ..Self::default() };
         for (file_index, path) in paths.iter().enumerate() {
             let Some(name) = path.last() else { continue };
-            index.by_name.entry(name.clone()).or_default().push(file_index);
-            let upload_name = label_studio_upload_name(name);
-            index.by_upload_name.entry(upload_name).or_default().push(file_index);
-            if !is_sidecar_file(name) {
-                index.by_stem.entry(file_stem(name).to_owned()).or_default().push(file_index);
+            let normalized = normalize_name(name).into_owned();
+            for upload_name in upload_names(name) {
+                index.by_upload_name.entry(upload_name).or_default().push(file_index);
             }
+            if !is_sidecar_file(name) {
+                let stem = file_stem(&normalized).to_owned();
+                index.by_stem.entry(stem).or_default().push(file_index);
+            }
+            index.by_name.entry(normalized).or_default().push(file_index);
         }
         index.components_by_file = paths;
         index
@@ -95,39 +135,66 @@ impl FileIndex {
         self.components_by_file[file_index].join("/")
     }
 
+    /// Returns the number of files.
+    pub(super) fn len(&self) -> usize {
+        self.components_by_file.len()
+    }
+
     /// Returns the file whose path has the longest end in common with the reference. With
     /// `same_folder_only` a file in another folder than the reference's is refused.
     ///
-    /// The file names must be equal. If no file has the name, percent signs are decoded, and then
-    /// the prefix and the changes that Label Studio makes to an upload's name are undone.
+    /// The file names must be equal: to the letter, else but for Unicode normalization, else once
+    /// the changes that Label Studio makes to an upload's name are undone. In each of these, the
+    /// first reading of the reference counts that a file fits. A file in another folder counts only
+    /// if no reading leads to one in the right folder.
     pub(super) fn find(
         &self,
         reference: &FileReference,
         same_folder_only: bool,
     ) -> Result<FileMatch, NotFound> {
-        for components in reference.candidate_paths() {
-            let Some((name, folders)) = components.split_last() else { continue };
-            if let Some(candidates) = self.files_named(name) {
-                let significant = reference.significant_folders(folders);
-                let expected = ExpectedFolders { folders, significant };
-                return self.best_match(candidates, &expected, same_folder_only);
+        let mut search = SearchResult(Err(NotFound::Missing));
+        for comparison in
+            [NameComparison::Exact, NameComparison::Normalized, NameComparison::Upload]
+        {
+            for reading in reference.readings() {
+                let expected = ExpectedFolders {
+                    folders: reading.folders(),
+                    significant: reading.significant_folders,
+                };
+                let candidates = self.files_named(reading, comparison);
+                if search.ends_with(self.best_match(&candidates, &expected, same_folder_only)) {
+                    return search.0;
+                }
             }
         }
-        Err(NotFound::Missing)
+        search.0
     }
 
-    /// Returns the files with a name; without any, those that Label Studio would give the name at
-    /// an upload.
-    fn files_named(&self, name: &str) -> Option<&Vec<usize>> {
-        if let Some(files) = self.by_name.get(name) {
-            return Some(files);
+    /// Returns the files whose name is that of a reading.
+    fn files_named(&self, reading: &PathReading, comparison: NameComparison) -> Vec<usize> {
+        let name = reading.file_name();
+        match comparison {
+            NameComparison::Exact => {
+                let mut files = look_up(&self.by_name, name);
+                files.retain(|&file_index| self.file_name(file_index) == name);
+                files
+            }
+            NameComparison::Normalized => look_up(&self.by_name, name),
+            NameComparison::Upload => match strip_upload_prefix(name) {
+                Some(name) if reading.is_upload => {
+                    let mut files = look_up(&self.by_upload_name, name);
+                    files.extend(look_up(&self.by_name, name));
+                    files.sort_unstable();
+                    files.dedup();
+                    files
+                }
+                _ => Vec::new(),
+            },
         }
-        let name = strip_upload_prefix(name)?;
-        self.by_name.get(name).or_else(|| self.by_upload_name.get(name))
     }
 
     /// Returns the file whose path without extension has the longest end in common with `path`,
-    /// which has no extension.
+    /// which has no extension. Without one, `path` may end with the whole name of a file.
     pub(super) fn find_same_path(
         &self,
         path: &str,
@@ -135,9 +202,30 @@ impl FileIndex {
     ) -> Result<FileMatch, NotFound> {
         let components: Vec<String> = path.split('/').map(str::to_owned).collect();
         let Some((name, folders)) = components.split_last() else { return Err(NotFound::Missing) };
-        let Some(candidates) = self.by_stem.get(name) else { return Err(NotFound::Missing) };
         let expected = ExpectedFolders { folders, significant: folders.len() };
-        self.best_match(candidates, &expected, same_folder_only)
+        let mut search = SearchResult(Err(NotFound::Missing));
+        for is_whole_name in [false, true] {
+            let mut candidates = look_up(&self.by_stem, name);
+            if is_whole_name {
+                candidates = look_up(&self.by_name, name);
+                candidates.retain(|&file_index| !is_sidecar_file(self.file_name(file_index)));
+            }
+            let mut exact_candidates = candidates.clone();
+            exact_candidates.retain(|&file_index| {
+                let own_name = self.file_name(file_index);
+                name == if is_whole_name { own_name } else { file_stem(own_name) }
+            });
+            for candidates in [exact_candidates, candidates] {
+                let mut found = self.best_match(&candidates, &expected, same_folder_only);
+                if let Ok(found) = &mut found {
+                    found.is_whole_name = is_whole_name;
+                }
+                if search.ends_with(found) {
+                    return search.0;
+                }
+            }
+        }
+        search.0
     }
 
     /// Returns the candidate with most folders in common with those that a reference expects.
@@ -151,15 +239,21 @@ impl FileIndex {
         let mut longest = 0;
         for &file_index in candidates {
             let found = self.match_file(file_index, expected, same_folder_only);
-            longest = longest.max(found.common_folders);
-            matches.push(found);
+            if !(same_folder_only && found.is_other_folder) {
+                longest = longest.max(found.common_folders);
+                matches.push(found);
+            }
         }
-        if same_folder_only && matches.iter().all(|found| found.is_other_folder) {
-            return Err(NotFound::OtherFolder(self.key(matches[0].file_index)));
+        if matches.is_empty() {
+            return Err(match candidates {
+                [first, ..] => NotFound::OtherFolder(self.key(*first)),
+                [] => NotFound::Missing,
+            });
         }
-        matches.retain(|found| {
-            found.common_folders == longest && !(same_folder_only && found.is_other_folder)
-        });
+        matches.retain(|found| found.common_folders == longest);
+        // Folders that are equal to the letter come before those of another normalization.
+        let most_literal = matches.iter().map(|found| found.literal_folders).max();
+        matches.retain(|found| Some(found.literal_folders) == most_literal);
         if let [only_match] = matches[..] {
             return Ok(only_match);
         }
@@ -188,12 +282,22 @@ impl FileIndex {
         let components = &self.components_by_file[file_index];
         let folders = &components[..components.len() - 1];
         let pairs = folders.iter().rev().zip(expected.folders.iter().rev());
-        let common_folders = pairs.take_while(|(own, expected)| own == expected).count();
+        let (mut common_folders, mut literal_folders) = (0, 0);
+        for (own, expected) in pairs.take_while(|(own, expected)| is_same_name(own, expected)) {
+            common_folders += 1;
+            literal_folders += usize::from(own == expected);
+        }
         // A reference that is a mere name may mean a file of another instance's folder.
         let is_mere_name = expected.significant == 0 && !folders.is_empty();
         let is_other_folder = common_folders < expected.significant.min(folders.len())
             || (same_folder_only && is_mere_name);
-        FileMatch { file_index, common_folders, is_other_folder }
+        FileMatch {
+            file_index,
+            common_folders,
+            is_other_folder,
+            is_whole_name: false,
+            literal_folders,
+        }
     }
 
     /// Returns the names of the masks of `used_images`, in their order: the image's file name
@@ -209,18 +313,23 @@ impl FileIndex {
         missing_references: &[FileReference],
         problems: &mut Problems,
     ) -> Vec<String> {
-        let mut stem_counts: HashMap<&str, usize> = HashMap::new();
+        // Stems that differ in their normalization only may be one name to another system.
+        let mut stem_counts: HashMap<String, usize> = HashMap::new();
         for &image_index in annotated {
-            *stem_counts.entry(file_stem(self.file_name(image_index))).or_default() += 1;
+            let stem = normalize_name(file_stem(self.file_name(image_index))).into_owned();
+            *stem_counts.entry(stem).or_default() += 1;
         }
-        let missing_stems: HashSet<&str> =
-            missing_references.iter().map(FileReference::stem).collect();
+        let mut missing_stems = HashSet::new();
+        for reference in missing_references {
+            missing_stems.extend(reference.stems().map(normalize_name));
+        }
         let mut names = Vec::new();
         for &image_index in used_images {
             let key = self.key(image_index);
             let stem = file_stem(self.file_name(image_index));
-            let is_unique = stem_counts.get(stem).is_none_or(|count| *count == 1);
-            if is_unique && !missing_stems.contains(stem) {
+            let normalized = normalize_name(stem);
+            let is_unique = stem_counts.get(&*normalized).is_none_or(|count| *count == 1);
+            if is_unique && !missing_stems.contains(&normalized) {
                 names.push(stem.to_owned());
             } else {
                 let length = key.len() - file_extension(&key).len();
@@ -248,9 +357,45 @@ impl FileIndex {
         }
     }
 
-    fn file_name(&self, file_index: usize) -> &str {
+    /// Returns the name of a file without its folders.
+    pub(super) fn file_name(&self, file_index: usize) -> &str {
         self.components_by_file[file_index].last().map_or("", String::as_str)
     }
+}
+
+impl SearchResult {
+    /// Adds the result of the next search, and returns true if no later one may change the result:
+    /// a file in the right folder was found, or several.
+    fn ends_with(&mut self, next: Result<FileMatch, NotFound>) -> bool {
+        let is_final = match &next {
+            Ok(found) => !found.is_other_folder,
+            Err(NotFound::Ambiguous(_)) => self.0 == Err(NotFound::Missing),
+            Err(NotFound::Missing | NotFound::OtherFolder(_)) => false,
+        };
+        if is_final || self.0 == Err(NotFound::Missing) {
+            self.0 = next;
+        }
+        is_final
+    }
+}
+
+/// Returns the files of a name in a table by normalized names.
+fn look_up(files_by_name: &HashMap<String, Vec<usize>>, name: &str) -> Vec<usize> {
+    files_by_name.get(&*normalize_name(name)).cloned().unwrap_or_default()
+}
+
+/// Returns the names, normalized, that Label Studio may have given a file at its upload. It drops
+/// accents that stand apart, so the name depends on the normalization that the file had then.
+fn upload_names(name: &str) -> BTreeSet<String> {
+    let mut upload_names = BTreeSet::new();
+    let mut forms = vec![name.to_owned()];
+    if !name.is_ascii() {
+        forms.extend([name.nfc().collect(), name.nfd().collect()]);
+    }
+    for form in forms {
+        upload_names.insert(normalize_name(&label_studio_upload_name(&form)).into_owned());
+    }
+    upload_names
 }
 
 /// Returns the names of a path's folders and file, or `None` if one is not UTF-8.
@@ -259,7 +404,7 @@ fn utf8_components(path: &Path) -> Option<Vec<String>> {
 }
 
 /// Returns a file's name without its extension.
-fn file_stem(name: &str) -> &str {
+pub(super) fn file_stem(name: &str) -> &str {
     match name.rsplit_once('.') {
         Some((stem, _)) if !stem.is_empty() => stem,
         _ => name,
@@ -276,6 +421,12 @@ fn is_sidecar_file(name: &str) -> bool {
 pub(super) fn file_extension(key: &str) -> &str {
     let name = key.rsplit('/').next().unwrap_or(key);
     &name[file_stem(name).len()..]
+}
+
+/// Returns true if a name or an address ends with the extension of an image, in any case.
+pub(super) fn has_image_extension(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    IMAGE_EXTENSIONS.iter().any(|extension| text.ends_with(extension))
 }
 
 /// Records a problem if `folder` does not exist or is a file.
@@ -295,128 +446,5 @@ pub(super) fn check_folder_exists(
             let error = Error::io("open", folder, &cause);
             problems.push(format!("{error}; name the folder of {contents} with {flag}"));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn images(names: &[&str]) -> (tempfile::TempDir, FileIndex) {
-        let folder = tempfile::tempdir().unwrap();
-        for name in names {
-            let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, "x").unwrap();
-        }
-        let mut problems = Problems::new();
-        let images = FileIndex::from_folder(folder.path(), &mut problems);
-        problems.into_result().unwrap();
-        (folder, images)
-    }
-
-    fn find_key(images: &FileIndex, reference: &str) -> Result<String, NotFound> {
-        images
-            .find(&FileReference::parse(reference).unwrap(), false)
-            .map(|found| images.key(found.file_index))
-    }
-
-    #[test]
-    fn the_longest_common_end_decides() {
-        let (_folder, images) = images(&[
-            "a.jpg",
-            "set1/b.jpg",
-            "set2/b.jpg",
-            "x/set1/c.jpg",
-            "y/set1/c.jpg",
-            "d/d.jpg",
-            "d.jpg",
-        ]);
-        for (reference, expected) in [
-            ("s3://bucket/images/a.jpg", "a.jpg"),
-            ("s3://bucket/set2/b.jpg", "set2/b.jpg"),
-            ("/data/local-files/?d=y/set1/c.jpg", "y/set1/c.jpg"),
-            ("d.jpg", "d.jpg"),
-            ("s3://bucket/d/d.jpg", "d/d.jpg"),
-        ] {
-            assert_eq!(find_key(&images, reference).as_deref(), Ok(expected), "{reference}");
-        }
-        let ambiguous =
-            |paths: [&str; 2]| Err(NotFound::Ambiguous(paths.map(str::to_owned).to_vec()));
-        assert_eq!(find_key(&images, "s3://bucket/b.jpg"), ambiguous(["set1/b.jpg", "set2/b.jpg"]));
-        assert_eq!(find_key(&images, "z/set1/c.jpg"), ambiguous(["x/set1/c.jpg", "y/set1/c.jpg"]));
-        assert_eq!(find_key(&images, "s3://bucket/e.jpg"), Err(NotFound::Missing));
-        // References cannot leave the folder.
-        assert_eq!(find_key(&images, "../../../../etc/passwd"), Err(NotFound::Missing));
-    }
-
-    #[test]
-    fn another_folder_than_the_reference_says_is_noticed_and_may_be_refused() {
-        let (_folder, images) = images(&["x/a.jpg", "y/a.jpg", "x/b.jpg", "c.jpg"]);
-        let find_match = |reference: &str, strictly| {
-            images.find(&FileReference::parse(reference).unwrap(), strictly)
-        };
-        for (reference, is_other_folder, is_refused) in [
-            ("s3://bucket/x/b.jpg", false, false),
-            // Another instance may have an image of that name in another folder.
-            ("s3://bucket/b.jpg", false, true),
-            ("/data/upload/1/0123abcd-b.jpg", false, true),
-            ("/data/upload/1/0123abcd-c.jpg", false, false),
-            ("s3://bucket/any/where/c.jpg", false, false),
-            ("s3://bucket/z/b.jpg", true, true),
-        ] {
-            assert_eq!(
-                find_match(reference, false).unwrap().is_other_folder,
-                is_other_folder,
-                "{reference}"
-            );
-            assert_eq!(find_match(reference, true).is_err(), is_refused, "{reference}");
-        }
-        let other_folder = Err(NotFound::OtherFolder("x/a.jpg".to_owned()));
-        assert_eq!(find_match("s3://bucket/z/a.jpg", true), other_folder);
-        assert!(matches!(find_match("s3://bucket/z/a.jpg", false), Err(NotFound::Ambiguous(_))));
-        assert_eq!(
-            images.find_same_path("z/b", true),
-            Err(NotFound::OtherFolder("x/b.jpg".to_owned()))
-        );
-        assert_eq!(images.key(images.find_same_path("y/a", true).unwrap().file_index), "y/a.jpg");
-    }
-
-    #[test]
-    fn uploads_are_found_under_their_own_names() {
-        let (_folder, images) = images(&["odd size ünïcode.png", "a.jpg", "deadbeef-b.jpg"]);
-        for (reference, expected) in [
-            ("/data/upload/1/ecb42193-odd_size_%C3%BCn%C3%AFcode.png", "odd size ünïcode.png"),
-            ("/data/upload/1/a0cba9f4-a.jpg", "a.jpg"),
-            ("/data/upload/1/deadbeef-b.jpg", "deadbeef-b.jpg"),
-        ] {
-            assert_eq!(find_key(&images, reference).as_deref(), Ok(expected), "{reference}");
-        }
-    }
-
-    #[test]
-    fn masks_are_named_by_stem_and_keep_folders_where_stems_are_equal() {
-        let (_folder, images) = images(&["b/x.jpg", "a/x.png", "c/y.jpg", "c/z.tar.jpg"]);
-        let used: Vec<usize> = (0..4).collect();
-        let mut problems = Problems::new();
-        assert_eq!(
-            images.mask_names(&used, &used, &[], &mut problems),
-            ["a/x", "b/x", "y", "z.tar"]
-        );
-        // An instance with only a part of the images gives the same name.
-        let other = FileReference::parse("s3://bucket/d/y.jpg").unwrap();
-        assert_eq!(images.mask_names(&[2], &[2], &[other], &mut problems), ["c/y"]);
-        problems.into_result().unwrap();
-        assert_eq!(file_extension("c/z.tar.JPG"), ".JPG");
-        assert_eq!(file_extension("c.d/z"), "");
-    }
-
-    #[test]
-    fn files_that_differ_in_their_extension_only_are_told() {
-        let (_folder, images) = images(&["a/x.jpg", "a/x.png"]);
-        let mut problems = Problems::new();
-        images.mask_names(&[0, 1], &[0, 1], &[], &mut problems);
-        let text = problems.into_result().unwrap_err().to_string();
-        assert!(text.starts_with("a/x.jpg and a/x.png have the same name but for"), "{text}");
     }
 }
