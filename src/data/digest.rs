@@ -14,9 +14,10 @@ pub type ContentDigest = [u8; 32];
 /// Digests of an image and its mask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SampleDigest {
-    /// Of the length, the first and last 64 KiB, and the entity tag of an object of S3.
+    /// Digest of the image's length in bytes, its first and last 64 KiB, and the entity tag of an
+    /// object of S3.
     pub image: ContentDigest,
-    /// Of all bytes.
+    /// Digest of all bytes of the mask.
     pub mask: ContentDigest,
 }
 

@@ -288,7 +288,7 @@ mod tests {
             &["cafe\u{301}.png", "\u{e9}t\u{e9}.jpg.png"],
         );
         assert_eq!(pair_split(&one_each).unwrap().len(), 2);
-        // Of two files an exact name counts, and the other has no partner.
+        // The file of the exact name counts, and the other one has no partner.
         let (_folder, two_masks) = split(&["caf\u{e9}.jpg"], &["caf\u{e9}.png", "cafe\u{301}.png"]);
         let text = pair_split(&two_masks).unwrap_err().to_string();
         assert!(text.contains("1 mask without an image"), "{text}");

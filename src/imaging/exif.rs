@@ -37,7 +37,7 @@ pub(super) fn read_exif_orientation(data: &[u8]) -> Option<Orientation> {
     for index in 0..entry_count as usize {
         let entry = directory.checked_add(2 + index * ENTRY_BYTES)?;
         let Some(tag) = exif.read_uint(entry, 2) else { break };
-        // Of two such tags the last one counts, as in PIL.
+        // The last one of two such tags counts, as in PIL.
         if tag == ORIENTATION_TAG {
             orientation = exif.read_first_value(entry).or(orientation);
         }

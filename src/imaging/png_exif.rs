@@ -96,7 +96,7 @@ fn split_at_zero(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Unpacks a text as far as it is allowed and whole.
 fn inflate(compressed: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
-    // What comes before damage is kept: it may be enough.
+    // The text before damage is kept, because it may be enough.
     let _ = ZlibDecoder::new(compressed).take(MAX_TEXT_BYTES).read_to_end(&mut text);
     text
 }

@@ -57,7 +57,7 @@ pub(super) fn plan_samples(
     };
     let mut sources = read_annotations(&search_options, &mut problems);
     let images = FileIndex::from_folder(&settings.images, stop, &mut problems);
-    // What was read until then is not complete, and neither are its problems.
+    // The lists are not complete after a request to stop, and neither are their problems.
     if stop.is_requested() {
         return Err(Error::input(format!(
             "asked to stop while annotations and images were listed: nothing was written to {}; run \

@@ -219,7 +219,7 @@ mod tests {
         let said = with_masks([1, 3]).describe_differences(&saved);
         assert!(said.len() == 2 && said[0].contains("1 changed: b (mask)"), "{said:?}");
 
-        // What an older program saved is compared by names.
+        // A fingerprint that an older program saved is compared by names.
         assert!(!names_only.knows_content());
         assert_eq!(saved.describe_differences(&names_only), [""; 0]);
         let other = Fingerprint::new(&settings(&[]), &samples(&["a", "c"]), &data).unwrap();

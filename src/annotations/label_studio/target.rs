@@ -69,7 +69,7 @@ pub(super) struct PlaceCounts {
     index_by_key: HashMap<PlaceKey, usize>,
 }
 
-/// What tells places apart.
+/// Key of a place, by which equal places are counted together.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct PlaceKey {
     object_name: String,

@@ -87,7 +87,7 @@ fn damage_behind_padding_is_found() {
     let bytes = with_inserted(&bytes, ends[0], &[0x12; 9]);
     let error = decode(&bytes).unwrap_err().to_string();
     assert!(error.contains("premature end"), "{error}");
-    // And a restart marker that is not the next one.
+    // A restart marker that is not the next one is damage, too.
     let mut bytes = plain.clone();
     bytes[ends[1] + 1] = 0xd7;
     let bytes = with_inserted(&bytes, ends[0], &[0x12; 9]);

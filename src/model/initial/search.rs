@@ -274,7 +274,7 @@ mod tests {
             (&["checkpoint.pth.tar", "resnet18.pth"], "checkpoint.pth.tar"),
             (&["Best.CKPT", "resnet18.ckpt"], "Best.CKPT"),
             (&["resnet50.ckpt", "last.ckpt"], "resnet50.ckpt"),
-            // What was chosen before other ends were known still is.
+            // A `.pth` file is chosen before the file names that are read since.
             (&["mine.pth", "training_args.bin", "last.ckpt"], "mine.pth"),
         ] {
             assert_eq!(chosen(names).unwrap().as_deref(), Some(expected));

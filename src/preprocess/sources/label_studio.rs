@@ -83,7 +83,7 @@ pub(super) fn read_label_studio(
                         TaskElement { file: &file, span, location: &location, task: &task };
                     add_annotations(&element, &image_tags, sources);
                 }
-                // Whether it is of an image, and its regions, are not known.
+                // The element may be no task, so neither an image nor regions are counted as lost.
                 Err(message) => sources.skipped.push(SkippedEntry::fault(location, message)),
             }
         }

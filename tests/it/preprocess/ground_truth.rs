@@ -147,7 +147,7 @@ fn an_image_is_counted_once_whatever_the_number_of_its_lines() {
         line["seg-ref"] = json!(format!("s3://bucket/{name}"));
         line
     };
-    // Of the first image one line of three can be used, and of the second none.
+    // One line of three can be used of the first image, and none of the second.
     let all = [
         without_mask(&lines[0], "gone-1.png"),
         lines[0].clone(),
