@@ -4,10 +4,11 @@
 /// green, and 255, the ignored border, is cream (224, 224, 192).
 pub fn class_color(id: u8) -> [u8; 3] {
     // Bit 3k + c of the id becomes bit 7 - k of channel c: near ids get far colors.
-    let channel = |c: u8| (0..3).fold(0, |value, k| value | ((id >> (3 * k + c)) & 1) << (7 - k));
-    // Ids have 8 bits; the ninth, k = 2 of channel 2, would be zero.
-    let blue = (0..2).fold(0, |value, k| value | ((id >> (3 * k + 2)) & 1) << (7 - k));
-    [channel(0), channel(1), blue]
+    let mut color = [0; 3];
+    for bit in 0..8 {
+        color[bit % 3] |= ((id >> bit) & 1) << (7 - bit / 3);
+    }
+    color
 }
 
 #[cfg(test)]

@@ -119,7 +119,9 @@ impl Error {
     #[must_use]
     pub fn with_memory_advice(mut self, advice: &str) -> Self {
         if self.kind == ErrorKind::Memory {
-            self.problems.iter_mut().for_each(|problem| problem.push_str(advice));
+            for problem in &mut self.problems {
+                problem.push_str(advice);
+            }
         }
         self
     }
@@ -147,6 +149,27 @@ impl Error {
     }
 }
 
+/// Adds contexts to the errors of results.
+pub trait ErrorContext {
+    /// Puts `context` and a colon before each problem of an error.
+    #[must_use]
+    fn error_context(self, context: impl fmt::Display) -> Self;
+
+    /// Appends `advice` to an error that says that memory ran out.
+    #[must_use]
+    fn memory_advice(self, advice: &str) -> Self;
+}
+
+impl<T> ErrorContext for Result<T> {
+    fn error_context(self, context: impl fmt::Display) -> Self {
+        self.map_err(|error| error.with_context(context))
+    }
+
+    fn memory_advice(self, advice: &str) -> Self {
+        self.map_err(|error| error.with_memory_advice(advice))
+    }
+}
+
 /// Shows the first problem in the first line, and further ones as a list below.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -155,7 +178,10 @@ impl fmt::Display for Error {
             [first, rest @ ..] => {
                 let (count, s) = (rest.len(), if rest.len() == 1 { "" } else { "s" });
                 write!(f, "{first} (and {count} more problem{s}, below)")?;
-                rest.iter().try_for_each(|problem| write!(f, "\n- {problem}"))
+                for problem in rest {
+                    write!(f, "\n- {problem}")?;
+                }
+                Ok(())
             }
             [] => f.write_str("unknown problem"),
         }
@@ -186,10 +212,13 @@ impl Problems {
     /// Adds the problems of a failed result, and returns its value until all checks are done:
     /// [`Problems::finish_with`] gives the values of several checks back.
     pub fn check<T>(&mut self, result: Result<T>) -> Checked<T> {
-        result.map_err(|error| {
-            self.push_error(error.clone());
-            GivenUp(error)
-        })
+        match result {
+            Ok(value) => Ok(value),
+            Err(error) => {
+                self.push_error(error.clone());
+                Err(GivenUp(error))
+            }
+        }
     }
 
     /// Adds the problems of a failed result, and returns the value of a good one. Unlike
@@ -326,20 +355,26 @@ pub fn did_you_mean<'a>(
     if unknown_name.len() > MAX_SUGGESTION_BYTES {
         return String::new();
     }
-    let normalize = |name: &str| name.to_lowercase().replace(['-', '.', ' '], "_");
-    let nearest = known_names
-        .into_iter()
-        .map(|name| {
-            (
-                strsim::normalized_damerau_levenshtein(&normalize(unknown_name), &normalize(name)),
-                name,
-            )
-        })
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    match nearest {
-        Some((similarity, name)) if similarity >= 0.6 => format!(" (did you mean {name:?}?)"),
-        _ => String::new(),
+    let unknown_name = unify_separators(unknown_name);
+    let mut nearest = None;
+    let mut highest_similarity = 0.6;
+    for name in known_names {
+        let similarity =
+            strsim::normalized_damerau_levenshtein(&unknown_name, &unify_separators(name));
+        if similarity >= highest_similarity {
+            highest_similarity = similarity;
+            nearest = Some(name);
+        }
     }
+    match nearest {
+        Some(name) => format!(" (did you mean {name:?}?)"),
+        None => String::new(),
+    }
+}
+
+/// Returns a name in lower case, with one separator between its words.
+fn unify_separators(name: &str) -> String {
+    name.to_lowercase().replace(['-', '.', ' '], "_")
 }
 
 /// Joins the first few names, each cut if it is long, and appends the number of further ones.

@@ -29,7 +29,9 @@ pub fn normalize_name(name: &str) -> Cow<'_, str> {
 }
 
 /// Names the file in the error of an operation of the operating system.
-trait PathContext<T> {
+pub trait PathContext<T> {
+    /// Converts an error to that of an operation on `path`. `operation` completes "cannot ...
+    /// PATH", for example "read".
     fn with_path(self, operation: &str, path: &Path) -> Result<T>;
 }
 

@@ -23,7 +23,7 @@
 
 use std::path::Path;
 
-use crate::error::{Error, Problems, Result};
+use crate::error::{Error, ErrorContext, Problems, Result};
 use crate::files::read_file;
 use crate::labels_json::LabelsJson;
 
@@ -112,8 +112,7 @@ fn read_class_names(
     num_classes: usize,
 ) -> Result<Option<Vec<String>>> {
     let Some(path) = labels_path else { return Ok(configured_names.map(<[String]>::to_vec)) };
-    let names = parse_labels(&read_file(path)?, num_classes)
-        .map_err(|error| error.with_context(path.display()))?;
+    let names = parse_labels(&read_file(path)?, num_classes).error_context(path.display())?;
     match configured_names {
         Some(given) if given != names => Err(Error::input(format!(
             "the hyperparameter class_names says {}, {} says {}; let both say the same, or give \

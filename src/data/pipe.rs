@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use super::fifo::{Fifo, WaitLimits};
 use super::listener::Listener;
 use super::recordio::{MAX_RECORD_BYTES, RecordIoError, RecordIoReader};
 use crate::error::{Error, Result};
+use crate::files::PathContext;
 use crate::python_json::parse_python_json;
 
 /// Bytes that stay free on the disk of the temporary folder.
@@ -71,7 +73,7 @@ impl StreamFolder {
         limits: WaitLimits<'_>,
         listener: &dyn Listener,
     ) -> Result<Option<StreamContent>> {
-        fs::create_dir_all(&self.folder).map_err(|e| Error::io("make", &self.folder, &e))?;
+        fs::create_dir_all(&self.folder).with_path("make", &self.folder)?;
         let mut stream = Fifo::new(fifo.to_owned(), limits, listener);
         let mut reader = RecordIoReader::new(&mut stream, MAX_RECORD_BYTES);
         let samples = self.read_pairs(&mut reader);
@@ -143,8 +145,8 @@ impl StreamFolder {
     /// Writes a record to a file that is named by its number.
     fn write_record(&self, record: &[u8], number: u64) -> Result<PathBuf> {
         let path = self.folder.join(format!("record-{number:08}"));
-        let disk = rustix::fs::statvfs(&self.folder)
-            .map_err(|cause| Error::io("write", &path, &cause.into()))?;
+        let disk =
+            rustix::fs::statvfs(&self.folder).map_err(io::Error::from).with_path("write", &path)?;
         let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
         if free_bytes < self.reserved_bytes.saturating_add(record.len() as u64) {
             return Err(Error::input(format!(
@@ -156,7 +158,7 @@ impl StreamFolder {
                 self.reserved_bytes as f64 / 1e9
             )));
         }
-        fs::write(&path, record).map_err(|cause| Error::io("write", &path, &cause))?;
+        fs::write(&path, record).with_path("write", &path)?;
         Ok(path)
     }
 }

@@ -203,22 +203,20 @@ fn to_stored_region(
     stored_height: f64,
 ) -> Region {
     let Region { left, top, width, height } = region;
-    let untransposed = |left, top| Region { left, top, width, height };
-    let transposed = |left, top| Region { left, top, width: height, height: width };
-    match orientation {
-        Orientation::NoTransforms => region,
-        Orientation::FlipHorizontal => untransposed(stored_width - left - width, top),
-        Orientation::FlipVertical => untransposed(left, stored_height - top - height),
-        Orientation::Rotate180 => {
-            untransposed(stored_width - left - width, stored_height - top - height)
-        }
-        Orientation::Rotate90 => transposed(top, stored_height - left - width),
-        Orientation::Rotate270 => transposed(stored_width - top - height, left),
-        Orientation::Rotate90FlipH => transposed(top, left),
-        Orientation::Rotate270FlipH => {
-            transposed(stored_width - top - height, stored_height - left - width)
-        }
+    let (left, top) = match orientation {
+        Orientation::NoTransforms => (left, top),
+        Orientation::FlipHorizontal => (stored_width - left - width, top),
+        Orientation::FlipVertical => (left, stored_height - top - height),
+        Orientation::Rotate180 => (stored_width - left - width, stored_height - top - height),
+        Orientation::Rotate90 => (top, stored_height - left - width),
+        Orientation::Rotate270 => (stored_width - top - height, left),
+        Orientation::Rotate90FlipH => (top, left),
+        Orientation::Rotate270FlipH => (stored_width - top - height, stored_height - left - width),
+    };
+    if swaps_width_and_height(orientation) {
+        return Region { left, top, width: height, height: width };
     }
+    Region { left, top, width, height }
 }
 
 #[cfg(test)]

@@ -11,13 +11,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::context::ErrorContext;
 use super::graph::Graph;
 use super::labels::Labels;
 use super::network::{IMAGENET_MEAN, IMAGENET_STD, build_graph};
 use super::tensor_file::{TensorFile, TensorSource};
 use super::{Architecture, Network, weights};
-use crate::error::{Error, Problems, Result};
+use crate::error::{Error, ErrorContext, Problems, Result};
 use crate::files::{read_file, remove_file_if_exists, write_atomically};
 use crate::model::{Algorithm, Backbone};
 

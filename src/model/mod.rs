@@ -7,7 +7,6 @@ mod algorithm;
 pub mod architecture;
 pub mod artifact;
 mod backbone;
-mod context;
 pub mod forward;
 pub mod graph;
 mod heads;

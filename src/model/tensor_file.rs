@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, Metadata, SafeTensors};
 
 use crate::error::{Error, Result};
+use crate::files::PathContext;
 
 /// A source of tensors by name.
 pub trait TensorSource {
@@ -75,7 +76,7 @@ const MAX_HEADER_BYTES: u64 = 100_000_000;
 impl TensorFile {
     /// Reads the header, and checks it against the file's length.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut file = File::open(path).map_err(|cause| Error::io("read", path, &cause))?;
+        let mut file = File::open(path).with_path("read", path)?;
         let (metadata, data_start) = read_header(&mut file, path)?;
         Ok(Self { path: path.to_owned(), file, metadata, data_start })
     }
@@ -83,13 +84,12 @@ impl TensorFile {
 
 /// Reads the header of a file, and returns it with the offset of the elements in bytes.
 fn read_header(file: &mut File, path: &Path) -> Result<(Metadata, u64)> {
-    let read_error = |cause| Error::io("read", path, &cause);
-    let length = file.metadata().map_err(read_error)?.len();
+    let length = file.metadata().with_path("read", path)?.len();
     if length < 8 {
         return Err(damaged_file_error(path, format!("it has {length} bytes")));
     }
     let mut header_size = [0; 8];
-    file.read_exact(&mut header_size).map_err(read_error)?;
+    file.read_exact(&mut header_size).with_path("read", path)?;
     let header_size = u64::from_le_bytes(header_size);
     let data_start = header_size.saturating_add(8);
     if data_start > length || header_size > MAX_HEADER_BYTES {
@@ -98,7 +98,7 @@ fn read_header(file: &mut File, path: &Path) -> Result<(Metadata, u64)> {
         return Err(damaged_file_error(path, problem));
     }
     let mut header = vec![0; header_size as usize];
-    file.read_exact(&mut header).map_err(read_error)?;
+    file.read_exact(&mut header).with_path("read", path)?;
     let metadata: Metadata = match serde_json::from_slice(&header) {
         Ok(metadata) => metadata,
         Err(cause) => return Err(damaged_file_error(path, cause)),
@@ -133,7 +133,7 @@ impl TensorSource for TensorFile {
         }
         self.file
             .read_exact_at(elements, self.data_start + begin as u64)
-            .map_err(|cause| Error::io("read", &self.path, &cause))
+            .with_path("read", &self.path)
     }
 }
 

@@ -79,8 +79,13 @@ pub fn draw_confusion_matrix(rows: &[Vec<u64>], class_names: &[String]) -> RgbIm
 
 /// Returns the color of a share: nearly white for 0, dark blue for 1.
 fn heat_color(share: f64) -> Rgb<u8> {
-    let interpolate = |from: f64, to: f64| (from + (to - from) * share.clamp(0.0, 1.0)) as u8;
-    Rgb([interpolate(242.0, 8.0), interpolate(246.0, 48.0), interpolate(252.0, 107.0)])
+    let mut color = [0; 3];
+    for (value, (light, dark)) in
+        color.iter_mut().zip([(242.0, 8.0), (246.0, 48.0), (252.0, 107.0)])
+    {
+        *value = (light + (dark - light) * share.clamp(0.0, 1.0)) as u8;
+    }
+    Rgb(color)
 }
 
 #[cfg(test)]

@@ -91,18 +91,21 @@ pub(crate) enum CheckedValue {
 impl AllowedValues {
     fn parse(self, text: &str) -> Option<CheckedValue> {
         match self {
-            Self::OneOf(words) => words
-                .iter()
-                .find(|word| word.eq_ignore_ascii_case(text))
-                .map(|w| CheckedValue::Word(w)),
+            Self::OneOf(words) => {
+                let word = words.iter().find(|word| word.eq_ignore_ascii_case(text))?;
+                Some(CheckedValue::Word(word))
+            }
             Self::Boolean => text.to_ascii_lowercase().parse().ok().map(CheckedValue::Boolean),
             Self::Integer(low, high) => parse_integer(text, low, high).map(CheckedValue::Integer),
             Self::Integers(low, high) => {
                 let text = list_text::join_list(text).ok()?;
-                let items = text.split(',').filter(|_| !text.is_empty());
-                let numbers: Option<Vec<u64>> =
-                    items.map(|item| parse_integer(item.trim(), low, high)).collect();
-                numbers.map(CheckedValue::Integers)
+                let mut numbers = Vec::new();
+                if !text.is_empty() {
+                    for item in text.split(',') {
+                        numbers.push(parse_integer(item.trim(), low, high)?);
+                    }
+                }
+                Some(CheckedValue::Integers(numbers))
             }
             Self::Number { low, high, exclusive_low } => {
                 let value: f64 = text.parse().ok()?;
@@ -168,7 +171,15 @@ pub(crate) fn check_hyperparameters(
 
 impl CheckedValues {
     fn get(&self, name: &str) -> Result<&CheckedValue> {
-        self.0.get(name).ok_or_else(|| Error::internal(format!("setting {name} has no value")))
+        match self.0.get(name) {
+            Some(value) => Ok(value),
+            None => Err(Error::internal(format!("setting {name} has no value"))),
+        }
+    }
+
+    /// Returns an integer that counts something.
+    pub(crate) fn count(&self, name: &str) -> Result<usize> {
+        Ok(self.integer(name)? as usize)
     }
 
     pub(crate) fn word(&self, name: &str) -> Result<&'static str> {

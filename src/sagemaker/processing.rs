@@ -1,6 +1,7 @@
 //! Processing jobs: their instances and their exit message.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{MlRoot, raw};
 use crate::error::{Error, Result};
@@ -30,23 +31,26 @@ impl ProcessingJob {
         }
         let path = root.processing_resource_config_file();
         let Some(map) = raw::read_json_object(&path)? else { return Ok(Some(Self { host: None })) };
-        let hosts: ProcessingHosts = serde_json::from_value(map.into()).map_err(|cause| {
-            Error::input(format!(
-                "{}: {cause}; expected {{\"current_host\": \"algo-1\", \"hosts\": [\"algo-1\"]}}",
-                path.display()
-            ))
-        })?;
+        let hosts: ProcessingHosts = match serde_json::from_value(map.into()) {
+            Ok(hosts) => hosts,
+            Err(cause) => {
+                return Err(Error::input(format!(
+                    "{}: {cause}; expected {{\"current_host\": \"algo-1\", \"hosts\": [\"algo-1\"]}}",
+                    path.display()
+                )));
+            }
+        };
         let is_one_of_several = hosts.hosts.len() > 1 && !are_inputs_replicated(root)?;
         Ok(Some(Self { host: is_one_of_several.then_some(hosts.current_host) }))
     }
 
     /// Writes `output/message`, which SageMaker shows as `ExitMessage`.
     pub fn write_exit_message(&self, root: &MlRoot, message: &str) -> Result<()> {
-        let host = self.host.as_ref().map_or(String::new(), |host| format!("{host}: "));
-        write_atomically(
-            &root.exit_message_file(),
-            shorten_message(&format!("{host}{message}")).as_bytes(),
-        )
+        let message = match &self.host {
+            Some(host) => format!("{host}: {message}"),
+            None => message.to_owned(),
+        };
+        write_atomically(&root.exit_message_file(), shorten_message(&message).as_bytes())
     }
 }
 
@@ -54,11 +58,13 @@ impl ProcessingJob {
 /// stated counts as not replicated.
 fn are_inputs_replicated(root: &MlRoot) -> Result<bool> {
     let config = raw::read_json_object(&root.processing_config_file())?.unwrap_or_default();
-    let inputs = config.get("ProcessingInputs").and_then(|inputs| inputs.as_array());
-    let is_fully_replicated = |input: &serde_json::Value| {
-        input["S3Input"]["S3DataDistributionType"].as_str() == Some("FullyReplicated")
-    };
-    Ok(inputs.is_some_and(|inputs| !inputs.is_empty() && inputs.iter().all(is_fully_replicated)))
+    let Some(Value::Array(inputs)) = config.get("ProcessingInputs") else { return Ok(false) };
+    for input in inputs {
+        if input["S3Input"]["S3DataDistributionType"].as_str() != Some("FullyReplicated") {
+            return Ok(false);
+        }
+    }
+    Ok(!inputs.is_empty())
 }
 
 /// Cuts a message to [`MAX_MESSAGE_BYTES`] bytes, between characters, because a message that is not

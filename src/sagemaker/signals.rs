@@ -1,6 +1,7 @@
 //! Requests to stop: SIGTERM from SageMaker (`StopTrainingJob`, spot interruptions, the time limit)
 //! and from `docker stop`, SIGINT from a terminal.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,15 +19,17 @@ impl StopSignal {
     /// SIGTERM. A second Ctrl-C ends the process at once.
     pub fn listen() -> Result<Self> {
         let stop = Self::default();
-        let register_handlers = || {
-            flag::register_conditional_shutdown(SIGINT, 130, stop.0.clone())?;
-            flag::register(SIGINT, stop.0.clone())?;
-            flag::register(SIGTERM, stop.0.clone())
-        };
-        register_handlers().map_err(|cause: std::io::Error| {
-            Error::internal(format!("cannot listen to signals: {cause}"))
-        })?;
-        Ok(stop)
+        match stop.register_handlers() {
+            Ok(()) => Ok(stop),
+            Err(cause) => Err(Error::internal(format!("cannot listen to signals: {cause}"))),
+        }
+    }
+
+    fn register_handlers(&self) -> io::Result<()> {
+        flag::register_conditional_shutdown(SIGINT, 130, self.0.clone())?;
+        flag::register(SIGINT, self.0.clone())?;
+        flag::register(SIGTERM, self.0.clone())?;
+        Ok(())
     }
 
     /// Requests a stop from within the process.

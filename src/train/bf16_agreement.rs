@@ -4,7 +4,7 @@
 use image::RgbImage;
 
 use crate::data::Sample;
-use crate::error::Result;
+use crate::error::{ErrorContext, Result};
 use crate::model::Network;
 use crate::model::artifact::Bf16Agreement;
 use crate::model::precision::{ComputePrecision, cpu_has_bf16};
@@ -55,11 +55,13 @@ fn count_differing_pixels(
     image: &RgbImage,
 ) -> Result<u64> {
     let advice = ": take a larger instance";
-    let predict = |network: &Network| {
-        network.predict_classes(&[image]).map_err(|error| error.with_memory_advice(advice))
-    };
-    let (fp32_masks, bf16_masks) = (predict(fp32_network)?, predict(bf16_network)?);
-    let pairs =
-        fp32_masks.iter().zip(&bf16_masks).flat_map(|(a, b)| a.as_raw().iter().zip(b.as_raw()));
-    Ok(pairs.filter(|(a, b)| a != b).count() as u64)
+    let fp32_masks = fp32_network.predict_classes(&[image]).memory_advice(advice)?;
+    let bf16_masks = bf16_network.predict_classes(&[image]).memory_advice(advice)?;
+    let mut differing = 0;
+    for (fp32_mask, bf16_mask) in fp32_masks.iter().zip(&bf16_masks) {
+        for (fp32_id, bf16_id) in fp32_mask.as_raw().iter().zip(bf16_mask.as_raw()) {
+            differing += u64::from(fp32_id != bf16_id);
+        }
+    }
+    Ok(differing)
 }

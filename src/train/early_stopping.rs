@@ -9,6 +9,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::history::format_score;
+
 /// The rule with its state. A checkpoint holds both, so that a resumed job goes on with them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EarlyStopping {
@@ -31,21 +33,25 @@ impl EarlyStopping {
     /// Takes in the mean IoU after `epoch`, counted from 1; an epoch without a score is not
     /// improved. Returns the reason to stop when the patience is used up.
     pub fn observe(&mut self, epoch: usize, score: Option<f64>) -> Option<String> {
-        if let Some(score) = score.filter(|&score| !score.is_nan() && self.is_improved(score)) {
+        if let Some(score) = score
+            && !score.is_nan()
+            && self.is_improved(score)
+        {
             self.best = Some(score);
             self.since = 0;
         } else if epoch >= self.min_epochs {
             self.since += 1;
         }
         let Self { patience, tolerance, since, .. } = *self;
-        let best = self.best.map_or("none".to_owned(), |best| format!("{best:.6}"));
-        (since >= patience.max(1)).then(|| {
-            format!(
-                "validation mIOU did not improve on {best} for {since} epoch{} in a row \
-                 (early_stopping_patience {patience}, early_stopping_tolerance {tolerance})",
-                if since == 1 { "" } else { "s" }
-            )
-        })
+        if since < patience.max(1) {
+            return None;
+        }
+        let best = format_score(self.best, 6, "none");
+        let s = if since == 1 { "" } else { "s" };
+        Some(format!(
+            "validation mIOU did not improve on {best} for {since} epoch{s} in a row \
+             (early_stopping_patience {patience}, early_stopping_tolerance {tolerance})"
+        ))
     }
 
     fn is_improved(&self, score: f64) -> bool {

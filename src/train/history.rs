@@ -9,6 +9,14 @@ use crate::error::{Error, Result};
 use crate::files::read_file;
 use crate::metrics::{ClassScores, ConfusionMatrix};
 
+/// Formats a score with so many decimals, or writes `absent` if there is none.
+pub(super) fn format_score(score: Option<f64>, decimals: usize, absent: &str) -> String {
+    match score {
+        Some(score) => format!("{score:.decimals$}"),
+        None => absent.to_owned(),
+    }
+}
+
 /// Loss, scores and throughput of an epoch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EpochMetrics {
@@ -34,8 +42,6 @@ impl EpochMetrics {
     /// space or the line's end.
     pub fn metric_lines(&self, total_epochs: usize) -> String {
         let epoch = self.epoch;
-        let format_score =
-            |value: Option<f64>| value.map_or("nan".to_owned(), |v| format!("{v:.6}"));
         format!(
             "epoch {epoch}/{total_epochs} train loss: {:.6} train throughput: {:.2} learning rate {:.3e}\n\
              epoch {epoch}/{total_epochs} validation mIOU: {} validation pixel_accuracy: {} validation \
@@ -43,8 +49,8 @@ impl EpochMetrics {
             self.train_loss,
             self.train_throughput,
             self.learning_rate,
-            format_score(self.validation_miou),
-            format_score(self.validation_pixel_accuracy),
+            format_score(self.validation_miou, 6, "nan"),
+            format_score(self.validation_pixel_accuracy, 6, "nan"),
             self.validation_throughput
         )
     }
@@ -79,16 +85,16 @@ pub struct ModelMetrics {
 impl ModelMetrics {
     /// Computes the scores that follow from a confusion matrix.
     pub fn new(best_epoch: usize, matrix: &ConfusionMatrix, class_names: &[String]) -> Self {
-        let class_metrics = |(id, name): (usize, &String)| ClassMetrics {
-            id,
-            name: name.clone(),
-            scores: matrix.class_scores(id),
-        };
+        let mut classes = Vec::new();
+        for (id, name) in class_names.iter().enumerate() {
+            let (name, scores) = (name.clone(), matrix.class_scores(id));
+            classes.push(ClassMetrics { id, name, scores });
+        }
         Self {
             best_epoch,
             miou: matrix.mean_iou(),
             pixel_accuracy: matrix.pixel_accuracy(),
-            classes: class_names.iter().enumerate().map(class_metrics).collect(),
+            classes,
             confusion_matrix: matrix.rows().map(<[u64]>::to_vec).collect(),
             epochs: Vec::new(),
         }
@@ -107,13 +113,13 @@ impl ModelMetrics {
     pub fn iou_table(&self) -> String {
         let width = self.classes.iter().map(|class| class.name.chars().count()).max().unwrap_or(0);
         let width = width.max("class".len());
-        let format_score =
-            |value: Option<f64>| value.map_or("absent".to_owned(), |v| format!("{v:.4}"));
         let mut lines = vec![format!("{:>3}  {:width$}  {:>6}", "id", "class", "IoU")];
         for ClassMetrics { id, name, scores } in &self.classes {
-            lines.push(format!("{id:>3}  {name:width$}  {:>6}", format_score(scores.iou)));
+            let iou = format_score(scores.iou, 4, "absent");
+            lines.push(format!("{id:>3}  {name:width$}  {iou:>6}"));
         }
-        lines.push(format!("{:>3}  {:width$}  {:>6}", "", "mean", format_score(self.miou)));
+        let mean = format_score(self.miou, 4, "absent");
+        lines.push(format!("{:>3}  {:width$}  {mean:>6}", "", "mean"));
         lines.join("\n")
     }
 }

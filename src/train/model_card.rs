@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::history::{ClassMetrics, ModelMetrics};
+use super::history::{ClassMetrics, ModelMetrics, format_score};
 use crate::colors::class_color;
 use crate::data::audit::{Audit, SizeRange};
 use crate::error::{Error, Result};
@@ -78,8 +78,6 @@ impl<'a> ModelCard<'a> {
             return "## Scores\n\nNone: the job was stopped before the first validation.\n"
                 .to_owned();
         };
-        let format_score =
-            |value: Option<f64>| value.map_or("absent".to_owned(), |v| format!("{v:.4}"));
         let mut text = format!(
             "## Scores\n\nOn the {} validation images, each at its own size. The weights are those of \
              epoch {} of {}, the best by mean IoU.\n\n\
@@ -89,8 +87,8 @@ impl<'a> ModelCard<'a> {
             self.validation.images,
             metrics.best_epoch,
             metrics.epochs.len(),
-            format_score(metrics.miou),
-            format_score(metrics.pixel_accuracy),
+            format_score(metrics.miou, 4, "absent"),
+            format_score(metrics.pixel_accuracy, 4, "absent"),
         );
         for ClassMetrics { id, name, scores } in &metrics.classes {
             let [red, green, blue] = class_color(*id as u8);
@@ -99,10 +97,10 @@ impl<'a> ModelCard<'a> {
                 format_args!(
                     "| {id} | {} | #{red:02x}{green:02x}{blue:02x} | {} | {} | {} | {} | {} |",
                     escape_markdown(name),
-                    format_score(scores.iou),
-                    format_score(scores.precision),
-                    format_score(scores.recall),
-                    format_score(scores.f1),
+                    format_score(scores.iou, 4, "absent"),
+                    format_score(scores.precision, 4, "absent"),
+                    format_score(scores.recall, 4, "absent"),
+                    format_score(scores.f1, 4, "absent"),
                     scores.pixels,
                 ),
             );

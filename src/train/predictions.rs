@@ -4,7 +4,7 @@ use image::{GrayImage, RgbImage};
 
 use crate::console::print_stderr;
 use crate::data::Sample;
-use crate::error::Result;
+use crate::error::{ErrorContext, Result};
 use crate::model::Network;
 use crate::model::size::{DEFAULT_MAX_SIDE_PX, restore_mask_size, shrink_image};
 use crate::render::{ContactSheet, SheetRow, cell_side_px, draw_classes, draw_contact_sheet};
@@ -32,7 +32,7 @@ pub(super) fn draw_predictions(
         };
         let advice = ": lower validation_mini_batch_size, or take a larger instance";
         let predicted = network.predict_classes(&[&shrink_image(&image, DEFAULT_MAX_SIDE_PX)]);
-        let predicted = predicted.map_err(|error| error.with_memory_advice(advice))?;
+        let predicted = predicted.memory_advice(advice)?;
         let predicted =
             predicted.into_iter().next().map(|ids| restore_mask_size(ids, image.dimensions()));
         let predicted = predicted.unwrap_or_default();
@@ -42,9 +42,11 @@ pub(super) fn draw_predictions(
         let pictures = [draw_classes(&image, &truth), draw_classes(&image, &predicted)];
         let pictures = std::iter::once(&image).chain(&pictures);
         let cell_side = cell_side_px(longest_side);
-        let pictures =
-            pictures.map(|picture| shrink_image(picture, cell_side).into_owned()).collect();
-        rows.push(SheetRow { name: sample.key.clone(), pictures });
+        let mut row = SheetRow { name: sample.key.clone(), pictures: Vec::new() };
+        for picture in pictures {
+            row.pictures.push(shrink_image(picture, cell_side).into_owned());
+        }
+        rows.push(row);
     }
     let present_ids = GrayImage::from_raw(truth_ids.len() as u32, 1, truth_ids).unwrap_or_default();
     let title = [format!("validation images after epoch {epoch}")];

@@ -11,7 +11,7 @@ use super::loss_scale::LossScale;
 use super::optimizer::Optimizer;
 use super::train_config::TrainConfig;
 use crate::data::loader::Batch;
-use crate::error::Result;
+use crate::error::{ErrorContext, Result};
 use crate::model::Network;
 use crate::model::forward::ForwardMode;
 use crate::model::precision::ComputePrecision;
@@ -59,7 +59,7 @@ impl TrainStep {
             ": lower mini_batch_size (gradient_accumulation_steps makes up for it) or \
              crop_size{precision_advice}, or take a larger instance"
         );
-        self.try_run(batch, lr).map_err(|error| error.with_memory_advice(&advice))
+        self.try_run(batch, lr).memory_advice(&advice)
     }
 
     fn try_run(&mut self, batch: &Batch, lr: f64) -> Result<Tensor> {

@@ -65,8 +65,11 @@ enum Next {
 /// Returns true if a score is above the best one so far. A score that is absent or not a number is
 /// never better, and any number is better than those.
 fn is_better_score(score: Option<f64>, best: Option<f64>) -> bool {
-    let Some(score) = score.filter(|score| !score.is_nan()) else { return false };
-    best.is_none_or(|best| best.is_nan() || score > best)
+    match (score, best) {
+        (Some(score), Some(best)) if !best.is_nan() => score > best,
+        (Some(score), _) => !score.is_nan(),
+        (None, _) => false,
+    }
 }
 
 /// A training run.
@@ -118,13 +121,12 @@ impl Trainer<'_> {
             }
         }
         self.write_checkpoint()?;
-        let best = self.state.best.take();
-        let best = best.ok_or_else(|| {
-            Error::input(
+        let Some(best) = self.state.best.take() else {
+            return Err(Error::input(
                 "no epoch has a score, so none of its weights can be kept: no pixel of the \
                  validation masks is counted; add validation images whose masks have classes",
-            )
-        })?;
+            ));
+        };
         if let Err(error) = self.measure_bf16() {
             // The model is trained and can be served without this measurement.
             let warning = format!("bf16 was not compared with fp32: {error}");

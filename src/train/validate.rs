@@ -6,7 +6,7 @@ use image::{GrayImage, RgbImage};
 use rayon::prelude::*;
 
 use crate::data::Sample;
-use crate::error::Result;
+use crate::error::{ErrorContext, Result};
 use crate::metrics::ConfusionMatrix;
 use crate::model::Network;
 use crate::model::size::{DEFAULT_MAX_SIDE_PX, restore_mask_size, shrink_image};
@@ -27,11 +27,7 @@ pub(super) fn validate_network(
     let frozen = network.frozen_copy(network.precision)?;
     let mut matrix = ConfusionMatrix::new(num_classes);
     for window in samples.chunks(DECODE_WINDOW.max(batch_size)) {
-        let read_sample = |sample: &Sample| -> Result<(RgbImage, GrayImage)> {
-            let (image, mask) = sample.read()?;
-            Ok((shrink_image(&image, DEFAULT_MAX_SIDE_PX).into_owned(), mask))
-        };
-        let loaded: Result<Vec<_>> = window.par_iter().map(read_sample).collect();
+        let loaded: Result<Vec<_>> = window.par_iter().map(read_shrunk_sample).collect();
         let mut by_size: HashMap<(u32, u32), Vec<_>> = HashMap::new();
         for (image, mask) in loaded? {
             by_size.entry(image.dimensions()).or_default().push((image, mask));
@@ -39,9 +35,7 @@ pub(super) fn validate_network(
         for batch in by_size.values().flat_map(|group| group.chunks(batch_size)) {
             let images: Vec<&RgbImage> = batch.iter().map(|(image, _)| image).collect();
             let advice = ": lower validation_mini_batch_size, or take a larger instance";
-            let predictions = frozen
-                .predict_classes(&images)
-                .map_err(|error| error.with_memory_advice(advice))?;
+            let predictions = frozen.predict_classes(&images).memory_advice(advice)?;
             for ((_, truth), prediction) in batch.iter().zip(predictions) {
                 matrix.update(
                     truth.as_raw(),
@@ -54,4 +48,10 @@ pub(super) fn validate_network(
         }
     }
     Ok(Some(matrix))
+}
+
+/// Reads a sample, and shrinks its image to the longest side that is computed.
+fn read_shrunk_sample(sample: &Sample) -> Result<(RgbImage, GrayImage)> {
+    let (image, mask) = sample.read()?;
+    Ok((shrink_image(&image, DEFAULT_MAX_SIDE_PX).into_owned(), mask))
 }

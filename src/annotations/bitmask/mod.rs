@@ -100,11 +100,10 @@ fn extract_alphas(pixels: &ColorPixels) -> Option<Vec<u8>> {
 fn decode_data_url(data_url: &str) -> Result<Vec<u8>> {
     let url = data_url.trim();
     let (header, data) = url.split_once(',').unwrap_or((url, ""));
-    let scheme = header.get(..5).filter(|scheme| scheme.eq_ignore_ascii_case("data:"));
-    let is_base64 = header
-        .rsplit_once(';')
-        .is_some_and(|(_, last_parameter)| last_parameter.trim().eq_ignore_ascii_case("base64"));
-    if scheme.is_none() || !is_base64 {
+    let scheme = header.get(..5).unwrap_or_default();
+    let (_, last_parameter) = header.rsplit_once(';').unwrap_or_default();
+    let is_base64 = last_parameter.trim().eq_ignore_ascii_case("base64");
+    if !scheme.eq_ignore_ascii_case("data:") || !is_base64 {
         let start: String = url.chars().take(32).collect();
         return Err(Error::UnexpectedFormat(format!(
             "has a bitmask that starts with {start:?}; expected {EXPECTED_FORMAT}"

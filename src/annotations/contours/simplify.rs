@@ -26,11 +26,12 @@ pub(super) fn simplify_ring(ring: &[[u32; 2]], tolerance: f64) -> Vec<[f64; 2]> 
     }
     if keep.iter().filter(|&&kept| kept).count() < 3 {
         // The ring is a sliver: the corner that is farthest from its long axis makes it a triangle.
-        let candidates = [
-            find_farthest_corner(ring, 0, far_corner),
-            find_farthest_corner(ring, far_corner, ring.len()),
-        ];
-        let widest = candidates.into_iter().flatten().max_by(|a, b| a.1.total_cmp(&b.1));
+        let before = find_farthest_corner(ring, 0, far_corner);
+        let after = find_farthest_corner(ring, far_corner, ring.len());
+        let widest = match (before, after) {
+            (Some(before), Some(after)) if before.1 > after.1 => Some(before),
+            _ => after.or(before),
+        };
         if let Some((index, _)) = widest {
             keep[index] = true;
         }
@@ -74,7 +75,8 @@ fn find_farthest_corner(ring: &[[u32; 2]], first: usize, last: usize) -> Option<
     let (start, end) = (point_at(ring, first), point_at(ring, last));
     let direction = [end[0] - start[0], end[1] - start[1]];
     let length_squared = direction[0] * direction[0] + direction[1] * direction[1];
-    let distance_squared_at = |index: usize| {
+    let mut farthest: Option<(usize, f64)> = None;
+    for index in first + 1..last {
         let [x, y] = point_at(ring, index);
         let (x, y) = (x - start[0], y - start[1]);
         // Position along the line, clamped to its ends: rings turn back, and then an end is the
@@ -84,9 +86,13 @@ fn find_farthest_corner(ring: &[[u32; 2]], first: usize, last: usize) -> Option<
         } else {
             0.0
         };
-        (x - fraction * direction[0]).powi(2) + (y - fraction * direction[1]).powi(2)
-    };
-    (first + 1..last)
-        .map(|index| (index, distance_squared_at(index)))
-        .max_by(|a, b| a.1.total_cmp(&b.1))
+        let distance_squared =
+            (x - fraction * direction[0]).powi(2) + (y - fraction * direction[1]).powi(2);
+        // Of corners that are equally far the last counts.
+        match farthest {
+            Some((_, longest)) if distance_squared < longest => {}
+            _ => farthest = Some((index, distance_squared)),
+        }
+    }
+    farthest
 }

@@ -352,10 +352,12 @@ fn infer_result_type<G>(result: &ResultItem<G>) -> &str {
     if let Some(result_type) = &result.result_type {
         return result_type;
     }
-    match &result.value {
-        Some(RegionValue { labels, .. }) => labels.first().map_or("", |(key, _)| key.as_str()),
-        None => "",
+    if let Some(value) = &result.value
+        && let Some((key, _)) = value.labels.first()
+    {
+        return key;
     }
+    ""
 }
 
 /// Iterates over the labels of a result: those under the key of its type.

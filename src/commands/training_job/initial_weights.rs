@@ -6,7 +6,7 @@ use super::s3;
 use crate::console::print_stderr;
 use crate::data::class_names::ModelClassNames;
 use crate::data::objects::ConnectStore;
-use crate::error::Result;
+use crate::error::{ErrorContext, Result};
 use crate::model::initial::{InitialWeights, InitialWeightsRequest, PretrainedLocations};
 use crate::model::{Architecture, ModelConfig};
 use crate::sagemaker::Channels;
@@ -41,8 +41,8 @@ pub(in crate::commands) fn find_initial_weights(
         && use_pretrained_model
         && channels.model.is_none()
     {
-        let fetched = s3::fetch_weights(uri, backbone, connect)
-            .map_err(|error| error.with_context("MASKMAKER_PRETRAINED"))?;
+        let fetched =
+            s3::fetch_weights(uri, backbone, connect).error_context("MASKMAKER_PRETRAINED")?;
         search_paths.explicit = Some(fetched.path.to_path_buf());
         search_paths.fetched_from = Some(fetched.uri.to_string());
         _fetched_guard = Some(fetched);

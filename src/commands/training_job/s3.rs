@@ -11,6 +11,7 @@ use crate::aws::{GetRequest, ObjectStore, S3Client, S3Error, S3Settings, S3Uri};
 use crate::console::print_stdout;
 use crate::data::objects::ConnectStore;
 use crate::error::{Error, Result};
+use crate::files::PathContext;
 use crate::model::Backbone;
 use crate::model::initial;
 use crate::sagemaker::StopSignal;
@@ -68,7 +69,7 @@ pub(super) fn fetch_weights(
     let file = tempfile::Builder::new()
         .prefix("maskmaker-")
         .tempfile()
-        .map_err(|cause| Error::io("write to", &std::env::temp_dir(), &cause))?;
+        .with_path("write to", &std::env::temp_dir())?;
     let (mut file, path): (File, TempPath) = file.into_parts();
     let request = GetRequest { uri: &uri, max_bytes: initial::MAX_WEIGHTS_BYTES, etag: None };
     let info = store.get(&request, &mut file)?;

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::files::PathContext;
 
 /// A temporary folder for files of streams and objects of S3. It is made when it is first needed,
 /// and removed when this is dropped.
@@ -21,7 +22,7 @@ impl Spool {
             None => tempfile::Builder::new()
                 .prefix("maskmaker-")
                 .tempdir()
-                .map_err(|cause| Error::io("make a folder in", &std::env::temp_dir(), &cause))?,
+                .with_path("make a folder in", &std::env::temp_dir())?,
         };
         Ok(self.folder.insert(folder).path())
     }

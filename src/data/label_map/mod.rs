@@ -12,7 +12,7 @@ use std::fmt;
 use std::path::Path;
 
 use self::document::{LabelMapDocument, LabelMapEntry};
-use crate::error::{Error, Problems, Result};
+use crate::error::{Error, ErrorContext, Problems, Result};
 use crate::files::read_file;
 use crate::metrics::IGNORE_INDEX;
 
@@ -32,8 +32,7 @@ impl LabelMap {
     /// Reads a label map for `num_classes` classes. Returns nothing for a scale of 1, which changes
     /// nothing.
     pub fn read(path: &Path, num_classes: usize) -> Result<Option<Self>> {
-        Self::parse(&read_file(path)?, num_classes)
-            .map_err(|error| error.with_context(path.display()))
+        Self::parse(&read_file(path)?, num_classes).error_context(path.display())
     }
 
     /// Reads a label map from the bytes of its file.

@@ -15,6 +15,7 @@ use std::thread;
 
 use crate::aws::{ErrorScope, GetRequest, ObjectStore, S3Error, S3Uri};
 use crate::error::{Error, Result, join_examples, pluralize};
+use crate::files::PathContext;
 
 /// Bytes that objects leave free on the disk: checkpoints and models of the job, of up to 0.5 GB
 /// each, are written to the same disk.
@@ -234,7 +235,7 @@ impl ObjectCache {
     /// `on_fetched` is called once per object, from any thread. Objects that cannot be read are
     /// listed together. A request to stop is no failure.
     pub fn fetch_all(&self, folder: &Path, on_fetched: impl Fn() + Sync) -> Result<()> {
-        fs::create_dir_all(folder).map_err(|cause| Error::io("make", folder, &cause))?;
+        fs::create_dir_all(folder).with_path("make", folder)?;
         let _ = self.folder.set(folder.to_owned());
         // A failure of the connection concerns all objects, so it comes without a line.
         match (self.connect)() {

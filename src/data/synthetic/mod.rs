@@ -72,13 +72,19 @@ impl SampleData {
             .into_par_iter()
             .map(|index| self.write_scene(folder, index))
             .collect::<Result<_>>()?;
-        let pixels_of = |id: usize| counts.iter().map(|count| count[id]).sum();
-        Ok(SampleDataSummary {
+        let mut summary = SampleDataSummary {
             train: self.images - self.validation_images(),
             validation: self.validation_images(),
-            pixels: std::array::from_fn(pixels_of),
-            ignored: pixels_of(usize::from(IGNORE_INDEX)),
-        })
+            pixels: [0; 4],
+            ignored: 0,
+        };
+        for count in &counts {
+            for (sum, pixels) in summary.pixels.iter_mut().zip(count) {
+                *sum += pixels;
+            }
+            summary.ignored += count[usize::from(IGNORE_INDEX)];
+        }
+        Ok(summary)
     }
 
     fn check_options(&self) -> Result<()> {

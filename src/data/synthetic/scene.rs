@@ -96,28 +96,26 @@ fn place_objects(width: u32, height: u32, unit: f32, rng: &mut ChaCha8Rng) -> Ve
         }
         let class = remaining_classes.swap_remove(rng.random_range(0..remaining_classes.len()));
         let side = (width * height).sqrt() * rng.random_range(0.27..0.5);
-        let clearance = |center: (f32, f32)| {
-            let others = objects.iter().zip(&side_lengths);
-            others
-                .map(|(other, other_side)| {
-                    let distance = (center.0 - other.center.0).hypot(center.1 - other.center.1);
-                    distance / (side + other_side)
-                })
-                .fold(0.6, f32::min)
-        };
         let margin = 0.35 * side;
-        let candidates: Vec<(f32, f32)> = (0..8)
-            .map(|_| {
-                let x = rng.random_range(margin..width - margin);
-                (x, rng.random_range(margin..height - margin))
-            })
-            .collect();
-        let best_center =
-            candidates.into_iter().max_by(|a, b| clearance(*a).total_cmp(&clearance(*b)));
+        let mut center = (width / 2.0, height / 2.0);
+        let mut widest_clearance = f32::NEG_INFINITY;
+        for _ in 0..8 {
+            let x = rng.random_range(margin..width - margin);
+            let candidate = (x, rng.random_range(margin..height - margin));
+            let mut clearance: f32 = 0.6;
+            for (other, other_side) in objects.iter().zip(&side_lengths) {
+                let distance = (candidate.0 - other.center.0).hypot(candidate.1 - other.center.1);
+                clearance = clearance.min(distance / (side + other_side));
+            }
+            // Of equal ones the last counts.
+            if clearance >= widest_clearance {
+                widest_clearance = clearance;
+                center = candidate;
+            }
+        }
         let shape = Shape::random(class, side, rng);
         let surface = Surface::random_for_shape(&shape, unit, rng);
         let rotation = rng.random_range(0.0..TAU).sin_cos();
-        let center = best_center.unwrap_or((width / 2.0, height / 2.0));
         objects.push(SceneObject { class, shape, surface, center, rotation });
         side_lengths.push(side);
     }

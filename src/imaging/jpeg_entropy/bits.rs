@@ -56,6 +56,9 @@ impl HuffmanTable {
     }
 }
 
+/// Problem of data that end before their last coefficient.
+const PREMATURE_END: &str = "premature end of data segment";
+
 /// The bits of a scan's data up to the next marker.
 pub(super) struct ScanBits<'a> {
     bytes: &'a [u8],
@@ -90,12 +93,11 @@ impl<'a> ScanBits<'a> {
     }
 
     fn read_byte(&mut self) -> Result<()> {
-        let premature_end = || damaged("premature end of data segment");
-        let &byte = self.bytes.get(self.offset).ok_or_else(premature_end)?;
+        let Some(&byte) = self.bytes.get(self.offset) else { return Err(damaged(PREMATURE_END)) };
         if byte == 0xff {
             // A zero follows a byte of data; anything else is a marker.
             if self.bytes.get(self.offset + 1) != Some(&0) {
-                return Err(premature_end());
+                return Err(damaged(PREMATURE_END));
             }
             self.offset += 1;
         }

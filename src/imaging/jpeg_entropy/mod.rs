@@ -162,9 +162,11 @@ impl ScanWalk {
     }
 
     fn read_scan_header(&self, content: &[u8]) -> Result<ScanHeader> {
-        let cut_off = || damaged("a scan's header is cut off");
-        let (&count, rest) = content.split_first().ok_or_else(cut_off)?;
-        let selectors = rest.get(..2 * usize::from(count)).ok_or_else(cut_off)?;
+        let cut_off = "a scan's header is cut off";
+        let Some((&count, rest)) = content.split_first() else { return Err(damaged(cut_off)) };
+        let Some(selectors) = rest.get(..2 * usize::from(count)) else {
+            return Err(damaged(cut_off));
+        };
         let mut components = Vec::new();
         for selector in selectors.chunks_exact(2) {
             let index = self.components.iter().position(|component| component.id == selector[0]);
@@ -175,7 +177,7 @@ impl ScanWalk {
             });
         }
         let Some(&[first, last, bits]) = rest[selectors.len()..].first_chunk() else {
-            return Err(cut_off());
+            return Err(damaged(cut_off));
         };
         if components.is_empty() || components.len() > 4 || first > last || last > 63 {
             return Err(damaged("a scan's header makes no sense"));

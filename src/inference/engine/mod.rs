@@ -12,7 +12,7 @@ use super::segment::{ModelInfo, OutputDetail, Segment, SegmentOptions, Segmentat
 use super::settings::{EngineOptions, choose_precision, set_threads};
 use super::torchscript::TorchScriptNetwork;
 use crate::colors::class_color;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorContext, Result};
 use crate::model::ModelConfig;
 use crate::model::artifact::{
     CONFIG_FILE, LABELS_FILE, StoredModel, TORCHSCRIPT_FILE, WEIGHTS_FILE, no_model_error,
@@ -96,13 +96,12 @@ fn load_torchscript(folder: &Path, options: EngineOptions) -> Result<Engine> {
     let device = default_device();
     let path = folder.join(TORCHSCRIPT_FILE);
     let precision = choose_precision(options.precision, device, None);
-    let network = TorchScriptNetwork::load(&path, device, precision)
-        .map_err(|error| error.with_context(path.display()))?;
+    let network =
+        TorchScriptNetwork::load(&path, device, precision).error_context(path.display())?;
     let classes = network.num_classes as usize;
     let path = folder.join(LABELS_FILE);
     let (names, colors) = if path.is_file() {
-        let labels =
-            read_labels(&path, classes).map_err(|error| error.with_context(path.display()))?;
+        let labels = read_labels(&path, classes).error_context(path.display())?;
         labels.into_iter().map(|label| (label.name, label.color)).unzip()
     } else {
         (ModelConfig::default_class_names(classes), Vec::new())
@@ -158,8 +157,7 @@ impl Segment for Engine {
         options: &SegmentOptions,
     ) -> Result<Vec<Segmentation>> {
         let oom_hint = ": send a smaller image, or lower --max-side (MASKMAKER_MAX_SIDE)";
-        tch::no_grad(|| self.segment_batch(images, options))
-            .map_err(|error| error.with_memory_advice(oom_hint))
+        tch::no_grad(|| self.segment_batch(images, options)).memory_advice(oom_hint)
     }
 
     fn info(&self) -> &ModelInfo {

@@ -9,6 +9,7 @@ use flate2::read::MultiGzDecoder;
 
 use super::model_channel::FoundFiles;
 use crate::error::{Error, Result};
+use crate::files::PathContext;
 
 /// Largest number of entries in an archive; those that `train` writes have fewer than ten.
 const MAX_ENTRIES: usize = 10_000;
@@ -21,7 +22,7 @@ const MAX_LISTED_NAMES: usize = 1000;
 
 /// Reads the files of a model, and the names of all files.
 pub(super) fn read_archive(path: &Path) -> Result<FoundFiles> {
-    let file = File::open(path).map_err(|cause| Error::io("read", path, &cause))?;
+    let file = File::open(path).with_path("read", path)?;
     read_tar_gz(BufReader::new(file), MAX_UNPACKED_BYTES)
 }
 

@@ -202,32 +202,32 @@ fn list_places(file: &StateDict<'_>) -> BTreeSet<Place> {
 
 /// Chooses among places that all have a whole backbone.
 fn choose_place<'p>(complete: &[&'p Place]) -> Result<Option<&'p Place>> {
-    let mut candidates: Vec<&'p Place> = Vec::new();
-    for &place in complete {
-        // The same tensors, seen as a network with heads.
-        let is_seen_with_heads = complete.iter().any(|other| {
-            !other.is_bare_resnet
-                && place.is_bare_resnet
-                && place.prefix == format!("{}{BACKBONE_PREFIX}", other.prefix)
-        });
-        if !is_seen_with_heads {
-            candidates.push(place);
+    // The same tensors, seen as a network with heads.
+    let mut seen_with_heads = HashSet::new();
+    for place in complete {
+        if !place.is_bare_resnet {
+            seen_with_heads.insert(format!("{}{BACKBONE_PREFIX}", place.prefix));
         }
     }
-    let averages: Vec<&'p Place> =
-        candidates.iter().copied().filter(|place| place.is_average()).collect();
+    let (mut candidates, mut averages) = (Vec::new(), Vec::new());
+    for &place in complete {
+        if place.is_bare_resnet && seen_with_heads.contains(&place.prefix) {
+            continue;
+        }
+        candidates.push(place);
+        if place.is_average() {
+            averages.push(place);
+        }
+    }
     match (&candidates[..], &averages[..]) {
         ([], _) => Ok(None),
         ([only], _) | (_, [only]) => Ok(Some(*only)),
         (several, _) => {
-            let prefixes: Vec<String> = several
-                .iter()
-                .take(MAX_SHOWN_NAMES)
-                .map(|place| {
-                    let own = if place.is_bare_resnet { "" } else { BACKBONE_PREFIX };
-                    format!("{}{own}{FIRST_TENSOR}", place.prefix)
-                })
-                .collect();
+            let mut prefixes = Vec::new();
+            for place in several.iter().take(MAX_SHOWN_NAMES) {
+                let own = if place.is_bare_resnet { "" } else { BACKBONE_PREFIX };
+                prefixes.push(format!("{}{own}{FIRST_TENSOR}", place.prefix));
+            }
             Err(Error::input(format!(
                 "the file holds {} networks, which begin with {}, and which one is meant cannot be \
                  known; save the tensors of one of them alone",

@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 
 use tch::Device;
 
-use super::context::ErrorContext;
 use super::network::build_graph;
 use super::state_dict::StateDict;
 use super::tensor_file::parse_safetensors;
 use super::{Architecture, Network};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorContext, Result};
+use crate::files::PathContext;
 use model_channel::ChannelModel;
 use weight_mapping::WeightMapping;
 
@@ -167,7 +167,7 @@ impl InitialWeights {
 
 /// Reads a whole file of weights. Reading anything but a regular file might never end.
 fn read_weights_file(path: &Path) -> Result<Vec<u8>> {
-    let metadata = std::fs::metadata(path).map_err(|cause| Error::io("read", path, &cause))?;
+    let metadata = std::fs::metadata(path).with_path("read", path)?;
     if !metadata.is_file() {
         return Err(Error::input(format!("{} is not a regular file", path.display())));
     }

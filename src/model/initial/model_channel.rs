@@ -4,10 +4,10 @@
 use std::path::Path;
 
 use super::archive;
-use crate::error::{Error, Problems, Result};
+use crate::error::{Error, ErrorContext, Problems, Result};
+use crate::files::PathContext;
 use crate::model::Architecture;
 use crate::model::artifact::{CONFIG_FILE, ModelConfig, WEIGHTS_FILE, check_num_classes};
-use crate::model::context::ErrorContext;
 use crate::model::tensor_file::parse_safetensors;
 
 /// SageMaker's name of an artifact.
@@ -94,10 +94,9 @@ fn read_model_folder(folder: &Path) -> Result<FoundFiles> {
 }
 
 fn list_names(folder: &Path) -> Result<Vec<String>> {
-    let list_error = |cause| Error::io("list", folder, &cause);
     let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(list_error)? {
-        let entry = entry.map_err(list_error)?;
+    for entry in std::fs::read_dir(folder).with_path("list", folder)? {
+        let entry = entry.with_path("list", folder)?;
         names.push(entry.file_name().to_string_lossy().into_owned());
     }
     Ok(names)

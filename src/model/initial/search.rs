@@ -3,9 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorContext, Result};
 use crate::model::Backbone;
-use crate::model::context::ErrorContext;
 
 /// Ends of the names of files that hold weights, in lower case.
 const WEIGHTS_ENDINGS: [&str; 3] = [".pth", ".pt", ".safetensors"];

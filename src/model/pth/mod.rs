@@ -20,8 +20,7 @@ use std::collections::HashMap;
 
 use safetensors::Dtype;
 
-use super::context::ErrorContext;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorContext, Result};
 use state_dict::FoundTensors;
 use value::StridedTensor;
 

@@ -157,8 +157,7 @@ fn match_color(
 impl UsedValue {
     /// Returns true if the color is exactly that of a label, and the value says another class.
     fn shows_other_label(&self, colors: &LabelColors<'_>) -> bool {
-        let class = self.color.and_then(|color| colors.exact_class(color));
-        !self.agrees && class.is_some_and(|class| class != 0)
+        !self.agrees && self.has_exact_label(colors)
     }
 
     /// Returns true if the color is that of a label, exactly or nearly, and the value says another
@@ -172,8 +171,12 @@ impl UsedValue {
 
     /// Returns true if the color is exactly that of a label, whether the value says so or not.
     fn has_exact_label(&self, colors: &LabelColors<'_>) -> bool {
-        let class = self.color.and_then(|color| colors.exact_class(color));
-        class.is_some_and(|class| class != 0)
+        !matches!(self.exact_class(colors), None | Some(0))
+    }
+
+    /// Returns the class whose color is exactly that of the value.
+    fn exact_class(&self, colors: &LabelColors<'_>) -> Option<u8> {
+        colors.exact_class(self.color?)
     }
 
     /// Returns true if the value is the id of a label with a color, and the color that it shows is
@@ -219,7 +222,7 @@ fn choose_gray_reading(
     let mut label_of_white = None;
     let mut class_of_value = Box::new([0; 256]);
     for value in used {
-        let named_class = value.color.and_then(|color| colors.exact_class(color));
+        let named_class = value.exact_class(colors);
         class_of_value[usize::from(value.value)] = named_class.or(value.id).unwrap_or(0);
         if value.agrees {
             class_of_value[usize::from(value.value)] = value.id.unwrap_or(0);

@@ -130,10 +130,11 @@ fn parse_zone(text: &str) -> Option<i64> {
 
 /// Parses one to four digits as a number up to `largest`.
 fn parse_number(text: &str, largest: i64) -> Option<i64> {
-    if text.is_empty() || text.len() > 4 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+    if text.is_empty() || text.len() > 4 || !text.as_bytes().iter().all(u8::is_ascii_digit) {
         return None;
     }
-    text.parse().ok().filter(|number| *number <= largest)
+    let number = text.parse().ok()?;
+    if number <= largest { Some(number) } else { None }
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! Reader of COCO files.
 
 use std::collections::HashMap;
-use std::io::Seek;
+use std::io::{self, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::stoppable::StoppableFile;
 use super::{AnnotationSources, FoundAnnotation, ImageName, SearchOptions, SkippedEntry};
 use crate::annotations::{Error as UnusableFile, coco};
-use crate::error::{Error, Problems};
+use crate::error::Problems;
+use crate::files::PathContext;
 use crate::preprocess::rasterize::{ByteSpan, MaskSource};
 use crate::preprocess::select::Annotation;
 
@@ -22,11 +23,7 @@ pub(super) fn read_coco(
         let file = StoppableFile::open(path, search.stop);
         let Some(mut file) = problems.record_err(file) else { continue };
         // Mere names in an export of Label Studio may be those of uploads.
-        let is_export = coco::is_label_studio_export(&mut file).and_then(|is_export| {
-            file.rewind()?;
-            Ok(is_export)
-        });
-        let is_export = is_export.map_err(|cause| Error::io("read", path, &cause));
+        let is_export = is_label_studio_export(&mut file).with_path("read", path);
         let Some(is_export) = problems.record_err(is_export) else { continue };
         match coco::read_coco_index(file) {
             Ok(index) => add_annotations(path, index, is_export, sources),
@@ -37,6 +34,13 @@ pub(super) fn read_coco(
             Err(message) => problems.push(format!("{}: {message}", path.display())),
         }
     }
+}
+
+/// Returns true if Label Studio wrote a file, which is at its start again afterwards.
+fn is_label_studio_export(file: &mut StoppableFile<'_>) -> io::Result<bool> {
+    let is_export = coco::is_label_studio_export(file)?;
+    file.rewind()?;
+    Ok(is_export)
 }
 
 /// Adds the annotations of a file. `is_export` is true if Label Studio wrote it.

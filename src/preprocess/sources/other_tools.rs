@@ -69,8 +69,10 @@ pub(super) fn describe_json_keys(keys: &[String]) -> Option<&'static str> {
 
 /// Returns the description of a JSON file of another tool whose first keys are names of images.
 pub(super) fn describe_json_text(text: &[u8]) -> Option<&'static str> {
-    let is_via = VIA_NESTED_KEYS.iter().all(|key| memchr::memmem::find(text, key).is_some());
-    is_via.then_some(VIA)
+    for key in VIA_NESTED_KEYS {
+        memchr::memmem::find(text, key)?;
+    }
+    Some(VIA)
 }
 
 /// Returns the description of an XML file of another tool by its first tag.
@@ -106,7 +108,7 @@ pub(super) fn describe_text(text: &[u8]) -> Option<&'static str> {
 fn is_yolo_line(line: &str) -> bool {
     let mut words = line.split_ascii_whitespace();
     let Some(class) = words.next() else { return false };
-    if class.len() > 4 || !class.bytes().all(|digit| digit.is_ascii_digit()) {
+    if class.len() > 4 || !class.as_bytes().iter().all(u8::is_ascii_digit) {
         return false;
     }
     let mut count = 0;
@@ -130,14 +132,20 @@ fn first_tag(text: &[u8]) -> &[u8] {
             rest = &comment[end + 3..];
             continue;
         }
-        if rest.first().is_some_and(|byte| matches!(byte, b'?' | b'!')) {
+        if let Some(b'?' | b'!') = rest.first() {
             continue;
         }
-        let is_name = |byte: &&u8| byte.is_ascii_alphanumeric() || b"_-:.".contains(byte);
-        let length = rest.iter().take_while(is_name).count();
+        let mut length = 0;
+        while length < rest.len() && is_name_byte(rest[length]) {
+            length += 1;
+        }
         return &rest[..length];
     }
     b""
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"_-:.".contains(&byte)
 }
 
 #[cfg(test)]

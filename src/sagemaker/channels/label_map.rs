@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Error, Problems, Result, did_you_mean};
+use crate::error::{Problems, Result, did_you_mean};
+use crate::files::PathContext;
 
 pub(super) const LABEL_MAP_CHANNEL: &str = "label_map";
 
@@ -32,11 +33,10 @@ pub struct LabelMapChannel {
 impl LabelMapChannel {
     /// Finds the files in the channel's folder. Unknown files are problems.
     pub(super) fn read(folder: &Path) -> Result<Self> {
-        let list_error = |cause: &std::io::Error| Error::io("list", folder, cause);
         let mut file_names = Vec::new();
-        for entry in std::fs::read_dir(folder).map_err(|e| list_error(&e))? {
-            let name =
-                entry.map_err(|e| list_error(&e))?.file_name().to_string_lossy().into_owned();
+        for entry in std::fs::read_dir(folder).with_path("list", folder)? {
+            let entry = entry.with_path("list", folder)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
             // Storage systems and file managers leave hidden files.
             if !name.starts_with('.') {
                 file_names.push(name);
@@ -46,7 +46,10 @@ impl LabelMapChannel {
         let mut problems = Problems::new();
         let known_files = [LABELS_FILE, TRAIN_MAP_FILE, VALIDATION_MAP_FILE, SHARED_MAP_FILE];
         let allowed = known_files.join(", ");
-        for name in file_names.iter().filter(|name| !known_files.contains(&name.as_str())) {
+        for name in &file_names {
+            if known_files.contains(&name.as_str()) {
+                continue;
+            }
             let hint = did_you_mean(name, known_files);
             problems.push(format!(
                 "channel label_map holds {name}{hint}; allowed: {allowed}; rename or remove it"
@@ -57,13 +60,13 @@ impl LabelMapChannel {
                 "channel label_map is empty; put {allowed} there, as needed, or remove the channel"
             ));
         }
-        let existing_path = |name: &str| {
-            let path = folder.join(name);
-            file_names.iter().any(|found| found == name).then_some(path)
-        };
-        let shared_map = existing_path(SHARED_MAP_FILE);
-        for split_map in [TRAIN_MAP_FILE, VALIDATION_MAP_FILE] {
-            if shared_map.is_some() && existing_path(split_map).is_some() {
+        let shared_map = find_file(SHARED_MAP_FILE, folder, &file_names);
+        let train_map = find_file(TRAIN_MAP_FILE, folder, &file_names);
+        let validation_map = find_file(VALIDATION_MAP_FILE, folder, &file_names);
+        for (split_map, path) in
+            [(TRAIN_MAP_FILE, &train_map), (VALIDATION_MAP_FILE, &validation_map)]
+        {
+            if shared_map.is_some() && path.is_some() {
                 problems.push(format!(
                     "channel label_map holds {SHARED_MAP_FILE}, which is for training and validation, and \
                      {split_map}; remove {split_map} if one map is meant for all, or write {TRAIN_MAP_FILE} and \
@@ -73,11 +76,21 @@ impl LabelMapChannel {
         }
         problems.into_result()?;
         Ok(Self {
-            labels: existing_path(LABELS_FILE),
-            train: existing_path(TRAIN_MAP_FILE).or_else(|| shared_map.clone()),
-            validation: existing_path(VALIDATION_MAP_FILE).or(shared_map),
+            labels: find_file(LABELS_FILE, folder, &file_names),
+            train: train_map.or(shared_map.clone()),
+            validation: validation_map.or(shared_map),
         })
     }
+}
+
+/// Returns the path of a file if it is one of those in the folder.
+fn find_file(name: &str, folder: &Path, file_names: &[String]) -> Option<PathBuf> {
+    for found in file_names {
+        if found == name {
+            return Some(folder.join(name));
+        }
+    }
+    None
 }
 
 #[cfg(test)]

@@ -113,7 +113,6 @@ impl Channels {
             }
             present_channels.push(name);
         }
-        let is_piped = |name: &str| pipe_channels.iter().any(|pipe| pipe == name);
         present_channels.extend(list_folders(&root.data_folder()));
         present_channels.sort();
         present_channels.dedup();
@@ -123,7 +122,7 @@ impl Channels {
             (REQUIRED_CHANNELS[0], REQUIRED_CHANNELS[1]),
             (REQUIRED_CHANNELS[2], REQUIRED_CHANNELS[3]),
         ] {
-            if !is_piped(name) && !present_channels.iter().any(|found| found == annotation) {
+            if !has_name(&pipe_channels, name) && !has_name(&present_channels, annotation) {
                 manifests.extend(find_manifest(name, &root.channel_folder(name), &mut problems));
             }
         }
@@ -133,8 +132,7 @@ impl Channels {
                 pipe_channels.iter().find(|pipe| required.starts_with(pipe.as_str()));
             if let Some(pipe_channel) = pipe_channel {
                 // The stream holds the annotations too.
-                if required != pipe_channel && present_channels.iter().any(|name| name == required)
-                {
+                if required != pipe_channel && has_name(&present_channels, required) {
                     problems.push(format!(
                         "channel {pipe_channel} is in Pipe mode and channel {required} is there too; {PIPE_REQUIREMENTS}, \
                          and no {required}: remove it, or set the input mode of both to File"
@@ -146,44 +144,58 @@ impl Channels {
                 problems.push(missing_channel_problem(required, &folder, &present_channels));
             }
         }
-        let is_present = |channel| present_channels.iter().any(|name| name == channel);
-        let mut optional_folder = |channel| {
-            let folder = is_present(channel).then(|| root.channel_folder(channel))?;
-            if !folder.is_dir() {
-                problems.push(format!(
-                    "channel {channel} is described, but there is no folder {}",
-                    folder.display()
-                ));
-            }
-            Some(folder)
-        };
-        let (model, pretrained) =
-            (optional_folder(MODEL_CHANNEL), optional_folder(PRETRAINED_CHANNEL));
-        let label_map = is_present(LABEL_MAP_CHANNEL)
-            .then(|| LabelMapChannel::read(&root.channel_folder(LABEL_MAP_CHANNEL)));
-        let label_map = label_map.and_then(|read| problems.record_err(read)).unwrap_or_default();
+        let model = find_optional_folder(MODEL_CHANNEL, root, &present_channels, &mut problems);
+        let pretrained =
+            find_optional_folder(PRETRAINED_CHANNEL, root, &present_channels, &mut problems);
+        let mut label_map = LabelMapChannel::default();
+        if has_name(&present_channels, LABEL_MAP_CHANNEL) {
+            let read = LabelMapChannel::read(&root.channel_folder(LABEL_MAP_CHANNEL));
+            label_map = problems.record_err(read).unwrap_or_default();
+        }
         problems.into_result()?;
-        let split_source = |name: &'static str, annotation| {
-            if is_piped(name) {
+        let splits = [("train", "train_annotation"), ("validation", "validation_annotation")];
+        let [train, validation] = splits.map(|(name, annotation)| {
+            if has_name(&pipe_channels, name) {
                 return SplitSource::Pipe { name, fifo: root.fifo(name, 0) };
             }
-            if let Some((_, file)) = manifests.iter().find(|(manifest, _)| *manifest == name) {
-                return SplitSource::Manifest { name, file: file.clone() };
+            for (manifest, file) in &manifests {
+                if *manifest == name {
+                    return SplitSource::Manifest { name, file: file.clone() };
+                }
             }
             SplitSource::Folders(SplitFolders {
                 name,
                 images: root.channel_folder(name),
                 masks: root.channel_folder(annotation),
             })
-        };
-        Ok(Self {
-            train: split_source("train", "train_annotation"),
-            validation: split_source("validation", "validation_annotation"),
-            label_map,
-            model,
-            pretrained,
-        })
+        });
+        Ok(Self { train, validation, label_map, model, pretrained })
     }
+}
+
+/// Returns the folder of a channel that may be absent. One that is described has a folder.
+fn find_optional_folder(
+    channel: &str,
+    root: &MlRoot,
+    present_channels: &[String],
+    problems: &mut Problems,
+) -> Option<PathBuf> {
+    if !has_name(present_channels, channel) {
+        return None;
+    }
+    let folder = root.channel_folder(channel);
+    if !folder.is_dir() {
+        problems.push(format!(
+            "channel {channel} is described, but there is no folder {}",
+            folder.display()
+        ));
+    }
+    Some(folder)
+}
+
+/// Returns true if one of the channels has this name.
+fn has_name(channels: &[String], name: &str) -> bool {
+    channels.iter().any(|channel| channel == name)
 }
 
 /// Reads the channels and their input modes from the bytes of an `inputdataconfig.json`.
@@ -193,7 +205,8 @@ pub fn parse_input_modes(bytes: &[u8]) -> Result<Vec<(String, InputMode)>> {
         &raw::parse_json_object(bytes, Path::new("inputdataconfig.json"))?,
         &mut problems,
     );
-    problems.into_result().map(|()| modes)
+    problems.into_result()?;
+    Ok(modes)
 }
 
 fn list_input_modes(
@@ -255,8 +268,10 @@ fn find_manifest(
     let mut manifests = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
-        let is_manifest = path.extension().is_some_and(|e| e == "manifest" || e == "jsonl");
-        if is_manifest && path.is_file() {
+        if let Some(extension) = path.extension()
+            && (extension == "manifest" || extension == "jsonl")
+            && path.is_file()
+        {
             manifests.push(path);
         }
     }
@@ -268,7 +283,8 @@ fn find_manifest(
             second.display()
         ));
     }
-    manifests.into_iter().next().map(|file| (name, file))
+    let file = manifests.into_iter().next()?;
+    Some((name, file))
 }
 
 fn missing_channel_problem(required: &str, folder: &Path, present: &[String]) -> String {

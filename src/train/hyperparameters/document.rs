@@ -87,9 +87,13 @@ pub fn hyperparameters_schema() -> String {
     format!("{schema:#}\n")
 }
 
+/// Returns the schema of a text that matches a regular expression.
+fn text_pattern(pattern: &str) -> Value {
+    json!({"type": "string", "pattern": pattern})
+}
+
 fn property_schema(setting: &HyperparameterSpec) -> Value {
     let HyperparameterSpec { allowed, default, description, .. } = setting;
-    let text_pattern = |pattern: &str| json!({"type": "string", "pattern": pattern});
     let value_schema = match allowed {
         AllowedValues::OneOf(words) => json!({"enum": words}),
         AllowedValues::Boolean => json!({"enum": ["True", "False", true, false]}),

@@ -17,7 +17,7 @@ use super::criterion::{ClassWeights, Loss, LossTerm};
 use super::optimizer::OptimizerKind;
 use super::schedule::LrScheduler;
 use crate::data::augment::Augmentations;
-use crate::error::{Error, Problems, Result, did_you_mean};
+use crate::error::{Error, ErrorContext, Problems, Result, did_you_mean};
 use crate::model::precision::Precision;
 use crate::model::{Algorithm, Backbone};
 use crate::sagemaker::hyperparameter_spec::{self, CheckedValues};
@@ -85,7 +85,7 @@ impl Hyperparameters {
             )));
         };
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-        Self::parse(&raw::stringify_values(map)).map_err(|error| error.with_context(name))
+        Self::parse(&raw::stringify_values(map)).error_context(name)
     }
 
     /// Checks raw strings. The error holds all problems.
@@ -104,9 +104,8 @@ impl Hyperparameters {
         let augmentations = problems.record_err(augmentations);
         let class_names = problems.record_err(parse_class_names(&values)).flatten();
         let loss = problems.finish_with(loss)?;
-        let count = |name| values.integer(name).map(|value| value as usize);
         let num_training_samples = if values.is_set("num_training_samples") {
-            Some(count("num_training_samples")?)
+            Some(values.count("num_training_samples")?)
         } else {
             None
         };
@@ -119,11 +118,11 @@ impl Hyperparameters {
             backbone: read_word(&values, "backbone", Backbone::from_name)?,
             algorithm: read_word(&values, "algorithm", Algorithm::from_name)?,
             use_pretrained_model: values.boolean("use_pretrained_model")?,
-            num_classes: count("num_classes")?,
+            num_classes: values.count("num_classes")?,
             num_training_samples,
-            epochs: count("epochs")?,
-            mini_batch_size: count("mini_batch_size")?,
-            validation_mini_batch_size: count("validation_mini_batch_size")?,
+            epochs: values.count("epochs")?,
+            mini_batch_size: values.count("mini_batch_size")?,
+            validation_mini_batch_size: values.count("validation_mini_batch_size")?,
             base_size: values.integer("base_size")? as u32,
             crop_size: (values.integer("crop_size")? as u32).next_multiple_of(8),
             optimizer,
@@ -140,8 +139,8 @@ impl Hyperparameters {
                 .map(|&epoch| epoch as usize)
                 .collect(),
             early_stopping: values.boolean("early_stopping")?,
-            early_stopping_min_epochs: count("early_stopping_min_epochs")?,
-            early_stopping_patience: count("early_stopping_patience")?,
+            early_stopping_min_epochs: values.count("early_stopping_min_epochs")?,
+            early_stopping_patience: values.count("early_stopping_patience")?,
             early_stopping_tolerance: values.number("early_stopping_tolerance")?,
             syncbn: values.boolean("syncbn")?,
             class_names,
@@ -153,7 +152,7 @@ impl Hyperparameters {
             loss,
             focal_gamma: values.number("focal_gamma")?,
             class_weights,
-            gradient_accumulation_steps: count("gradient_accumulation_steps")?,
+            gradient_accumulation_steps: values.count("gradient_accumulation_steps")?,
             gradient_clip_norm: values.number("gradient_clip_norm")?,
             ema_decay: values.number("ema_decay")?,
             augmentations: augmentations.unwrap_or_default(),
@@ -164,21 +163,23 @@ impl Hyperparameters {
 /// Reads a word of the table as a value of its enumeration.
 fn read_word<T>(values: &CheckedValues, name: &str, from_name: fn(&str) -> Option<T>) -> Result<T> {
     let word = values.word(name)?;
-    from_name(word)
-        .ok_or_else(|| Error::internal(format!("{word:?} is in the table, not in the code")))
+    match from_name(word) {
+        Some(value) => Ok(value),
+        None => Err(Error::internal(format!("{word:?} is in the table, not in the code"))),
+    }
 }
 
 /// Checks values that depend on each other, as far as each is right by itself.
 fn check_combinations(values: &CheckedValues, problems: &mut Problems) {
-    let word_or_empty = |name| values.word(name).unwrap_or_default();
-    if word_or_empty("lr_scheduler") == "step" && values.integers("lr_scheduler_step").is_empty() {
+    let lr_scheduler = values.word("lr_scheduler").unwrap_or_default();
+    if lr_scheduler == "step" && values.integers("lr_scheduler_step").is_empty() {
         problems.push(
             "lr_scheduler is step, but lr_scheduler_step is missing; give the epochs after which \
              the learning rate falls, for example \"10, 20\"",
         );
     }
     if let (algorithm @ ("psp" | "deeplab"), Ok(1)) =
-        (word_or_empty("algorithm"), values.integer("mini_batch_size"))
+        (values.word("algorithm").unwrap_or_default(), values.integer("mini_batch_size"))
     {
         problems.push(format!(
             "mini_batch_size is 1, but algorithm {algorithm} pools an image to a single value per \
@@ -198,18 +199,23 @@ fn check_combinations(values: &CheckedValues, problems: &mut Problems) {
 
 /// Reads the text of a setting that is a list, separated by commas.
 fn read_list_text<'a>(values: &'a CheckedValues, name: &str) -> Result<Cow<'a, str>> {
-    list_text::join_list(values.text(name).unwrap_or_default())
-        .map_err(|reason| Error::input(format!("{name} {reason}; separate items by commas")))
+    match list_text::join_list(values.text(name).unwrap_or_default()) {
+        Ok(text) => Ok(text),
+        Err(reason) => Err(Error::input(format!("{name} {reason}; separate items by commas"))),
+    }
 }
 
 /// Reads the names of the classes, one per class.
 fn parse_class_names(values: &CheckedValues) -> Result<Option<Vec<String>>> {
     let Some(text) = values.text("class_names") else { return Ok(None) };
-    let names = list_text::parse_list(text).map_err(|reason| {
-        Error::input(format!(
-            "class_names {reason}; allowed: background, road or [\"background\", \"road\"]"
-        ))
-    })?;
+    let names = match list_text::parse_list(text) {
+        Ok(names) => names,
+        Err(reason) => {
+            return Err(Error::input(format!(
+                "class_names {reason}; allowed: background, road or [\"background\", \"road\"]"
+            )));
+        }
+    };
     let mut problems = Problems::new();
     if let Ok(num_classes) = values.integer("num_classes")
         && names.len() as u64 != num_classes

@@ -14,7 +14,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prost::Message;
 
 use super::message::{Event, EventPayload, SessionLog, Summary, SummaryValue};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::files::PathContext;
 
 /// Version that the first event of a file states.
 const FILE_VERSION: &str = "brain.Event:2";
@@ -32,11 +33,11 @@ impl EventFile {
     /// Creates a file in `folder`, which is made if absent. Readers drop the events of other files
     /// of the folder from `step` on, because a job that goes on from a checkpoint repeats them.
     pub(super) fn create(folder: &Path, step: usize) -> Result<Self> {
-        std::fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
+        std::fs::create_dir_all(folder).with_path("create", folder)?;
         // Readers take the files of a folder in the order of their names.
         let name = format!("events.out.tfevents.{:010.0}.{}", unix_seconds(), process::id());
         let path = folder.join(name);
-        let file = File::create(&path).map_err(|cause| Error::io("create", &path, &cause))?;
+        let file = File::create(&path).with_path("create", &path)?;
         let mut file = Self { path, file: BufWriter::new(file) };
         file.write_event(0, EventPayload::FileVersion(FILE_VERSION.to_owned()))?;
         file.write_event(
@@ -53,13 +54,12 @@ impl EventFile {
 
     fn write_event(&mut self, step: usize, payload: EventPayload) -> Result<()> {
         let event = Event { wall_time: unix_seconds(), step: step as i64, payload: Some(payload) };
-        write_record(&mut self.file, &event.encode_to_vec())
-            .map_err(|cause| Error::io("write", &self.path, &cause))
+        write_record(&mut self.file, &event.encode_to_vec()).with_path("write", &self.path)
     }
 
     /// Writes the buffered events to the file, so that readers see them.
     pub(super) fn flush(&mut self) -> Result<()> {
-        self.file.flush().map_err(|cause| Error::io("write", &self.path, &cause))
+        self.file.flush().with_path("write", &self.path)
     }
 }
 

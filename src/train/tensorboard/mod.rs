@@ -16,6 +16,7 @@ mod event_file;
 mod message;
 mod observer;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use image::RgbImage;
@@ -184,29 +185,31 @@ fn hparams_value(tag: &str, data: Hparams) -> SummaryValue {
 }
 
 /// Returns every hyperparameter that has a value, as number, boolean or text.
-fn hparam_values(
-    hyperparameters: &Hyperparameters,
-) -> std::collections::BTreeMap<String, HparamValue> {
+fn hparam_values(hyperparameters: &Hyperparameters) -> BTreeMap<String, HparamValue> {
     let Ok(Json::Object(settings)) = serde_json::to_value(hyperparameters) else {
-        return std::collections::BTreeMap::new();
+        return BTreeMap::new();
     };
-    let to_hparam = |value: Json| {
-        let kind = match value {
-            Json::Null => return None,
-            Json::Bool(value) => HparamKind::Bool(value),
-            Json::Number(value) => HparamKind::Number(value.as_f64()?),
-            Json::String(value) => HparamKind::Text(value),
-            other => HparamKind::Text(other.to_string()),
-        };
-        Some(HparamValue { kind: Some(kind) })
-    };
-    settings.into_iter().filter_map(|(name, value)| Some((name, to_hparam(value)?))).collect()
+    let mut hparams = BTreeMap::new();
+    for (name, value) in settings {
+        if let Some(kind) = hparam_kind(value) {
+            hparams.insert(name, HparamValue { kind: Some(kind) });
+        }
+    }
+    hparams
+}
+
+fn hparam_kind(value: Json) -> Option<HparamKind> {
+    Some(match value {
+        Json::Null => return None,
+        Json::Bool(value) => HparamKind::Bool(value),
+        Json::Number(value) => HparamKind::Number(value.as_f64()?),
+        Json::String(value) => HparamKind::Text(value),
+        other => HparamKind::Text(other.to_string()),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::message::{Event, EventPayload};
     use super::*;
 
