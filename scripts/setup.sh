@@ -6,6 +6,7 @@
 #   check      the same with rustfmt and clippy
 #   assembler  nasm, without the fallback below: benchmarks must not time slow JPEG code
 #   venv       python3 with venv
+#   jpegtran   libjpeg-turbo's tool that codes JPEGs anew
 #   chromium   Chromium and its driver
 #   java       a Java runtime
 #   compose    docker compose
@@ -45,9 +46,10 @@ for task; do
     assembler) assembler=yes; need nasm 'nasm --version' ;;
     venv) need_python; need python3-venv 'python3 -c "import ensurepip, venv"' ;;
     chromium) need chromium 'chromium --version || google-chrome --version'; need chromium-driver 'chromedriver --version' ;;
+    jpegtran) need libjpeg-turbo-progs 'jpegtran -version' ;;
     java) need default-jre-headless 'java -version' ;;
     compose) need docker-compose 'docker compose version || docker-compose version' ;;
-    *) say "unknown task $task"; sed -n '3,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) say "unknown task $task"; sed -n '3,12s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
 done
 

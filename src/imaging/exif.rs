@@ -80,8 +80,12 @@ impl ExifData<'_> {
             return None;
         }
         let mut offset = entry + 8;
-        if count.saturating_mul(value_bytes) > INLINE_BYTES {
+        let byte_count = count.saturating_mul(value_bytes);
+        if byte_count > INLINE_BYTES {
             offset = usize::try_from(self.read_uint(offset, 4)?).ok()?;
+            // All values must be there, as in PIL: otherwise the count or the offset is damaged.
+            let end = offset.checked_add(usize::try_from(byte_count).ok()?)?;
+            self.bytes.get(offset..end)?;
         }
         self.read_uint(offset, value_bytes as usize)
     }
@@ -143,6 +147,7 @@ mod tests {
         assert_eq!(read_exif_orientation(&data), None);
         data.extend_from_slice(b"\0\x08\0\x01\0\x01");
         assert_eq!(read_exif_orientation(&data), Some(Orientation::Rotate270));
+        assert_eq!(read_exif_orientation(&data[..data.len() - 1]), None);
     }
 
     #[test]

@@ -1,8 +1,12 @@
 """JPEG files of many kinds, and the oddities that change no pixel."""
-import io, struct
-import cv2, numpy as np
+import io, shutil, struct, subprocess
+import cv2, imagecodecs, numpy as np
 from PIL import Image
 from exif import exif_data
+from make_tiff import turn
+
+# Codes a JPEG's coefficients arithmetically. Without it other JPEGs take the place of these.
+JPEGTRAN = shutil.which('jpegtran')
 
 
 def picture(rng, channels):
@@ -56,7 +60,7 @@ def oddity(jpeg, rng):
         number = bytes(rng.integers(0, 4, 2, dtype=np.uint8))
         return jpeg[:2] + segment(0xe2, b'ICC_PROFILE\0' + number + b'xyz') + jpeg[2:], 'ICC part'
     if kind == 3:
-        sequential = [c for _, c in places if c in (0xc0, 0xc1)]
+        sequential = [c for _, c in places if c in (0xc0, 0xc1, 0xc9)]
         if sequential:
             numbers = rng.choice([0, 1, 17, 63, 64, 255], 3).astype(np.uint8).tobytes()
             for at, code in reversed(places):
@@ -79,8 +83,8 @@ def oddity(jpeg, rng):
     return jpeg[:at[0]] + few + jpeg[at[0]:], 'few bytes behind data'
 
 
-def make(rng):
-    kind = int(rng.integers(6))
+def make_lossy(kind, rng):
+    """A file that PIL or OpenCV writes, its name, and that of its EXIF data."""
     b = io.BytesIO()
     options = {'quality': int(rng.integers(5, 101)), 'optimize': bool(rng.integers(2)),
                'progressive': bool(rng.integers(2))}
@@ -119,8 +123,83 @@ def make(rng):
         at = jpeg.find(b'Adobe')
         if at > 0:
             jpeg, name = jpeg[:at + 11] + b'\x02' + jpeg[at + 12:], name.replace('CMYK', 'YCCK')
-    if exif_form: name += ', exif ' + exif_form
+    return jpeg, name, f', exif {exif_form}' if exif_form else ''
+
+
+def with_exif(jpeg, rng):
+    """A third of the files with EXIF data, its name, and the orientation."""
+    if rng.integers(3):
+        return jpeg, '', 1
+    orientation = int(rng.integers(1, 9))
+    data, form = exif_data(rng, orientation)
+    return jpeg[:2] + segment(0xe1, b'Exif\0\0' + data) + jpeg[2:], ', exif ' + form, orientation
+
+
+def squeezed(array):
+    """The array without the last axis of a gray picture."""
+    return array[..., 0] if array.shape[-1] == 1 else array
+
+
+def make_12_bit(rng):
+    """A file with 12 bits per sample (SOF1), which PIL's library does not read for it."""
+    channels = int(rng.choice([1, 3, 4]))
+    array = picture(rng, channels).astype(np.uint16) * 16 + int(rng.integers(16))
+    sampling = str(rng.choice(['444', '422', '420', '411', '440']))
+    jpeg = imagecodecs.jpeg8_encode(squeezed(array), int(rng.integers(5, 101)), bitspersample=12, subsampling=sampling)
+    return bytes(jpeg), '12-bit ' + {1: 'gray', 3: 'YCbCr ' + sampling, 4: 'CMYK'}[channels]
+
+
+def make_lossless(rng):
+    """A lossless file (SOF3), its name, and its colors if it has 8 bits and no inks."""
+    channels = int(rng.choice([1, 1, 3, 3, 4]))
+    bits = 8 if rng.integers(4) else int(rng.choice([2, 5, 7, 9, 10, 12, 14, 16]))
+    array = picture(rng, channels)
+    if bits != 8:
+        array = (array.astype(np.uint16) << 8 >> (16 - bits)).astype(np.uint8 if bits < 8 else np.uint16)
+    elif rng.integers(4) == 0:
+        array = rng.integers(0, 256, array.shape, dtype=np.uint8)
+    name = f'lossless {bits} bits ' + {1: 'gray', 3: 'RGB', 4: 'CMYK'}[channels]
+    if channels == 1 and bits >= 8 and rng.integers(2):
+        jpeg, name = bytes(imagecodecs.ljpeg_encode(array[..., 0], bitspersample=bits)), name + ' by lj92'
+    else:
+        predictor = int(rng.integers(1, 8))
+        jpeg = bytes(imagecodecs.jpeg8_encode(squeezed(array), lossless=True, predictor=predictor, bitspersample=bits))
+        name += f' predictor {predictor}'
+    if channels == 3 and rng.integers(2):
+        # As in DICOM: components 1, 2 and 3, and no marker that tells colors.
+        at = jpeg.index(b'\xff\xee')
+        jpeg = jpeg[:at] + jpeg[at + 16:]
+        jpeg = jpeg.replace(b'R\x11\0G\x11\0B\x11\0', b'\1\x11\0\2\x11\0\3\x11\0', 1)
+        jpeg, name = jpeg.replace(b'\3R\0G\0B\0', b'\3\1\0\2\0\3\0', 1), name + ' without marker'
+    return jpeg, name, array.repeat(3 // channels, 2) if bits == 8 and channels < 4 else None
+
+
+def arithmetic(jpeg, name, rng):
+    """The file with its coefficients coded arithmetically (SOF9, SOF10), and its name."""
+    command = [JPEGTRAN, '-copy', 'all', '-arithmetic'] + ['-progressive'] * ('progressive' in name)
+    if 'restarts' in name:
+        command += ['-restart', f'{rng.integers(1, 8)}' + 'B' * int(rng.integers(2))]
+    done = subprocess.run(command, input=jpeg, capture_output=True, check=True)
+    return done.stdout, 'arithmetic ' + name
+
+
+def make(rng):
+    """A file, its name, and its colors where these are known exactly."""
+    kind = int(rng.integers(9))
+    colors = None
+    if kind == 6:
+        jpeg, name = make_12_bit(rng)
+        jpeg, exif, _ = with_exif(jpeg, rng)
+    elif kind == 7:
+        jpeg, name, colors = make_lossless(rng)
+        jpeg, exif, orientation = with_exif(jpeg, rng)
+        colors = None if colors is None else turn(colors, orientation)
+    else:
+        jpeg, name, exif = make_lossy(int(rng.integers(6)) if kind == 8 else kind, rng)
+        if kind == 8 and JPEGTRAN:
+            jpeg, name = arithmetic(jpeg, name, rng)
+    name += exif
     if rng.integers(3) == 0:
         jpeg, odd = oddity(jpeg, rng)
         name += ', odd: ' + odd
-    return jpeg, name
+    return jpeg, name, colors

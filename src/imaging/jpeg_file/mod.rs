@@ -38,6 +38,8 @@ pub(super) struct JpegHeader {
     /// True if the picture can be decoded to a part of its size. Lossless ones cannot.
     pub(super) is_scalable: bool,
     colorspace: Colorspace,
+    /// Name of the file's kind in messages, with an article.
+    kind: &'static str,
 }
 
 /// A JPEG whose header was read, and whose markers were walked and repaired.
@@ -63,6 +65,11 @@ impl<'a> OpenJpeg<'a> {
             orientation: orientation.unwrap_or(Orientation::NoTransforms),
             is_scalable: !header.is_lossless,
             colorspace: header.colorspace,
+            kind: match (header.is_lossless, header.is_arithmetic) {
+                (true, _) => "a lossless JPEG",
+                (false, true) => "an arithmetically coded JPEG",
+                (false, false) => "a JPEG",
+            },
         };
         Ok(Self { bytes, header })
     }
@@ -122,20 +129,20 @@ impl<'a> OpenJpeg<'a> {
             return Ok(());
         };
         let Some(skipped) = SkippedBytes::from_error(&error) else {
-            return Err(self.decode_error(&error));
+            return Err(turbojpeg_error(&error, self.header.kind));
         };
         match find_padding(&self.bytes) {
             Ok(padding) => {
                 let without_padding = without_ranges(&self.bytes, padding);
                 self.try_decompress(&without_padding, scale, format, samples)
-                    .map_err(|error| self.decode_error(&error))
+                    .map_err(|error| turbojpeg_error(&error, self.header.kind))
             }
             Err(WalkError::NotWalked)
                 if skipped.is_at_end && skipped.count <= MAX_SKIPPED_BYTES_AT_END =>
             {
                 Ok(())
             }
-            Err(WalkError::NotWalked) => Err(self.decode_error(&error)),
+            Err(WalkError::NotWalked) => Err(turbojpeg_error(&error, self.header.kind)),
             Err(WalkError::Damaged(problem)) => {
                 Err(DecodeError::Broken(format!("a JPEG that is damaged: {problem}")))
             }
@@ -161,11 +168,6 @@ impl<'a> OpenJpeg<'a> {
         decompressor.set_scan_limit(MAX_SCANS)?;
         decompressor.set_scaling_factor(scale)?;
         decompressor.decompress(bytes, image)
-    }
-
-    fn decode_error(&self, error: &turbojpeg::Error) -> DecodeError {
-        let kind = if self.header.is_scalable { "a JPEG" } else { "a lossless JPEG" };
-        turbojpeg_error(error, kind)
     }
 }
 

@@ -149,11 +149,12 @@ impl FrameHeader {
     fn check_kind(&self) -> Result<(), String> {
         match self.marker {
             0xc0..=0xc3 | 0xc9 | 0xca if self.precision == 8 => Ok(()),
-            0xc3 | 0xcb => Err(format!(
+            0xc3 => Err(format!(
                 "a lossless JPEG with {} bits per sample that cannot be read; save it with 8 bits, \
                  or as a PNG",
                 self.precision
             )),
+            0xcb => Err("a lossless JPEG with arithmetic coding; save it as a PNG".to_owned()),
             0xc0..=0xc2 | 0xc9 | 0xca => Err(format!(
                 "a JPEG with {} bits per sample; save it with 8 bits, or as a PNG",
                 self.precision

@@ -99,7 +99,7 @@ fn kinds_that_cannot_be_read_are_named() {
     for (marker, precision, words) in [
         (0xc1, 12, "12 bits per sample"),
         (0xc3, 16, "lossless JPEG with 16 bits"),
-        (0xcb, 8, "lossless"),
+        (0xcb, 8, "lossless JPEG with arithmetic coding"),
         (0xc5, 8, "hierarchical"),
         (0xf7, 8, "JPEG-LS"),
     ] {
