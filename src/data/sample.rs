@@ -116,7 +116,8 @@ impl Sample {
         image: &LazyImage<'_>,
     ) -> Result<(GrayImage, u64), SampleError> {
         let size = image.dimensions();
-        check_mask_orientation(image, bytes).map_err(|error| self.mask_error(&error))?;
+        check_mask_orientation(image.orientation(), bytes)
+            .map_err(|error| self.mask_error(&error))?;
         if let Some(color_map) = &self.color_map {
             let mask = decode_color_mask(bytes, DecodeLimits::default())
                 .map_err(|error| self.mask_error(&error))?;

@@ -6,7 +6,6 @@ use png::{BitDepth, ColorType, Transformations};
 
 use super::decode::{DecodeLimits, catch_decoder_panics};
 use super::error::{DecodeError, MaskError};
-use super::lazy_image::LazyImage;
 use super::png_exif::read_png_orientation;
 use super::png_file::{self, DecodedPng};
 use super::samples::unpack_bits;
@@ -108,8 +107,8 @@ fn turn_mask(mask: GrayImage, orientation: Orientation) -> GrayImage {
 ///
 /// # Errors A mask that is turned otherwise than its image: nobody can tell which of the two is
 /// right.
-pub fn check_mask_orientation(image: &LazyImage<'_>, mask: &[u8]) -> Result<(), MaskError> {
-    let (of_mask, of_image) = (read_png_orientation(mask), image.orientation());
+pub fn check_mask_orientation(of_image: Orientation, mask: &[u8]) -> Result<(), MaskError> {
+    let of_mask = read_png_orientation(mask);
     if of_mask == Orientation::NoTransforms || of_mask == of_image {
         return Ok(());
     }
@@ -166,6 +165,7 @@ fn describe_colors(rgb: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lazy_image::LazyImage;
     use super::*;
     use crate::imaging::encode_mask;
     use crate::imaging::fixtures::fixture;
@@ -273,7 +273,8 @@ mod tests {
         {
             let image = with_orientation(&fixture("rgb.png"), of_image);
             let image = LazyImage::open(&image, limits).unwrap();
-            let result = check_mask_orientation(&image, &with_orientation(&mask, of_mask));
+            let result =
+                check_mask_orientation(image.orientation(), &with_orientation(&mask, of_mask));
             assert_eq!(result.is_ok(), is_fine, "{of_image} {of_mask}");
             if let Err(error) = result {
                 let words = format!("(orientation {of_mask}) than the image's ({of_image})");

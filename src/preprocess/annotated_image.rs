@@ -5,7 +5,7 @@ use image::GrayImage;
 use super::file_index::{FileIndex, file_extension};
 use super::mask_file::MaskFindings;
 use super::mask_union::{combine_masks, find_lost_regions, list_mask_classes};
-use super::orientation::{AnnotatedAs, ImageGeometry};
+use super::orientation::{AnnotatedAs, AnnotatedPicture, ImageGeometry};
 use super::output::OutputFolder;
 use super::painting::{DrawnRegion, RegionOutcomes};
 use super::rasterize::{MaskSource, RasterizeOptions, RasterizedMask};
@@ -169,7 +169,8 @@ impl AnnotatedImage {
                 drawn.is_orientation_guessed |= options.annotated_as.is_none()
                     && geometry.is_hidden_by_size(source.states_size());
             }
-            match source.rasterize(geometry.annotated_size(annotated_as), options) {
+            let picture = AnnotatedPicture { geometry, annotated_as };
+            match source.rasterize(picture, options) {
                 Ok(RasterizedMask { mut class_ids, regions, mut visible, findings }) => {
                     if annotated_as == AnnotatedAs::Stored {
                         class_ids = geometry.turn_upright(class_ids);

@@ -13,6 +13,23 @@ pub enum AnnotatedAs {
     Stored,
 }
 
+/// Picture that annotators saw of an image.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AnnotatedPicture {
+    pub geometry: ImageGeometry,
+    pub annotated_as: AnnotatedAs,
+}
+
+impl AnnotatedPicture {
+    /// Returns width and height in pixels.
+    pub(super) fn size(&self) -> (u32, u32) {
+        match self.annotated_as {
+            AnnotatedAs::Upright => self.geometry.upright_size,
+            AnnotatedAs::Stored => self.geometry.stored_size,
+        }
+    }
+}
+
 /// Sizes and orientation of an image.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ImageGeometry {
@@ -24,14 +41,6 @@ pub(super) struct ImageGeometry {
 }
 
 impl ImageGeometry {
-    /// Returns width and height, in pixels, of the picture that annotators saw.
-    pub(super) fn annotated_size(&self, annotated_as: AnnotatedAs) -> (u32, u32) {
-        match annotated_as {
-            AnnotatedAs::Upright => self.upright_size,
-            AnnotatedAs::Stored => self.stored_size,
-        }
-    }
-
     /// Returns true if the orientation moves pixels and the size does not show whether it was
     /// applied: half turns, mirrored images, square images, and annotations that state no size.
     pub(super) fn is_hidden_by_size(&self, is_size_stated: bool) -> bool {

@@ -10,7 +10,7 @@ use image::GrayImage;
 
 use super::classes::Classes;
 use super::mask_file::{MaskFileContent, MaskFindings, read_color_mask, read_mask};
-use super::orientation::AnnotatedAs;
+use super::orientation::{AnnotatedAs, AnnotatedPicture};
 use super::painting::{
     DrawnRegion, PaintedRegions, RegionOutcomes, find_region_class, find_top_class, paint_regions,
 };
@@ -125,16 +125,17 @@ impl MaskSource {
         }
     }
 
-    /// Draws the annotation on an image of `size` = (width, height) pixels.
+    /// Draws the annotation at the size of the picture that was annotated.
     ///
     /// # Errors
     /// The drawing cannot be read, or does not fit the image or the classes. The text follows the
     /// annotation's location.
     pub(super) fn rasterize(
         &self,
-        size: (u32, u32),
+        picture: AnnotatedPicture,
         options: RasterizeOptions<'_>,
     ) -> Result<RasterizedMask, String> {
+        let size = picture.size();
         let annotated_as = Some(options.annotated_as.unwrap_or(AnnotatedAs::Upright));
         let mask = match self {
             Self::Regions { file, span, annotation_index, target, .. } => {
@@ -153,9 +154,9 @@ impl MaskSource {
                 RasterizedMask::from_regions(painted)
             }
             Self::ColorMask { mask, color_map } => {
-                RasterizedMask::from_file(read_color_mask(mask, color_map, options)?)
+                RasterizedMask::from_file(read_color_mask(mask, color_map, picture, options)?)
             }
-            Self::Mask(path) => RasterizedMask::from_file(read_mask(path, options)?),
+            Self::Mask(path) => RasterizedMask::from_file(read_mask(path, picture, options)?),
         };
         check_size(mask.class_ids.dimensions(), size, annotated_as)?;
         Ok(mask)

@@ -8,7 +8,7 @@ use maskmaker::imaging::{DecodeLimits, decode_mask, decode_upright, encode_mask,
 use crate::job::Job;
 
 /// Adds EXIF data with an orientation of 32 bits to a PNG, before its pixels.
-fn with_orientation(png: &[u8], orientation: u8) -> Vec<u8> {
+pub(crate) fn with_orientation(png: &[u8], orientation: u8) -> Vec<u8> {
     // Signature and header have 33 bytes.
     const PIXELS_OFFSET: usize = 33;
     let exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x04\0\x01\0\0\0";

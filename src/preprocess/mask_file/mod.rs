@@ -11,17 +11,19 @@ mod tests;
 use std::path::Path;
 
 use image::GrayImage;
+use image::metadata::Orientation;
 
 use self::label_colors::LabelColors;
 use self::reading::{MaskReading, choose_reading, describe_unnamed_color};
+use super::orientation::{AnnotatedAs, AnnotatedPicture};
 use super::rasterize::RasterizeOptions;
 use crate::data::audit::Histogram;
 use crate::data::audit::mask_values::{format_values, holds_only_ignored, suspect_values_hint};
 use crate::data::color_map::{ColorMap, ColorMatch};
 use crate::files;
 use crate::imaging::{
-    ColorMask, ColorPixels, DecodeLimits, MaskError, ShownMask, decode_color_mask,
-    decode_shown_mask,
+    ColorMask, ColorPixels, DecodeLimits, MaskError, ShownMask, check_mask_orientation,
+    decode_color_mask, decode_shown_mask,
 };
 use crate::metrics::IGNORE_INDEX;
 
@@ -61,9 +63,13 @@ impl MaskFindings {
 pub(super) fn read_color_mask(
     path: &Path,
     color_map: &ColorMap,
+    picture: AnnotatedPicture,
     options: RasterizeOptions<'_>,
 ) -> Result<MaskFileContent, String> {
     let bytes = read_mask_file(path)?;
+    if let Err(message) = check_orientation(&bytes, picture) {
+        return Err(format!("{} {message}", path.display()));
+    }
     let class_map = color_map.with_class_ids(|name| options.classes.class_id(name).ok());
     let mask = match decode_colors(&bytes, options.limits) {
         Ok(mask) => mask,
@@ -97,13 +103,30 @@ fn read_mask_file(path: &Path) -> Result<Vec<u8>, String> {
     files::read_file(path).map_err(|error| error.to_string())
 }
 
+/// Checks the EXIF orientation of a mask, by which its pixels are turned when they are read. The
+/// error text follows the mask's path.
+fn check_orientation(mask: &[u8], picture: AnnotatedPicture) -> Result<(), String> {
+    let has_none = check_mask_orientation(Orientation::NoTransforms, mask).is_ok();
+    if picture.annotated_as == AnnotatedAs::Stored && !has_none {
+        return Err(
+            "has an EXIF orientation, which turns it, and --annotated-as stored says that \
+                    masks are not turned; save it without an orientation"
+                .to_owned(),
+        );
+    }
+    let result = check_mask_orientation(picture.geometry.orientation, mask);
+    result.map_err(|error| format!("is {error}"))
+}
+
 /// Reads a mask file of class ids, or of the labels' colors if those are given. The error text
 /// follows the mask's path.
 pub(super) fn read_mask(
     path: &Path,
+    picture: AnnotatedPicture,
     options: RasterizeOptions<'_>,
 ) -> Result<MaskFileContent, String> {
     let bytes = read_mask_file(path)?;
+    check_orientation(&bytes, picture)?;
     match decode_shown_mask(&bytes, options.limits) {
         Ok(mask) => read_shown_mask(mask, options),
         Err(MaskError::NotClassIds(message)) => {

@@ -4,8 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use image::GrayImage;
-use maskmaker::imaging::encode_mask;
+use maskmaker::imaging::{encode_mask, encode_png};
 use serde_json::json;
+
+use crate::mask_orientation::with_orientation;
 
 use super::{Folders, boxes, region, task};
 
@@ -86,6 +88,26 @@ fn masks_of_stored_pictures_are_turned_by_a_quarter() {
     assert!(refused.contains("--annotated-as stored"), "{refused}");
     folders.done(&["--annotated-as", "stored"]);
     assert!(folders.mask("turned") == image::imageops::rotate90(&stored));
+}
+
+#[test]
+fn a_mask_with_an_orientation_needs_an_image_with_the_same() {
+    let folders = Folders::new();
+    let upright = GrayImage::from_fn(9, 5, |x, _| image::Luma([u8::from(x < 3)]));
+    let mask = with_orientation(&encode_mask(&upright), 3);
+    let photograph = encode_png(&super::noise(9, 5));
+    folders.image("same.png", with_orientation(&photograph, 3));
+    folders.image("other.png", photograph);
+    folders.annotation("same.png", &mask);
+    folders.annotation("other.png", &mask);
+    let run = folders.done(&[]);
+    assert!(run.stderr.contains("(orientation 3) than the image's (1)"), "{}", run.stderr);
+    assert!(folders.mask("same") == image::imageops::rotate180(&upright));
+    assert_eq!(folders.masks().len(), 1);
+
+    // Then no mask is left.
+    let stored = folders.refused(&["--annotated-as", "stored"]);
+    assert!(stored.contains("save it without an orientation"), "{stored}");
 }
 
 #[test]
