@@ -11,6 +11,8 @@ use axum::http::HeaderMap;
 use axum::http::header::EXPECT;
 use tokio::time::timeout;
 
+use super::content_encoding::ContentCoding;
+
 /// Longest time to read and drop the rest of a refused body. Closing on a client that still sends
 /// would reset the connection, often before the client has seen why it was refused.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,6 +37,18 @@ pub enum BodyError {
     TooLarge {
         /// Length that the head declares, in bytes; none if the limit was passed while reading.
         declared_bytes: Option<u64>,
+        /// Largest allowed body, in bytes.
+        max_bytes: usize,
+    },
+    /// The body is not what its `Content-Encoding` tells, or it is cut off.
+    Undecodable {
+        /// Coding that does not fit.
+        coding: ContentCoding,
+        /// Reason.
+        error: std::io::Error,
+    },
+    /// The body has more bytes than allowed once it is unpacked.
+    UnpackedTooLarge {
         /// Largest allowed body, in bytes.
         max_bytes: usize,
     },
@@ -81,6 +95,12 @@ impl BodyBudget {
 }
 
 impl BodyPermit {
+    /// Returns a permit of 0 bytes in the same budget.
+    #[must_use]
+    pub fn sibling(&self) -> Self {
+        self.budget.permit()
+    }
+
     /// Counts `added_bytes` more bytes for this body.
     pub fn grow(&mut self, added_bytes: usize) -> Result<(), BudgetExceeded> {
         let BodyBudget { used_bytes, max_bytes } = &self.budget;

@@ -19,6 +19,12 @@ pub trait ErrorKind: Copy + fmt::Display + Send + Sync + 'static {
     fn retry_after_seconds(self) -> Option<u64> {
         None
     }
+
+    /// Returns the value of `Accept-Encoding`, which tells the client how a body may be compressed
+    /// (RFC 9110, 12.5.3); none leaves the header out.
+    fn accepted_encodings(self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// An error answer to a request.
@@ -67,6 +73,9 @@ impl<K: ErrorKind> IntoResponse for ApiError<K> {
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if let Some(encodings) = self.error_type.accepted_encodings() {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(encodings));
         }
         if status == StatusCode::REQUEST_TIMEOUT {
             // RFC 9110, 15.5.9: the server does not wait for the rest of the request.

@@ -7,8 +7,9 @@
 //!    `type ApiError = http::ApiError<MyErrorType>` is then the error of its handlers, and becomes
 //!    a status with the body `{"error": TEXT, "error_type": NAME}`.
 //! 2. Bodies: handlers read them with [`check_declared_length`] and [`receive_body`], under
-//!    [`BodyLimits`] and a [`BodyBudget`] that all requests share. The server words each
-//!    [`BodyError`] for its clients, and calls [`discard_unread_body`] where it refuses a request.
+//!    [`BodyLimits`] and a [`BodyBudget`] that all requests share, and unpack them with
+//!    [`parse_content_encoding`] and [`decode_body`]. The server words each [`BodyError`] for its
+//!    clients, and calls [`discard_unread_body`] where it refuses a request.
 //! 3. Metrics: [`HttpMetrics::register`] adds the counters of requests to the server's registry,
 //!    and [`render_registry`] answers `GET /metrics`.
 //! 4. Access log: [`with_access_log`] wraps the router. An [`AccessInfo`] in the extensions of a
@@ -20,6 +21,7 @@
 
 mod access_log;
 mod body;
+mod content_encoding;
 mod document;
 mod error;
 mod listener;
@@ -31,6 +33,9 @@ pub use self::access_log::{AccessInfo, AccessLog, milliseconds, with_access_log}
 pub use self::body::{
     BodyBudget, BodyError, BodyLimits, BodyPermit, BudgetExceeded, ReceivedBody,
     check_declared_length, discard_unread_body, receive_body,
+};
+pub use self::content_encoding::{
+    ACCEPTED_ENCODINGS, ContentCoding, decode_body, parse_content_encoding,
 };
 pub use self::document::{Document, json_response};
 pub use self::error::{ApiError, ErrorKind};

@@ -6,7 +6,8 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use serde::Serialize;
 
-use crate::http::{self, BodyError, ErrorKind};
+use crate::http::{self, ACCEPTED_ENCODINGS, BodyError, ErrorKind};
+use crate::serve::request::options::quote_truncated;
 
 /// An error answer of this server.
 pub(super) type ApiError = http::ApiError<ErrorType>;
@@ -17,7 +18,8 @@ pub(super) type ApiError = http::ApiError<ErrorType>;
 pub enum ErrorType {
     /// 400: the body has no bytes.
     EmptyBody,
-    /// 400: the body ended early or its chunks are malformed.
+    /// 400: the body ended early, its chunks are malformed, or it is not compressed as
+    /// `Content-Encoding` tells.
     BrokenBody,
     /// 400: a header or a parameter of the query has a value that is not allowed.
     InvalidOption,
@@ -49,6 +51,8 @@ pub enum ErrorType {
     ReplyTooLarge,
     /// 415: the `Content-Type` is missing or not supported.
     UnsupportedMediaType,
+    /// 415 with `Accept-Encoding`: the `Content-Encoding` is not supported.
+    UnsupportedContentEncoding,
     /// 422: the body is not an image, or one that is cut off or corrupt.
     UndecodableImage,
     /// 422: the body is not an array of the kind that is expected.
@@ -85,7 +89,9 @@ impl ErrorType {
             Self::BodyTooLarge | Self::ImageTooLarge | Self::TooMuchWork | Self::ReplyTooLarge => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
-            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UnsupportedMediaType | Self::UnsupportedContentEncoding => {
+                StatusCode::UNSUPPORTED_MEDIA_TYPE
+            }
             Self::UndecodableImage | Self::InvalidArray => StatusCode::UNPROCESSABLE_ENTITY,
             Self::ReferenceFailed => StatusCode::FAILED_DEPENDENCY,
             Self::InferenceFailed => StatusCode::INTERNAL_SERVER_ERROR,
@@ -113,6 +119,13 @@ impl ErrorKind for ErrorType {
         match self {
             Self::Overloaded => Some(1),
             Self::ModelLoading => Some(5),
+            _ => None,
+        }
+    }
+
+    fn accepted_encodings(self) -> Option<&'static str> {
+        match self {
+            Self::UnsupportedContentEncoding => Some(ACCEPTED_ENCODINGS),
             _ => None,
         }
     }
@@ -144,6 +157,20 @@ pub(super) fn body_error(error: BodyError) -> ApiError {
                 ),
             )
         }
+        BodyError::Undecodable { coding, error } => ApiError::new(
+            ErrorType::BrokenBody,
+            format!(
+                "the Content-Encoding is {coding}, and the body cannot be unpacked ({error}); send \
+                 it whole, or not compressed and without this header"
+            ),
+        ),
+        BodyError::UnpackedTooLarge { max_bytes } => ApiError::new(
+            ErrorType::BodyTooLarge,
+            format!(
+                "the unpacked body has more than the {max_bytes} bytes that are allowed \
+                 (max_body_bytes), so send a smaller image or fewer at a time"
+            ),
+        ),
         BodyError::TimedOut(limit) => ApiError::new(
             ErrorType::BodyTimeout,
             format!(
@@ -153,6 +180,18 @@ pub(super) fn body_error(error: BodyError) -> ApiError {
         ),
         BodyError::OverBudget => overloaded_error("bytes"),
     }
+}
+
+/// Returns the error for a `Content-Encoding` that is not supported.
+pub(super) fn content_encoding_error(encoding: &str) -> ApiError {
+    let encoding = quote_truncated(encoding);
+    ApiError::new(
+        ErrorType::UnsupportedContentEncoding,
+        format!(
+            "the Content-Encoding is {encoding}; send the body as it is without this header, or \
+             compressed with gzip or deflate"
+        ),
+    )
 }
 
 /// Returns the error for work beyond a bound. `what` names the bound in the plural. Work counts

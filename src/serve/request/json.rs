@@ -13,7 +13,6 @@
 use axum::body::Bytes;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::{ImageSource, InputRecord, RecordsStyle, reference};
@@ -66,7 +65,24 @@ struct RecordKeys<'a> {
 /// Reads the records of a body of JSON.
 pub(super) fn parse_document(body: &Bytes) -> Result<(Vec<InputRecord>, RecordsStyle), ApiError> {
     let text = decode_utf8(body).map_err(|why| invalid_json_error(format!("the body {why}")))?;
-    let raw: &RawValue = parse_json(text, "the body is no JSON").map_err(invalid_json_error)?;
+    let raw: &RawValue = match parse_json(text, "the body is no JSON") {
+        Ok(raw) => raw,
+        Err(_) if holds_several_records(text) => {
+            return Err(invalid_json_error(
+                "the body holds several documents of JSON; send them as application/jsonlines, or \
+                 as one: {\"instances\": [...]}",
+            ));
+        }
+        Err(problem) => return Err(invalid_json_error(problem)),
+    };
+    if let Some(list) = raw.get().strip_prefix('[')
+        && list.trim_start().starts_with(['{', '"'])
+    {
+        return Err(invalid_json_error(
+            "the body is a list of records; send {\"instances\": [...]}, or one record per line as \
+             application/jsonlines",
+        ));
+    }
     if raw.get().starts_with('{') {
         let keys: RecordKeys<'_> =
             parse_json(raw.get(), "the body cannot be used").map_err(invalid_json_error)?;
@@ -81,6 +97,14 @@ pub(super) fn parse_document(body: &Bytes) -> Result<(Vec<InputRecord>, RecordsS
         }
     }
     Ok((vec![parse_record(body, raw)], RecordsStyle::Single))
+}
+
+/// Returns true if another object or text follows the first document, as in JSON Lines. The second
+/// need not be whole.
+fn holds_several_records(text: &str) -> bool {
+    let mut documents = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
+    let Some(Ok(_)) = documents.next() else { return false };
+    text[documents.byte_offset()..].trim_start().starts_with(['{', '"'])
 }
 
 /// Reads one record per line; blank lines are skipped.
@@ -195,19 +219,23 @@ fn parse_uri_string(raw: &RawValue) -> Result<String, String> {
 }
 
 /// Reads an id, which is a string or a number; null means no id.
-fn parse_id(raw: &RawValue) -> Result<Option<Value>, String> {
+fn parse_id(raw: &RawValue) -> Result<Option<String>, String> {
     const ALLOWED: &str = "allowed: a text or a number";
-    let length = raw.get().len();
+    let text = raw.get();
+    let length = text.len();
     if length > MAX_ID_BYTES {
         return Err(format!(
             "the record's id has {length} bytes; {ALLOWED}, up to {MAX_ID_BYTES} bytes"
         ));
     }
-    match serde_json::from_str(raw.get()) {
-        Ok(Value::Null) => Ok(None),
-        Ok(value @ (Value::String(_) | Value::Number(_))) => Ok(Some(value)),
-        _ => Err(format!("the record's id is {}; {ALLOWED}", super::quote_truncated(raw.get()))),
+    match text.as_bytes().first() {
+        Some(b'n') => return Ok(None),
+        // A raw value may have escapes that are no character.
+        Some(b'"') if serde_json::from_str::<String>(text).is_ok() => {}
+        Some(b'-' | b'0'..=b'9') => {}
+        _ => return Err(format!("the record's id is {}; {ALLOWED}", super::quote_truncated(text))),
     }
+    Ok(Some(text.to_owned()))
 }
 
 /// A list whose deserialization fails at more than [`MAX_RECORDS`] records, before it takes more

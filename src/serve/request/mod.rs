@@ -122,8 +122,9 @@ pub(in crate::serve) enum ImageSource {
 pub(in crate::serve) struct InputRecord {
     /// The image, or the reason why the record cannot be used.
     pub(in crate::serve) source: Result<ImageSource, ApiError>,
-    /// The client's name for the record: a string or a number.
-    pub(in crate::serve) id: Option<serde_json::Value>,
+    /// The client's name for the record, a string or a number, as it stands in the body: JSON. It
+    /// is not parsed, since numbers may have any number of digits.
+    pub(in crate::serve) id: Option<String>,
 }
 
 /// The form of a body with records.
@@ -169,10 +170,10 @@ pub(in crate::serve) fn decode_source(
     limits: DecodeLimits,
 ) -> Result<RgbImage, ApiError> {
     match source {
-        ImageSource::Bytes(bytes) => image_file::decode_image_file(bytes, limits),
+        ImageSource::Bytes(bytes) => image_file::decode_body_image(bytes, limits),
         ImageSource::Npy(bytes) => npy::decode_npy(bytes, limits),
         ImageSource::JsonText(text) => {
-            image_file::decode_image_file(image_file::decode_base64_text(&text)?, limits)
+            image_file::decode_record_image(image_file::decode_base64_text(&text)?, limits)
         }
         ImageSource::S3Uri(uri) => Err(ApiError::new(
             ErrorType::ReferencesNotAllowed,

@@ -162,12 +162,78 @@ fn ids_go_with_their_records() {
     let (records, style) = records(BodyKind::Json, body.to_string());
     assert_eq!(style, RecordsStyle::Instances);
     let ids: Vec<_> = records.iter().map(|record| record.id.clone()).collect();
-    assert_eq!(ids, [Some(json!("a\"b")), Some(json!(7)), None, None]);
+    assert_eq!(ids, [Some(r#""a\"b""#.to_owned()), Some("7".to_owned()), None, None]);
     assert!(records.iter().all(|record| record.source.is_ok()));
     for bad in [json!([1]), json!({}), json!(true), json!("x".repeat(1100))] {
         let words = decode_only_record(json!({ "image": "AA==", "id": bad }).to_string());
         let words = api_error_message(words, ErrorType::InvalidJson);
         assert!(words.contains("a text or a number"), "{words}");
+    }
+}
+
+#[test]
+fn numbers_in_ids_keep_every_digit() {
+    for number in ["18446744073709551616", "-9223372036854775809", "1.50", "1e999", "-0"] {
+        let line = format!("{{\"id\": {number}, \"image\": \"AA==\"}}\n");
+        let (records, _) = records(BodyKind::JsonLines, line);
+        assert_eq!(records[0].id.as_deref(), Some(number));
+    }
+    let no_character = r#"{"id": "\ud800", "image": "AA=="}"#;
+    api_error_message(decode_only_record(no_character.to_owned()), ErrorType::InvalidJson);
+}
+
+#[test]
+fn a_list_of_records_and_several_documents_are_told_the_forms_that_are_read() {
+    let record = json!({ "image": base64() }).to_string();
+    for list in [format!("[{record}, {record}]"), format!(" [\n\"{}\"]", base64())] {
+        let message = api_error_message(
+            parse_body(BodyKind::Json, list.into_bytes()),
+            ErrorType::InvalidJson,
+        );
+        assert!(message.contains("{\"instances\": [...]}"), "{message}");
+        assert!(message.contains("application/jsonlines"), "{message}");
+    }
+    for documents in [format!("{record}\n{record}\n"), format!("{record}{{\"image\": cut")] {
+        let body = documents.into_bytes();
+        let message = api_error_message(parse_body(BodyKind::Json, body), ErrorType::InvalidJson);
+        assert!(message.contains("application/jsonlines"), "{message}");
+    }
+    // An array of pixels is no list of records, and other rubbish behind a document no second one.
+    for (body, words) in [("[[1, 2], [3, 4]]", "application/x-npy"), ("{} x", "trailing")] {
+        let message = match parse_body(BodyKind::Json, body.into()) {
+            Ok(RequestBody::Records(records, _)) => {
+                api_error_message(records[0].source.clone(), ErrorType::InvalidJson)
+            }
+            other => api_error_message(other, ErrorType::InvalidJson),
+        };
+        assert!(message.contains(words) && !message.contains("jsonlines"), "{message}");
+    }
+}
+
+#[test]
+fn texts_sent_as_an_image_are_told_what_they_are() {
+    let data_url = format!("data:image/png;base64,{}", base64());
+    let record = json!({ "image": base64() }).to_string();
+    let form = "--x\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\n\u{89}PNG\r\n--x--";
+    for (body, words) in [
+        (base64(), "{\"image\": BASE64} as application/json"),
+        (format!("\"{}\"\n", base64()), "{\"image\": BASE64} as application/json"),
+        (data_url, "{\"image\": BASE64} as application/json"),
+        (record, "send it as application/json"),
+        (form.to_owned(), "multipart"),
+    ] {
+        let image = decode_source(ImageSource::Bytes(body.into_bytes()), limits());
+        let message = api_error_message(image, ErrorType::UndecodableImage);
+        assert!(message.contains(words), "{message}");
+    }
+    let twice = json!({ "image": STANDARD.encode(base64()) }).to_string();
+    let message = api_error_message(decode_only_record(twice), ErrorType::UndecodableImage);
+    assert!(message.contains("base64 twice"), "{message}");
+    // Bytes that look like text and are none of these keep the plain message.
+    for body in ["GIF89a", "hello", "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz"] {
+        let image = decode_source(ImageSource::Bytes(body.into()), limits());
+        let message = api_error_message(image, ErrorType::UndecodableImage);
+        assert!(!message.contains("base64"), "{message}");
     }
 }
 

@@ -1,18 +1,16 @@
 //! Bodies that hold the answers to several records.
 
-use serde_json::Value;
-
 use crate::serve::api_error::{ApiError, ErrorType};
 
-/// The answer to one record: the record's id, and an object of JSON or the reason why there is
-/// none.
-pub(in crate::serve) type RecordAnswer = (Option<Value>, Result<Vec<u8>, ApiError>);
+/// The answer to one record: the record's id in JSON, and an object of JSON or the reason why there
+/// is none.
+pub(in crate::serve) type RecordAnswer = (Option<String>, Result<Vec<u8>, ApiError>);
 
 /// Encodes a single answer in JSON, with its id.
 pub(super) fn encode_single_json(answers: Vec<RecordAnswer>) -> Result<Vec<u8>, ApiError> {
     let (id, object) = take_first_answer(answers)?;
     let mut bytes = Vec::new();
-    append_answer(&mut bytes, id.as_ref(), Ok(object));
+    append_answer(&mut bytes, id.as_deref(), Ok(object));
     Ok(bytes)
 }
 
@@ -26,7 +24,7 @@ pub(super) fn join_json_lines(answers: Vec<RecordAnswer>) -> Result<Vec<u8>, Api
     check_any_succeeded(&answers)?;
     let mut bytes = Vec::new();
     for (id, answer) in answers {
-        append_answer(&mut bytes, id.as_ref(), answer);
+        append_answer(&mut bytes, id.as_deref(), answer);
         if bytes.last() != Some(&b'\n') {
             bytes.push(b'\n');
         }
@@ -42,13 +40,13 @@ pub(super) fn join_predictions(answers: Vec<RecordAnswer>) -> Result<Vec<u8>, Ap
         if index > 0 {
             bytes.push(b',');
         }
-        append_answer(&mut bytes, id.as_ref(), answer);
+        append_answer(&mut bytes, id.as_deref(), answer);
     }
     bytes.extend_from_slice(b"]}");
     Ok(bytes)
 }
 
-fn take_first_answer(answers: Vec<RecordAnswer>) -> Result<(Option<Value>, Vec<u8>), ApiError> {
+fn take_first_answer(answers: Vec<RecordAnswer>) -> Result<(Option<String>, Vec<u8>), ApiError> {
     let Some((id, answer)) = answers.into_iter().next() else { return Err(no_records_error()) };
     Ok((id, answer?))
 }
@@ -71,7 +69,7 @@ fn no_records_error() -> ApiError {
 }
 
 /// Appends an object of JSON, with the id as its first key.
-fn append_answer(bytes: &mut Vec<u8>, id: Option<&Value>, answer: Result<Vec<u8>, ApiError>) {
+fn append_answer(bytes: &mut Vec<u8>, id: Option<&str>, answer: Result<Vec<u8>, ApiError>) {
     let object = answer.unwrap_or_else(|error| error.to_json().to_string().into_bytes());
     match id {
         Some(id) => {

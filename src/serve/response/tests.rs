@@ -249,8 +249,8 @@ fn answers_to_records_stand_in_order_with_ids_and_reasons() {
     let object = || br#"{"width":1}"#.to_vec();
     let answers = || {
         vec![
-            (Some(json!("a\"b")), Ok(object())),
-            (Some(json!(7)), Err(api_error(ErrorType::InvalidJson))),
+            (Some(r#""a\"b""#.to_owned()), Ok(object())),
+            (Some("7".to_owned()), Err(api_error(ErrorType::InvalidJson))),
             (None, Ok(object())),
         ]
     };
@@ -277,7 +277,7 @@ fn lines_are_whole_lines_as_they_are_encoded_and_joined() {
     let reply = negotiated_format("application/jsonlines", "");
     let line = reply.encode(&RgbImage::new(5, 4), &test_segmentation(), &model_info()).unwrap();
     assert_eq!(line.split(|&byte| byte == b'\n').count(), 2);
-    let answers = vec![(None, Ok(line.clone())), (Some(json!(1)), Ok(line))];
+    let answers = vec![(None, Ok(line.clone())), (Some("1".to_owned()), Ok(line))];
     let body = reply.join_records(RecordsStyle::JsonLines, answers).unwrap();
     let lines: Vec<_> = body.split_inclusive(|&byte| byte == b'\n').collect();
     assert_eq!(lines.len(), 2);
@@ -300,7 +300,7 @@ fn where_all_records_are_refused_the_first_reason_is_that_of_the_whole() {
 
 #[test]
 fn a_lone_record_is_answered_in_any_form() {
-    let one = |bytes: &[u8]| vec![(Some(json!(3)), Ok(bytes.to_vec()))];
+    let one = |bytes: &[u8]| vec![(Some("3".to_owned()), Ok(bytes.to_vec()))];
     let json = negotiated_format("application/json", "")
         .join_records(RecordsStyle::Single, one(b"{\"width\":1}"));
     assert_eq!(json.unwrap(), b"{\"id\":3,\"width\":1}");

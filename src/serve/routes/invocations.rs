@@ -7,12 +7,14 @@ use axum::extract::{Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
+use tokio::task::spawn_blocking;
 
 use crate::http::{
-    AccessInfo, BodyLimits, ReceivedBody, check_declared_length, discard_unread_body, receive_body,
+    AccessInfo, BodyLimits, ReceivedBody, check_declared_length, decode_body, discard_unread_body,
+    parse_content_encoding, receive_body,
 };
 use crate::inference::SegmentOptions;
-use crate::serve::api_error::{ApiError, body_error};
+use crate::serve::api_error::{ApiError, body_error, content_encoding_error, thread_ended_error};
 use crate::serve::pipeline::{EncodedResponse, InferenceParams};
 use crate::serve::request::BodyKind;
 use crate::serve::request::options::RequestOptions;
@@ -40,7 +42,8 @@ pub(super) async fn run_invocation(
         let max_bytes = state.settings.max_body_bytes;
         check_declared_length(&body, max_bytes).map_err(body_error)?;
         state.pipeline.limiter.check_capacity()?;
-        let received = receive(state, &mut body, max_bytes, &mut access_info.bytes_in).await?;
+        let received =
+            receive(state, &head.headers, &mut body, max_bytes, &mut access_info.bytes_in).await?;
         let content_type = params.response_format.content_type();
         let EncodedResponse { bytes, timing } =
             state.pipeline.answer(body_kind, params, received).await?;
@@ -63,17 +66,30 @@ pub(super) async fn run_invocation(
     response
 }
 
-/// Reads a body of at most `max_bytes` bytes, within the server's bounds on time and memory.
-/// `bytes_received` counts the bytes that have arrived.
+/// Reads a body of at most `max_bytes` bytes, within the server's bounds on time and memory, and
+/// unpacks it if it is compressed. `bytes_received` counts the bytes that have arrived.
 pub(super) async fn receive(
     state: &AppState,
+    headers: &HeaderMap,
     body: &mut Body,
     max_bytes: usize,
     bytes_received: &mut usize,
 ) -> Result<ReceivedBody, ApiError> {
+    let codings = match parse_content_encoding(headers) {
+        Ok(codings) => codings,
+        Err(encoding) => return Err(content_encoding_error(&encoding)),
+    };
     let limits = BodyLimits { max_bytes, timeout: state.settings.body_timeout };
     let permit = state.pipeline.bodies.permit();
-    receive_body(body, limits, permit, bytes_received).await.map_err(body_error)
+    let received = receive_body(body, limits, permit, bytes_received).await.map_err(body_error)?;
+    if codings.is_empty() {
+        return Ok(received);
+    }
+    let unpacking = spawn_blocking(move || decode_body(received, &codings, max_bytes));
+    match unpacking.await {
+        Ok(unpacked) => unpacked.map_err(body_error),
+        Err(_) => Err(thread_ended_error()),
+    }
 }
 
 /// Reads the head of a request, and refuses one that cannot be answered.

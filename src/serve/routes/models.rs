@@ -60,7 +60,8 @@ pub(super) async fn load_model(State(state): State<Arc<AppState>>, request: Requ
     let outcome = async {
         check_declared_length(&body, MAX_BODY_BYTES).map_err(body_error)?;
         let received =
-            receive(&state, &mut body, MAX_BODY_BYTES, &mut access_info.bytes_in).await?;
+            receive(&state, &head.headers, &mut body, MAX_BODY_BYTES, &mut access_info.bytes_in)
+                .await?;
         let LoadRequest { model_name, url } = parse_load_request(&received.bytes)?;
         access_info.fields.push(("model", model_name.as_str().into()));
         state.registry.load(&model_name, &url).await

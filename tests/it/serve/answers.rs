@@ -1,11 +1,14 @@
 //! Every answer of the router, one request at a time.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Request};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use image::RgbImage;
 use maskmaker::error::Error;
 use maskmaker::imaging::{DecodeLimits, decode_mask, encode_jpeg};
@@ -227,6 +230,55 @@ async fn a_type_that_cannot_be_read_is_415() {
     let bare = Request::post("/invocations").body(Body::from(png(3, 3))).unwrap();
     let words = ask(&app, bare).await.is_refusal(415, "UnsupportedMediaType");
     assert!(words.contains("no Content-Type"), "{words}");
+}
+
+fn compressed(content_type: &str, encoding: &str, body: Vec<u8>) -> Request<Body> {
+    let mut request = post_as(content_type, body);
+    request.headers_mut().insert("content-encoding", encoding.parse().unwrap());
+    request
+}
+
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test]
+async fn compressed_bodies_of_every_kind_are_unpacked() {
+    let app = plain().await;
+    let body = gzip(&png(9, 5));
+    ask(&app, compressed("image/png", "gzip", body)).await.is_mask(9, 5);
+    ask(&app, compressed("image/png", "identity", png(9, 5))).await.is_mask(9, 5);
+    let record = serde_json::json!({ "id": 3, "image": STANDARD.encode(png(9, 5)) }).to_string();
+    let plain_answer = ask(&app, post_as("application/json", record.clone())).await.json();
+    for content_type in ["application/json", "application/jsonlines"] {
+        let answer = ask(&app, compressed(content_type, "GZIP", gzip(record.as_bytes()))).await;
+        assert_eq!(answer.json(), plain_answer, "{content_type}");
+    }
+}
+
+#[tokio::test]
+async fn codings_that_cannot_be_read_and_bodies_that_cannot_be_unpacked_are_refused() {
+    let app = plain().await;
+    for encoding in ["br", "zstd", "gzip, br"] {
+        let answer = ask(&app, compressed("image/png", encoding, png(3, 3))).await;
+        let message = answer.is_refusal(415, "UnsupportedContentEncoding");
+        assert!(message.contains("gzip or deflate"), "{message}");
+        assert_eq!(answer.headers["accept-encoding"], "gzip, deflate, identity");
+    }
+    for encoding in ["gzip", "deflate"] {
+        let answer = ask(&app, compressed("image/png", encoding, png(3, 3))).await;
+        let message = answer.is_refusal(400, "BrokenBody");
+        assert!(message.contains(&format!("Content-Encoding is {encoding}")), "{message}");
+    }
+    let most = settings().max_body_bytes;
+    let bomb = gzip(&vec![0; most + 1]);
+    let message = ask(&app, compressed("image/png", "gzip", bomb)).await;
+    let message = message.is_refusal(413, "BodyTooLarge");
+    assert!(message.contains("unpacked") && message.contains(&most.to_string()), "{message}");
+    let nothing = ask(&app, compressed("application/json", "gzip", gzip(b""))).await;
+    nothing.is_refusal(400, "EmptyBody");
 }
 
 #[tokio::test]

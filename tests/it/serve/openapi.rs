@@ -18,16 +18,36 @@ use super::stub::*;
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"];
 
 /// Every name. Whoever adds a variant comes by here, as the match below stops compiling.
-const ERROR_TYPES: [ErrorType; 25] = {
+const ERROR_TYPES: [ErrorType; 26] = {
     use ErrorType::*;
     const fn known(name: ErrorType) -> ErrorType {
         match name {
-            EmptyBody | BrokenBody | InvalidOption | InvalidJson | InvalidModel
-            | ReferencesNotAllowed | NotFound | ModelNotFound | MethodNotAllowed
-            | NotAcceptable | BodyTimeout | ModelExists | BodyTooLarge | ImageTooLarge
-            | TooMuchWork | ReplyTooLarge | UnsupportedMediaType | UndecodableImage
-            | InvalidArray | ReferenceFailed | InferenceFailed | Overloaded | ModelLoading
-            | ModelUnavailable | InsufficientMemory => name,
+            EmptyBody
+            | BrokenBody
+            | InvalidOption
+            | InvalidJson
+            | InvalidModel
+            | ReferencesNotAllowed
+            | NotFound
+            | ModelNotFound
+            | MethodNotAllowed
+            | NotAcceptable
+            | BodyTimeout
+            | ModelExists
+            | BodyTooLarge
+            | ImageTooLarge
+            | TooMuchWork
+            | ReplyTooLarge
+            | UnsupportedMediaType
+            | UnsupportedContentEncoding
+            | UndecodableImage
+            | InvalidArray
+            | ReferenceFailed
+            | InferenceFailed
+            | Overloaded
+            | ModelLoading
+            | ModelUnavailable
+            | InsufficientMemory => name,
         }
     }
     [
@@ -48,6 +68,7 @@ const ERROR_TYPES: [ErrorType; 25] = {
         TooMuchWork,
         ReplyTooLarge,
         UnsupportedMediaType,
+        UnsupportedContentEncoding,
         UndecodableImage,
         InvalidArray,
         ReferenceFailed,
