@@ -6,6 +6,7 @@
 mod preprocess;
 mod serve;
 mod settings_table;
+mod variables;
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -20,6 +21,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use self::preprocess::PreprocessArgs;
 use self::serve::ServeArgs;
 pub use self::settings_table::settings_markdown;
+use self::variables::{CommandLine, parse_command_line};
 use crate::commands::augment_preview::PreviewOptions;
 use crate::commands::{self, export};
 use crate::console::{print_stderr, print_stdout};
@@ -34,6 +36,9 @@ use crate::train::hyperparameters;
 
 /// The version and the git revision that the program was built from.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("MASKMAKER_REVISION"), ")");
+
+/// Exit code of clap for flags that cannot be used, which stands for variables as well.
+const USAGE_EXIT_CODE: u8 = 2;
 
 /// Train, evaluate and serve semantic-segmentation models by SageMaker's container contract.
 #[derive(Debug, Parser)]
@@ -95,7 +100,7 @@ struct TrainArgs {
     /// .pth or .safetensors file, or a folder with one named after the backbone; a path, or
     /// s3://BUCKET/KEY, s3://BUCKET/PREFIX/
     #[arg(long, env = "MASKMAKER_PRETRAINED", value_name = "PATH")]
-    pretrained: Option<OsString>,
+    pretrained: Option<PathBuf>,
     /// Longest time that a channel in Pipe mode may bring nothing
     #[arg(long, env = "MASKMAKER_PIPE_TIMEOUT", default_value_t = settings::DEFAULT_PIPE_TIMEOUT_S,
           value_name = settings::PIPE_TIMEOUT.unit,
@@ -116,11 +121,7 @@ struct TrainArgs {
 impl TrainArgs {
     fn into_options(self) -> commands::train::TrainOptions {
         commands::train::TrainOptions {
-            // A variable that is set to nothing counts as unset.
-            pretrained: match self.pretrained {
-                Some(path) if !path.is_empty() => Some(PathBuf::from(path)),
-                _ => None,
-            },
+            pretrained: self.pretrained,
             pipe_timeout: Duration::from_secs(self.pipe_timeout),
             s3_cache_bytes: self.s3_cache_size.map(megabytes_to_bytes),
             s3_timeout: Duration::from_secs(self.s3_timeout),
@@ -237,10 +238,22 @@ struct SampleDataArgs {
 /// The process ends without the destructors of libtorch.
 pub fn main() -> ! {
     torch::limit_kernel_caches();
-    let cli = Cli::parse_from(arguments_with_subcommand(env::args_os()));
+    let arguments = arguments_with_subcommand(env::args_os());
+    let CommandLine { cli, problems } = match parse_command_line(&arguments) {
+        Ok(command_line) => command_line,
+        Err(error) => error.exit(),
+    };
     let root = MlRoot::new(&cli.ml_root);
     let is_training = matches!(cli.command, Command::Train(_));
     let panic_message = record_panics();
+    if let Err(error) = problems.into_result() {
+        if is_training {
+            // The command, which would write the failure file, does not begin.
+            let _ = failure::write_failure_reason(&root, &error);
+        }
+        print_stderr(format_args!("error: {error}"));
+        torch::exit_process(USAGE_EXIT_CODE);
+    }
     let result = panic::catch_unwind(panic::AssertUnwindSafe(|| run_command(cli.command, &root)));
     let error = match result {
         Ok(Ok(())) => torch::exit_process(0),

@@ -35,9 +35,10 @@ pub(super) struct ServeArgs {
     #[arg(long, env = "SAGEMAKER_BATCH", hide = true, default_value_t = false,
           action = clap::ArgAction::Set, value_parser = parse_bool_flag)]
     batch: bool,
-    #[arg(long, env = "SAGEMAKER_MAX_PAYLOAD_IN_MB", hide = true)]
+    #[arg(long, env = "SAGEMAKER_MAX_PAYLOAD_IN_MB", hide = true, value_parser = parse_count)]
     max_payload_in_mb: Option<u32>,
-    #[arg(long, env = "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", hide = true)]
+    #[arg(long, env = "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", hide = true,
+          value_parser = parse_count)]
     max_concurrent_transforms: Option<u32>,
     #[arg(long, env = "SAGEMAKER_BATCH_STRATEGY", hide = true)]
     batch_strategy: Option<BatchStrategy>,
@@ -96,11 +97,15 @@ pub(super) struct ServeArgs {
     pub(super) inference: InferenceArgs,
 }
 
-/// Parses `true` or `false` in any case, `1` or `0`. A variable that is set to nothing is `false`.
+fn parse_count(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("give a whole number, 0 to {}", u32::MAX))
+}
+
+/// Parses `true` or `false` in any case, `1` or `0`.
 fn parse_bool_flag(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "1" => Ok(true),
-        "false" | "0" | "" => Ok(false),
+        "false" | "0" => Ok(false),
         _ => Err("give true or false".to_owned()),
     }
 }

@@ -26,3 +26,4 @@ mod s3;
 mod serve;
 mod settings;
 mod train;
+mod variables;

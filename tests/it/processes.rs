@@ -172,6 +172,7 @@ fn the_precision_is_a_setting_and_others_than_there_are_are_told() {
     let (code, said) = precise("fp64", &["serve"]);
     assert_eq!(code, Some(2));
     assert!(said.contains("fp64") && said.contains("auto, fp32, bf16, fp16"), "{said}");
+    assert!(said.contains("MASKMAKER_PRECISION"), "{said}");
     let serve = ["serve", "--port", "0", "--host", "127.0.0.1"];
     let (code, said) = precise("bf16", &serve);
     assert_eq!(code, Some(3), "it gets as far as the missing model: {said}");
