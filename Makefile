@@ -3,8 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help tools libtorch demo test lint fmt hyperparameters settings fuzz check-weights bench-train-step bench-recipe \
-  bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels soak image-cpu test-image \
-  test-page test-editor test-aws test-interop test-decoders test-gpu test-isa test-bare push
+  bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels bench-audit soak image-cpu test-image \
+  test-page test-editor test-aws test-interop test-decoders test-restarts test-gpu test-isa test-bare push
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,8 +34,8 @@ test: libtorch ## Formatting, clippy, documentation, every test
 test-isa: libtorch ## What depends on the processor's instructions, with AVX2, AVX-512 and AVX-512 with bfloat16
 	tests/isa/run.sh
 
-test-bare: ## `make demo` and `make test` in a container of the bare base image, with make, python3 and git alone
-	tests/bare/run.sh
+test-bare: ## `make demo` and `make test` in a container of the bare base image, with make, python3 and git alone (COMMANDS="demo test")
+	tests/bare/run.sh $(foreach command,$(or $(COMMANDS),demo test),"make $(command)")
 
 lint: libtorch ## Formatting, clippy, and the dependencies' licenses, sources and advisories
 	cargo fmt --check
@@ -94,6 +94,9 @@ bench-kernels: libtorch ## Time convolutions by oneDNN and by Winograd's algorit
 	cargo build --release --locked --example kernels $(options)
 	$${CARGO_TARGET_DIR:-target}/release/examples/kernels
 
+bench-audit: libtorch ## Measure what share of an audit's time the digests of its files take (10,000 images)
+	benches/audit_digests.sh
+
 soak: libtorch ## Drive the server with good, bad and abandoned requests, end it by SIGTERM (MINUTES=10 CLIENTS=64)
 	tests/soak/run.sh --minutes $(or $(MINUTES),10) --clients $(or $(CLIENTS),64)
 
@@ -118,6 +121,9 @@ test-interop: libtorch ## Open models, event files and masks with PyTorch, ONNX 
 
 test-decoders: libtorch ## Decode generated and damaged images beside PIL and OpenCV (SEED=1 COUNT=2000 per format; packages into .venv/decoders)
 	tests/decoders/run.sh --seed $(or $(SEED),1) --count $(or $(COUNT),2000)
+
+test-restarts: libtorch ## Start jobs again after 30 random histories of changed data, settings and checkpoints
+	cargo test --test it --locked $(options) -- --ignored --nocapture restarts::
 
 test-gpu: libtorch ## What needs an NVIDIA GPU; without one it says so
 	tests/gpu/run.sh

@@ -1,6 +1,6 @@
 //! Measures the share of the digests of a data set in the time of its audit: `audit_digests DATA`,
-//! where DATA holds `train` and `train_annotation`, such as those of `maskmaker sample-data DATA
-//! --images 13334 --size 256`, of which 10,000 are for training.
+//! where DATA holds `train` and `train_annotation`. `benches/audit_digests.sh` makes such data and
+//! runs it.
 //!
 //! Prints a JSON line with seconds of processor time (all threads), and the bytes that the list of
 //! samples adds to a checkpoint. Fails if the digests take more than 2 percent.

@@ -10,7 +10,7 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ use super::train_state::TrainState;
 use super::train_step::TrainStep;
 use crate::console::print_stderr;
 use crate::error::{Error, Result};
-use crate::files;
+use crate::files::{self, PathContext};
 use crate::model::{ModelConfig, Network, tensor_file, weights};
 
 const CHECKPOINT_PREFIX: &str = "checkpoint-";
@@ -83,7 +83,7 @@ impl Checkpoints {
     /// Opens `folder`, which is made if absent, and removes files that a killed job left half
     /// written. A new checkpoint is [due](Self::is_due) every `interval`.
     pub fn open(folder: &Path, interval: Duration, fingerprint: Fingerprint) -> Result<Self> {
-        fs::create_dir_all(folder).map_err(|cause| Error::io("create", folder, &cause))?;
+        fs::create_dir_all(folder).with_path("create", folder)?;
         files::remove_partials(folder);
         let folder = folder.to_owned();
         let (last_written, last_position, kept_files) = (Instant::now(), None, Vec::new());
@@ -104,11 +104,12 @@ impl Checkpoints {
         best_weights_file: &Path,
     ) -> Result<CheckpointEvent> {
         let start = Instant::now();
-        let best_file =
-            state.best_epoch().map(|epoch| format!("{BEST_PREFIX}{epoch:06}{EXTENSION}"));
+        let best_file = best_weights_name(state);
         if let Some(best) = &best_file {
             let target = self.folder.join(best);
-            if !target.exists() {
+            // A file that this run has neither read nor written may be damaged.
+            let is_whole = self.kept_files.as_flattened().contains(&best_file);
+            if !is_whole || !target.exists() {
                 files::write_atomically(&target, &files::read_file(best_weights_file)?)?;
             }
         }
@@ -136,13 +137,12 @@ impl Checkpoints {
     fn prune(&mut self) {
         let surplus = self.kept_files.len().saturating_sub(MAX_CHECKPOINTS);
         self.kept_files.drain(..surplus);
-        let is_needed =
-            |name: &String| self.kept_files.iter().flatten().flatten().any(|kept| kept == name);
+        let needed: HashSet<&String> = self.kept_files.iter().flatten().flatten().collect();
         for name in list_files(&self.folder, CHECKPOINT_PREFIX)
             .into_iter()
             .chain(list_files(&self.folder, BEST_PREFIX))
         {
-            if !is_needed(&name) {
+            if !needed.contains(&name) {
                 let _ = fs::remove_file(self.folder.join(name));
             }
         }
@@ -226,12 +226,12 @@ impl Checkpoints {
         if train_step.loss_scale.is_some() && loss_scale.is_some() {
             train_step.loss_scale = loss_scale;
         }
-        let best_file =
-            state.best_epoch().map(|epoch| format!("{BEST_PREFIX}{epoch:06}{EXTENSION}"));
-        let best_weights = best_file.as_ref().map(|best| files::read_file(&self.folder.join(best)));
-        let best_weights = best_weights.transpose()?;
-        if let Some(bytes) = &best_weights {
-            tensor_file::parse_safetensors(bytes)?;
+        let best_file = best_weights_name(&state);
+        let mut best_weights = None;
+        if let Some(best) = &best_file {
+            let bytes = files::read_file(&self.folder.join(best))?;
+            tensor_file::parse_safetensors(&bytes)?;
+            best_weights = Some(bytes);
         }
         let is_data_compared = fingerprint.knows_content();
         Ok((RestoredCheckpoint { train_step, state, best_weights, is_data_compared }, best_file))
@@ -250,6 +250,12 @@ impl From<Error> for RestoreError {
     fn from(error: Error) -> Self {
         Self::Unreadable(error)
     }
+}
+
+/// Returns the name of the file of the best weights, if an epoch was validated.
+fn best_weights_name(state: &TrainState) -> Option<String> {
+    let epoch = state.best_epoch()?;
+    Some(format!("{BEST_PREFIX}{epoch:06}{EXTENSION}"))
 }
 
 /// Lists the files in `folder` with this prefix and the extension of checkpoints, oldest first.
@@ -272,10 +278,8 @@ fn save_checkpoint(
     train_step: &TrainStep,
     metadata: &CheckpointMetadata,
 ) -> Result<()> {
-    let metadata_json = serde_json::to_string(metadata)
-        .map_err(|cause| Error::internal(format!("checkpoint: {cause}")))?;
-    let samples_json = serde_json::to_vec(metadata.fingerprint.data())
-        .map_err(|cause| Error::internal(format!("checkpoint: {cause}")))?;
+    let metadata_json = serde_json::to_string(metadata).map_err(serialize_error)?;
+    let samples_json = serde_json::to_vec(metadata.fingerprint.data()).map_err(serialize_error)?;
     let write_error = RefCell::new(None);
     let mut groups = vec![
         (MODEL_PREFIX, train_step.network.weights.named_tensors()?),
@@ -298,14 +302,17 @@ fn save_checkpoint(
     lazy_tensors.push((SAMPLES_TENSOR.to_owned(), lazy_tensor));
     files::write_atomically_with(path, |file| {
         let metadata_map = HashMap::from([(METADATA_KEY.to_owned(), metadata_json)]);
-        safetensors::serialize_to_file(lazy_tensors, Some(metadata_map), file).map_err(
-            |cause| match cause {
-                SafeTensorError::IoError(cause) => Error::io("write", path, &cause),
-                other => Error::internal(format!("{}: {other}", path.display())),
-            },
-        )?;
-        write_error.take().map_or(Ok(()), Err)
+        match safetensors::serialize_to_file(lazy_tensors, Some(metadata_map), file) {
+            Ok(()) => write_error.take().map_or(Ok(()), Err),
+            Err(SafeTensorError::IoError(cause)) => Err(Error::io("write", path, &cause)),
+            Err(other) => Err(Error::internal(format!("{}: {other}", path.display()))),
+        }
     })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "map_err passes a value")]
+fn serialize_error(cause: serde_json::Error) -> Error {
+    Error::internal(format!("checkpoint: {cause}"))
 }
 
 fn tensor_shape(tensor: &Tensor) -> Vec<usize> {
@@ -334,12 +341,13 @@ impl View for LazyTensor<'_> {
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        weights::tensor_bytes(&self.tensor)
-            .unwrap_or_else(|error| {
+        match weights::tensor_bytes(&self.tensor) {
+            Ok(bytes) => bytes.into(),
+            Err(error) => {
                 self.write_error.replace(Some(error));
-                vec![0; self.data_len()]
-            })
-            .into()
+                vec![0; self.data_len()].into()
+            }
+        }
     }
 
     fn data_len(&self) -> usize {
@@ -350,10 +358,12 @@ impl View for LazyTensor<'_> {
 fn read_metadata(bytes: &[u8]) -> Result<CheckpointMetadata> {
     let (_, metadata) = SafeTensors::read_metadata(bytes)
         .map_err(|cause| Error::input(format!("not a whole safetensors file: {cause}")))?;
-    let metadata_json =
-        metadata.metadata().as_ref().and_then(|metadata| metadata.get(METADATA_KEY));
-    let metadata_json =
-        metadata_json.ok_or_else(|| Error::input("not a checkpoint of maskmaker"))?;
+    let Some(metadata_map) = metadata.metadata() else {
+        return Err(Error::input("not a checkpoint of maskmaker"));
+    };
+    let Some(metadata_json) = metadata_map.get(METADATA_KEY) else {
+        return Err(Error::input("not a checkpoint of maskmaker"));
+    };
     serde_json::from_str(metadata_json)
         .map_err(|cause| Error::input(format!("not a checkpoint of this version: {cause}")))
 }

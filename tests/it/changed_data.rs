@@ -25,7 +25,7 @@ fn newest_checkpoint(job: &Job) -> PathBuf {
 }
 
 /// Takes the content of the samples out of a checkpoint, as versions before it wrote them.
-fn forget_content(checkpoint: &Path) {
+pub(crate) fn forget_content(checkpoint: &Path) {
     let bytes = fs::read(checkpoint).unwrap();
     let header_bytes = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let (header, tensors) = bytes[8..].split_at(header_bytes);

@@ -25,13 +25,13 @@ fn step(line: &str) -> Option<usize> {
 }
 
 /// A job at work; killed when a test ends early.
-struct Running {
+pub(crate) struct Running {
     process: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
 }
 
 impl Running {
-    fn start(job: &Job) -> Self {
+    pub(crate) fn start(job: &Job) -> Self {
         let mut command = maskmaker();
         command.arg("--ml-root").arg(job.path("")).arg("train");
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -40,17 +40,17 @@ impl Running {
     }
 
     /// Reads on until `wanted` gives something of a line; none when the job ended.
-    fn read_until<T>(&mut self, wanted: impl Fn(&str) -> Option<T>) -> Option<T> {
+    pub(crate) fn read_until<T>(&mut self, wanted: impl Fn(&str) -> Option<T>) -> Option<T> {
         self.lines.by_ref().find_map(|line| wanted(&line.unwrap()))
     }
 
-    fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let id = self.process.id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
     /// What it still says, and its exit code.
-    fn wait(mut self) -> (String, Option<i32>) {
+    pub(crate) fn wait(mut self) -> (String, Option<i32>) {
         let rest: Vec<String> = self.lines.by_ref().map(Result::unwrap).collect();
         (rest.join("\n"), self.process.wait().unwrap().code())
     }
@@ -223,6 +223,25 @@ fn a_damaged_checkpoint_is_passed_over_for_the_older_one() {
         reason.contains("can be read; empty the folder to start from the beginning"),
         "{reason}"
     );
+}
+
+#[test]
+fn damaged_best_weights_are_written_again_with_the_next_checkpoint() {
+    // The older checkpoint is of a step before the first validation, and needs no best weights.
+    let mut job = job(1);
+    job.train();
+    let trained = model(&job);
+    let best = job.path("checkpoints/best-000001.safetensors");
+    let bytes = fs::read(&best).unwrap();
+    fs::write(&best, &bytes[..bytes.len() / 2]).unwrap();
+    // No checkpoint comes before the first validation, which would remove the damaged file.
+    job.set("checkpoint_interval", "3600");
+    let run = job.train();
+    assert!(run.stderr.contains("going on with an older checkpoint"), "{}", run.stderr);
+    assert!(model(&job) == trained && fs::read(&best).unwrap() == bytes);
+    let run = job.train();
+    assert!(!run.stderr.contains("older checkpoint"), "{}", run.stderr);
+    assert!(run.stdout.contains("the job was finished after epoch 1"), "{}", run.stdout);
 }
 
 #[test]

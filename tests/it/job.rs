@@ -55,8 +55,18 @@ impl Job {
 
     /// Sets a hyperparameter.
     pub(crate) fn with(mut self, key: &str, value: &str) -> Self {
-        self.hyperparameters.insert(key.to_owned(), value.to_owned());
+        self.set(key, value);
         self
+    }
+
+    /// Sets a hyperparameter of the runs to come.
+    pub(crate) fn set(&mut self, key: &str, value: &str) {
+        self.hyperparameters.insert(key.to_owned(), value.to_owned());
+    }
+
+    /// Returns the hyperparameters that were set.
+    pub(crate) fn hyperparameters(&self) -> &BTreeMap<String, String> {
+        &self.hyperparameters
     }
 
     /// A path below the root.

@@ -22,6 +22,7 @@ mod pictures;
 mod pipe;
 mod preprocess;
 mod processes;
+mod restarts;
 mod s3;
 mod serve;
 mod settings;
