@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures what share of an audit's processor time the digests take by which a restarted job knows its images and masks.
 #   benches/audit_digests.sh [--images 10000]
-# Makes so many training images of 256 pixels (2 to 75000), and prints a JSON line with seconds of processor time and the bytes
+# Makes so many training images of 256 pixels (3 to 75000), and prints a JSON line with seconds of processor time and the bytes
 # that the list of samples adds to a checkpoint. Exits with 1 if the digests take more than 2 percent of the audit.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One training step in PyTorch: the peer that benches/train_step.rs is measured against.
 
-torchvision's fcn_resnet50 with aux head, 4 classes, batch 4 of 240 x 240, eager, with the criterion and the
+torchvision's fcn_resnet50 with aux head, 4 classes, eager, with the criterion and the
 optimizer of torchvision's references/segmentation. Prints one JSON line per timed step: {"step": i, "seconds": s}.
 A step is what train_one_epoch does between two batches: forward, loss, zero_grad, backward, optimizer step, loss read.
 """
@@ -15,13 +15,15 @@ import torch
 from torch import nn
 from torchvision.models.segmentation import fcn_resnet50
 
-BATCH, SIDE, CLASSES, IGNORED = 4, 240, 4, 255
+CLASSES, IGNORED = 4, 255
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=3, help="timed steps")
     parser.add_argument("--warmup", type=int, default=1, help="steps before the clock starts")
+    parser.add_argument("--images", type=int, default=4, help="images of a batch")
+    parser.add_argument("--side", type=int, default=240, help="side of the images, in pixels")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument(
         "--memory-format",
@@ -46,8 +48,8 @@ def main():
     model = fcn_resnet50(weights=None, weights_backbone=None, num_classes=CLASSES, aux_loss=True)
     model = model.to(memory_format=layout).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
-    image = torch.randn(BATCH, 3, SIDE, SIDE).contiguous(memory_format=layout)
-    target = torch.randint(0, CLASSES, (BATCH, SIDE, SIDE))
+    image = torch.randn(args.images, 3, args.side, args.side).contiguous(memory_format=layout)
+    target = torch.randint(0, CLASSES, (args.images, args.side, args.side))
     target[torch.rand(target.shape) < 0.05] = IGNORED
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[args.precision]
     scaler = torch.amp.GradScaler("cpu", enabled=args.precision == "fp16")

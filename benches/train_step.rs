@@ -1,5 +1,5 @@
 //! Times our training step as `train_step.py` times torchvision's: fcn with resnet-50, 4 classes,
-//! auxiliary head, batch 4, 240x240, channels last, SGD with momentum. Prints a JSON line per
+//! auxiliary head, channels last, SGD with momentum. Prints a JSON line per
 //! step. `train_step.sh` runs both in turn.
 #![allow(clippy::print_stdout)]
 
@@ -19,6 +19,12 @@ struct Arguments {
     steps: usize,
     #[arg(long, default_value_t = 1)]
     warmup: usize,
+    /// Images of a batch.
+    #[arg(long, default_value_t = 4)]
+    images: usize,
+    /// Side of the images, in pixels.
+    #[arg(long, default_value_t = 240)]
+    side: usize,
     #[arg(long)]
     threads: Option<i32>,
     /// fp32, bf16 or fp16.
@@ -27,8 +33,6 @@ struct Arguments {
 }
 
 fn main() -> Result<()> {
-    const IMAGES: usize = 4;
-    const SIDE: usize = 240;
     maskmaker::torch::limit_kernel_caches();
     let arguments = Arguments::parse();
     if let Some(threads) = arguments.threads {
@@ -44,12 +48,13 @@ fn main() -> Result<()> {
     let optimizer = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4 };
     let mut train_step =
         TrainStep::new(network, TrainConfig { compute, ..TrainConfig::new(optimizer) })?;
-    let pixels = IMAGES * SIDE * SIDE;
+    let (images, side) = (arguments.images, arguments.side);
+    let pixels = images * side * side;
     let batch = Batch {
         pixels: (0..pixels * 3).map(|i| (i * 7919 % 251) as u8).collect(),
         ids: (0..pixels).map(|i| (i / 100 % 4) as u8).collect(),
-        dropout_seeds: (0..IMAGES as u64).collect(),
-        crop_size: SIDE as u32,
+        dropout_seeds: (0..images as u64).collect(),
+        crop_size: side as u32,
     };
     for step in 0..arguments.warmup + arguments.steps {
         let start = Instant::now();

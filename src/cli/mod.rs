@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use clap::builder::RangedI64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::preprocess::PreprocessArgs;
@@ -86,12 +85,19 @@ fn megabytes_to_bytes(megabytes: u64) -> u64 {
     megabytes << 20
 }
 
-/// Returns clap's parser of whole numbers in the setting's range.
-fn integer_parser<T>(setting: IntegerSetting) -> RangedI64ValueParser<T>
+/// Returns a parser of whole numbers in the setting's range.
+fn integer_parser<T>(
+    setting: IntegerSetting,
+) -> impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static
 where
-    T: TryFrom<i64> + Clone + Send + Sync,
+    T: TryFrom<i64> + Clone + Send + Sync + 'static,
 {
-    RangedI64ValueParser::new().range(i64::from(setting.min)..=i64::from(setting.max))
+    move |text: &str| {
+        let (min, max) = (i64::from(setting.min), i64::from(setting.max));
+        let number: Option<i64> = text.parse().ok().filter(|number| (min..=max).contains(number));
+        let value = number.and_then(|number| T::try_from(number).ok());
+        value.ok_or_else(|| format!("give a whole number, {min} to {max}"))
+    }
 }
 
 #[derive(Debug, Args)]

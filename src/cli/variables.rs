@@ -5,6 +5,7 @@
 //! alone, which nobody gave.
 
 use std::env;
+use std::error::Error as _;
 use std::ffi::{OsStr, OsString};
 
 use clap::error::ErrorKind;
@@ -94,22 +95,23 @@ fn try_value(subcommand: &str, flag: &Arg, value: &OsStr) -> Option<String> {
     let command = keep_variables(Cli::command(), &|_| false);
     let error = command.try_get_matches_from(arguments).err()?;
     match error.kind() {
-        // "error: invalid value '6.0' for '--flag <N>': invalid digit", and maybe a line with the
-        // possible values; then a blank line and the way to the help.
-        ErrorKind::InvalidValue | ErrorKind::ValueValidation => {
-            let text = error.render().to_string();
-            let paragraph = text.split("\n\n").next().unwrap_or_default();
-            let mut lines = Vec::new();
-            for line in paragraph.lines() {
-                lines.push(line.trim());
-            }
-            let text = lines.join(" ");
-            Some(text.strip_prefix("error: ").unwrap_or(&text).to_owned())
-        }
+        ErrorKind::ValueValidation => match error.source() {
+            Some(cause) => Some(cause.to_string()),
+            None => Some("it cannot be used".to_owned()),
+        },
+        ErrorKind::InvalidValue => Some(format!("allowed: {}", list_possible_values(flag))),
         ErrorKind::InvalidUtf8 => Some("it is no UTF-8".to_owned()),
-        // A subcommand whose arguments are missing here, and whatever else is not of the value.
+        // The value is fine, and the subcommand lacks arguments that it needs.
         _ => None,
     }
+}
+
+fn list_possible_values(flag: &Arg) -> String {
+    let mut words = Vec::new();
+    for value in flag.get_possible_values() {
+        words.push(value.get_name().to_owned());
+    }
+    words.join(", ")
 }
 
 #[cfg(test)]
@@ -136,12 +138,13 @@ mod tests {
             ("serve", "batch_strategy", "Both", "SINGLE_RECORD or MULTI_RECORD"),
             ("serve", "batch", "maybe", "true or false"),
             ("serve", "bind-to-port", "80800", "65535"),
-            ("predict", "max_side", "7", "32..=16384"),
-            ("predict", "precision", "int7", "possible values"),
-            ("train", "s3_timeout", "soon", "invalid"),
+            ("predict", "max_side", "7", "32 to 16384"),
+            ("predict", "max_side", "1,000", "32 to 16384"),
+            ("predict", "precision", "int7", "allowed: auto, fp32"),
+            ("train", "s3_timeout", "10m", "whole number"),
         ] {
             let reason = reason(subcommand, id, value).unwrap();
-            assert!(reason.contains(words) && !reason.contains("--help"), "{reason}");
+            assert!(reason.contains(words) && !reason.contains("--"), "{reason}");
         }
     }
 

@@ -5,15 +5,18 @@ use std::io::{self, Read};
 
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_ENCODING;
-use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use flate2::bufread::{DeflateDecoder, GzDecoder, ZlibDecoder};
 
-use super::body::{BodyError, ReceivedBody};
+use super::body::{BodyError, BodyPermit, ReceivedBody};
 
 /// Value of `Accept-Encoding` in answers that refuse a coding.
 pub const ACCEPTED_ENCODINGS: &str = "gzip, deflate, identity";
 
-/// Most codings of one body. No client compresses more than once; each takes a pass over the body.
-const MAX_CODINGS: usize = 2;
+/// Largest number of codings of one body. No client compresses more than once, and each coding
+/// takes a pass over the body.
+pub const MAX_CODINGS: usize = 2;
+/// Largest number of gzip's parts in one body. Each part costs time, also one of 0 bytes.
+const MAX_GZIP_MEMBERS: usize = 1000;
 /// Bytes that are unpacked between two checks of the limits.
 const CHUNK_BYTES: usize = 64 << 10;
 
@@ -64,8 +67,8 @@ pub fn parse_content_encoding(headers: &HeaderMap) -> Result<Vec<ContentCoding>,
 /// # Errors
 ///
 /// [`BodyError::Undecodable`] if the bytes are not what the coding tells,
-/// [`BodyError::UnpackedTooLarge`], [`BodyError::OverBudget`], and [`BodyError::Empty`] if nothing
-/// was packed.
+/// [`BodyError::UnpackedTooLarge`], [`BodyError::OverBudget`], and [`BodyError::Empty`] if 0 bytes
+/// come out.
 pub fn decode_body(
     mut body: ReceivedBody,
     codings: &[ContentCoding],
@@ -83,26 +86,78 @@ fn undo_coding(
     max_bytes: usize,
 ) -> Result<ReceivedBody, BodyError> {
     let packed = body.bytes.as_slice();
-    let mut decoder: Box<dyn Read + '_> = match coding {
-        ContentCoding::Gzip => Box::new(MultiGzDecoder::new(packed)),
-        ContentCoding::Deflate if has_zlib_header(packed) => Box::new(ZlibDecoder::new(packed)),
-        ContentCoding::Deflate => Box::new(DeflateDecoder::new(packed)),
-    };
-    let mut permit = body.permit.sibling();
-    let mut bytes = Vec::new();
-    let mut chunk = vec![0; CHUNK_BYTES];
-    loop {
-        let length = match decoder.read(&mut chunk) {
-            Ok(0) => return Ok(ReceivedBody { bytes, permit }),
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(BodyError::Undecodable { coding, error }),
-        };
-        if bytes.len() + length > max_bytes {
-            return Err(BodyError::UnpackedTooLarge { max_bytes });
+    let mut unpacked = UnpackedBody { bytes: Vec::new(), permit: body.permit.sibling(), max_bytes };
+    let result = match coding {
+        ContentCoding::Gzip => unpacked.append_gzip(packed),
+        ContentCoding::Deflate if has_zlib_header(packed) => {
+            let mut decoder = ZlibDecoder::new(packed);
+            unpacked.append(&mut decoder).and_then(|()| check_end(decoder.get_ref()))
         }
-        permit.grow(length)?;
-        bytes.extend_from_slice(&chunk[..length]);
+        ContentCoding::Deflate => {
+            let mut decoder = DeflateDecoder::new(packed);
+            unpacked.append(&mut decoder).and_then(|()| check_end(decoder.get_ref()))
+        }
+    };
+    match result {
+        Ok(()) => Ok(ReceivedBody { bytes: unpacked.bytes, permit: unpacked.permit }),
+        Err(UnpackError::Decoder(error)) => Err(BodyError::Undecodable { coding, error }),
+        Err(UnpackError::Limit(error)) => Err(error),
+    }
+}
+
+/// The reason why a coding was not undone.
+enum UnpackError {
+    Decoder(io::Error),
+    Limit(BodyError),
+}
+
+/// Refuses bytes behind the end of a compressed stream, which would be lost.
+fn check_end(rest: &[u8]) -> Result<(), UnpackError> {
+    if rest.is_empty() {
+        return Ok(());
+    }
+    Err(UnpackError::Decoder(io::Error::other(format!("{} bytes follow its end", rest.len()))))
+}
+
+/// The bytes that were unpacked so far, and their limits.
+struct UnpackedBody {
+    bytes: Vec<u8>,
+    permit: BodyPermit,
+    max_bytes: usize,
+}
+
+impl UnpackedBody {
+    /// Unpacks the parts of a gzip file, which are one body (RFC 1952, 2.2).
+    fn append_gzip(&mut self, mut packed: &[u8]) -> Result<(), UnpackError> {
+        for _ in 0..MAX_GZIP_MEMBERS {
+            let mut decoder = GzDecoder::new(packed);
+            self.append(&mut decoder)?;
+            packed = decoder.into_inner();
+            if packed.is_empty() {
+                return Ok(());
+            }
+        }
+        let problem = format!("it has more than {MAX_GZIP_MEMBERS} parts");
+        Err(UnpackError::Decoder(io::Error::other(problem)))
+    }
+
+    /// Reads a decoder to its end.
+    fn append(&mut self, decoder: &mut dyn Read) -> Result<(), UnpackError> {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            let length = match decoder.read(&mut chunk) {
+                Ok(0) => return Ok(()),
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(UnpackError::Decoder(error)),
+            };
+            if self.bytes.len() + length > self.max_bytes {
+                let max_bytes = self.max_bytes;
+                return Err(UnpackError::Limit(BodyError::UnpackedTooLarge { max_bytes }));
+            }
+            self.permit.grow(length).map_err(|error| UnpackError::Limit(error.into()))?;
+            self.bytes.extend_from_slice(&chunk[..length]);
+        }
     }
 }
 
@@ -207,6 +262,30 @@ mod tests {
         assert!(matches!(over, Err(BodyError::OverBudget)), "{over:?}");
         // Nothing stays counted.
         budget.permit().grow(100_000).unwrap();
+    }
+
+    #[test]
+    fn bytes_behind_the_end_are_no_part_of_the_body_and_refused() {
+        for (packed, coding) in [
+            (gzip(b"image"), ContentCoding::Gzip),
+            (zlib(b"image"), ContentCoding::Deflate),
+            (deflate(b"image"), ContentCoding::Deflate),
+        ] {
+            let error = decode([&packed[..], b"more"].concat(), &[coding]).unwrap_err();
+            assert!(matches!(error, BodyError::Undecodable { .. }), "{error:?}");
+        }
+        let error = decode(zlib(b"image").repeat(2), &[ContentCoding::Deflate]).unwrap_err();
+        let BodyError::Undecodable { error, .. } = error else { panic!("{error:?}") };
+        assert!(error.to_string().contains("bytes follow its end"), "{error}");
+    }
+
+    #[test]
+    fn parts_of_nothing_cannot_keep_the_server_busy() {
+        let parts = gzip(b"").repeat(MAX_GZIP_MEMBERS);
+        assert!(matches!(decode(parts.clone(), &[ContentCoding::Gzip]), Err(BodyError::Empty)));
+        let more = [parts, gzip(b"")].concat();
+        let error = decode(more, &[ContentCoding::Gzip]).unwrap_err();
+        assert!(matches!(error, BodyError::Undecodable { .. }), "{error:?}");
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub use self::body::{
     check_declared_length, discard_unread_body, receive_body,
 };
 pub use self::content_encoding::{
-    ACCEPTED_ENCODINGS, ContentCoding, decode_body, parse_content_encoding,
+    ACCEPTED_ENCODINGS, ContentCoding, MAX_CODINGS, decode_body, parse_content_encoding,
 };
 pub use self::document::{Document, json_response};
 pub use self::error::{ApiError, ErrorKind};

@@ -113,8 +113,8 @@ pub fn check_mask_orientation(of_image: Orientation, mask: &[u8]) -> Result<(), 
         return Ok(());
     }
     Err(MaskError::Decode(DecodeError::Broken(format!(
-        "a mask that its EXIF data turn otherwise (orientation {}) than the image's ({}); save both \
-         upright, without an orientation",
+        "a mask whose EXIF orientation is {}, and the image's is {}; save both upright, without an \
+         orientation",
         of_mask.to_exif(),
         of_image.to_exif()
     ))))
@@ -277,7 +277,7 @@ mod tests {
                 check_mask_orientation(image.orientation(), &with_orientation(&mask, of_mask));
             assert_eq!(result.is_ok(), is_fine, "{of_image} {of_mask}");
             if let Err(error) = result {
-                let words = format!("(orientation {of_mask}) than the image's ({of_image})");
+                let words = format!("orientation is {of_mask}, and the image's is {of_image};");
                 assert!(error.to_string().contains(&words), "{error}");
             }
         }

@@ -166,8 +166,6 @@ impl AnnotatedImage {
             let mut annotated_as = AnnotatedAs::Upright;
             if !source.is_shown_upright() {
                 annotated_as = options.annotated_as.unwrap_or(AnnotatedAs::Upright);
-                drawn.is_orientation_guessed |= options.annotated_as.is_none()
-                    && geometry.is_hidden_by_size(source.states_size());
             }
             let picture = AnnotatedPicture { geometry, annotated_as };
             match source.rasterize(picture, options) {
@@ -186,6 +184,10 @@ impl AnnotatedImage {
                         }
                         drawn.visible.append(&mut visible);
                     }
+                    drawn.is_orientation_guessed |= !source.is_shown_upright()
+                        && options.annotated_as.is_none()
+                        && !findings.has_orientation
+                        && geometry.is_hidden_by_size(source.states_size());
                     drawn.masks.push(class_ids);
                     drawn.regions.append(regions);
                     drawn.findings.add(findings);

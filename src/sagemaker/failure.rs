@@ -7,8 +7,12 @@ use crate::sagemaker::MlRoot;
 /// Number of characters of the file that SageMaker keeps as `FailureReason`.
 pub const MAX_REASON_CHARS: usize = 1024;
 
-/// Writes the message of an error as the reason of the failure.
+/// Writes the message of an error as the reason of the failure. A root that is not there is not
+/// made.
 pub fn write_failure_reason(root: &MlRoot, error: &Error) -> Result<()> {
+    if !root.path().is_dir() {
+        return Ok(());
+    }
     write_atomically(&root.failure_file(), shorten_reason(&error.to_string()).as_bytes())
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use serde::Serialize;
 
-use crate::http::{self, ACCEPTED_ENCODINGS, BodyError, ErrorKind};
+use crate::http::{self, ACCEPTED_ENCODINGS, BodyError, ErrorKind, MAX_CODINGS};
 use crate::serve::request::options::quote_truncated;
 
 /// An error answer of this server.
@@ -189,7 +189,7 @@ pub(super) fn content_encoding_error(encoding: &str) -> ApiError {
         ErrorType::UnsupportedContentEncoding,
         format!(
             "the Content-Encoding is {encoding}; send the body as it is without this header, or \
-             compressed with gzip or deflate"
+             compressed with gzip or deflate, at most {MAX_CODINGS} times"
         ),
     )
 }

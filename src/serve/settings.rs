@@ -15,8 +15,10 @@ use crate::settings::{
 
 /// Default of [`ServeSettings::bodies_bytes`], in bodies of the largest size.
 const BODIES_IN_MEMORY: usize = 4;
-/// Least and largest default of [`ServeSettings::bodies_bytes`], in bytes. One body always fits,
-/// even a larger one.
+/// A compressed body is in memory as it came and unpacked.
+const FORMS_OF_A_BODY: usize = 2;
+/// Least and largest default of [`ServeSettings::bodies_bytes`], in bytes. One body always fits
+/// together with its compressed form, even a larger one.
 const BODIES_BYTES_RANGE: (usize, usize) = (256 << 20, 2 << 30);
 /// Largest setting in bytes that is no flag. Sums of such numbers do not overflow, and no machine
 /// has so much memory.
@@ -171,10 +173,10 @@ impl ServeSettings {
                 problems.push(format!("{name} is {value}; give 1 to {max}"));
             }
         }
-        if self.bodies_bytes < self.max_body_bytes {
+        if self.bodies_bytes < self.max_body_bytes.saturating_mul(FORMS_OF_A_BODY) {
             problems.push(format!(
-                "bodies_bytes is {}, which not one body of max_body_bytes = {} fits into; give at \
-                 least that",
+                "bodies_bytes is {}, which not one body of max_body_bytes = {} and its compressed \
+                 form fit into; give at least {FORMS_OF_A_BODY} times that",
                 self.bodies_bytes, self.max_body_bytes
             ));
         }
@@ -208,7 +210,8 @@ impl ServeSettings {
 
 fn default_bodies_bytes(max_body_bytes: usize) -> usize {
     let (min_bytes, max_bytes) = BODIES_BYTES_RANGE;
-    max_body_bytes.saturating_mul(BODIES_IN_MEMORY).clamp(min_bytes, max_bytes).max(max_body_bytes)
+    let one_body = max_body_bytes.saturating_mul(FORMS_OF_A_BODY);
+    max_body_bytes.saturating_mul(BODIES_IN_MEMORY).clamp(min_bytes, max_bytes).max(one_body)
 }
 
 #[cfg(test)]
@@ -223,7 +226,7 @@ mod tests {
             }
         }
         let largest = ServeSettings::default().with_max_body_bytes(8 << 30);
-        assert_eq!(largest.bodies_bytes, 8 << 30);
+        assert_eq!(largest.bodies_bytes, 16 << 30);
         largest.validate().unwrap();
     }
 

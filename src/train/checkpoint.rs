@@ -29,7 +29,7 @@ use super::train_config::TrainConfig;
 use super::train_state::TrainState;
 use super::train_step::TrainStep;
 use crate::console::print_stderr;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorContext, Result};
 use crate::files::{self, PathContext};
 use crate::model::{ModelConfig, Network, tensor_file, weights};
 
@@ -92,7 +92,13 @@ impl Checkpoints {
 
     /// Returns true if the last checkpoint is an interval old and there was progress since.
     pub fn is_due(&self, state: &TrainState) -> bool {
-        self.last_written.elapsed() >= self.interval && self.last_position != Some(state.position())
+        self.last_written.elapsed() >= self.interval && !self.holds(state)
+    }
+
+    /// Returns true if the newest checkpoint, written or restored, holds this state. Writing it
+    /// again would remove the older one, which is there in case that the newest is damaged.
+    pub fn holds(&self, state: &TrainState) -> bool {
+        self.last_position == Some(state.position())
     }
 
     /// Writes a checkpoint and removes the one before the last. `best_weights_file` holds the best
@@ -175,6 +181,7 @@ impl Checkpoints {
                         ));
                     }
                     self.kept_files = vec![[Some(name), best]];
+                    self.last_position = Some(restored.state.position());
                     return Ok(Some(restored));
                 }
                 Err(RestoreError::Fatal(error)) => return Err(error),
@@ -230,7 +237,7 @@ impl Checkpoints {
         let mut best_weights = None;
         if let Some(best) = &best_file {
             let bytes = files::read_file(&self.folder.join(best))?;
-            tensor_file::parse_safetensors(&bytes)?;
+            tensor_file::parse_safetensors(&bytes).error_context(best)?;
             best_weights = Some(bytes);
         }
         let is_data_compared = fingerprint.knows_content();

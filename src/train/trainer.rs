@@ -120,7 +120,9 @@ impl Trainer<'_> {
                 self.write_checkpoint()?;
             }
         }
-        self.write_checkpoint()?;
+        if !self.checkpoints.holds(&self.state) {
+            self.write_checkpoint()?;
+        }
         let Some(best) = self.state.best.take() else {
             return Err(Error::input(
                 "no epoch has a score, so none of its weights can be kept: no pixel of the \

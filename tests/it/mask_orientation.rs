@@ -64,5 +64,5 @@ fn a_mask_that_alone_is_turned_is_an_error_that_names_the_orientation() {
     fs::write(&mask, turned).unwrap();
     let reason = job.failure();
     assert!(reason.contains(&mask.display().to_string()), "{reason}");
-    assert!(reason.contains("(orientation 3) than the image's (1)"), "{reason}");
+    assert!(reason.contains("orientation is 3, and the image's is 1"), "{reason}");
 }

@@ -119,11 +119,15 @@ fn a_job_without_hyperparameters_says_what_the_file_must_hold() {
 fn a_root_that_is_not_there_is_not_made() {
     let job = Job::without_data();
     let folder = job.path("mistyped");
-    let output =
-        crate::job::maskmaker().arg("--ml-root").arg(&folder).arg("train").output().unwrap();
+    let mut command = crate::job::maskmaker();
+    let output = command.arg("--ml-root").arg(&folder).arg("train").output().unwrap();
     assert_eq!(output.status.code(), Some(3));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("there is no folder") && said.contains("--ml-root"), "{said}");
+    assert!(!folder.exists());
+    // Nor to write the reason of another failure to it.
+    let output = command.env("MASKMAKER_PIPE_TIMEOUT", "soon").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
     assert!(!folder.exists());
 }
 

@@ -1,4 +1,4 @@
-//! Environment variables in place of flags: those of AWS, and those that cannot be used.
+//! Environment variables in place of flags: SageMaker's and our own, unset and unusable ones.
 
 use std::fs;
 

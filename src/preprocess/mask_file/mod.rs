@@ -42,6 +42,8 @@ pub(super) struct MaskFindings {
     pub snapped_pixels: u64,
     /// True if 255 was read as the ignored value, and is the only value beside 0.
     pub holds_only_ignored: bool,
+    /// True if the mask has an EXIF orientation, which then is that of its image.
+    pub has_orientation: bool,
     /// True if the colors decided, and the values say other classes.
     pub is_read_by_color: bool,
     /// Other meaning that the values could have.
@@ -53,6 +55,7 @@ impl MaskFindings {
     pub(super) fn add(&mut self, other: Self) {
         self.snapped_pixels += other.snapped_pixels;
         self.holds_only_ignored |= other.holds_only_ignored;
+        self.has_orientation |= other.has_orientation;
         self.is_read_by_color |= other.is_read_by_color;
         self.remark = self.remark.take().or(other.remark);
     }
@@ -67,9 +70,10 @@ pub(super) fn read_color_mask(
     options: RasterizeOptions<'_>,
 ) -> Result<MaskFileContent, String> {
     let bytes = read_mask_file(path)?;
-    if let Err(message) = check_orientation(&bytes, picture) {
-        return Err(format!("{} {message}", path.display()));
-    }
+    let has_orientation = match check_orientation(&bytes, picture) {
+        Ok(has_orientation) => has_orientation,
+        Err(message) => return Err(format!("{} {message}", path.display())),
+    };
     let class_map = color_map.with_class_ids(|name| options.classes.class_id(name).ok());
     let mask = match decode_colors(&bytes, options.limits) {
         Ok(mask) => mask,
@@ -80,6 +84,7 @@ pub(super) fn read_color_mask(
             class_ids: resolved.ids,
             findings: MaskFindings {
                 snapped_pixels: resolved.snapped_pixels,
+                has_orientation,
                 ..MaskFindings::default()
             },
         }),
@@ -103,9 +108,9 @@ fn read_mask_file(path: &Path) -> Result<Vec<u8>, String> {
     files::read_file(path).map_err(|error| error.to_string())
 }
 
-/// Checks the EXIF orientation of a mask, by which its pixels are turned when they are read. The
-/// error text follows the mask's path.
-fn check_orientation(mask: &[u8], picture: AnnotatedPicture) -> Result<(), String> {
+/// Checks the EXIF orientation of a mask, by which its pixels are turned when they are read, and
+/// returns true if it has one. The error text follows the mask's path.
+fn check_orientation(mask: &[u8], picture: AnnotatedPicture) -> Result<bool, String> {
     let has_none = check_mask_orientation(Orientation::NoTransforms, mask).is_ok();
     if picture.annotated_as == AnnotatedAs::Stored && !has_none {
         return Err(
@@ -114,8 +119,10 @@ fn check_orientation(mask: &[u8], picture: AnnotatedPicture) -> Result<(), Strin
                 .to_owned(),
         );
     }
-    let result = check_mask_orientation(picture.geometry.orientation, mask);
-    result.map_err(|error| format!("is {error}"))
+    match check_mask_orientation(picture.geometry.orientation, mask) {
+        Ok(()) => Ok(!has_none),
+        Err(error) => Err(format!("is {error}")),
+    }
 }
 
 /// Reads a mask file of class ids, or of the labels' colors if those are given. The error text
@@ -126,9 +133,9 @@ pub(super) fn read_mask(
     options: RasterizeOptions<'_>,
 ) -> Result<MaskFileContent, String> {
     let bytes = read_mask_file(path)?;
-    check_orientation(&bytes, picture)?;
-    match decode_shown_mask(&bytes, options.limits) {
-        Ok(mask) => read_shown_mask(mask, options),
+    let has_orientation = check_orientation(&bytes, picture)?;
+    let mut content = match decode_shown_mask(&bytes, options.limits) {
+        Ok(mask) => read_shown_mask(mask, options)?,
         Err(MaskError::NotClassIds(message)) => {
             if options.classes.label_colors().is_empty() {
                 return Err(format!(
@@ -137,10 +144,12 @@ pub(super) fn read_mask(
                      [255, 255, 255]}}}}"
                 ));
             }
-            read_label_colors(&decode_colors(&bytes, options.limits)?, options)
+            read_label_colors(&decode_colors(&bytes, options.limits)?, options)?
         }
-        Err(other) => Err(format!("is {other}")),
-    }
+        Err(other) => return Err(format!("is {other}")),
+    };
+    content.findings.has_orientation = has_orientation;
+    Ok(content)
 }
 
 /// Returns the class ids of a mask whose pixels have the labels' colors.

@@ -8,22 +8,18 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use image::RgbImage;
 use percent_encoding::percent_decode_str;
 
+use super::mistakes::{describe_image_mistake, describe_twice_encoded, is_data_url};
 use super::npy;
-use crate::imaging::{DecodeError, DecodeLimits, decode_upright, name_image_format};
+use crate::imaging::{DecodeError, DecodeLimits, decode_upright};
 use crate::serve::api_error::{ApiError, ErrorType};
 use crate::serve::request::options::quote_truncated;
-
-/// Longest beginning of a multipart form that holds its first header, in bytes.
-const MAX_FORM_HEAD_BYTES: usize = 512;
-/// Characters of base64 that hold more bytes than any format needs to be known by.
-const BASE64_START_CHARS: usize = 128;
 
 /// Decodes the image file that is a whole body, or an array that was sent as an image file.
 pub(super) fn decode_body_image(
     bytes: Vec<u8>,
     limits: DecodeLimits,
 ) -> Result<RgbImage, ApiError> {
-    decode_image_file(bytes, limits, describe_text_body)
+    decode_image_file(bytes, limits, describe_image_mistake)
 }
 
 /// Decodes the image file of a record, or an array in its place.
@@ -56,62 +52,6 @@ fn decode_image_file(
     Err(image_decode_error(&error))
 }
 
-/// Names base64 that was encoded again, and the fix. Returns none for anything else.
-fn describe_twice_encoded(bytes: &[u8]) -> Option<&'static str> {
-    let text = bytes.trim_ascii();
-    let is_base64 = is_data_url(text) || decodes_to_image(text);
-    is_base64.then_some("the image was encoded in base64 twice; encode the bytes of its file once")
-}
-
-/// Names a body that was sent as an image and is one of the usual texts instead, and the fix.
-/// Returns none for anything else.
-fn describe_text_body(bytes: &[u8]) -> Option<&'static str> {
-    let text = bytes.trim_ascii();
-    if text.starts_with(b"{") {
-        return Some("the body is JSON, not the bytes of an image; send it as application/json");
-    }
-    let start = &text[..text.len().min(MAX_FORM_HEAD_BYTES)];
-    if text.starts_with(b"--") && contains_ignoring_case(start, b"content-disposition:") {
-        return Some(
-            "the body is a multipart form, not the bytes of an image; send the bytes of the file \
-             alone (curl --data-binary @FILE, not -F)",
-        );
-    }
-    let quoted = text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\""));
-    let text = quoted.unwrap_or(text);
-    if is_data_url(text) || decodes_to_image(text) {
-        return Some(
-            "the body is base64, not the bytes of an image; send the bytes themselves, or \
-             {\"image\": BASE64} as application/json",
-        );
-    }
-    None
-}
-
-fn contains_ignoring_case(bytes: &[u8], lowercase: &[u8]) -> bool {
-    bytes.windows(lowercase.len()).any(|window| window.eq_ignore_ascii_case(lowercase))
-}
-
-fn is_data_url(text: &[u8]) -> bool {
-    text.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"data:"))
-}
-
-/// Returns true if the text is base64 that begins as an image file of a known format does.
-fn decodes_to_image(text: &[u8]) -> bool {
-    let mut start = Vec::new();
-    for &byte in text.iter().take(2 * BASE64_START_CHARS) {
-        if !byte.is_ascii_whitespace() && start.len() < BASE64_START_CHARS {
-            start.push(byte);
-        }
-    }
-    // The decoder reads whole groups of four characters.
-    start.truncate(start.len() / 4 * 4);
-    match URL_SAFE_BASE64.decode(&start).or_else(|_| BASE64.decode(&start)) {
-        Ok(decoded) => decoded.starts_with(npy::MAGIC) || name_image_format(&decoded).is_some(),
-        Err(_) => false,
-    }
-}
-
 /// Returns the error for an image that cannot be decoded.
 pub(super) fn image_decode_error(error: &DecodeError) -> ApiError {
     let error_type = match error {
@@ -141,9 +81,9 @@ const fn base64_engine(alphabet: &Alphabet) -> GeneralPurpose {
     GeneralPurpose::new(alphabet, config)
 }
 
-const BASE64: GeneralPurpose = base64_engine(&STANDARD);
+pub(super) const BASE64: GeneralPurpose = base64_engine(&STANDARD);
 /// Alphabet with `-` and `_`, as Python's `urlsafe_b64encode` writes it.
-const URL_SAFE_BASE64: GeneralPurpose = base64_engine(&URL_SAFE);
+pub(super) const URL_SAFE_BASE64: GeneralPurpose = base64_engine(&URL_SAFE);
 
 /// Decodes a JSON string, quotation marks included, that holds base64 or a data URL (RFC 2397) of
 /// base64.
@@ -155,20 +95,18 @@ pub(super) fn decode_base64_text(json: &[u8]) -> Result<Vec<u8>, ApiError> {
         }
     };
     let text = text.trim();
-    let payload: Cow<'_, [u8]> = match text.get(..5) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("data:") => {
-            let (data_url_header, data) = text.split_once(',').unwrap_or((text, ""));
-            let encoding = data_url_header.rsplit_once(';').map(|(_, last)| last.trim());
-            if !encoding.is_some_and(|last| last.eq_ignore_ascii_case("base64")) {
-                return Err(undecodable_error(format!(
-                    "the image is a data URL that starts with {}; expected \
-                     data:image/...;base64,...",
-                    quote_truncated(data_url_header)
-                )));
-            }
-            percent_decode_str(data).into()
+    let payload: Cow<'_, [u8]> = if is_data_url(text.as_bytes()) {
+        let (data_url_header, data) = text.split_once(',').unwrap_or((text, ""));
+        let encoding = data_url_header.rsplit_once(';').map(|(_, last)| last.trim());
+        if !encoding.is_some_and(|last| last.eq_ignore_ascii_case("base64")) {
+            return Err(undecodable_error(format!(
+                "the image is a data URL that starts with {}; expected data:image/...;base64,...",
+                quote_truncated(data_url_header)
+            )));
         }
-        _ => text.as_bytes().into(),
+        percent_decode_str(data).into()
+    } else {
+        text.as_bytes().into()
     };
     let payload = if payload.iter().any(u8::is_ascii_whitespace) {
         payload.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect()

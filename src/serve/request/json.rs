@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::mistakes::{describe_json_mistake, describe_lines_mistake, describe_list_of_records};
 use super::{ImageSource, InputRecord, RecordsStyle, reference};
 use crate::serve::api_error::{ApiError, ErrorType};
 
@@ -64,24 +65,21 @@ struct RecordKeys<'a> {
 
 /// Reads the records of a body of JSON.
 pub(super) fn parse_document(body: &Bytes) -> Result<(Vec<InputRecord>, RecordsStyle), ApiError> {
-    let text = decode_utf8(body).map_err(|why| invalid_json_error(format!("the body {why}")))?;
-    let raw: &RawValue = match parse_json(text, "the body is no JSON") {
-        Ok(raw) => raw,
-        Err(_) if holds_several_records(text) => {
-            return Err(invalid_json_error(
-                "the body holds several documents of JSON; send them as application/jsonlines, or \
-                 as one: {\"instances\": [...]}",
-            ));
-        }
-        Err(problem) => return Err(invalid_json_error(problem)),
+    let parsed = match decode_utf8(body) {
+        Ok(text) => parse_json::<&RawValue>(text, "the body is no JSON"),
+        Err(why) => Err(format!("the body {why}")),
     };
-    if let Some(list) = raw.get().strip_prefix('[')
-        && list.trim_start().starts_with(['{', '"'])
-    {
-        return Err(invalid_json_error(
-            "the body is a list of records; send {\"instances\": [...]}, or one record per line as \
-             application/jsonlines",
-        ));
+    let raw = match parsed {
+        Ok(raw) => raw,
+        Err(problem) => {
+            return Err(match describe_json_mistake(body) {
+                Some(mistake) => invalid_json_error(mistake),
+                None => invalid_json_error(problem),
+            });
+        }
+    };
+    if let Some(mistake) = describe_list_of_records(raw.get()) {
+        return Err(invalid_json_error(mistake));
     }
     if raw.get().starts_with('{') {
         let keys: RecordKeys<'_> =
@@ -99,18 +97,11 @@ pub(super) fn parse_document(body: &Bytes) -> Result<(Vec<InputRecord>, RecordsS
     Ok((vec![parse_record(body, raw)], RecordsStyle::Single))
 }
 
-/// Returns true if another object or text follows the first document, as in JSON Lines. The second
-/// need not be whole.
-fn holds_several_records(text: &str) -> bool {
-    let mut documents = serde_json::Deserializer::from_str(text).into_iter::<&RawValue>();
-    let Some(Ok(_)) = documents.next() else { return false };
-    text[documents.byte_offset()..].trim_start().starts_with(['{', '"'])
-}
-
 /// Reads one record per line; blank lines are skipped.
 pub(super) fn parse_lines(body: &Bytes) -> Result<Vec<InputRecord>, ApiError> {
     let mut records = Vec::new();
     let without_bom = body.strip_prefix(UTF8_BOM).unwrap_or(body);
+    let mut has_usable_record = false;
     for line in without_bom.split(|&byte| byte == b'\n') {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
@@ -122,13 +113,18 @@ pub(super) fn parse_lines(body: &Bytes) -> Result<Vec<InputRecord>, ApiError> {
         }
         let record_number = records.len() + 1;
         let parsed = decode_utf8(line).and_then(|line| parse_json(line, "is no JSON"));
-        records.push(match parsed {
+        let record = match parsed {
             Ok(raw) => parse_record(body, raw),
             Err(problem) => InputRecord {
                 source: Err(invalid_json_error(format!("record {record_number} {problem}"))),
                 id: None,
             },
-        });
+        };
+        has_usable_record |= record.source.is_ok();
+        records.push(record);
+    }
+    if !has_usable_record && let Some(mistake) = describe_lines_mistake(without_bom) {
+        return Err(invalid_json_error(mistake));
     }
     if records.is_empty() {
         return Err(ApiError::new(
@@ -151,6 +147,9 @@ fn decode_utf8(bytes: &[u8]) -> Result<&str, String> {
 
 /// Reads one record, which may be a string alone.
 fn parse_record(body: &Bytes, raw: &RawValue) -> InputRecord {
+    if let Some(mistake) = describe_list_of_records(raw.get()) {
+        return InputRecord { source: Err(invalid_json_error(mistake)), id: None };
+    }
     if !raw.get().starts_with('{') {
         return InputRecord {
             source: parse_image_value(body, raw).map_err(invalid_json_error),
@@ -169,6 +168,9 @@ fn parse_record(body: &Bytes, raw: &RawValue) -> InputRecord {
         (Some(_), Some(_)) => Err("the record has both \"image\" and \"source-ref\"".to_owned()),
         (Some(raw), None) => parse_image_value(body, raw),
         (None, Some(raw)) => parse_uri_string(raw).and_then(|uri| parse_reference(&uri)),
+        (None, None) if keys.instances.is_some() => Err("the record has \"instances\", which \
+                                                         application/json may have alone"
+            .to_owned()),
         (None, None) => Err("the record has neither \"image\" nor \"source-ref\"".to_owned()),
     };
     InputRecord { source: source.map_err(invalid_json_error), id }

@@ -13,6 +13,7 @@
 
 mod image_file;
 mod json;
+mod mistakes;
 mod npy;
 pub(in crate::serve) mod options;
 mod reference;

@@ -198,6 +198,24 @@ fn a_list_of_records_and_several_documents_are_told_the_forms_that_are_read() {
         let message = api_error_message(parse_body(BodyKind::Json, body), ErrorType::InvalidJson);
         assert!(message.contains("application/jsonlines"), "{message}");
     }
+    for lines in [format!("[{record}]"), format!("{{\"instances\": [{record}]}}\n{record}")] {
+        let (records, _) = records(BodyKind::JsonLines, lines);
+        let message = api_error_message(records[0].source.clone(), ErrorType::InvalidJson);
+        assert!(message.contains("application/json"), "{message}");
+    }
+    for (kind, body, words) in [
+        (BodyKind::JsonLines, "{\n \"image\":\n \"AA==\"}".to_owned(), "on several lines"),
+        (BodyKind::Json, base64(), "the body is base64"),
+    ] {
+        let message =
+            api_error_message(parse_body(kind, body.into_bytes()), ErrorType::InvalidJson);
+        assert!(message.contains(words), "{message}");
+    }
+    for kind in [BodyKind::Json, BodyKind::JsonLines] {
+        let compressed = b"\x1f\x8b\x08\0\0\0\0\0".to_vec();
+        let message = api_error_message(parse_body(kind, compressed), ErrorType::InvalidJson);
+        assert!(message.contains("Content-Encoding: gzip"), "{message}");
+    }
     // An array of pixels is no list of records, and other rubbish behind a document no second one.
     for (body, words) in [("[[1, 2], [3, 4]]", "application/x-npy"), ("{} x", "trailing")] {
         let message = match parse_body(BodyKind::Json, body.into()) {
@@ -221,6 +239,8 @@ fn texts_sent_as_an_image_are_told_what_they_are() {
         (data_url, "{\"image\": BASE64} as application/json"),
         (record, "send it as application/json"),
         (form.to_owned(), "multipart"),
+        (format!("b'{}'", base64()), "{\"image\": BASE64} as application/json"),
+        (format!("\u{feff}[{{\"image\": \"{}\"}}]", base64()), "send it as application/json"),
     ] {
         let image = decode_source(ImageSource::Bytes(body.into_bytes()), limits());
         let message = api_error_message(image, ErrorType::UndecodableImage);

@@ -85,7 +85,13 @@ pub(super) async fn receive(
     if codings.is_empty() {
         return Ok(received);
     }
-    let unpacking = spawn_blocking(move || decode_body(received, &codings, max_bytes));
+    // Unpacking takes a core, as decoding an image does.
+    let decoder_permit = state.pipeline.limiter.decoder_permit().await?;
+    let unpacking = spawn_blocking(move || {
+        let unpacked = decode_body(received, &codings, max_bytes);
+        drop(decoder_permit);
+        unpacked
+    });
     match unpacking.await {
         Ok(unpacked) => unpacked.map_err(body_error),
         Err(_) => Err(thread_ended_error()),

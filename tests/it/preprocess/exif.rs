@@ -101,7 +101,8 @@ fn a_mask_with_an_orientation_needs_an_image_with_the_same() {
     folders.annotation("same.png", &mask);
     folders.annotation("other.png", &mask);
     let run = folders.done(&[]);
-    assert!(run.stderr.contains("(orientation 3) than the image's (1)"), "{}", run.stderr);
+    assert!(run.stderr.contains("orientation is 3, and the image's is 1"), "{}", run.stderr);
+    assert_eq!(warning_of_orientation(&folders), None);
     assert!(folders.mask("same") == image::imageops::rotate180(&upright));
     assert_eq!(folders.masks().len(), 1);
 

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::{Folders, files, region, task};
 use crate::job::Run;
 
-/// Number of images; at about 50 ms each, no processor is done with all of them before the test,
-/// however busy the machine is, has seen the first masks.
+/// Number of images. No processor is done with all of them before the test, however busy the machine
+/// is, has seen the first masks.
 const TASKS: i64 = 2000;
 
 /// Makes a folder of images that take minutes to decode, all of them links to one file.

@@ -141,6 +141,5 @@ fn few_restarted_jobs_end_with_the_right_weights_or_name_what_changed() {
 #[ignore = "takes minutes: make test-restarts"]
 fn many_restarted_jobs_end_with_the_right_weights_or_name_what_changed() {
     let counts = replay_random_histories(MANY_HISTORIES);
-    assert!(counts.started_anew >= MANY_HISTORIES as usize, "{counts:?}");
     assert!(counts.went_on > 0 && counts.refused > 0, "{counts:?}");
 }

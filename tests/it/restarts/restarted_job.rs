@@ -26,7 +26,7 @@ pub(super) enum Ending {
     Killed(usize),
 }
 
-/// What a start did.
+/// Outcome of a start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     StartedAnew,
@@ -41,7 +41,7 @@ pub(super) enum Remedy {
     EmptyFolder,
 }
 
-/// What a start must do.
+/// Outcome that the inputs and the checkpoints demand.
 enum Expected {
     StartAnew,
     GoOn {
