@@ -20,8 +20,11 @@ fn main() {
 /// Compiles the C++ by the same headers and flags as torch-sys.
 fn compile(lib: &Path) {
     let sources =
-        ["convolution", "module", "parallel", "script"].map(|name| format!("src/torch/{name}.cpp"));
+        ["convolution", "module", "parallel", "process_group", "script", "sync_batch_norm"]
+            .map(|name| format!("src/torch/{name}.cpp"));
     println!("cargo:rerun-if-changed=src/torch/ffi.h");
+    println!("cargo:rerun-if-changed=src/torch/process_group.h");
+    println!("cargo:rerun-if-changed=src/torch/gloo_names");
     for source in &sources {
         println!("cargo:rerun-if-changed={source}");
     }
@@ -38,6 +41,8 @@ fn compile(lib: &Path) {
         // the build.
         .opt_level(0)
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
+        .define("USE_C10D_GLOO", None)
+        .include("src/torch/gloo_names")
         .flag("-isystem")
         .flag(root.join("include"))
         .flag("-isystem")

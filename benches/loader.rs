@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use maskmaker::data::augment::{Augmentations, Transforms};
+use maskmaker::data::batch_parts::RankShare;
 use maskmaker::data::loader::{BatchPosition, DataLoaderConfig};
 use maskmaker::data::pairing;
 use maskmaker::error::{Error, Problems, Result};
@@ -66,6 +67,8 @@ fn main() -> Result<()> {
             augmentations: Augmentations::parse(&arguments.augmentations)?,
         },
         batch_size: arguments.batch_size,
+        micro_batch_size: arguments.batch_size,
+        share: RankShare::default(),
         seed: 1,
     };
     if arguments.decoders { time_decoders(&plan) } else { time_batches(&plan, &arguments) }

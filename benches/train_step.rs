@@ -55,6 +55,7 @@ fn main() -> Result<()> {
         ids: (0..pixels).map(|i| (i / 100 % 4) as u8).collect(),
         dropout_seeds: (0..images as u64).collect(),
         crop_size: side as u32,
+        part_sizes: vec![images],
     };
     for step in 0..arguments.warmup + arguments.steps {
         let start = Instant::now();

@@ -14,6 +14,7 @@ use super::training_job::training_transforms;
 use crate::console::print_stdout;
 use crate::data::Sample;
 use crate::data::augment::{Augmentations, Transforms};
+use crate::data::batch_parts::RankShare;
 use crate::data::class_names::{ClassNames, GivenClassNames};
 use crate::data::dataset::{DatasetReader, Spool, TrainingSplit};
 use crate::data::fifo::WaitLimits;
@@ -62,6 +63,8 @@ pub fn run_augment_preview(
         samples: Arc::new(samples),
         transforms: training_transforms(&job.hyperparameters),
         batch_size: job.hyperparameters.mini_batch_size,
+        micro_batch_size: job.hyperparameters.mini_batch_size,
+        share: RankShare::default(),
         seed: job.hyperparameters.seed,
     };
     let Some(image) = draw_sheet(&plan, &class_names, options, &stop)? else {

@@ -12,6 +12,7 @@ use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
 use super::augment::Transforms;
+use super::batch_parts::{RankShare, split_into_micro_batches};
 use super::random::{Purpose, RngKey, generator};
 use super::sample::{Sample, SampleError};
 use super::wait_timer::WaitTimer;
@@ -23,7 +24,7 @@ const MAX_PREFETCHED_BATCHES: usize = 3;
 /// Largest number of bytes of those batches together, unless one batch alone has more.
 const MAX_PREFETCHED_BYTES: usize = 1 << 30;
 
-/// Images and masks of one training step, as bytes (`docs/architecture.md#bytes-to-the-device`).
+/// Images and masks that one rank computes in a training step, as bytes (`docs/architecture.md#bytes-to-the-device`).
 #[derive(Debug)]
 pub struct Batch {
     /// Red, green and blue: `[images, crop, crop, 3]`.
@@ -34,6 +35,8 @@ pub struct Batch {
     pub dropout_seeds: Vec<u64>,
     /// Side of the square crops, in pixels.
     pub crop_size: u32,
+    /// Numbers of images that are computed one after the other. They add up to the images here.
+    pub part_sizes: Vec<usize>,
 }
 
 /// All settings that decide the content of an epoch's batches.
@@ -43,14 +46,18 @@ pub struct DataLoaderConfig {
     pub samples: Arc<Vec<Sample>>,
     /// Scale, crop and augmentations.
     pub transforms: Transforms,
-    /// Number of images per batch.
+    /// Number of images per batch, over all ranks.
     pub batch_size: usize,
+    /// Largest number of images, over all ranks, that are computed at a time.
+    pub micro_batch_size: usize,
+    /// Part of each batch that is loaded.
+    pub share: RankShare,
     /// Seed of order, augmentation and dropout.
     pub seed: u64,
 }
 
-/// A place in the sequence of all batches. Batches are those of all ranks together, of which there
-/// is one today (`docs/architecture.md#counted-randomness`).
+/// A place in the sequence of all batches. Batches are those of all ranks together
+/// (`docs/architecture.md#counted-randomness`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchPosition {
     /// Epoch, from 0.
@@ -108,7 +115,8 @@ impl DataLoaderConfig {
     /// Returns the number of bytes of a batch's images and masks.
     fn batch_bytes(&self) -> usize {
         let crop_size = self.transforms.crop_size as usize;
-        self.batch_size.min(self.samples.len()) * crop_size * crop_size * 4
+        let images = self.batch_size.min(self.samples.len()).div_ceil(self.share.world_size);
+        images * crop_size * crop_size * 4
     }
 
     /// Makes every `num_workers`-th batch from `start` on, beginning with number `worker`.
@@ -135,21 +143,32 @@ impl DataLoaderConfig {
         }
     }
 
-    fn load_batch(&self, indices: &[usize], epoch: u64) -> Result<Batch> {
+    /// Loads this rank's images of the batch with these samples.
+    fn load_batch(&self, batch_indices: &[usize], epoch: u64) -> Result<Batch> {
+        let mut indices = Vec::new();
+        let mut part_sizes = Vec::new();
+        let RankShare { world_size, .. } = self.share;
+        for part in split_into_micro_batches(batch_indices.len(), self.micro_batch_size, world_size)
+        {
+            let own = self.share.range(part.len());
+            part_sizes.push(own.len());
+            indices.extend_from_slice(&batch_indices[part][own]);
+        }
         let crop_size = self.transforms.crop_size as usize;
         let mut pixels = vec![0; indices.len() * crop_size * crop_size * 3];
         let mut ids = vec![0; indices.len() * crop_size * crop_size];
         pixels
             .par_chunks_exact_mut(crop_size * crop_size * 3)
             .zip(ids.par_chunks_exact_mut(crop_size * crop_size))
-            .zip(indices)
+            .zip(&indices)
             .try_for_each(|((pixels, ids), &index)| self.write_crop(index, epoch, pixels, ids))?;
         let mut dropout_seeds = Vec::with_capacity(indices.len());
-        for &index in indices {
+        for &index in &indices {
             let mut rng = generator(self.seed, Purpose::Dropout, epoch, index as u64);
             dropout_seeds.push(rng.random::<u64>());
         }
-        Ok(Batch { pixels, ids, dropout_seeds, crop_size: self.transforms.crop_size })
+        let crop_size = self.transforms.crop_size;
+        Ok(Batch { pixels, ids, dropout_seeds, crop_size, part_sizes })
     }
 
     /// Returns the pixels and class ids of sample `index` in an epoch, both from 0, as the network
@@ -250,7 +269,15 @@ mod tests {
         ));
         let transforms =
             Transforms { base_size: 48, crop_size: 32, augmentations: Augmentations::default() };
-        (folder, DataLoaderConfig { samples, transforms, batch_size, seed: 1 })
+        let config = DataLoaderConfig {
+            samples,
+            transforms,
+            batch_size,
+            micro_batch_size: batch_size,
+            share: RankShare::default(),
+            seed: 1,
+        };
+        (folder, config)
     }
 
     /// Loads the content of all batches from a position on.

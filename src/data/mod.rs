@@ -3,6 +3,7 @@
 pub mod absent_classes;
 pub mod audit;
 pub mod augment;
+pub mod batch_parts;
 pub mod class_names;
 pub mod color_map;
 pub mod content;

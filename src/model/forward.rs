@@ -5,7 +5,12 @@ use tch::{Kind, Tensor};
 use super::graph::{Conv, Graph, Node, Op, ValueId};
 use super::weights::Weights;
 use crate::error::{Error, Result};
-use crate::torch::with_seed;
+use crate::torch::{BatchNormTensors, ProcessGroup, sync_batch_norm, with_seed};
+
+/// Weight of a batch's statistics in BatchNorm's running ones, as in torchvision.
+const MOMENTUM: f64 = 0.1;
+/// Addend to BatchNorm's variances, as in torchvision.
+const EPSILON: f64 = 1e-5;
 
 /// The mode of a forward pass.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +23,8 @@ pub enum ForwardMode<'a> {
     /// BatchNorm uses the batch's statistics and updates the running ones, dropout drops, and both
     /// heads are computed.
     Train {
+        /// Processes whose images BatchNorm normalizes together; none is this process alone.
+        group: Option<&'a ProcessGroup>,
         /// Seed of each image of the batch. An image's dropout masks depend on its seed and the
         /// layer alone (`docs/architecture.md#counted-randomness`).
         dropout_seeds: &'a [u64],
@@ -102,10 +109,11 @@ impl Pass<'_> {
         let is_overwritable = first != 0 && self.last_uses[first] == Some(index);
         Ok(match &node.op {
             Op::Input => x.shallow_clone(),
-            // Logits are computed, resized and compared in 32 bits whatever the format before them:
+            // Logits are computed, resized and compared in at least 32 bits, whatever the format before:
             // with the 8 bits of bfloat16's mantissa many of them would be equal.
             Op::Conv(conv) if self.class_layers.contains(&conv.name.as_str()) => {
-                conv2d(conv, self.weights, &x.f_to_kind(Kind::Float)?)?
+                let kind = if x.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+                conv2d(conv, self.weights, &x.f_to_kind(kind)?)?
             }
             Op::Conv(conv) => conv2d(conv, self.weights, x)?,
             Op::BatchNorm { name, .. } => batch_norm(name, self.weights, x, self.mode)?,
@@ -126,7 +134,7 @@ impl Pass<'_> {
             }
             &Op::Dropout { probability, index } => match self.mode {
                 ForwardMode::Eval { .. } => x.shallow_clone(),
-                ForwardMode::Train { dropout_seeds } => {
+                ForwardMode::Train { dropout_seeds, .. } => {
                     dropout(x, probability, index, dropout_seeds)?
                 }
             },
@@ -171,6 +179,13 @@ fn batch_norm(
     input: &Tensor,
     mode: ForwardMode<'_>,
 ) -> Result<Tensor> {
+    let (weight, bias) = (weights.get(name, "weight")?, weights.get(name, "bias")?);
+    let running_mean = weights.get(name, "running_mean")?;
+    let running_var = weights.get(name, "running_var")?;
+    if let ForwardMode::Train { group: Some(group), .. } = mode {
+        let tensors = BatchNormTensors { weight, bias, running_mean, running_var };
+        return sync_batch_norm(input, tensors, MOMENTUM, EPSILON, group);
+    }
     let training = matches!(mode, ForwardMode::Train { .. });
     let size = input.size();
     if training && size[0] * size[2] * size[3] <= 1 {
@@ -180,17 +195,14 @@ fn batch_norm(
              to one; give a batch at least 2 images",
         ));
     }
-    let (weight, bias) = (weights.get(name, "weight")?, weights.get(name, "bias")?);
-    let mean = weights.get(name, "running_mean")?;
-    let variance = weights.get(name, "running_var")?;
     Ok(input.f_batch_norm(
         Some(weight),
         Some(bias),
-        Some(mean),
-        Some(variance),
+        Some(running_mean),
+        Some(running_var),
         training,
-        0.1,
-        1e-5,
+        MOMENTUM,
+        EPSILON,
         true,
     )?)
 }

@@ -29,6 +29,9 @@ pub enum ComputePrecision {
     Bf16,
     /// Half precision, whose range is so small that losses must be scaled for their gradients.
     Fp16,
+    /// 64-bit floats, in which tests compare computations without rounding in their way. No setting
+    /// offers them.
+    Fp64,
 }
 
 impl ComputePrecision {
@@ -55,17 +58,18 @@ impl ComputePrecision {
             Self::Fp32 => Kind::Float,
             Self::Bf16 => Kind::BFloat16,
             Self::Fp16 => Kind::Half,
+            Self::Fp64 => Kind::Double,
         }
     }
 
-    /// Returns the setting's word for the format.
+    /// Returns the word for the format, that of the setting if it offers the format.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Fp32 => Precision::Fp32,
-            Self::Bf16 => Precision::Bf16,
-            Self::Fp16 => Precision::Fp16,
+            Self::Fp32 => Precision::Fp32.name(),
+            Self::Bf16 => Precision::Bf16.name(),
+            Self::Fp16 => Precision::Fp16.name(),
+            Self::Fp64 => "fp64",
         }
-        .name()
     }
 }
 

@@ -174,6 +174,46 @@ impl Weights {
         Ok(trainable)
     }
 
+    /// Converts all tensors to 64 bits, for [`ComputePrecision::Fp64`].
+    ///
+    /// [`ComputePrecision::Fp64`]: super::precision::ComputePrecision::Fp64
+    #[cfg(test)]
+    pub(crate) fn convert_to_double(&mut self) {
+        for tensor in self.tensors.values_mut() {
+            let is_trainable = tensor.requires_grad();
+            *tensor = tensor.detach().to_kind(Kind::Double).set_requires_grad(is_trainable);
+        }
+    }
+
+    /// Lists every tensor but the counters, in the order of the network. They share the weights'
+    /// memory.
+    pub fn tensors(&self) -> Result<Vec<Tensor>> {
+        let mut tensors = Vec::new();
+        for spec in &self.specs {
+            if spec.role != ParameterRole::BatchCounter {
+                tensors.push(self.tensor(&spec.name)?.f_detach()?);
+            }
+        }
+        Ok(tensors)
+    }
+
+    /// Returns the number of training passes so far.
+    pub fn batches_tracked(&self) -> i64 {
+        self.batches_tracked
+    }
+
+    /// Lists BatchNorm's running statistics, in the order of the network. They share the weights'
+    /// memory.
+    pub fn running_statistics(&self) -> Result<Vec<Tensor>> {
+        let mut statistics = Vec::new();
+        for spec in &self.specs {
+            if matches!(spec.role, ParameterRole::RunningStatistic(_)) {
+                statistics.push(self.tensor(&spec.name)?.f_detach()?);
+            }
+        }
+        Ok(statistics)
+    }
+
     /// Replaces the elements of a tensor that is not a counter by 32-bit floats in its shape.
     pub fn replace(&mut self, name: &str, elements: &Tensor) -> Result<()> {
         let spec = self.specs.iter().find(|spec| spec.name == name);

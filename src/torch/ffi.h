@@ -70,6 +70,56 @@ void maskmaker_drop_module(torch::jit::Module *module);
 char *maskmaker_parallel_for(int64_t count, void (*work)(const void *context, int64_t first, int64_t last),
                             const void *context);
 
+// --- process_group.cpp ---
+
+// Each function that returns bool returns true, or false and sets `error_message`.
+
+struct maskmaker_store;
+struct maskmaker_process_group;
+struct maskmaker_reducer;
+
+// Connects to the store at `host` and `port`, and starts it first if `is_server` is set; port 0 is
+// then any free one. Tries for `timeout_ms` milliseconds, which also bounds later calls. Returns
+// null and sets `error_message` if that fails.
+maskmaker_store *maskmaker_connect_store(const char *host, uint16_t port, bool is_server, int64_t timeout_ms,
+                                         char **error_message);
+uint16_t maskmaker_store_port(const maskmaker_store *store);
+bool maskmaker_store_set(const maskmaker_store *store, const char *key, const uint8_t *value, size_t length,
+                         char **error_message);
+// Returns 1 if the store has the key and 0 if not. Returns -1 and sets `error_message` if that fails.
+int maskmaker_store_check(const maskmaker_store *store, const char *key, char **error_message);
+// Waits for the key, and calls `take` with its value.
+bool maskmaker_store_get(const maskmaker_store *store, const char *key,
+                         void (*take)(void *context, const uint8_t *value, size_t length), void *context,
+                         char **error_message);
+bool maskmaker_store_wait(const maskmaker_store *store, const char *key, int64_t timeout_ms, char **error_message);
+// Adds to the whole number under a key, 0 at first, and returns the sum. Returns INT64_MIN and sets
+// `error_message` if that fails.
+int64_t maskmaker_store_add(const maskmaker_store *store, const char *key, int64_t amount, char **error_message);
+void maskmaker_drop_store(maskmaker_store *store);
+
+// Joins the processes of a store to a group over Gloo, which listens on `local_address`. Returns
+// null and sets `error_message` if not all come within `timeout_ms` milliseconds, which also bound
+// each collective.
+maskmaker_process_group *maskmaker_join_group(const maskmaker_store *store, int rank, int world_size,
+                                              const char *local_address, int64_t timeout_ms, char **error_message);
+// Replaces each tensor by its sum over all ranks.
+bool maskmaker_sum_over_ranks(const maskmaker_process_group *group, const at::Tensor *const *tensors, size_t count,
+                              char **error_message);
+// Replaces each tensor by that of `source_rank`.
+bool maskmaker_broadcast(const maskmaker_process_group *group, const at::Tensor *const *tensors, size_t count,
+                         int source_rank, char **error_message);
+bool maskmaker_barrier(const maskmaker_process_group *group, char **error_message);
+void maskmaker_drop_group(maskmaker_process_group *group);
+
+// Makes the Reducer of DistributedDataParallel for these parameters, whose gradients become views
+// of its buckets. Returns null and sets `error_message` if that fails.
+maskmaker_reducer *maskmaker_make_reducer(const maskmaker_process_group *group, const at::Tensor *const *parameters,
+                                          size_t count, char **error_message);
+// Lets the next backward pass replace the gradients by their means over all ranks.
+bool maskmaker_prepare_exchange(maskmaker_reducer *reducer, char **error_message);
+void maskmaker_drop_reducer(maskmaker_reducer *reducer);
+
 // --- script.cpp ---
 
 // Layout of `struct TensorEntry` in script.rs.
@@ -87,6 +137,21 @@ enum maskmaker_write_status { WRITTEN = 0, FAILED = 1, NOT_WRITABLE = 2 };
 // maskmaker_write_status, and sets `error_message` unless it is WRITTEN.
 int maskmaker_write_torchscript(const char *path, const char *class_name, const char *source,
                                 const maskmaker_tensor_entry *entries, size_t count, char **error_message);
+
+// --- sync_batch_norm.cpp ---
+
+// Layout of `struct BatchNormLayer` in sync_batch_norm.rs. Tensors are [channels].
+struct maskmaker_batch_norm {
+  const at::Tensor *weight, *bias, *running_mean, *running_var;
+  double momentum, epsilon;
+};
+static_assert(sizeof(maskmaker_batch_norm) == 48, "sync_batch_norm.rs asserts the same size");
+
+// Returns `input` [batch, channels, height, width], normalized by the statistics of the inputs of
+// all ranks, and updates the running statistics. Returns null and sets `error_message` if that
+// fails.
+at::Tensor *maskmaker_sync_batch_norm(const at::Tensor *input, const maskmaker_batch_norm *layer,
+                                      const maskmaker_process_group *group, char **error_message);
 
 // Frees a message that any of these functions returned.
 void maskmaker_free(char *text);

@@ -64,6 +64,20 @@ pub fn to_channels_last(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.f_permute([0, 2, 3, 1])?.f_contiguous()?.f_permute([0, 3, 1, 2])?)
 }
 
+/// Gives a tensor in channels-last memory the strides that libtorch gives to such tensors. Those of
+/// a kernel of 1x1, which lies the same way in both layouts, may be others; the elements stay where
+/// they are.
+pub fn set_channels_last_strides(tensor: &mut Tensor) -> Result<()> {
+    let size = tensor.size();
+    let &[_, channels, height, width] = &size[..] else { return Ok(()) };
+    let strides = [height * width * channels, 1, width * channels, channels];
+    if tensor.stride() != strides && height * width == 1 {
+        let restrided = tensor.f_detach()?.f_as_strided(&size, strides, None)?;
+        tensor.f_set_data(&restrided)?;
+    }
+    Ok(())
+}
+
 /// Makes a tensor on the processor. `write` gets its bytes, which are zeros, in the order of its
 /// indices. `kind` must be a number and not a boolean, of which not every byte is a valid value.
 pub fn build_tensor(
@@ -123,5 +137,9 @@ mod tests {
         let tensor = Tensor::arange(24, (Kind::Float, Device::Cpu)).reshape([1, 2, 3, 4]);
         let other = to_channels_last(&tensor).unwrap();
         assert_eq!((&other, other.stride()), (&tensor, vec![24, 1, 8, 2]));
+        let kernel = Tensor::arange(6, (Kind::Float, Device::Cpu)).reshape([2, 3, 1, 1]);
+        let mut other = to_channels_last(&kernel).unwrap();
+        set_channels_last_strides(&mut other).unwrap();
+        assert_eq!((&other, other.stride()), (&kernel, vec![3, 1, 3, 3]));
     }
 }

@@ -12,17 +12,25 @@ mod memory;
 mod module;
 mod parallel;
 mod process;
+mod process_group;
 mod random;
 mod script;
+mod sync_batch_norm;
 
 pub use convolution::Geometry;
 pub(crate) use convolution::{convolve_packed, pack_weight, packed_weights_equal};
 pub use cuda::{compute_capability, default_device};
 pub(crate) use memory::float_slice_mut;
-pub use memory::{build_float_tensor, build_tensor, float_slice, to_channels_last};
+pub use memory::{
+    build_float_tensor, build_tensor, float_slice, set_channels_last_strides, to_channels_last,
+};
 pub use module::FrozenModule;
 pub(crate) use parallel::parallel_for_each;
 pub use parallel::parallel_map;
 pub use process::{exit_process, limit_kernel_caches, release_memory};
+#[cfg(test)]
+pub(crate) use process_group::run_ranks;
+pub use process_group::{GradientReducer, ProcessGroup, Store};
 pub use random::with_seed;
 pub use script::{NamedTensor, write_torchscript};
+pub use sync_batch_norm::{BatchNormTensors, sync_batch_norm};

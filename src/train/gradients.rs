@@ -1,7 +1,7 @@
 //! Operations on gradients between the backward pass and the update. Parameters without a gradient
 //! have an undefined tensor, which is left out.
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use crate::error::Result;
 
@@ -32,11 +32,10 @@ pub(super) fn gradient_norm(gradients: &[Tensor]) -> Result<Tensor> {
     Ok(Tensor::f_stack(&norms, 0)?.f_norm()?)
 }
 
-/// Scales all gradients so that their norm together is at most `max_norm`, as
+/// Scales all gradients, whose norm together is `norm`, so that it is at most `max_norm`, as
 /// `torch.nn.utils.clip_grad_norm_`. All is computed on the device, without waiting for it.
-pub(super) fn clip_gradient_norm(gradients: &mut [Tensor], max_norm: f64) -> Result<()> {
-    let factor =
-        gradient_norm(gradients)?.f_add_scalar(EPSILON)?.f_reciprocal()?.f_mul_scalar(max_norm)?;
+pub(super) fn clip_gradients(gradients: &mut [Tensor], norm: &Tensor, max_norm: f64) -> Result<()> {
+    let factor = norm.f_add_scalar(EPSILON)?.f_reciprocal()?.f_mul_scalar(max_norm)?;
     scale_gradients(gradients, &factor.f_clamp_max(1.0)?)
 }
 
@@ -50,18 +49,17 @@ pub(super) fn scale_gradients(gradients: &mut [Tensor], factor: &Tensor) -> Resu
     Ok(())
 }
 
-/// Returns true if all gradients are finite. Waits for the device.
-pub(super) fn gradients_are_finite(gradients: &[Tensor]) -> Result<bool> {
-    let total_norm = gradient_norm(gradients)?.f_to_kind(Kind::Double)?.f_double_value(&[])?;
-    Ok(total_norm.is_finite())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn pair() -> Vec<Tensor> {
         vec![Tensor::from_slice(&[3.0f32, 0.0]), Tensor::from_slice(&[0.0f32, -4.0])]
+    }
+
+    fn clip(gradients: &mut [Tensor], max_norm: f64) {
+        let norm = gradient_norm(gradients).unwrap();
+        clip_gradients(gradients, &norm, max_norm).unwrap();
     }
 
     fn values(gradients: &[Tensor]) -> Vec<f32> {
@@ -72,22 +70,22 @@ mod tests {
     fn a_norm_above_the_limit_is_brought_down_to_it_and_one_below_stays() {
         let mut gradients = pair();
         assert!((gradient_norm(&gradients).unwrap().double_value(&[]) - 5.0).abs() < 1e-6);
-        clip_gradient_norm(&mut gradients, 10.0).unwrap();
+        clip(&mut gradients, 10.0);
         assert_eq!(values(&gradients), values(&pair()));
-        clip_gradient_norm(&mut gradients, 1.0).unwrap();
+        clip(&mut gradients, 1.0);
         for (got, expected) in values(&gradients).into_iter().zip([0.6f32, 0.0, 0.0, -0.8]) {
             assert!((got - expected).abs() < 1e-6, "{got} {expected}");
         }
         let mut zeros = vec![Tensor::from_slice(&[0.0f32])];
-        clip_gradient_norm(&mut zeros, 1.0).unwrap();
+        clip(&mut zeros, 1.0);
         assert_eq!(values(&zeros), [0.0]);
     }
 
     #[test]
-    fn one_bad_number_is_noticed() {
+    fn one_bad_number_is_in_the_norm() {
         let mut gradients = pair();
-        assert!(gradients_are_finite(&gradients).unwrap());
+        assert!(gradient_norm(&gradients).unwrap().double_value(&[]).is_finite());
         gradients.push(Tensor::from_slice(&[1.0f32, f32::NAN]));
-        assert!(!gradients_are_finite(&gradients).unwrap());
+        assert!(!gradient_norm(&gradients).unwrap().double_value(&[]).is_finite());
     }
 }

@@ -41,10 +41,23 @@ impl LossScale {
         self.scale
     }
 
-    /// Divides gradients by the factor and returns true. If the gradients overflowed, halves the
-    /// factor and returns false: they must not be used. Many overflows in a row are an error.
-    pub fn unscale(&mut self, gradients: &mut [Tensor]) -> Result<bool> {
-        let is_finite = gradients::gradients_are_finite(gradients)?;
+    /// Returns the factor and the counts of recent steps, for other ranks.
+    pub(super) fn to_numbers(&self) -> Vec<f64> {
+        vec![self.scale, self.good.into(), self.bad.into()]
+    }
+
+    /// Reads the numbers of [`to_numbers`](Self::to_numbers).
+    pub(super) fn from_numbers(numbers: &[f64]) -> Self {
+        match numbers {
+            &[scale, good, bad] => Self { scale, good: good as u32, bad: bad as u32 },
+            _ => Self::default(),
+        }
+    }
+
+    /// Divides gradients by the factor and returns true. If the gradients are not finite, halves
+    /// the factor and returns false: they overflowed and must not be used. Many overflows in a row
+    /// are an error.
+    pub fn unscale(&mut self, gradients: &mut [Tensor], is_finite: bool) -> Result<bool> {
         if is_finite {
             let inverse_scale = Tensor::from((1.0 / self.scale) as f32);
             let device = gradients.iter().find(|gradient| gradient.defined()).map(Tensor::device);
@@ -79,7 +92,7 @@ mod tests {
         for step in 0..GROWTH_INTERVAL {
             assert_eq!(scale, LossScale { scale: INIT_SCALE, good: step, bad: 0 });
             let mut gradients = vec![Tensor::from_slice(&[(0.25 * INIT_SCALE) as f32])];
-            assert!(scale.unscale(&mut gradients).unwrap());
+            assert!(scale.unscale(&mut gradients, true).unwrap());
             assert!((gradients[0].double_value(&[0]) - 0.25).abs() < 1e-9);
         }
         assert_eq!(scale, LossScale { scale: 2.0 * INIT_SCALE, good: 0, bad: 0 });
@@ -89,10 +102,10 @@ mod tests {
     fn overflow_halves_the_factor_and_the_gradients_are_not_to_be_used() {
         let mut scale = LossScale { scale: 8.0, good: 7, bad: 0 };
         let mut gradients = vec![Tensor::from_slice(&[f32::INFINITY])];
-        assert!(!scale.unscale(&mut gradients).unwrap());
+        assert!(!scale.unscale(&mut gradients, false).unwrap());
         assert_eq!(scale, LossScale { scale: 4.0, good: 0, bad: 1 });
         let mut good = vec![Tensor::from_slice(&[1.0f32])];
-        assert!(scale.unscale(&mut good).unwrap());
+        assert!(scale.unscale(&mut good, true).unwrap());
         assert_eq!(scale, LossScale { scale: 4.0, good: 1, bad: 0 });
     }
 
@@ -101,7 +114,7 @@ mod tests {
         let mut scale = LossScale::default();
         let said = (0..=MAX_CONSECUTIVE_OVERFLOWS).find_map(|_| {
             let mut gradients = vec![Tensor::from_slice(&[f32::NAN])];
-            scale.unscale(&mut gradients).err()
+            scale.unscale(&mut gradients, false).err()
         });
         assert!(said.unwrap().to_string().contains("set precision to bf16 or fp32"));
     }

@@ -3,6 +3,7 @@
 mod bf16_agreement;
 pub mod checkpoint;
 pub mod criterion;
+pub mod data_parallel;
 pub mod data_record;
 pub mod early_stopping;
 mod ema;

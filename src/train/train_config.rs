@@ -14,9 +14,8 @@ pub struct TrainConfig {
     pub criterion: Criterion,
     /// Number format of the network's computations.
     pub compute: ComputePrecision,
-    /// Largest number of images that are computed at a time. A larger batch is computed in parts,
-    /// whose gradients add up.
-    pub micro_batch_size: usize,
+    /// True if BatchNorm normalizes the images of all ranks together.
+    pub sync_batch_norm: bool,
     /// Largest norm of all gradients together, if there is a limit.
     pub clip_norm: Option<f64>,
     /// Decay of an average of the weights; without it no average is kept.
@@ -24,13 +23,13 @@ pub struct TrainConfig {
 }
 
 impl TrainConfig {
-    /// Returns settings of plain training in 32 bits, each batch at once.
+    /// Returns settings of plain training in 32 bits, without an average of the weights.
     pub fn new(optimizer: OptimizerConfig) -> Self {
         Self {
             optimizer,
             criterion: Criterion::default(),
             compute: ComputePrecision::Fp32,
-            micro_batch_size: usize::MAX,
+            sync_batch_norm: false,
             clip_norm: None,
             ema_decay: None,
         }
@@ -56,7 +55,7 @@ impl TrainConfig {
                 focal_gamma: h.focal_gamma,
             },
             compute: ComputePrecision::from_setting(h.precision, device),
-            micro_batch_size: h.mini_batch_size,
+            sync_batch_norm: h.syncbn,
             clip_norm: if_positive(h.gradient_clip_norm),
             ema_decay: if_positive(h.ema_decay),
         }

@@ -1,10 +1,12 @@
 //! One training step: forward, criterion, backward, update.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use tch::{Kind, Tensor};
 
 use super::criterion::BatchCounts;
+use super::data_parallel::DataParallel;
 use super::ema::Ema;
 use super::gradients;
 use super::loss_scale::LossScale;
@@ -15,6 +17,7 @@ use crate::error::{ErrorContext, Result};
 use crate::model::Network;
 use crate::model::forward::ForwardMode;
 use crate::model::precision::ComputePrecision;
+use crate::torch::ProcessGroup;
 
 /// A network in training, with its optimizer.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub struct TrainStep {
     pub loss_scale: Option<LossScale>,
     config: TrainConfig,
     trainable: Vec<Tensor>,
+    /// Exchange with the other ranks, if several train together.
+    data_parallel: Option<DataParallel>,
 }
 
 impl TrainStep {
@@ -40,7 +45,51 @@ impl TrainStep {
         let optimizer = Optimizer::new(config.optimizer, named_parameters)?;
         let ema = config.ema_decay.map(|decay| Ema::new(decay, &network)).transpose()?;
         let loss_scale = (config.compute == ComputePrecision::Fp16).then(LossScale::default);
-        Ok(Self { network, optimizer, ema, loss_scale, config, trainable })
+        let data_parallel = None;
+        Ok(Self { network, optimizer, ema, loss_scale, config, trainable, data_parallel })
+    }
+
+    /// Makes this one of several ranks that train together: takes over all state of rank 0, and
+    /// averages gradients from now on. Every rank calls it, with a network of the same
+    /// architecture and the same settings.
+    pub fn join_group(&mut self, group: Arc<ProcessGroup>) -> Result<()> {
+        let mut counters = vec![self.network.weights.batches_tracked(), self.optimizer.steps()];
+        let mut loss_scale = self.loss_scale.clone().unwrap_or_default().to_numbers();
+        let counter_tensor = Tensor::f_from_slice(&counters)?;
+        let loss_scale_tensor = Tensor::f_from_slice(&loss_scale)?;
+        let mut state = vec![counter_tensor.shallow_clone(), loss_scale_tensor.shallow_clone()];
+        state.extend(self.network.weights.tensors()?);
+        state.extend(self.optimizer.state_tensors());
+        if let Some(ema) = &self.ema {
+            state.extend(ema.network.weights.tensors()?);
+        }
+        self.data_parallel = Some(DataParallel::new(
+            group,
+            self.trainable.iter().map(Tensor::shallow_clone).collect(),
+            &state,
+        )?);
+        counters = Vec::try_from(&counter_tensor)?;
+        loss_scale = Vec::try_from(&loss_scale_tensor)?;
+        self.network.weights.set_batches_tracked(counters[0]);
+        if let Some(ema) = &mut self.ema {
+            ema.network.weights.set_batches_tracked(counters[0]);
+        }
+        self.optimizer.set_steps(counters[1]);
+        if let Some(own) = &mut self.loss_scale {
+            *own = LossScale::from_numbers(&loss_scale);
+        }
+        Ok(())
+    }
+
+    /// Makes BatchNorm's running statistics the same on all ranks, which learned from different
+    /// images. Ranks call it before they validate or write weights.
+    pub fn average_running_statistics(&mut self) -> Result<()> {
+        let Some(data_parallel) = &mut self.data_parallel else { return Ok(()) };
+        let mut weights = vec![&self.network.weights];
+        if let Some(ema) = &self.ema {
+            weights.push(&ema.network.weights);
+        }
+        data_parallel.average_running_statistics(&weights)
     }
 
     /// Returns the network that is scored and kept: the average if there is one.
@@ -48,11 +97,11 @@ impl TrainStep {
         self.ema.as_ref().map_or(&self.network, |ema| &ema.network)
     }
 
-    /// Learns from one batch at the given learning rate. Returns the loss, a scalar, which may
-    /// still be computed on the device.
+    /// Learns from one batch, of which each rank has its images, at the given learning rate.
+    /// Returns the loss of all ranks' images, a scalar, which may still be computed on the device.
     pub fn run(&mut self, batch: &Batch, lr: f64) -> Result<Tensor> {
         let precision_advice = match self.config.compute {
-            ComputePrecision::Fp32 => ", set precision to bf16",
+            ComputePrecision::Fp32 | ComputePrecision::Fp64 => ", set precision to bf16",
             ComputePrecision::Bf16 | ComputePrecision::Fp16 => "",
         };
         let advice = format!(
@@ -64,10 +113,17 @@ impl TrainStep {
 
     fn try_run(&mut self, batch: &Batch, lr: f64) -> Result<Tensor> {
         let image_count = batch.dropout_seeds.len();
-        let batch_counts = BatchCounts::from_ids(image_count, &batch.ids);
+        let mut batch_counts = BatchCounts::from_ids(image_count, &batch.ids);
+        if let Some(data_parallel) = &mut self.data_parallel {
+            batch_counts = data_parallel.sum_counts(&batch_counts)?;
+            data_parallel.start_step(image_count)?;
+        }
         let mut accumulated: Option<(Tensor, Vec<Tensor>)> = None;
-        for part in split_into_micro_batches(image_count, self.config.micro_batch_size) {
-            let (loss, gradients) = self.backward(batch, part, &batch_counts)?;
+        let mut start = 0;
+        for (index, &size) in batch.part_sizes.iter().enumerate() {
+            let is_last = index + 1 == batch.part_sizes.len();
+            let (loss, gradients) =
+                self.backward(batch, start..start + size, &batch_counts, is_last)?;
             accumulated = Some(match accumulated {
                 None => (loss, gradients),
                 Some((mut total_loss, mut total_gradients)) => {
@@ -76,32 +132,66 @@ impl TrainStep {
                     (total_loss, total_gradients)
                 }
             });
+            start += size;
             self.network.weights.count_batch();
         }
-        let Some((loss, mut gradients)) = accumulated else { return Ok(Tensor::from(0.0f32)) };
-        if let Some(loss_scale) = &mut self.loss_scale
-            && !loss_scale.unscale(&mut gradients)?
-        {
-            // These gradients overflowed and are dropped; the scale is smaller from now on.
-            return Ok(loss);
+        let Some((mut loss, mut gradients)) = accumulated else {
+            return Ok(Tensor::from(0.0f32));
+        };
+        if let Some(data_parallel) = &self.data_parallel {
+            loss = data_parallel.sum_scalar(&loss)?;
+            for parameter in &self.trainable {
+                gradients.push(parameter.f_grad()?);
+            }
         }
-        if let Some(max_norm) = self.config.clip_norm {
-            gradients::clip_gradient_norm(&mut gradients, max_norm)?;
-        }
-        self.optimizer.step(lr, gradients)?;
-        if let Some(ema) = &mut self.ema {
-            ema.update(&self.network, self.optimizer.steps())?;
-        }
+        self.update_weights(lr, gradients)?;
         Ok(loss)
     }
 
+    /// Changes the weights by the gradients of a step.
+    fn update_weights(&mut self, lr: f64, mut gradients: Vec<Tensor>) -> Result<()> {
+        let mut is_usable = true;
+        if self.loss_scale.is_some() {
+            let is_finite = self.gradient_norm(&gradients)?.f_double_value(&[])?.is_finite();
+            if let Some(loss_scale) = &mut self.loss_scale {
+                // Gradients that overflowed are dropped; the scale is smaller from now on.
+                is_usable = loss_scale.unscale(&mut gradients, is_finite)?;
+            }
+        }
+        if is_usable {
+            if let Some(max_norm) = self.config.clip_norm {
+                let norm = self.gradient_norm(&gradients)?;
+                gradients::clip_gradients(&mut gradients, &norm, max_norm)?;
+            }
+            self.optimizer.step(lr, gradients)?;
+            if let Some(ema) = &mut self.ema {
+                ema.update(&self.network, self.optimizer.steps())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes the norm of all gradients together, a scalar that is the same on all ranks.
+    fn gradient_norm(&self, gradients: &[Tensor]) -> Result<Tensor> {
+        let norm = gradients::gradient_norm(gradients)?;
+        match &self.data_parallel {
+            Some(data_parallel) => data_parallel.agree_on_scalar(&norm),
+            None => Ok(norm),
+        }
+    }
+
     /// Computes the loss of a part of a batch, and the gradients of all trainable tensors. The loss
-    /// is not scaled, the gradients are.
+    /// is the rank's own and not scaled; the gradients are those of the loss times the loss scale.
+    ///
+    /// Several ranks add the gradients to those that the tensors hold, where the Reducer finds
+    /// them, average them with the last part, and return none. One process gets them directly,
+    /// which saves copies to the tensors' memory layout.
     fn backward(
-        &self,
+        &mut self,
         batch: &Batch,
         part: Range<usize>,
         batch_counts: &BatchCounts,
+        is_last: bool,
     ) -> Result<(Tensor, Vec<Tensor>)> {
         let (image_count, side) = (part.len() as i64, i64::from(batch.crop_size));
         let area = (side * side) as usize;
@@ -110,48 +200,26 @@ impl TrainStep {
         let part_counts = BatchCounts::from_ids(part.len(), ids);
         let pixels = Tensor::f_from_data_size(pixels, &[image_count, side, side, 3], Kind::Uint8)?;
         let ids = Tensor::f_from_data_size(ids, &[image_count, side, side], Kind::Uint8)?;
-        let mode = ForwardMode::Train { dropout_seeds: &batch.dropout_seeds[part] };
+        let group = match &self.data_parallel {
+            Some(data_parallel) if self.config.sync_batch_norm => Some(data_parallel.group()),
+            _ => None,
+        };
+        let mode = ForwardMode::Train { dropout_seeds: &batch.dropout_seeds[part], group };
         let logits = self.network.logits(&pixels, mode)?;
         let loss = self.config.criterion.loss(&logits, &ids, &part_counts, batch_counts)?;
-        let scaled_loss = match &self.loss_scale {
-            Some(loss_scale) => loss.f_mul_scalar(loss_scale.scale())?,
-            None => loss.shallow_clone(),
-        };
+        let mut scaled_loss = loss.shallow_clone();
+        if let Some(loss_scale) = &self.loss_scale {
+            scaled_loss = scaled_loss.f_mul_scalar(loss_scale.scale())?;
+        }
+        if let Some(data_parallel) = &mut self.data_parallel {
+            scaled_loss = scaled_loss.f_mul_scalar(data_parallel.loss_factor())?;
+            if is_last {
+                data_parallel.prepare_exchange()?;
+            }
+            scaled_loss.f_backward()?;
+            return Ok((loss.f_detach()?, Vec::new()));
+        }
         let gradients = Tensor::f_run_backward(&[&scaled_loss], &self.trainable, false, false)?;
         Ok((loss.f_detach()?, gradients))
-    }
-}
-
-/// Splits `images` images into ranges of at most `max_images`. A last range of one image is added
-/// to the range before it, because BatchNorm over maps of 1x1 needs two images.
-fn split_into_micro_batches(images: usize, max_images: usize) -> Vec<Range<usize>> {
-    let max_images = max_images.max(1);
-    let mut ranges: Vec<Range<usize>> = (0..images)
-        .step_by(max_images.min(images.max(1)))
-        .map(|start| start..images.min(start.saturating_add(max_images)))
-        .collect();
-    if max_images > 1
-        && let [.., second_to_last, last] = ranges.as_mut_slice()
-        && last.len() == 1
-    {
-        second_to_last.end = last.end;
-        ranges.pop();
-    }
-    ranges
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    #[allow(clippy::single_range_in_vec_init)]
-    fn parts_cover_a_batch_and_none_is_a_single_image_unless_all_are() {
-        assert_eq!(split_into_micro_batches(4, 2), [0..2, 2..4]);
-        assert_eq!(split_into_micro_batches(5, 2), [0..2, 2..5]);
-        assert_eq!(split_into_micro_batches(3, 1), [0..1, 1..2, 2..3]);
-        assert_eq!(split_into_micro_batches(1, 2), vec![0..1]);
-        assert_eq!(split_into_micro_batches(7, usize::MAX), vec![0..7]);
-        assert!(split_into_micro_batches(0, 2).is_empty());
     }
 }

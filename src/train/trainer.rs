@@ -419,7 +419,9 @@ impl Trainer<'_> {
         }
         let advice = match self.train_step.network.precision {
             ComputePrecision::Fp16 => "set precision to bf16 or fp32, or lower learning_rate",
-            ComputePrecision::Fp32 | ComputePrecision::Bf16 => "lower learning_rate",
+            ComputePrecision::Fp32 | ComputePrecision::Bf16 | ComputePrecision::Fp64 => {
+                "lower learning_rate"
+            }
         };
         let epoch = self.state.epoch + 1;
         Err(Error::input(format!(

@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use maskmaker::data::augment::{Augmentations, Transforms};
+use maskmaker::data::batch_parts::RankShare;
 use maskmaker::data::loader::DataLoaderConfig;
 use maskmaker::data::pairing::pair_images_and_masks;
 use maskmaker::error::Problems;
@@ -34,6 +35,8 @@ fn the_sheet_shows_the_loaders_crops_pixel_for_pixel() {
             augmentations: Augmentations::parse("rotate,noise,cutout").unwrap(),
         },
         batch_size: 3,
+        micro_batch_size: 3,
+        share: RankShare::default(),
         seed: 5,
     };
     // 6 samples, of which 2 are shown: the first and the fourth.

@@ -250,7 +250,9 @@ fn a_batch_of_one_is_an_error_where_batch_norm_would_see_one_value() {
         let network = Network::random(kind, CLASSES, 1, Device::Cpu).unwrap();
         let train = |seeds: &[u64]| {
             let pixels = picture(24, 24).repeat([seeds.len() as i64, 1, 1, 1]);
-            tch::no_grad(|| network.logits(&pixels, ForwardMode::Train { dropout_seeds: seeds }))
+            tch::no_grad(|| {
+                network.logits(&pixels, ForwardMode::Train { dropout_seeds: seeds, group: None })
+            })
         };
         match train(&[1]) {
             Ok(logits) => assert!(fits && logits.out.size()[0] == 1),

@@ -67,6 +67,7 @@ fn a_batch_that_does_not_fit_names_the_fix() {
         ids: vec![0; IMAGES * SIDE * SIDE],
         dropout_seeds: vec![0; IMAGES],
         crop_size: SIDE as u32,
+        part_sizes: vec![IMAGES],
     };
     let error = stepper.run(&batch, 0.1).unwrap_err().to_string();
     assert!(error.contains("lower mini_batch_size"), "{error}");

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::job::{Job, names};
 use maskmaker::data::augment::{Augmentations, Transforms};
+use maskmaker::data::batch_parts::RankShare;
 use maskmaker::data::loader::DataLoaderConfig;
 use maskmaker::data::pairing::pair_images_and_masks;
 use maskmaker::error::Problems;
@@ -178,6 +179,8 @@ fn training_that_diverges_is_an_error_and_keeps_no_model() {
                 augmentations: Augmentations::default(),
             },
             batch_size: 3,
+            micro_batch_size: 3,
+            share: RankShare::default(),
             seed: 0,
         },
         validation_samples: data("validation"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::commands::training_job::training_transforms;
 use crate::console::print_stderr;
 use crate::data::Sample;
+use crate::data::batch_parts::RankShare;
 use crate::data::loader::DataLoaderConfig;
 use crate::error::{Error, Problems, Result};
 use crate::model::{Architecture, ModelConfig};
@@ -61,6 +62,8 @@ impl JobSettings {
             samples: Arc::new(training),
             transforms: training_transforms(params),
             batch_size: params.mini_batch_size * params.gradient_accumulation_steps,
+            micro_batch_size: params.mini_batch_size,
+            share: RankShare::default(),
             seed: params.seed,
         };
         let architecture = Architecture { algorithm: params.algorithm, backbone: params.backbone };

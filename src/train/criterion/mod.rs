@@ -59,6 +59,25 @@ impl BatchCounts {
         Self { images, pixels }
     }
 
+    /// Returns the number of images and the pixels of each id, as integers that can be added up.
+    pub(super) fn to_integers(&self) -> Vec<i64> {
+        let mut integers = vec![self.images as i64];
+        for &pixels in &*self.pixels {
+            integers.push(pixels as i64);
+        }
+        integers
+    }
+
+    /// Reads the integers of [`to_integers`](Self::to_integers), or sums of them.
+    pub(super) fn from_integers(integers: &[i64]) -> Self {
+        let (images, ids) = integers.split_first().unwrap_or((&0, &[]));
+        let mut pixels = Box::new([0; 256]);
+        for (total, &count) in pixels.iter_mut().zip(ids) {
+            *total = count as u64;
+        }
+        Self { images: *images as usize, pixels }
+    }
+
     /// Returns the number of pixels that are not ignored, at least 1, so that a batch without any
     /// has loss 0 (PyTorch's mean would be NaN).
     fn counted_pixels(&self) -> f64 {

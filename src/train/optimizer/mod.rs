@@ -58,6 +58,22 @@ impl Optimizer {
         self.steps
     }
 
+    /// Replaces the number of steps so far.
+    pub(super) fn set_steps(&mut self, steps: i64) {
+        self.steps = steps;
+    }
+
+    /// Lists the tensors of [`state_dict`](Self::state_dict) that share the optimizer's memory.
+    pub(super) fn state_tensors(&self) -> Vec<Tensor> {
+        let mut tensors = Vec::new();
+        for param in &self.params {
+            for (_, tensor) in &param.state {
+                tensors.push(tensor.shallow_clone());
+            }
+        }
+        tensors
+    }
+
     /// Returns everything that the next step depends on besides the parameters, in a fixed order:
     /// the count `step`, and then for each parameter the tensors that PyTorch keeps for it, named
     /// `<parameter>.<PyTorch's name>`, for example `classifier.0.weight.momentum_buffer`. The

@@ -1,0 +1,2 @@
+// Stands for a header of gloo that libtorch's headers include; see ../context.h.
+#pragma once
