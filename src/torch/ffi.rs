@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_char};
+use std::time::Duration;
 
 use tch::Tensor;
 use torch_sys::C_tensor;
@@ -34,10 +35,34 @@ pub(super) fn take_c_string(text: *mut c_char) -> String {
 /// null.
 pub(super) fn tensor_from_raw(tensor: *mut C_tensor, error_message: *mut c_char) -> Result<Tensor> {
     if tensor.is_null() {
-        return Err(tch::TchError::Torch(take_c_string(error_message)).into());
+        return Err(take_error(error_message));
     }
     // SAFETY: the C++ side made the pointer by `new at::Tensor` and hands over its ownership.
     Ok(unsafe { Tensor::from_ptr(tensor) })
+}
+
+/// Returns the error of a call that set a message.
+pub(super) fn take_error(error_message: *mut c_char) -> Error {
+    tch::TchError::Torch(take_c_string(error_message)).into()
+}
+
+/// Returns the result of a call that returned `is_done`, and set a message if that is false.
+pub(super) fn check_call(is_done: bool, error_message: *mut c_char) -> Result<()> {
+    if is_done { Ok(()) } else { Err(take_error(error_message)) }
+}
+
+/// Lists the tensors' handles, which are valid as long as the tensors live.
+pub(super) fn tensor_pointers(tensors: &[Tensor]) -> Vec<*const C_tensor> {
+    let mut pointers = Vec::with_capacity(tensors.len());
+    for tensor in tensors {
+        pointers.push(tensor.as_ptr());
+    }
+    pointers
+}
+
+/// Returns whole milliseconds, for the C++ side's timeouts.
+pub(super) fn to_milliseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Copies a text for the C++ side. `subject` names it in the error for a text with a zero byte.

@@ -8,6 +8,7 @@ mod convolution;
 mod cuda;
 mod error;
 mod ffi;
+mod gradient_reducer;
 mod memory;
 mod module;
 mod parallel;
@@ -15,11 +16,13 @@ mod process;
 mod process_group;
 mod random;
 mod script;
+mod store;
 mod sync_batch_norm;
 
 pub use convolution::Geometry;
 pub(crate) use convolution::{convolve_packed, pack_weight, packed_weights_equal};
 pub use cuda::{compute_capability, default_device};
+pub use gradient_reducer::GradientReducer;
 pub(crate) use memory::float_slice_mut;
 pub use memory::{
     build_float_tensor, build_tensor, float_slice, set_channels_last_strides, to_channels_last,
@@ -28,9 +31,10 @@ pub use module::FrozenModule;
 pub(crate) use parallel::parallel_for_each;
 pub use parallel::parallel_map;
 pub use process::{exit_process, limit_kernel_caches, release_memory};
+pub use process_group::ProcessGroup;
 #[cfg(test)]
 pub(crate) use process_group::run_ranks;
-pub use process_group::{GradientReducer, ProcessGroup, Store};
 pub use random::with_seed;
 pub use script::{NamedTensor, write_torchscript};
+pub use store::Store;
 pub use sync_batch_norm::{BatchNormTensors, sync_batch_norm};

@@ -1,5 +1,6 @@
 // Collectives of PyTorch's c10d: the store by which processes find each other, a group of processes
-// over Gloo, and the Reducer of DistributedDataParallel. The Rust face is process_group.rs.
+// over Gloo, and the Reducer of DistributedDataParallel. The Rust faces are store.rs, process_group.rs and
+// gradient_reducer.rs.
 
 #include "ffi.h"
 #include "process_group.h"

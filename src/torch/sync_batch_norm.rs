@@ -89,7 +89,7 @@ mod tests {
 
     const CHANNELS: i64 = 5;
 
-    /// What a batch normalization gives: output, gradient of the input, gradients of weight and
+    /// The results of a batch normalization: output, gradient of the input, gradients of weight and
     /// bias, running mean and variance.
     struct Results([Tensor; 6]);
 

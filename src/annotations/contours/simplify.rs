@@ -88,7 +88,7 @@ fn find_farthest_corner(ring: &[[u32; 2]], first: usize, last: usize) -> Option<
         };
         let distance_squared =
             (x - fraction * direction[0]).powi(2) + (y - fraction * direction[1]).powi(2);
-        // Of corners that are equally far the last counts.
+        // The last one of several corners that are equally far counts.
         match farthest {
             Some((_, longest)) if distance_squared < longest => {}
             _ => farthest = Some((index, distance_squared)),

@@ -107,7 +107,7 @@ fn place_objects(width: u32, height: u32, unit: f32, rng: &mut ChaCha8Rng) -> Ve
                 let distance = (candidate.0 - other.center.0).hypot(candidate.1 - other.center.1);
                 clearance = clearance.min(distance / (side + other_side));
             }
-            // Of equal ones the last counts.
+            // The last one of several equal ones counts.
             if clearance >= widest_clearance {
                 widest_clearance = clearance;
                 center = candidate;

@@ -96,7 +96,7 @@ fn elements(tensors: Vec<(String, Tensor)>) -> Elements {
     elements
 }
 
-/// What one step left.
+/// The state after one step.
 struct StepResult {
     loss: f64,
     weights: Elements,
