@@ -1,9 +1,9 @@
 //! A run that ends early is not taken for a whole one.
 
+use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use maskmaker::files::UNFINISHED_MARKER;
 use serde_json::{Value, json};
 
 use super::{Folders, files, region, task};
@@ -32,20 +32,30 @@ fn slow() -> Folders {
     folders
 }
 
+/// Lists the whole masks of a run that may still write: a file that is there when the folder is
+/// listed has another name a moment later, so none is read.
+fn masks_so_far(folders: &Folders) -> Vec<PathBuf> {
+    let mut masks = Vec::new();
+    for entry in std::fs::read_dir(folders.output("train_annotation")).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "png") {
+            masks.push(path);
+        }
+    }
+    masks
+}
+
 /// A run of which some masks are there already, and not all.
 fn begun(folders: &Folders) -> Child {
     // So that masks of an earlier run are not taken for those of this one.
-    for name in files(&folders.output("train_annotation"))
-        .keys()
-        .filter(|n| n.as_str() != UNFINISHED_MARKER)
-    {
-        std::fs::remove_file(folders.output("train_annotation").join(name)).unwrap();
+    for mask in masks_so_far(folders) {
+        std::fs::remove_file(mask).unwrap();
     }
     let config = folders.config();
     let mut command = folders.command(&["--label-config", config.to_str().unwrap()]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while files(&folders.output("train_annotation")).len() < 3 {
+    let deadline = Instant::now() + Duration::from_mins(5);
+    while masks_so_far(folders).len() < 3 {
         assert!(child.try_wait().unwrap().is_none(), "it ended too early");
         assert!(Instant::now() < deadline);
         std::thread::sleep(Duration::from_millis(5));
