@@ -3,8 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help tools libtorch demo test lint fmt hyperparameters settings fuzz check-weights bench-train-step bench-recipe \
-  bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels bench-audit soak image-cpu test-image \
-  test-page test-editor test-aws test-interop test-decoders test-restarts test-gpu test-isa test-bare push
+  bench-scaling bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels bench-audit soak image-cpu test-image \
+  test-page test-hosts test-editor test-aws test-interop test-decoders test-restarts test-gpu test-isa test-bare push
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ bench-preprocess: libtorch ## Time masks beside Label Studio's converter, and ho
 bench-loader: libtorch ## Time loading training batches against torchvision's DataLoader, in turn
 	benches/loader.sh
 
+bench-scaling: libtorch ## Time two workers beside PyTorch's DistributedDataParallel over Gloo, in turn
+	benches/scaling.sh
+
 bench-memory: libtorch ## Hold the memory of a training job flat over 1,000 steps
 	benches/memory.sh
 
@@ -112,6 +115,10 @@ test-page: libtorch ## The server's page in headless Chromium (Debian's packages
 
 test-editor: ## Polygons as Label Studio's editor fills them, in headless Chromium (Debian's packages; PyPI once)
 	tests/editor/run.sh
+
+test-hosts: libtorch ## Training on two hosts (network namespaces; root): links cut, workers killed (MASKMAKER_KILLS=20)
+	cargo build --locked --bin maskmaker $(options)
+	tests/hosts/run.sh
 
 test-aws: libtorch ## What reads S3, against moto's server on loopback
 	tests/aws/run.sh

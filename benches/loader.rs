@@ -69,6 +69,7 @@ fn main() -> Result<()> {
         batch_size: arguments.batch_size,
         micro_batch_size: arguments.batch_size,
         share: RankShare::default(),
+        shards: None,
         seed: 1,
     };
     if arguments.decoders { time_decoders(&plan) } else { time_batches(&plan, &arguments) }

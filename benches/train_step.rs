@@ -1,15 +1,17 @@
 //! Times our training step as `train_step.py` times torchvision's: fcn with resnet-50, 4 classes,
 //! auxiliary head, channels last, SGD with momentum. Prints a JSON line per
-//! step. `train_step.sh` runs both in turn.
+//! step. `train_step.sh` runs both in turn, and `scaling.sh` as several ranks.
 #![allow(clippy::print_stdout)]
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use maskmaker::data::loader::Batch;
 use maskmaker::error::Result;
 use maskmaker::model::precision::ComputePrecision;
 use maskmaker::model::{Algorithm, Architecture, Backbone, Network};
+use maskmaker::torch::{ProcessGroup, Store};
 use maskmaker::train::optimizer::OptimizerConfig;
 use maskmaker::train::{TrainConfig, TrainStep};
 
@@ -19,7 +21,7 @@ struct Arguments {
     steps: usize,
     #[arg(long, default_value_t = 1)]
     warmup: usize,
-    /// Images of a batch.
+    /// Images of a batch, over all ranks.
     #[arg(long, default_value_t = 4)]
     images: usize,
     /// Side of the images, in pixels.
@@ -30,6 +32,34 @@ struct Arguments {
     /// fp32, bf16 or fp16.
     #[arg(long, default_value = "fp32")]
     precision: String,
+    /// Number of processes that share each batch.
+    #[arg(long, default_value_t = 1)]
+    world_size: usize,
+    /// Number of this process, from 0.
+    #[arg(long, default_value_t = 0)]
+    rank: usize,
+    /// Port of 127.0.0.1 on which rank 0 listens for the others.
+    #[arg(long, default_value_t = 29_500)]
+    port: u16,
+}
+
+/// Longest time until all ranks are there, and of an exchange.
+const TIMEOUT: Duration = Duration::from_mins(5);
+
+/// Joins the other ranks, and starts to exchange gradients with them.
+fn join_ranks(arguments: &Arguments, train_step: &mut TrainStep) -> Result<Option<Store>> {
+    let Arguments { world_size, rank, port, .. } = *arguments;
+    if world_size == 1 {
+        return Ok(None);
+    }
+    let store = if rank == 0 {
+        Store::serve(port, TIMEOUT)?
+    } else {
+        Store::connect("127.0.0.1", port, TIMEOUT)?
+    };
+    let group = ProcessGroup::join(&store, rank, world_size, "127.0.0.1", TIMEOUT)?;
+    train_step.join_group(Arc::new(group))?;
+    Ok(Some(store))
 }
 
 fn main() -> Result<()> {
@@ -48,7 +78,8 @@ fn main() -> Result<()> {
     let optimizer = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4 };
     let mut train_step =
         TrainStep::new(network, TrainConfig { compute, ..TrainConfig::new(optimizer) })?;
-    let (images, side) = (arguments.images, arguments.side);
+    let _store = join_ranks(&arguments, &mut train_step)?;
+    let (images, side) = (arguments.images / arguments.world_size, arguments.side);
     let pixels = images * side * side;
     let batch = Batch {
         pixels: (0..pixels * 3).map(|i| (i * 7919 % 251) as u8).collect(),

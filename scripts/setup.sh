@@ -10,6 +10,7 @@
 #   chromium   Chromium and its driver
 #   java       a Java runtime
 #   compose    docker compose
+#   iproute    ip, which makes network namespaces
 # Packages are installed by apt-get where this user may: as root, or with a sudo that asks for no password. Where nobody may,
 # cmake comes from the Python package index into .tools; without nasm the JPEG decoder is built without its assembler code
 # (the feature `jpeg-simd` is off) and a line says so. What then is still missing is named with one line to copy.
@@ -49,7 +50,8 @@ for task; do
     jpegtran) need libjpeg-turbo-progs 'jpegtran -version' ;;
     java) need default-jre-headless 'java -version' ;;
     compose) need docker-compose 'docker compose version || docker-compose version' ;;
-    *) say "unknown task $task"; sed -n '3,12s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    iproute) need iproute2 'ip -V' ;;
+    *) say "unknown task $task"; sed -n '3,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
 done
 

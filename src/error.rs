@@ -80,6 +80,13 @@ impl Error {
         Self::new(ErrorKind::Internal, &problem.into())
     }
 
+    /// Creates the error that another process of the job ended with. `is_input` says if wrong data
+    /// or configuration was the reason.
+    pub fn from_process(problems: Vec<String>, is_input: bool) -> Self {
+        let kind = if is_input { ErrorKind::Input } else { ErrorKind::Internal };
+        Self { kind, problems }
+    }
+
     /// Creates the error of a task that needs more memory than there is.
     pub fn out_of_memory(reason: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Memory, &format!("not enough memory ({reason})"))

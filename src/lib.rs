@@ -10,7 +10,7 @@
 //! | one file per subcommand, which wires rooms together | [`commands`] |
 //! | the server of models | [`serve`] |
 //! | artifact and image to class ids; training; annotated images to channels | [`inference`], [`train`], [`preprocess`] |
-//! | files to batches; networks and weights; convolutions on the processor; regions and outlines | [`data`], [`model`], [`kernels`], [`annotations`] |
+//! | files to batches; networks and weights; convolutions on the processor; regions and outlines; processes of one job | [`data`], [`model`], [`kernels`], [`annotations`], [`distributed`] |
 //! | the ground floor | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`], [`http`], [`torch`] |
 //!
 //! Every room may use [`error`], [`files`], [`labels_json`], [`colors`], [`console`], [`progress`],
@@ -31,6 +31,7 @@ pub mod colors;
 pub mod commands;
 pub mod console;
 pub mod data;
+pub mod distributed;
 pub mod error;
 pub mod files;
 pub mod http;

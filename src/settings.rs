@@ -23,10 +23,14 @@ pub struct IntegerSetting {
 }
 
 /// Every setting with a range.
-pub const INTEGER_SETTINGS: [IntegerSetting; 15] = [
+pub const INTEGER_SETTINGS: [IntegerSetting; 19] = [
     PIPE_TIMEOUT,
     S3_CACHE_SIZE,
     S3_TIMEOUT,
+    WORKERS,
+    RENDEZVOUS_PORT,
+    RENDEZVOUS_TIMEOUT,
+    STALL_TIMEOUT,
     MAX_SIDE,
     TILE_SIDE,
     THREADS,
@@ -61,6 +65,25 @@ pub const S3_CACHE_SIZE: IntegerSetting =
 pub const S3_TIMEOUT: IntegerSetting =
     IntegerSetting { name: "s3_timeout", unit: "SECONDS", min: 1, max: 3600 };
 pub const DEFAULT_S3_TIMEOUT_S: u64 = 60;
+
+/// Worker processes of a host without GPUs.
+pub const WORKERS: IntegerSetting =
+    IntegerSetting { name: "workers", unit: "PROCESSES", min: 1, max: 256 };
+
+/// Port of the store by which several hosts find each other; that of PyTorch's launcher.
+pub const RENDEZVOUS_PORT: IntegerSetting =
+    IntegerSetting { name: "rendezvous_port", unit: "PORT", min: 1, max: 65_535 };
+pub const DEFAULT_RENDEZVOUS_PORT: u16 = 29_400;
+
+/// Longest time until all hosts of a job are there.
+pub const RENDEZVOUS_TIMEOUT: IntegerSetting =
+    IntegerSetting { name: "rendezvous_timeout", unit: "SECONDS", min: 1, max: 86_400 };
+pub const DEFAULT_RENDEZVOUS_TIMEOUT_S: u64 = 900;
+
+/// Longest time without a step of any worker.
+pub const STALL_TIMEOUT: IntegerSetting =
+    IntegerSetting { name: "stall_timeout", unit: "SECONDS", min: 1, max: 86_400 };
+pub const DEFAULT_STALL_TIMEOUT_S: u64 = 600;
 
 // `serve` and `predict`.
 

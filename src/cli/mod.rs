@@ -80,6 +80,18 @@ enum Command {
     },
 }
 
+impl Command {
+    /// Returns the file to which the reason of a failure is written; only `train` has one.
+    fn failure_file(&self, root: &MlRoot) -> Option<PathBuf> {
+        match self {
+            Self::Train(train) => {
+                Some(commands::train::failure_file(root, train.worker.as_deref()))
+            }
+            _ => None,
+        }
+    }
+}
+
 /// Returns the bytes of so many MB of 2^20 bytes.
 fn megabytes_to_bytes(megabytes: u64) -> u64 {
     megabytes << 20
@@ -122,12 +134,45 @@ struct TrainArgs {
           value_name = settings::S3_TIMEOUT.unit,
           value_parser = integer_parser::<u64>(settings::S3_TIMEOUT))]
     s3_timeout: u64,
+    /// Worker processes on a host without GPUs, which share each batch
+    #[arg(long, env = "MASKMAKER_WORKERS", default_value_t = 1,
+          value_name = settings::WORKERS.unit,
+          value_parser = integer_parser::<u16>(settings::WORKERS))]
+    workers: u16,
+    /// Port on the first host by which the hosts of a job find each other
+    #[arg(long, env = "MASKMAKER_RENDEZVOUS_PORT",
+          default_value_t = settings::DEFAULT_RENDEZVOUS_PORT,
+          value_name = settings::RENDEZVOUS_PORT.unit,
+          value_parser = integer_parser::<u16>(settings::RENDEZVOUS_PORT))]
+    rendezvous_port: u16,
+    /// Longest time until all hosts of a job are there
+    #[arg(long, env = "MASKMAKER_RENDEZVOUS_TIMEOUT",
+          default_value_t = settings::DEFAULT_RENDEZVOUS_TIMEOUT_S,
+          value_name = settings::RENDEZVOUS_TIMEOUT.unit,
+          value_parser = integer_parser::<u64>(settings::RENDEZVOUS_TIMEOUT))]
+    rendezvous_timeout: u64,
+    /// Longest time in which no worker of a job makes a step, after which the job is given up
+    #[arg(long, env = "MASKMAKER_STALL_TIMEOUT",
+          default_value_t = settings::DEFAULT_STALL_TIMEOUT_S,
+          value_name = settings::STALL_TIMEOUT.unit,
+          value_parser = integer_parser::<u64>(settings::STALL_TIMEOUT))]
+    stall_timeout: u64,
+    /// File that makes this process one of the workers of a job; the parent process gives it
+    #[arg(long, hide = true, value_name = "FILE")]
+    worker: Option<PathBuf>,
 }
 
 impl TrainArgs {
     fn into_options(self) -> commands::train::TrainOptions {
         commands::train::TrainOptions {
+            cluster: commands::train::ClusterOptions {
+                workers: usize::from(self.workers),
+                rendezvous_port: self.rendezvous_port,
+                rendezvous_timeout: Duration::from_secs(self.rendezvous_timeout),
+                stall_timeout: Duration::from_secs(self.stall_timeout),
+            },
             pretrained: self.pretrained,
+            worker: self.worker,
             pipe_timeout: Duration::from_secs(self.pipe_timeout),
             s3_cache_bytes: self.s3_cache_size.map(megabytes_to_bytes),
             s3_timeout: Duration::from_secs(self.s3_timeout),
@@ -250,12 +295,13 @@ pub fn main() -> ! {
         Err(error) => error.exit(),
     };
     let root = MlRoot::new(&cli.ml_root);
-    let is_training = matches!(cli.command, Command::Train(_));
+    let failure_file = cli.command.failure_file(&root);
+    let is_worker = matches!(&cli.command, Command::Train(train) if train.worker.is_some());
     let panic_message = record_panics();
     if let Err(error) = problems.into_result() {
-        if is_training {
+        if let Some(file) = &failure_file {
             // The command, which would write the failure file, does not begin.
-            let _ = failure::write_failure_reason(&root, &error);
+            let _ = failure::write_failure_reason(file, &error);
         }
         print_stderr(format_args!("error: {error}"));
         torch::exit_process(USAGE_EXIT_CODE);
@@ -266,14 +312,17 @@ pub fn main() -> ! {
         Ok(Err(error)) => error,
         Err(_) => {
             let error = Error::internal(read_message(&panic_message));
-            if is_training {
+            if let Some(file) = &failure_file {
                 // The panic ended the command before the command could write the failure file.
-                let _ = failure::write_failure_reason(&root, &error);
+                let _ = failure::write_failure_reason(file, &error);
             }
             error
         }
     };
-    print_stderr(format_args!("error: {error}"));
+    // The parent of a worker tells its error, with rank and host.
+    if !is_worker {
+        print_stderr(format_args!("error: {error}"));
+    }
     torch::exit_process(error.exit_code())
 }
 

@@ -65,6 +65,7 @@ pub fn run_augment_preview(
         batch_size: job.hyperparameters.mini_batch_size,
         micro_batch_size: job.hyperparameters.mini_batch_size,
         share: RankShare::default(),
+        shards: None,
         seed: job.hyperparameters.seed,
     };
     let Some(image) = draw_sheet(&plan, &class_names, options, &stop)? else {

@@ -1,6 +1,7 @@
 //! Digests of a sample's files, by which a resumed job knows that its data are the same. They are
 //! taken of the bytes that the audit reads anyway.
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Number of bytes at the beginning and at the end of an image that its digest depends on. The
@@ -12,7 +13,7 @@ const HASHED_IMAGE_BYTES: usize = 64 << 10;
 pub type ContentDigest = [u8; 32];
 
 /// Digests of an image and its mask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SampleDigest {
     /// Digest of the image's length in bytes, its first and last 64 KiB, and the entity tag of an
     /// object of S3.

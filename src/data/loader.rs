@@ -1,6 +1,7 @@
 //! Batches for training, which are decoded, scaled and cut in parallel, outside the training
 //! thread. The number of batches and of bytes ahead of training is limited.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -15,6 +16,7 @@ use super::augment::Transforms;
 use super::batch_parts::{RankShare, split_into_micro_batches};
 use super::random::{Purpose, RngKey, generator};
 use super::sample::{Sample, SampleError};
+use super::shards::Shards;
 use super::wait_timer::WaitTimer;
 use crate::error::{Error, Result};
 
@@ -52,6 +54,8 @@ pub struct DataLoaderConfig {
     pub micro_batch_size: usize,
     /// Part of each batch that is loaded.
     pub share: RankShare,
+    /// Samples of the other hosts, if each host has a part of them; else all have the same.
+    pub shards: Option<Shards>,
     /// Seed of order, augmentation and dropout.
     pub seed: u64,
 }
@@ -70,14 +74,47 @@ impl DataLoaderConfig {
     /// Returns the number of batches per epoch. A short last batch is dropped unless it is the only
     /// one (`docs/architecture.md#whole-batches`).
     pub fn batches_per_epoch(&self) -> usize {
-        (self.samples.len() / self.batch_size).max(usize::from(!self.samples.is_empty()))
+        match &self.shards {
+            Some(shards) => shards.batches_per_epoch(self.batch_size, self.micro_batch_size),
+            None => {
+                (self.samples.len() / self.batch_size).max(usize::from(!self.samples.is_empty()))
+            }
+        }
     }
 
-    /// Returns the indices of an epoch's samples in the order of the batches.
+    /// Returns the number of training samples of all hosts.
+    pub fn total_samples(&self) -> usize {
+        self.shards.as_ref().map_or(self.samples.len(), Shards::total_samples)
+    }
+
+    /// Returns the number of images that a batch has, over all ranks: fewer than `batch_size` if
+    /// there are no more samples.
+    pub fn images_per_batch(&self) -> usize {
+        self.batch_size.min(self.total_samples())
+    }
+
+    /// Returns the parts of a batch that are computed one after the other, over all ranks.
+    pub fn parts_of_batch(&self) -> Vec<Range<usize>> {
+        let RankShare { world_size, .. } = self.share;
+        split_into_micro_batches(self.images_per_batch(), self.micro_batch_size, world_size)
+    }
+
+    /// Returns the number of images of a batch that lie on this host.
+    fn images_on_host(&self) -> usize {
+        match &self.shards {
+            Some(shards) => {
+                shards.images_per_batch(shards.current, self.batch_size, self.micro_batch_size)
+            }
+            None => self.images_per_batch(),
+        }
+    }
+
+    /// Returns the indices of this host's samples in the order of an epoch's batches.
     fn shuffled_indices(&self, epoch: u64) -> Vec<usize> {
         let mut indices: Vec<usize> = (0..self.samples.len()).collect();
-        indices.shuffle(&mut generator(self.seed, Purpose::Shuffle, epoch, 0));
-        indices.truncate(self.batches_per_epoch() * self.batch_size);
+        let host = self.shards.as_ref().map_or(0, |shards| shards.current as u64);
+        indices.shuffle(&mut generator(self.seed, Purpose::Shuffle, epoch, host));
+        indices.truncate(self.batches_per_epoch() * self.images_on_host());
         indices
     }
 
@@ -115,7 +152,7 @@ impl DataLoaderConfig {
     /// Returns the number of bytes of a batch's images and masks.
     fn batch_bytes(&self) -> usize {
         let crop_size = self.transforms.crop_size as usize;
-        let images = self.batch_size.min(self.samples.len()).div_ceil(self.share.world_size);
+        let images = self.images_per_batch().div_ceil(self.share.world_size);
         images * crop_size * crop_size * 4
     }
 
@@ -130,7 +167,8 @@ impl DataLoaderConfig {
         let mut step = start.step + worker;
         for epoch in start.epoch..epochs {
             let indices = self.shuffled_indices(epoch);
-            for batch_indices in indices.chunks(self.batch_size).skip(step).step_by(num_workers) {
+            let images = self.images_on_host().max(1);
+            for batch_indices in indices.chunks(images).skip(step).step_by(num_workers) {
                 let batch = self.load_batch(batch_indices, epoch);
                 let failed = batch.is_err();
                 // The receiver is gone if training ended early.
@@ -143,16 +181,23 @@ impl DataLoaderConfig {
         }
     }
 
-    /// Loads this rank's images of the batch with these samples.
+    /// Loads this rank's images of the batch with these samples of this host.
     fn load_batch(&self, batch_indices: &[usize], epoch: u64) -> Result<Batch> {
         let mut indices = Vec::new();
         let mut part_sizes = Vec::new();
-        let RankShare { world_size, .. } = self.share;
-        for part in split_into_micro_batches(batch_indices.len(), self.micro_batch_size, world_size)
-        {
+        let mut host_indices = batch_indices;
+        for part in self.parts_of_batch() {
             let own = self.share.range(part.len());
+            let on_host = match &self.shards {
+                Some(shards) => shards.range_of_host(shards.current, part.len()),
+                None => 0..part.len(),
+            };
+            let (part_indices, others) = host_indices.split_at(on_host.len());
+            host_indices = others;
             part_sizes.push(own.len());
-            indices.extend_from_slice(&batch_indices[part][own]);
+            indices.extend_from_slice(
+                &part_indices[own.start - on_host.start..own.end - on_host.start],
+            );
         }
         let crop_size = self.transforms.crop_size as usize;
         let mut pixels = vec![0; indices.len() * crop_size * crop_size * 3];
@@ -164,11 +209,19 @@ impl DataLoaderConfig {
             .try_for_each(|((pixels, ids), &index)| self.write_crop(index, epoch, pixels, ids))?;
         let mut dropout_seeds = Vec::with_capacity(indices.len());
         for &index in &indices {
-            let mut rng = generator(self.seed, Purpose::Dropout, epoch, index as u64);
+            let mut rng =
+                generator(self.seed, Purpose::Dropout, epoch, self.number_of_sample(index));
             dropout_seeds.push(rng.random::<u64>());
         }
         let crop_size = self.transforms.crop_size;
         Ok(Batch { pixels, ids, dropout_seeds, crop_size, part_sizes })
+    }
+
+    /// Returns the number of this host's sample `index` among those of all hosts, which its random
+    /// draws depend on.
+    fn number_of_sample(&self, index: usize) -> u64 {
+        let first = self.shards.as_ref().map_or(0, Shards::first_sample);
+        (first + index) as u64
     }
 
     /// Returns the pixels and class ids of sample `index` in an epoch, both from 0, as the network
@@ -192,7 +245,8 @@ impl DataLoaderConfig {
         let sample = &self.samples[index];
         // The audit read the files before, so a file that fails here has changed since.
         let (lazy_image, mask) = sample.open()?;
-        let rng_key = RngKey { seed: self.seed, epoch, sample_index: index as u64 };
+        let sample_index = self.number_of_sample(index);
+        let rng_key = RngKey { seed: self.seed, epoch, sample_index };
         self.transforms
             .apply(rng_key, &lazy_image, &mask, (pixels, ids))
             .map_err(|error| sample.unreadable(&error))
@@ -253,6 +307,7 @@ mod tests {
     use super::*;
     use crate::data::augment::Augmentations;
     use crate::data::content::Content;
+    use crate::data::shards::Shard;
     use crate::data::synthetic::SampleData;
 
     fn small_config(batch_size: usize) -> (tempfile::TempDir, DataLoaderConfig) {
@@ -275,6 +330,7 @@ mod tests {
             batch_size,
             micro_batch_size: batch_size,
             share: RankShare::default(),
+            shards: None,
             seed: 1,
         };
         (folder, config)
@@ -378,6 +434,35 @@ mod tests {
         assert!(results.len() <= config.batches_per_epoch());
         let error = results.last().unwrap().as_ref().unwrap_err().to_string();
         assert!(error.contains(gone.to_str().unwrap()), "{error}");
+    }
+
+    #[test]
+    fn ranks_of_hosts_with_parts_of_the_samples_share_batches() {
+        let (_folder, mut config) = small_config(3);
+        config.transforms.augmentations = Augmentations::all_at_default();
+        let whole = config.samples.clone();
+        // The first host has 4 samples and one worker, the second one 2 samples and two workers.
+        let shards = vec![Shard { samples: 4, ranks: 0..1 }, Shard { samples: 2, ranks: 1..3 }];
+        let mut seeds_by_epoch = Vec::new();
+        for rank in 0..3 {
+            let current = usize::from(rank > 0);
+            let samples = if current == 0 { &whole[..4] } else { &whole[4..] };
+            let config = DataLoaderConfig {
+                samples: Arc::new(samples.to_vec()),
+                share: RankShare { rank, world_size: 3 },
+                shards: Some(Shards { shards: shards.clone(), current }),
+                ..config.clone()
+            };
+            assert_eq!((config.batches_per_epoch(), config.total_samples()), (1, 6));
+            for (epoch, batch) in load_batches(&config, 0, 0, 3).into_iter().enumerate() {
+                assert_eq!(batch.2.len(), 1, "one image per rank");
+                seeds_by_epoch.push((epoch, batch.2[0]));
+            }
+        }
+        seeds_by_epoch.sort_unstable();
+        let all = seeds_by_epoch.len();
+        seeds_by_epoch.dedup();
+        assert_eq!((all, seeds_by_epoch.len()), (9, 9), "no two images have the same draws");
     }
 
     #[test]

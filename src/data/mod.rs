@@ -21,6 +21,7 @@ pub mod pipe;
 pub mod random;
 pub mod recordio;
 pub mod sample;
+pub mod shards;
 pub mod synthetic;
 mod wait_timer;
 

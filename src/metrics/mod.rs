@@ -34,6 +34,13 @@ impl ConfusionMatrix {
         Self { classes, counts: vec![0; classes * classes] }
     }
 
+    /// Makes a matrix of counts by row: true class times `classes` plus predicted class. There are
+    /// `classes` x `classes` of them.
+    pub fn from_counts(classes: usize, counts: Vec<u64>) -> Self {
+        debug_assert_eq!(counts.len(), classes * classes);
+        Self { classes, counts }
+    }
+
     /// Counts pixels pairwise. Pixels whose truth is [`IGNORE_INDEX`] are not counted; nor is any
     /// other value outside the classes, which the audit has ruled out.
     pub fn update(&mut self, truth: &[u8], predicted: &[u8]) {

@@ -71,6 +71,12 @@ impl ComputePrecision {
             Self::Fp64 => "fp64",
         }
     }
+
+    /// Returns the format of this [`name`](Self::name).
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [Self::Fp32, Self::Bf16, Self::Fp16, Self::Fp64];
+        all.into_iter().find(|format| format.name() == name)
+    }
 }
 
 /// Returns true if the CPU multiplies bfloat16 itself (`avx512_bf16`, which every CPU with

@@ -5,8 +5,9 @@ use serde::Deserialize;
 use super::{MlRoot, raw};
 use crate::error::{Error, Result};
 
-/// The hosts of a job. Without `resourceconfig.json` there is one host, `localhost`.
-/// [`Cluster::read`] refuses more than one.
+/// The hosts of a job. Without `resourceconfig.json` there is one host, `localhost`. The file's
+/// `network_interface_name` is not read: the SageMaker SDK's local mode names one that does not
+/// exist.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Cluster {
     /// Name of this container among `hosts`, for example `algo-1` or `algo-1-ab12c`.
@@ -16,7 +17,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Reads `resourceconfig.json`. More than one host is an error.
+    /// Reads `resourceconfig.json`.
     pub fn read(root: &MlRoot) -> Result<Self> {
         let path = root.resource_config_file();
         let Some(map) = raw::read_json_object(&path)? else {
@@ -36,15 +37,21 @@ impl Cluster {
                 cluster.hosts.join(", ")
             )));
         }
-        if cluster.hosts.len() > 1 {
+        let mut names: Vec<&String> = cluster.hosts.iter().collect();
+        names.sort();
+        names.dedup();
+        if names.len() < cluster.hosts.len() {
             return Err(Error::input(format!(
-                "resourceconfig.json names {} hosts ({}); this version trains on one: set \
-                 InstanceCount to 1",
-                cluster.hosts.len(),
+                "resourceconfig.json names a host twice: {}",
                 cluster.hosts.join(", ")
             )));
         }
         Ok(cluster)
+    }
+
+    /// Returns the position of this host among all.
+    pub fn current_position(&self) -> usize {
+        self.hosts.iter().position(|host| *host == self.current_host).unwrap_or_default()
     }
 }
 
@@ -80,9 +87,17 @@ mod tests {
     }
 
     #[test]
-    fn several_hosts_missing_keys_and_strangers_are_refused() {
+    fn of_several_hosts_the_own_position_is_known() {
+        let text = r#"{"current_host": "b", "hosts": ["a", "b"], "instance_groups": [
+            {"instance_group_name": "g", "instance_type": "ml.g5.xlarge", "hosts": ["a", "b"]}]}"#;
+        let cluster = read(Some(text)).unwrap();
+        assert_eq!((cluster.hosts.len(), cluster.current_position()), (2, 1));
+    }
+
+    #[test]
+    fn missing_keys_strangers_and_repeated_hosts_are_refused() {
         for (text, said) in [
-            (r#"{"current_host": "a", "hosts": ["a", "b"]}"#, "set InstanceCount to 1"),
+            (r#"{"current_host": "a", "hosts": ["a", "b", "a"]}"#, "names a host twice: a, b, a"),
             (r#"{"hosts": ["a"]}"#, "current_host"),
             (r#"{"current_host": "c", "hosts": ["a"]}"#, "\"c\" is not among hosts: a"),
         ] {

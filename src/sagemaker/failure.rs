@@ -1,5 +1,7 @@
 //! `output/failure`: the reason that SageMaker shows for a failed job.
 
+use std::path::Path;
+
 use crate::error::{Error, Result};
 use crate::files::write_atomically;
 use crate::sagemaker::MlRoot;
@@ -7,13 +9,14 @@ use crate::sagemaker::MlRoot;
 /// Number of characters of the file that SageMaker keeps as `FailureReason`.
 pub const MAX_REASON_CHARS: usize = 1024;
 
-/// Writes the message of an error as the reason of the failure. A root that is not there is not
-/// made.
-pub fn write_failure_reason(root: &MlRoot, error: &Error) -> Result<()> {
-    if !root.path().is_dir() {
+/// Writes the message of an error as the reason of a failure: to SageMaker's file below the root
+/// ([`MlRoot::failure_file`]), or to a file that the parent of a worker reads. A root that is not
+/// there is not made.
+pub fn write_failure_reason(file: &Path, error: &Error) -> Result<()> {
+    if file.ancestors().nth(2).is_some_and(|root| !root.is_dir()) {
         return Ok(());
     }
-    write_atomically(&root.failure_file(), shorten_reason(&error.to_string()).as_bytes())
+    write_atomically(file, shorten_reason(&error.to_string()).as_bytes())
 }
 
 /// Removes the reason that an earlier run in the same folder left.

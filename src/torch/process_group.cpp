@@ -11,7 +11,10 @@
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 #include <torch/version.h>
 
+#include <c10/util/Logging.h>
+
 #include <algorithm>
+#include <iostream>
 #include <string>
 #include <vector>
 
@@ -45,6 +48,20 @@ template <class Start> void run_on_each(const at::Tensor *const *tensors, size_t
   for (const auto &work : works) work->wait();
 }
 
+// Drops what is written to the standard output stream of C++ while this lives: Gloo's line about
+// the ranks that are connected. Rust's standard output is another stream.
+class SilentOutput {
+public:
+  SilentOutput() : buffer(std::cout.rdbuf(nullptr)) {}
+  ~SilentOutput() {
+    std::cout.rdbuf(buffer);
+    std::cout.clear();
+  }
+
+private:
+  std::streambuf *buffer;
+};
+
 } // namespace
 
 extern "C" {
@@ -52,6 +69,8 @@ extern "C" {
 maskmaker_store *maskmaker_connect_store(const char *host, uint16_t port, bool is_server, int64_t timeout_ms,
                                          char **error_message) {
   return catch_exceptions<maskmaker_store *>(error_message, nullptr, [&] {
+    // Attempts that fail are told by what this returns, not by lines of warnings.
+    FLAGS_caffe2_log_level = c10::GLOG_ERROR;
     c10d::TCPStoreOptions options;
     options.port = port;
     options.isServer = is_server;
@@ -106,6 +125,7 @@ maskmaker_process_group *maskmaker_join_group(const maskmaker_store *store, int 
     const auto names = c10::make_intrusive<c10d::PrefixStore>("process_group", store->store);
     const auto options = c10d::ProcessGroupGloo::Options::create(timeout);
     options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(local_address));
+    const SilentOutput silent;
     const c10::intrusive_ptr<c10d::Backend> gloo =
         c10::make_intrusive<c10d::ProcessGroupGloo>(names, rank, world_size, options);
     auto group = c10::make_intrusive<c10d::ProcessGroup>(names, rank, world_size);

@@ -93,6 +93,31 @@ impl SplitRecord {
         &self.digest
     }
 
+    /// Returns the names of the samples.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.samples.iter().map(|sample| sample.key.as_str())
+    }
+
+    /// Returns the record of the samples of several hosts together, sorted by name: it does not
+    /// depend on which host has which.
+    #[must_use]
+    pub fn join(parts: &[&Self]) -> Self {
+        let mut samples = Vec::new();
+        for part in parts {
+            samples.extend(part.samples.iter().cloned());
+        }
+        samples.sort_by(|one, other| one.key.cmp(&other.key));
+        let mut hasher = Sha256::new();
+        for SampleRecord { key, image, mask } in &samples {
+            hasher.update((key.len() as u64).to_le_bytes());
+            for text in [key, image, mask] {
+                hasher.update(text.as_bytes());
+            }
+        }
+        let digest: ContentDigest = hasher.finalize().into();
+        Self { digest: to_hex(&digest, SPLIT_DIGEST_BYTES), samples }
+    }
+
     /// Returns a sentence about what differs from `saved`, with examples. `split` is the name of
     /// the split. Samples with the same content under another name have not changed, because a
     /// line that is added to a manifest renames all those below it.
@@ -268,6 +293,17 @@ mod tests {
             split.describe_changes(&lost, "validation"),
             "the validation images or masks are others"
         );
+    }
+
+    #[test]
+    fn samples_of_several_hosts_are_the_same_whichever_host_has_them() {
+        let joined = |parts: &[&[(&str, u8, u8)]]| {
+            let parts: Vec<SplitRecord> = parts.iter().map(|part| record(part)).collect();
+            SplitRecord::join(&parts.iter().collect::<Vec<_>>())
+        };
+        let (a, b, c) = (("a", 1, 1), ("b", 2, 2), ("c", 3, 3));
+        assert_eq!(joined(&[&[a, c], &[b]]), joined(&[&[b, c], &[], &[a]]));
+        assert_ne!(joined(&[&[a], &[b]]), joined(&[&[a], &[("b", 2, 3)]]));
     }
 
     proptest::proptest! {

@@ -10,6 +10,7 @@ mod ema;
 pub mod fingerprint;
 mod gradients;
 pub mod history;
+pub mod host_data;
 pub mod hyperparameters;
 mod learning_curves;
 mod loss_scale;

@@ -28,12 +28,29 @@ pub struct TrainState {
     pub early_stopping: Option<EarlyStopping>,
     /// True if early stopping ended the run.
     pub stopped_early: bool,
+    /// Numbers of training samples of each host, if each host has a part of them: the order of
+    /// samples within an epoch depends on it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub samples_by_host: Vec<usize>,
 }
 
 impl TrainState {
     /// Returns the state before the first step.
     pub fn new(early_stopping: Option<EarlyStopping>) -> Self {
         Self { early_stopping, ..Self::default() }
+    }
+
+    /// Takes over the hosts that train from now on. If samples lie on other hosts than before, the
+    /// epoch begins anew, and this returns the number of its batches that were learned from.
+    pub fn move_to_hosts(&mut self, samples_by_host: Vec<usize>) -> Option<usize> {
+        let are_same = self.samples_by_host == samples_by_host;
+        self.samples_by_host = samples_by_host;
+        if are_same || self.step == 0 {
+            return None;
+        }
+        let batches = self.step;
+        (self.step, self.loss, self.seconds) = (0, 0.0, 0.0);
+        Some(batches)
     }
 
     /// Returns true if all epochs are done or early stopping ended the run.
@@ -49,5 +66,23 @@ impl TrainState {
     /// Returns the epoch with the best score, counted from 1.
     pub fn best_epoch(&self) -> Option<usize> {
         self.best.as_ref().map(|best| best.best_epoch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_on_other_hosts_begin_the_epoch_anew() {
+        let start = TrainState { epoch: 3, step: 5, steps: 35, loss: 1.5, ..TrainState::default() };
+        let mut state = start.clone();
+        assert_eq!(state.move_to_hosts(Vec::new()), None);
+        assert_eq!(state, start);
+        assert_eq!(state.move_to_hosts(vec![10, 11]), Some(5));
+        assert_eq!((state.epoch, state.step, state.steps), (3, 0, 35));
+        state.step = 2;
+        assert_eq!(state.move_to_hosts(vec![10, 11]), None);
+        assert_eq!(state.move_to_hosts(vec![7, 7, 7]), Some(2));
     }
 }

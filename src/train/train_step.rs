@@ -14,6 +14,7 @@ use super::optimizer::Optimizer;
 use super::train_config::TrainConfig;
 use crate::data::loader::Batch;
 use crate::error::{ErrorContext, Result};
+use crate::metrics::ConfusionMatrix;
 use crate::model::Network;
 use crate::model::forward::ForwardMode;
 use crate::model::precision::ComputePrecision;
@@ -58,11 +59,7 @@ impl TrainStep {
         let counter_tensor = Tensor::f_from_slice(&counters)?;
         let loss_scale_tensor = Tensor::f_from_slice(&loss_scale)?;
         let mut state = vec![counter_tensor.shallow_clone(), loss_scale_tensor.shallow_clone()];
-        state.extend(self.network.weights.tensors()?);
-        state.extend(self.optimizer.state_tensors());
-        if let Some(ema) = &self.ema {
-            state.extend(ema.network.weights.tensors()?);
-        }
+        state.extend(self.state_tensors()?);
         self.data_parallel = Some(DataParallel::new(
             group,
             self.trainable.iter().map(Tensor::shallow_clone).collect(),
@@ -90,6 +87,46 @@ impl TrainStep {
             weights.push(&ema.network.weights);
         }
         data_parallel.average_running_statistics(&weights)
+    }
+
+    /// Returns all tensors that the next step depends on, in the same order on all ranks.
+    fn state_tensors(&self) -> Result<Vec<Tensor>> {
+        let mut state = self.network.weights.tensors()?;
+        state.extend(self.optimizer.state_tensors());
+        if let Some(ema) = &self.ema {
+            state.extend(ema.network.weights.tensors()?);
+        }
+        Ok(state)
+    }
+
+    /// Makes the state that of rank 0 on all ranks if it differs, and returns true if it did.
+    pub fn unify_state(&mut self) -> Result<bool> {
+        let state = self.state_tensors()?;
+        match &self.data_parallel {
+            Some(data_parallel) => data_parallel.unify(&state),
+            None => Ok(false),
+        }
+    }
+
+    /// Returns for each of `own` if it is true on any rank.
+    pub fn is_any_true<const N: usize>(&self, own: [bool; N]) -> Result<[bool; N]> {
+        match &self.data_parallel {
+            Some(data_parallel) => data_parallel.is_any_true(own),
+            None => Ok(own),
+        }
+    }
+
+    /// Returns the sum of the matrices of all ranks. Returns nothing if a rank has none, because it
+    /// was asked to stop.
+    pub fn sum_matrices(
+        &self,
+        own: Option<ConfusionMatrix>,
+        classes: usize,
+    ) -> Result<Option<ConfusionMatrix>> {
+        match &self.data_parallel {
+            Some(data_parallel) => data_parallel.sum_matrices(own, classes),
+            None => Ok(own),
+        }
     }
 
     /// Returns the network that is scored and kept: the average if there is one.

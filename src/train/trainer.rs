@@ -19,6 +19,7 @@ use super::train_state::TrainState;
 use super::train_step::TrainStep;
 use super::validate::validate_network;
 use crate::data::Sample;
+use crate::data::batch_parts::RankShare;
 use crate::data::loader::{BatchPosition, DataLoader, DataLoaderConfig};
 use crate::error::{Error, Result};
 use crate::metrics::ConfusionMatrix;
@@ -35,7 +36,12 @@ pub struct TrainerSettings {
     pub lr_schedule: LrSchedule,
     /// Training samples and their batches.
     pub loader_config: DataLoaderConfig,
+    /// Validation samples of this host.
     pub validation_samples: Vec<Sample>,
+    /// Part of them that this rank scores.
+    pub validation_share: RankShare,
+    /// Number of validation samples that all ranks score together.
+    pub validation_images: usize,
     /// Largest number of whole images of one size that are scored together.
     pub validation_batch_size: usize,
     /// Rule that may end the training before all epochs are done.
@@ -62,6 +68,15 @@ enum Next {
     Stop,
 }
 
+/// What is done between two steps, the same on all ranks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Interruption {
+    /// True if any rank was asked to stop.
+    should_stop: bool,
+    /// True if the rank with the checkpoints is to write one.
+    should_write: bool,
+}
+
 /// Returns true if a score is above the best one so far. A score that is absent or not a number is
 /// never better, and any number is better than those.
 fn is_better_score(score: Option<f64>, best: Option<f64>) -> bool {
@@ -81,8 +96,9 @@ pub struct Trainer<'a> {
     pub state: TrainState,
     /// Settings and data of the run.
     pub settings: &'a TrainerSettings,
-    /// Checkpoints, from which an interrupted job goes on.
-    pub checkpoints: &'a mut Checkpoints,
+    /// Checkpoints, from which an interrupted job goes on. Of several ranks, only the one that
+    /// writes the files of the job has them.
+    pub checkpoints: Option<&'a mut Checkpoints>,
     /// Signal by which SageMaker or a user asks the job to stop.
     pub stop_signal: &'a StopSignal,
     /// Reporters of the run, in the order in which they are called.
@@ -116,20 +132,20 @@ impl Trainer<'_> {
             {
                 return self.conclude_stopped();
             }
-            if self.checkpoints.is_due(&self.state) {
+            if self.is_checkpoint_due() {
                 self.write_checkpoint()?;
             }
         }
-        if !self.checkpoints.holds(&self.state) {
-            self.write_checkpoint()?;
-        }
+        self.write_missing_checkpoint()?;
         let Some(best) = self.state.best.take() else {
             return Err(Error::input(
                 "no epoch has a score, so none of its weights can be kept: no pixel of the \
                  validation masks is counted; add validation images whose masks have classes",
             ));
         };
-        if let Err(error) = self.measure_bf16() {
+        if self.writes_files()
+            && let Err(error) = self.measure_bf16()
+        {
             // The model is trained and can be served without this measurement.
             let warning = format!("bf16 was not compared with fp32: {error}");
             for observer in &mut self.observers {
@@ -137,6 +153,22 @@ impl Trainer<'_> {
             }
         }
         Ok(TrainOutcome::Finished(best))
+    }
+
+    /// Returns true if this rank writes the files of the job.
+    fn writes_files(&self) -> bool {
+        self.checkpoints.is_some()
+    }
+
+    fn is_checkpoint_due(&self) -> bool {
+        self.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.is_due(&self.state))
+    }
+
+    /// Decides with all ranks what is done before the next step.
+    fn agree_on_interruption(&self) -> Result<Interruption> {
+        let own = [self.stop_signal.is_requested(), self.is_checkpoint_due()];
+        let [should_stop, should_write] = self.train_step.is_any_true(own)?;
+        Ok(Interruption { should_stop, should_write })
     }
 
     /// Measures on how many pixels bfloat16 changes the class, and writes the share into the kept
@@ -168,7 +200,7 @@ impl Trainer<'_> {
         if self.state.step >= batch_count {
             return Ok(Next::Continue);
         }
-        let images = batch_count * loader_config.batch_size.min(loader_config.samples.len());
+        let images = batch_count * loader_config.images_per_batch();
         self.start_phase(Phase::Training, images, self.state.step * images / batch_count);
         let next = self.train_batches(loader, batch_count);
         self.end_phase();
@@ -188,21 +220,25 @@ impl Trainer<'_> {
             Tensor::from(self.state.loss).f_to_device(self.train_step.network.device())?;
         let mut timer = Instant::now();
         for batch in loader.take(batch_count - self.state.step) {
-            let batch = match batch {
-                // The loader stops with an error when the job is asked to stop.
-                Err(_) if self.stop_signal.is_requested() => {
-                    self.state.seconds += timer.elapsed().as_secs_f64();
-                    self.state.loss = self.check_finite_loss(loss_sum.f_double_value(&[])?)?;
+            let Interruption { should_stop, should_write } = self.agree_on_interruption()?;
+            if should_stop || should_write {
+                self.state.seconds += timer.elapsed().as_secs_f64();
+                self.state.loss = self.check_finite_loss(loss_sum.f_double_value(&[])?)?;
+                if should_stop {
+                    // The loader may have stopped with an error, because the job is asked to stop.
                     return Ok(Next::Stop);
                 }
-                batch => batch?,
-            };
+                self.train_step.average_running_statistics()?;
+                self.write_checkpoint()?;
+                timer = Instant::now();
+            }
+            let batch = batch?;
             let lr = self.settings.lr_schedule.lr(self.state.steps);
             let step_loss = self.train_step.run(&batch, lr)?;
             let event = StepEvent {
                 step: self.state.steps,
                 learning_rate: lr,
-                images: batch.dropout_seeds.len(),
+                images: self.settings.loader_config.images_per_batch(),
                 loss: &step_loss,
             };
             for observer in &mut self.observers {
@@ -211,21 +247,9 @@ impl Trainer<'_> {
             loss_sum = loss_sum.f_add(&step_loss)?;
             self.state.step += 1;
             self.state.steps += 1;
-            let (should_stop, is_last) =
-                (self.stop_signal.is_requested(), self.state.step == batch_count);
-            let is_due = self.checkpoints.is_due(&self.state);
-            if should_stop || is_last || is_due {
-                self.state.seconds += timer.elapsed().as_secs_f64();
-                self.state.loss = self.check_finite_loss(loss_sum.f_double_value(&[])?)?;
-                if is_due && !should_stop {
-                    self.write_checkpoint()?;
-                }
-                timer = Instant::now();
-            }
-            if should_stop {
-                return Ok(Next::Stop);
-            }
         }
+        self.state.seconds += timer.elapsed().as_secs_f64();
+        self.state.loss = self.check_finite_loss(loss_sum.f_double_value(&[])?)?;
         Ok(Next::Continue)
     }
 
@@ -250,12 +274,25 @@ impl Trainer<'_> {
 
     /// Scores the network on the validation images and finishes the epoch.
     fn validate_epoch(&mut self) -> Result<Next> {
-        let images = self.settings.validation_samples.len();
-        self.start_phase(Phase::Validation, images, 0);
+        let images = self.settings.validation_images;
+        self.train_step.average_running_statistics()?;
+        if self.train_step.unify_state()? {
+            let warning = "the ranks' weights differed in their last digits, as those of different \
+                           processors may; all go on from those of rank 0";
+            for observer in &mut self.observers {
+                observer.on_warning(warning);
+            }
+        }
+        let TrainerSettings { validation_samples, validation_share, .. } = self.settings;
+        let own_images = validation_share.range(validation_samples.len()).len();
+        self.start_phase(Phase::Validation, own_images, 0);
         let timer = Instant::now();
         let matrix = self.score_validation_images();
         self.end_phase();
-        let Some(matrix) = matrix? else { return Ok(Next::Stop) };
+        let classes = self.settings.config.num_classes;
+        let Some(matrix) = self.train_step.sum_matrices(matrix?, classes)? else {
+            return Ok(Next::Stop);
+        };
         let images_per_second = images as f64 / timer.elapsed().as_secs_f64().max(1e-9);
         self.finish_epoch(&matrix, images_per_second)?;
         Ok(Next::Continue)
@@ -264,8 +301,7 @@ impl Trainer<'_> {
     /// Counts true and predicted classes of the validation images. Returns `None` if the job was
     /// asked to stop.
     fn score_validation_images(&mut self) -> Result<Option<ConfusionMatrix>> {
-        let TrainerSettings { validation_samples, validation_batch_size, config, .. } =
-            self.settings;
+        let TrainerSettings { validation_samples, validation_share, config, .. } = self.settings;
         let best_weights_file = self.settings.model_folder.join(artifact::WEIGHTS_FILE);
         let mut write_result = Ok(());
         let on_batch = |images| {
@@ -273,8 +309,10 @@ impl Trainer<'_> {
                 observer.on_validation_batch_end(images);
             }
             // A validation may take longer than an interval: the steps before it must not be lost.
-            if self.checkpoints.is_due(&self.state) {
-                match self.checkpoints.write(&self.train_step, &self.state, &best_weights_file) {
+            if let Some(checkpoints) = &mut self.checkpoints
+                && checkpoints.is_due(&self.state)
+            {
+                match checkpoints.write(&self.train_step, &self.state, &best_weights_file) {
                     Ok(event) => {
                         for observer in &mut self.observers {
                             observer.on_checkpoint(&event);
@@ -287,9 +325,9 @@ impl Trainer<'_> {
         };
         let matrix = validate_network(
             self.train_step.eval_network(),
-            validation_samples,
+            &validation_samples[validation_share.range(validation_samples.len())],
             config.num_classes,
-            *validation_batch_size,
+            self.settings.validation_batch_size,
             on_batch,
         );
         write_result?;
@@ -323,7 +361,9 @@ impl Trainer<'_> {
         if is_better_score(metrics.miou, best_score) {
             // No loss was computed after the last update, which may be the one that went wrong.
             self.train_step.eval_network().weights.check_finite()?;
-            artifact::write_model(model_folder, config, self.train_step.eval_network())?;
+            if self.writes_files() {
+                artifact::write_model(model_folder, config, self.train_step.eval_network())?;
+            }
             self.state.best = Some(metrics.clone());
         }
         if let Some(best) = &mut self.state.best {
@@ -354,7 +394,7 @@ impl Trainer<'_> {
     fn epoch_metrics(&self, metrics: &ModelMetrics, validation_throughput: f64) -> EpochMetrics {
         let TrainerSettings { loader_config, lr_schedule, .. } = self.settings;
         let batch_count = loader_config.batches_per_epoch();
-        let images = batch_count * loader_config.batch_size.min(loader_config.samples.len());
+        let images = batch_count * loader_config.images_per_batch();
         EpochMetrics {
             epoch: metrics.best_epoch,
             train_loss: self.state.loss / batch_count as f64,
@@ -382,11 +422,12 @@ impl Trainer<'_> {
     /// Writes a checkpoint, and a model if none was kept, so that a stopped job can go on.
     fn conclude_stopped(&mut self) -> Result<TrainOutcome> {
         let TrainerSettings { model_folder, config, .. } = self.settings;
-        if self.state.best.is_none() {
+        self.train_step.average_running_statistics()?;
+        if self.state.best.is_none() && self.writes_files() {
             // No epoch has been scored: the model as it is can still be tried.
             artifact::write_model(model_folder, config, self.train_step.eval_network())?;
         }
-        self.write_checkpoint()?;
+        self.write_missing_checkpoint()?;
         let event = StopEvent {
             settings: self.settings,
             epoch: self.state.epoch + 1,
@@ -399,12 +440,23 @@ impl Trainer<'_> {
         Ok(TrainOutcome::Stopped)
     }
 
+    /// Writes a checkpoint unless the newest one holds the state already.
+    fn write_missing_checkpoint(&mut self) -> Result<()> {
+        match &self.checkpoints {
+            Some(checkpoints) if !checkpoints.holds(&self.state) => self.write_checkpoint(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes a checkpoint, if this rank has checkpoints. All ranks have the same running statistics
+    /// then.
     fn write_checkpoint(&mut self) -> Result<()> {
+        let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
         for observer in &mut self.observers {
             observer.on_save_checkpoint();
         }
         let best_weights_file = self.settings.model_folder.join(artifact::WEIGHTS_FILE);
-        let event = self.checkpoints.write(&self.train_step, &self.state, &best_weights_file)?;
+        let event = checkpoints.write(&self.train_step, &self.state, &best_weights_file)?;
         for observer in &mut self.observers {
             observer.on_checkpoint(&event);
         }

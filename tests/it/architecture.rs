@@ -11,7 +11,7 @@ const FLOORS: [&[&str]; 8] = [
     &["commands"],
     &["serve"],
     &["inference", "train", "preprocess"],
-    &["data", "model", "kernels", "annotations"],
+    &["data", "model", "kernels", "annotations", "distributed"],
     &["imaging", "render", "metrics", "sagemaker", "aws", "http", "torch"],
     &["files", "labels_json", "progress"],
     &["error", "colors", "console", "python_json", "settings", "named_enum"],

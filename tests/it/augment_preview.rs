@@ -37,6 +37,7 @@ fn the_sheet_shows_the_loaders_crops_pixel_for_pixel() {
         batch_size: 3,
         micro_batch_size: 3,
         share: RankShare::default(),
+        shards: None,
         seed: 5,
     };
     // 6 samples, of which 2 are shown: the first and the fourth.

@@ -32,11 +32,20 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(job: &Job) -> Self {
+        Self::start_with(job, &[])
+    }
+
+    /// Starts a job with flags of `train`.
+    pub(crate) fn start_with(job: &Job, flags: &[&str]) -> Self {
         let mut command = maskmaker();
-        command.arg("--ml-root").arg(job.path("")).arg("train");
+        command.arg("--ml-root").arg(job.path("")).arg("train").args(flags);
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         Self { process, lines }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Reads on until `wanted` gives something of a line; none when the job ended.

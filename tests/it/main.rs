@@ -26,5 +26,6 @@ mod restarts;
 mod s3;
 mod serve;
 mod settings;
+mod several_processes;
 mod train;
 mod variables;

@@ -24,8 +24,8 @@ pub(super) fn write_torchscript_and_card(
     artifact::add_torchscript(model_folder)?;
     let metrics = ModelMetrics::read(&model_folder.join(artifact::METRICS_FILE))?;
     let splits = [
-        SplitSummary { images: loader_config.samples.len(), audit: training },
-        SplitSummary { images: settings.validation_samples.len(), audit: validation },
+        SplitSummary { images: loader_config.total_samples(), audit: training },
+        SplitSummary { images: settings.validation_images, audit: validation },
     ];
     let card = ModelCard::new(config, metrics.as_ref(), splits, hyperparameters)?;
     write_atomically(&model_folder.join(artifact::MODEL_CARD_FILE), card.to_markdown().as_bytes())?;

@@ -2,20 +2,22 @@
 
 mod finish;
 mod inputs;
+mod parent;
 mod settings;
 mod start;
+mod training;
+mod worker;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use self::inputs::Inputs;
+use self::parent::Parent;
 use self::settings::JobSettings;
 use crate::console::{print_stderr, print_stdout};
 use crate::error::{Error, Result};
 use crate::sagemaker::{MlRoot, StopSignal, failure};
 use crate::torch;
-use crate::train::observer::{Console, MetricsFile};
-use crate::train::{LearningCurves, SummaryWriter, TrainConfig, Trainer};
 
 /// Settings of the command line.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +30,22 @@ pub struct TrainOptions {
     pub s3_cache_bytes: Option<u64>,
     /// Longest time that S3 may bring nothing.
     pub s3_timeout: Duration,
+    pub cluster: ClusterOptions,
+    /// File by which the parent of a host makes this process one of its workers.
+    pub worker: Option<PathBuf>,
+}
+
+/// Settings of a job of several processes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ClusterOptions {
+    /// Number of workers on a host without GPUs.
+    pub workers: usize,
+    /// Port of the first host by which the hosts find each other.
+    pub rendezvous_port: u16,
+    /// Longest time until all hosts are there.
+    pub rendezvous_timeout: Duration,
+    /// Longest time in which no worker makes a step.
+    pub stall_timeout: Duration,
 }
 
 /// Trains the job under `root`. A failure is also written to `output/failure`.
@@ -40,13 +58,26 @@ pub fn run_train(root: &MlRoot, options: &TrainOptions) -> Result<()> {
             root.path().display()
         )));
     }
-    let result = train_model(root, options);
+    let result = match &options.worker {
+        Some(file) => worker::run_worker(root, options, file),
+        None => train_model(root, options),
+    };
     if let Err(error) = &result
-        && let Err(write_error) = failure::write_failure_reason(root, error)
+        && let Err(write_error) =
+            failure::write_failure_reason(&failure_file(root, options.worker.as_deref()), error)
     {
         print_stderr(format_args!("warning: {write_error}"));
     }
     result
+}
+
+/// Returns the file to which the reason of a failure is written: SageMaker's, or that of a worker,
+/// whose parent reads it.
+pub fn failure_file(root: &MlRoot, worker: Option<&Path>) -> PathBuf {
+    match worker {
+        Some(file) => worker::reason_file(file),
+        None => root.failure_file(),
+    }
 }
 
 fn train_model(root: &MlRoot, options: &TrainOptions) -> Result<()> {
@@ -54,39 +85,25 @@ fn train_model(root: &MlRoot, options: &TrainOptions) -> Result<()> {
     // The choice of the device comes before any other call of libtorch.
     let device = torch::default_device();
     let job = JobSettings::read(root)?;
+    let workers = if device.is_cuda() { 1 } else { options.cluster.workers };
+    if job.cluster.hosts.len() > 1 && device.is_cuda() {
+        return Err(Error::input(format!(
+            "resourceconfig.json names {} hosts ({}), which have GPUs: this version trains on \
+             several hosts only without GPUs; set InstanceCount to 1, or take instances without",
+            job.cluster.hosts.len(),
+            job.cluster.hosts.join(", ")
+        )));
+    }
+    if job.cluster.hosts.len() > 1 || workers > 1 {
+        return Parent { root, options, job: &job, stop: &stop, workers }.run();
+    }
     let Some(inputs) = Inputs::read(root, options, &job, &stop)? else {
-        print_stdout("asked to stop before the first step: nothing is written");
+        print_stopped_before_first_step();
         return Ok(());
     };
-    let mut checkpoints = start::open_checkpoints(&job, &inputs)?;
-    let Inputs { initial, training, validation, class_names, spool: _spool } = inputs;
-    let audits = [training.audit, validation.audit];
-    let settings = job.trainer_settings(root, training.samples, validation.samples, class_names);
-    let pixels = &audits[0].histogram[..settings.config.num_classes];
-    let train_config = TrainConfig::from_hyperparameters(&job.hyperparameters, pixels, device);
-    start::print_device_and_warnings(&job, &train_config, &settings, device);
-    start::warn_of_absent_classes(&audits, &settings);
-    let restored = checkpoints.restore(&settings.config, &train_config, device)?;
-    let (train_step, state) = start::start(restored, initial, train_config, &settings, device)?;
-    start::print_plan(&job, &train_step, &settings);
-    let tensorboard = &job.output_folders.tensorboard.path;
-    let writer = SummaryWriter::open(tensorboard, &job.hyperparameters, state.steps);
-    let trainer = Trainer {
-        // Observers are called in this order, in which their lines and files appear.
-        observers: vec![
-            Box::new(Console::default()),
-            Box::new(writer),
-            Box::new(LearningCurves::new(root.output_data_folder())),
-            Box::new(MetricsFile::new(root.model_folder())),
-        ],
-        train_step,
-        state,
-        settings: &settings,
-        checkpoints: &mut checkpoints,
-        stop_signal: &stop,
-    };
-    let outcome = trainer.run()?;
-    finish::write_torchscript_and_card(&settings, &job.hyperparameters, &audits)?;
-    finish::print_outcome(&outcome, &settings.model_folder);
-    Ok(())
+    training::train_alone(root, &job, inputs, &stop, device)
+}
+
+fn print_stopped_before_first_step() {
+    print_stdout("asked to stop before the first step: nothing is written");
 }

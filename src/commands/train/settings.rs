@@ -8,6 +8,7 @@ use crate::console::print_stderr;
 use crate::data::Sample;
 use crate::data::batch_parts::RankShare;
 use crate::data::loader::DataLoaderConfig;
+use crate::data::shards::Shards;
 use crate::error::{Error, Problems, Result};
 use crate::model::{Architecture, ModelConfig};
 use crate::sagemaker::cluster::Cluster;
@@ -23,6 +24,20 @@ pub(super) struct JobSettings {
     pub(super) channels: Channels,
     /// Folders that SageMaker copies to S3 while the job runs.
     pub(super) output_folders: OutputFolders,
+    pub(super) cluster: Cluster,
+}
+
+/// Place of a process among those of its job, and the samples of the other hosts.
+#[derive(Debug, Clone)]
+pub(super) struct ProcessPlace {
+    /// Part of each batch that the process computes.
+    pub(super) share: RankShare,
+    /// Training samples of all hosts, if each host has a part of them.
+    pub(super) shards: Option<Shards>,
+    /// Part of this host's validation samples that the process scores.
+    pub(super) validation_share: RankShare,
+    /// Number of validation samples of all hosts.
+    pub(super) validation_images: usize,
 }
 
 impl JobSettings {
@@ -32,7 +47,7 @@ impl JobSettings {
         problems.record_err(failure::clear_failure_reason(root));
         let hyperparameters = problems.check(Hyperparameters::read(&root.hyperparameters_file()));
         let channels = problems.check(Channels::read(root));
-        problems.record_err(Cluster::read(root));
+        let cluster = problems.check(Cluster::read(root));
         problems.record_err(check_writable(&root.model_folder(), "model"));
         let output_folders = OutputFolders::read(root);
         for line in output_folders.describe() {
@@ -45,14 +60,26 @@ impl JobSettings {
         };
         problems.record_err(check_writable(&checkpoints.path, &name));
         problems.record_err(check_writable(&root.output_data_folder(), "output/data"));
-        let (hyperparameters, channels) = problems.finish_with((hyperparameters, channels))?;
-        Ok(Self { hyperparameters, channels, output_folders })
+        let (hyperparameters, channels, cluster) =
+            problems.finish_with((hyperparameters, channels, cluster))?;
+        Ok(Self { hyperparameters, channels, output_folders, cluster })
     }
 
-    /// Makes the settings of the training loop. Classes without names get numbers.
+    /// Reads in a worker what its parent has checked.
+    pub(super) fn read_checked(root: &MlRoot) -> Result<Self> {
+        Ok(Self {
+            hyperparameters: Hyperparameters::read(&root.hyperparameters_file())?,
+            channels: Channels::read(root)?,
+            output_folders: OutputFolders::read(root),
+            cluster: Cluster::read(root)?,
+        })
+    }
+
+    /// Makes the settings of the training loop of a process. Classes without names get numbers.
     pub(super) fn trainer_settings(
         &self,
         root: &MlRoot,
+        place: ProcessPlace,
         training: Vec<Sample>,
         validation: Vec<Sample>,
         class_names: Option<Vec<String>>,
@@ -63,15 +90,11 @@ impl JobSettings {
             transforms: training_transforms(params),
             batch_size: params.mini_batch_size * params.gradient_accumulation_steps,
             micro_batch_size: params.mini_batch_size,
-            share: RankShare::default(),
+            share: place.share,
+            shards: place.shards,
             seed: params.seed,
         };
         let architecture = Architecture { algorithm: params.algorithm, backbone: params.backbone };
-        if let Some(warning) =
-            LrSchedule::short_schedule_warning(params, loader_config.samples.len())
-        {
-            print_stderr(warning);
-        }
         TrainerSettings {
             epochs: params.epochs,
             lr_schedule: LrSchedule::from_hyperparameters(
@@ -80,6 +103,8 @@ impl JobSettings {
             ),
             loader_config,
             validation_samples: validation,
+            validation_share: place.validation_share,
+            validation_images: place.validation_images,
             validation_batch_size: params.validation_mini_batch_size,
             early_stopping: early_stopping(params),
             config: ModelConfig::new(architecture, params.num_classes, class_names),

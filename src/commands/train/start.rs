@@ -4,31 +4,36 @@ use std::time::Duration;
 
 use tch::Device;
 
-use super::inputs::Inputs;
 use super::settings::JobSettings;
 use crate::console::{print_stderr, print_stdout};
 use crate::data::absent_classes::absent_classes_warning;
 use crate::data::audit::Audit;
-use crate::error::Result;
+use crate::data::batch_parts::RankShare;
+use crate::data::dataset::AuditedSplit;
+use crate::data::shards::Shards;
+use crate::error::{Result, pluralize};
 use crate::model::artifact;
 use crate::model::initial::InitialWeights;
 use crate::model::precision::ComputePrecision;
 use crate::torch;
 use crate::train::checkpoint::{Checkpoints, RestoredCheckpoint};
-use crate::train::data_record::{DataRecord, SplitRecord};
+use crate::train::data_record::DataRecord;
 use crate::train::fingerprint::Fingerprint;
+use crate::train::schedule::LrSchedule;
 use crate::train::{Hyperparameters, TrainConfig, TrainState, TrainStep, TrainerSettings};
 
-/// Opens the checkpoints of jobs with these settings, samples and initial weights.
-pub(super) fn open_checkpoints(job: &JobSettings, inputs: &Inputs) -> Result<Checkpoints> {
-    let (training, validation) = (&inputs.training.samples, &inputs.validation.samples);
-    let data = DataRecord {
-        training: SplitRecord::new(training, &inputs.training.audit.digests)?,
-        validation: SplitRecord::new(validation, &inputs.validation.audit.digests)?,
-    };
+/// Opens the checkpoints of jobs with these settings, samples and initial weights. `data` describes
+/// the samples of all hosts.
+pub(super) fn open_checkpoints(
+    job: &JobSettings,
+    [training, validation]: [&AuditedSplit; 2],
+    data: DataRecord,
+    initial: &InitialWeights,
+) -> Result<Checkpoints> {
     let mut fingerprint =
-        Fingerprint::new(&job.hyperparameters, training, validation)?.with_data(data);
-    if let Some(checksum) = inputs.initial.checksum() {
+        Fingerprint::new(&job.hyperparameters, &training.samples, &validation.samples)?
+            .with_data(data);
+    if let Some(checksum) = initial.checksum() {
         fingerprint = fingerprint.starting_from(checksum);
     }
     let interval = Duration::from_secs(job.hyperparameters.checkpoint_interval);
@@ -80,6 +85,19 @@ fn resume_training(
     Ok((train_step, state))
 }
 
+/// Begins an epoch anew if its samples lie on other hosts than before.
+pub(super) fn move_to_hosts(state: &mut TrainState, settings: &TrainerSettings) {
+    let shards = settings.loader_config.shards.as_ref();
+    let samples_by_host = shards.map(Shards::samples_by_host).unwrap_or_default();
+    if let Some(batches) = state.move_to_hosts(samples_by_host) {
+        print_stdout(format_args!(
+            "epoch {} begins anew after {}: the images lie on other hosts than before",
+            state.epoch + 1,
+            pluralize(batches, "step")
+        ));
+    }
+}
+
 /// Prints the device, and warns of settings that have no good effect on it.
 pub(super) fn print_device_and_warnings(
     job: &JobSettings,
@@ -90,12 +108,15 @@ pub(super) fn print_device_and_warnings(
     if let (Device::Cuda(number), Some((major, minor))) = (device, torch::compute_capability()) {
         print_stdout(format_args!("training on GPU {number} (compute capability {major}.{minor})"));
     }
-    if job.hyperparameters.syncbn {
+    let loader_config = &settings.loader_config;
+    if job.hyperparameters.syncbn && loader_config.share.world_size == 1 {
         print_stderr("syncbn is True: without effect, because this job trains on one device");
     }
-    let loader_config = &settings.loader_config;
-    let image_count = loader_config.samples.len();
-    let used_images = loader_config.batches_per_epoch() * loader_config.batch_size.min(image_count);
+    let image_count = loader_config.total_samples();
+    if let Some(warning) = LrSchedule::short_schedule_warning(&job.hyperparameters, image_count) {
+        print_stderr(warning);
+    }
+    let used_images = loader_config.batches_per_epoch() * loader_config.images_per_batch();
     if used_images * 10 < image_count * 9 {
         print_stderr(format_args!(
             "warning: each epoch leaves out {} of {image_count} images, which do not fill a batch of {}: \
@@ -127,14 +148,31 @@ pub(super) fn warn_of_absent_classes(
 /// Prints the network, the precision, and the sizes of the data set and of an epoch.
 pub(super) fn print_plan(job: &JobSettings, train_step: &TrainStep, settings: &TrainerSettings) {
     let Hyperparameters { algorithm, backbone, .. } = &job.hyperparameters;
+    let loader_config = &settings.loader_config;
     print_stdout(format_args!(
         "training {} with {} in {} on {} images ({} steps of {} per epoch), validating on {}",
         algorithm.name(),
         backbone.name(),
         train_step.network.precision.name(),
-        settings.loader_config.samples.len(),
-        settings.loader_config.batches_per_epoch(),
-        settings.loader_config.batch_size.min(settings.loader_config.samples.len()),
-        settings.validation_samples.len()
+        loader_config.total_samples(),
+        loader_config.batches_per_epoch(),
+        loader_config.images_per_batch(),
+        settings.validation_images
     ));
+    let RankShare { world_size, .. } = loader_config.share;
+    if world_size > 1 {
+        let mut counts = Vec::new();
+        for rank in 0..world_size {
+            let mut images = 0;
+            for part in loader_config.parts_of_batch() {
+                images += RankShare { rank, world_size }.range(part.len()).len();
+            }
+            counts.push(images.to_string());
+        }
+        counts.dedup();
+        print_stdout(format_args!(
+            "each of {world_size} workers computes {} images of a step",
+            counts.join(" or ")
+        ));
+    }
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use self::mask_values::{
     StretchedIds, describe_ignored_masks, describe_snapped, holds_only_ignored, suspect_values_hint,
@@ -23,11 +24,12 @@ use crate::metrics::IGNORE_INDEX;
 pub type Histogram = [u64; 256];
 
 /// Findings of the audit in one split.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Audit {
     /// Digests of the samples, in their order, if every sample could be read.
     pub digests: Vec<SampleDigest>,
     /// Pixels per mask value over the whole split.
+    #[serde(with = "histogram_values")]
     pub histogram: Box<Histogram>,
     /// Keys of samples whose masks have colors that are only near those of their classes, each with
     /// the number of such pixels.
@@ -36,6 +38,44 @@ pub struct Audit {
     pub only_ignored: Vec<String>,
     /// Smallest and largest sides of the images, in pixels; none if the split has no images.
     pub size_range: Option<SizeRange>,
+}
+
+impl Audit {
+    /// Adds what was found in the samples of another host.
+    pub fn add_host(&mut self, histogram: &[u64], size_range: Option<SizeRange>) {
+        for (sum, count) in self.histogram.iter_mut().zip(histogram) {
+            *sum += count;
+        }
+        self.size_range = match (self.size_range, size_range) {
+            (Some(own), Some(other)) => Some(own.merge(other)),
+            (own, other) => own.or(other),
+        };
+    }
+}
+
+/// Writes a histogram as a list.
+mod histogram_values {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Histogram;
+
+    pub(super) fn serialize<S: Serializer>(
+        histogram: &Histogram,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        histogram.as_slice().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Box<Histogram>, D::Error> {
+        let values = Vec::<u64>::deserialize(deserializer)?;
+        let length = values.len();
+        values
+            .try_into()
+            .map_err(|_| D::Error::custom(format!("a histogram has 256 values, not {length}")))
+    }
 }
 
 /// Names of a split and of its two halves, for messages.
@@ -76,7 +116,7 @@ fn file_name(path: &Path) -> String {
 }
 
 /// Smallest and largest sides of some images, in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SizeRange {
     /// Least and most columns, in pixels.
     pub width: (u32, u32),

@@ -13,6 +13,7 @@ mod resolve;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use self::class_ids::{
@@ -27,7 +28,7 @@ const COLOR_MAP_KEY: &str = "internal-color-map";
 const EXPECTED_ENTRY: &str = "{\"class-name\": \"road\", \"hex-color\": \"#2acf59\"}";
 
 /// One class of a map.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 struct ColorMapEntry {
     name: String,
     /// Red, green and blue, 0 to 255.
@@ -37,7 +38,7 @@ struct ColorMapEntry {
 }
 
 /// Colors of classes in the masks of one line or of many.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ColorMap {
     /// Entries sorted by name, so that maps which differ only in their keys are equal.
     entries: Vec<ColorMapEntry>,

@@ -22,6 +22,7 @@
 //!
 //! Lines for users go to a [`Listener`].
 
+mod document;
 mod label_maps;
 mod split;
 mod spool;
@@ -29,6 +30,7 @@ mod spool;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use self::document::DatasetDocument;
 use self::label_maps::{LabelMaps, read_label_maps};
 use self::split::{ListedSplit, Split};
 pub use self::spool::Spool;

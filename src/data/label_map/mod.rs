@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
+use serde::{Deserialize, Serialize};
+
 use self::document::{LabelMapDocument, LabelMapEntry};
 use crate::error::{Error, ErrorContext, Problems, Result};
 use crate::files::read_file;
@@ -20,12 +22,39 @@ use crate::metrics::IGNORE_INDEX;
 const MAX_SHOWN_ENTRIES: usize = 12;
 
 /// Class of each pixel value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "LabelMapTable", into = "LabelMapTable")]
 pub struct LabelMap {
     /// Class by pixel value; none if the class of the value is not known.
     class_of_value: Box<[Option<u8>; 256]>,
     /// Divisor, if the file gives one.
     scale: Option<u8>,
+}
+
+/// A label map as another process of the host reads it.
+#[derive(Serialize, Deserialize)]
+struct LabelMapTable {
+    class_of_value: Vec<Option<u8>>,
+    scale: Option<u8>,
+}
+
+impl From<LabelMap> for LabelMapTable {
+    fn from(map: LabelMap) -> Self {
+        Self { class_of_value: map.class_of_value.to_vec(), scale: map.scale }
+    }
+}
+
+impl TryFrom<LabelMapTable> for LabelMap {
+    type Error = &'static str;
+
+    fn try_from(table: LabelMapTable) -> Result<Self, Self::Error> {
+        match table.class_of_value.try_into() {
+            Ok(class_of_value) => {
+                Ok(Self { class_of_value: Box::new(class_of_value), scale: table.scale })
+            }
+            Err(_) => Err("a label map has 256 entries"),
+        }
+    }
 }
 
 impl LabelMap {

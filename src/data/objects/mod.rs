@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
+use serde::{Deserialize, Serialize};
+
 use crate::aws::{ErrorScope, GetRequest, ObjectStore, S3Error, S3Uri};
 use crate::error::{Error, Result, join_examples, pluralize};
 use crate::files::PathContext;
@@ -92,15 +94,54 @@ struct FetchQueue {
 }
 
 /// State of one object.
-#[derive(Debug, Clone)]
-struct ObjectEntry {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct ObjectEntry {
+    #[serde(with = "uri_text")]
     uri: S3Uri,
     /// First manifest and line that name the object.
+    #[serde(with = "shared_text")]
     manifest: Arc<str>,
     line: u64,
     /// Tag of the object's content when it was first read.
     etag: Option<String>,
     cached_path: Option<PathBuf>,
+}
+
+/// Writes a URI as text.
+mod uri_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use super::S3Uri;
+
+    pub(super) fn serialize<S: Serializer>(uri: &S3Uri, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(uri)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<S3Uri, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// Writes a text that several objects share.
+mod shared_text {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        text: &Arc<str>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(text)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<str>, D::Error> {
+        String::deserialize(deserializer).map(Arc::from)
+    }
 }
 
 impl fmt::Debug for ObjectCache {
@@ -166,6 +207,11 @@ impl CachedObject {
         self.cache.entry(self.index).etag
     }
 
+    /// Returns the state of the object, for another process.
+    pub(super) fn entry(&self) -> ObjectEntry {
+        self.cache.entry(self.index)
+    }
+
     /// Returns the first line that names the object.
     pub fn manifest_line(&self) -> String {
         self.cache.entry(self.index).manifest_line()
@@ -215,6 +261,18 @@ impl ObjectCache {
         let index = *by_uri.entry(uri.clone()).or_insert_with(|| {
             let manifest = manifest.clone();
             entries.push(ObjectEntry { uri, manifest, line, etag: None, cached_path: None });
+            entries.len() - 1
+        });
+        drop(state);
+        CachedObject { cache: self.clone(), index }
+    }
+
+    /// Adds an object as another process of this host left it.
+    pub(super) fn add_entry(self: &Arc<Self>, entry: ObjectEntry) -> CachedObject {
+        let mut state = self.state();
+        let CacheState { entries, by_uri, .. } = &mut *state;
+        let index = *by_uri.entry(entry.uri.clone()).or_insert_with(|| {
+            entries.push(entry);
             entries.len() - 1
         });
         drop(state);

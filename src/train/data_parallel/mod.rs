@@ -13,6 +13,7 @@ use tch::{Kind, Tensor};
 
 use super::criterion::BatchCounts;
 use crate::error::Result;
+use crate::metrics::ConfusionMatrix;
 use crate::model::weights::Weights;
 use crate::torch::{GradientReducer, ProcessGroup, set_channels_last_strides};
 
@@ -61,6 +62,54 @@ impl DataParallel {
         let sums = Tensor::f_from_slice(&own.to_integers())?;
         self.group.sum_over_ranks(std::slice::from_ref(&sums))?;
         Ok(BatchCounts::from_integers(&Vec::<i64>::try_from(&sums)?))
+    }
+
+    /// Returns for each of `own` if it is true on any rank.
+    pub fn is_any_true<const N: usize>(&self, own: [bool; N]) -> Result<[bool; N]> {
+        let flags = Tensor::f_from_slice(&own.map(i64::from))?;
+        self.group.sum_over_ranks(std::slice::from_ref(&flags))?;
+        let mut any = own;
+        for (any, sum) in any.iter_mut().zip(Vec::<i64>::try_from(&flags)?) {
+            *any = sum > 0;
+        }
+        Ok(any)
+    }
+
+    /// Returns the sum of the matrices of all ranks, or nothing if a rank has none.
+    pub fn sum_matrices(
+        &self,
+        own: Option<ConfusionMatrix>,
+        classes: usize,
+    ) -> Result<Option<ConfusionMatrix>> {
+        let [is_any_missing] = self.is_any_true([own.is_none()])?;
+        let Some(own) = own.filter(|_| !is_any_missing) else { return Ok(None) };
+        let mut counts = Vec::new();
+        for row in own.rows() {
+            counts.extend(row.iter().map(|&count| count as i64));
+        }
+        let sums = Tensor::f_from_slice(&counts)?;
+        self.group.sum_over_ranks(std::slice::from_ref(&sums))?;
+        let mut counts = Vec::new();
+        for sum in Vec::<i64>::try_from(&sums)? {
+            counts.push(sum as u64);
+        }
+        Ok(Some(ConfusionMatrix::from_counts(classes, counts)))
+    }
+
+    /// Makes `state` that of rank 0 on all ranks if its bytes differ on any, and returns true if
+    /// they did.
+    pub fn unify(&self, state: &[Tensor]) -> Result<bool> {
+        let mut hasher = crc32fast::Hasher::new();
+        for tensor in state {
+            hasher.update(&tensor_bytes(tensor)?);
+        }
+        let own = i64::from(hasher.finalize());
+        let agreed = self.agree_on_scalar(&Tensor::from(own))?.f_int64_value(&[])?;
+        let [differs] = self.is_any_true([own != agreed])?;
+        if differs {
+            self.group.broadcast(state, SOURCE_RANK)?;
+        }
+        Ok(differs)
     }
 
     /// Returns the sum of a scalar over all ranks.
@@ -117,6 +166,15 @@ impl DataParallel {
         self.images_since_average = 0;
         Ok(())
     }
+}
+
+/// Copies the bytes of a tensor's values, in the order of its dimensions.
+fn tensor_bytes(tensor: &Tensor) -> Result<Vec<u8>> {
+    let flat =
+        tensor.f_detach()?.f_to_device(tch::Device::Cpu)?.f_contiguous()?.f_flatten(0, -1)?;
+    let mut bytes = vec![0; flat.numel() * flat.kind().elt_size_in_bytes()];
+    flat.f_copy_data_u8(&mut bytes, flat.numel())?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ pub const HYPERPARAMETER_SPECS: &[HyperparameterSpec] = &[
         allowed: AllowedValues::Integer(1, 65_536),
         default: DefaultValue::Value("16"),
         is_extension: false,
-        description: "images per training step; psp and deeplab need at least 2",
+        description: "images per training step, over all workers of all hosts; psp and deeplab need at least 2 on each",
     },
     HyperparameterSpec {
         name: "validation_mini_batch_size",
@@ -171,7 +171,7 @@ pub const HYPERPARAMETER_SPECS: &[HyperparameterSpec] = &[
         allowed: AllowedValues::Boolean,
         default: DefaultValue::Value("False"),
         is_extension: false,
-        description: "BatchNorm over all devices; without effect on one device",
+        description: "BatchNorm over the images of all workers; without effect on one device",
     },
     HyperparameterSpec {
         name: "class_names",

@@ -1,0 +1,199 @@
+//! The worker processes of this host.
+
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::fault::{Fault, INPUT_EXIT_CODE};
+use crate::error::{Error, Result};
+
+/// A worker that ended.
+#[derive(Debug)]
+pub struct WorkerExit {
+    pub rank: usize,
+    status: ExitStatus,
+    /// What the worker wrote as its reason, a line per problem; empty if it could not.
+    reason: String,
+}
+
+impl WorkerExit {
+    /// Returns true if the worker did all its work, or stopped because it was asked to.
+    pub fn is_success(&self) -> bool {
+        self.status.success()
+    }
+
+    /// Returns true if the reason may be another worker's end, which broke an exchange.
+    pub fn may_be_consequence(&self) -> bool {
+        self.status.code().is_some_and(|code| code != i32::from(INPUT_EXIT_CODE))
+    }
+
+    /// Returns the fault of a worker on `host` that failed.
+    pub fn into_fault(self, host: &str) -> Fault {
+        let place = format!("rank {} on host {host}", self.rank);
+        let problem = match (self.status.signal(), self.status.code()) {
+            (Some(9), _) => format!(
+                "{place} was killed by signal 9 (SIGKILL), which the system sends when memory runs \
+                 out: see the host's log; lower mini_batch_size or crop_size, or take a larger \
+                 instance"
+            ),
+            (Some(signal), _) => format!("{place} was ended by signal {signal}"),
+            (None, code) if self.reason.is_empty() => {
+                format!("{place} ended with exit code {}", code.unwrap_or_default())
+            }
+            (None, _) => format!("{place}: {}", self.reason),
+        };
+        let exit_code = match self.status.code() {
+            Some(code) if code == i32::from(INPUT_EXIT_CODE) => INPUT_EXIT_CODE,
+            _ => 1,
+        };
+        Fault { problems: vec![problem], exit_code }
+    }
+}
+
+#[derive(Debug)]
+struct WorkerProcess {
+    rank: usize,
+    child: Child,
+    /// File to which the worker writes the reason of its failure.
+    reason_file: PathBuf,
+    has_ended: bool,
+}
+
+/// The workers of this host. They are killed when this is dropped.
+#[derive(Debug, Default)]
+pub struct Workers {
+    processes: Vec<WorkerProcess>,
+}
+
+impl Workers {
+    /// Starts the worker of a rank. It writes the reason of a failure to `reason_file`.
+    pub fn start(
+        &mut self,
+        rank: usize,
+        command: &mut Command,
+        reason_file: PathBuf,
+    ) -> Result<()> {
+        // A Ctrl-C of the terminal reaches the parent alone, which passes it on once.
+        let child = command.process_group(0).spawn().map_err(|cause| {
+            Error::internal(format!("the worker of rank {rank} cannot be started: {cause}"))
+        })?;
+        self.processes.push(WorkerProcess { rank, child, reason_file, has_ended: false });
+        Ok(())
+    }
+
+    /// Returns true if all workers have ended.
+    pub fn have_ended(&self) -> bool {
+        self.processes.iter().all(|process| process.has_ended)
+    }
+
+    /// Returns the workers that ended since the last call.
+    pub fn take_exits(&mut self) -> Result<Vec<WorkerExit>> {
+        let mut exits = Vec::new();
+        for process in &mut self.processes {
+            if process.has_ended {
+                continue;
+            }
+            let status = process.child.try_wait().map_err(|cause| {
+                Error::internal(format!("the worker of rank {}: {cause}", process.rank))
+            })?;
+            if let Some(status) = status {
+                process.has_ended = true;
+                let reason = std::fs::read_to_string(&process.reason_file).unwrap_or_default();
+                exits.push(WorkerExit { rank: process.rank, status, reason });
+            }
+        }
+        Ok(exits)
+    }
+
+    /// Asks all workers to stop after their step.
+    pub fn ask_to_stop(&self) {
+        for process in self.processes.iter().filter(|process| !process.has_ended) {
+            // One that ended meanwhile needs no signal.
+            let _ = kill_process(Pid::from_child(&process.child), Signal::TERM);
+        }
+    }
+
+    /// Ends all workers at once.
+    pub fn kill(&mut self) {
+        for process in self.processes.iter_mut().filter(|process| !process.has_ended) {
+            let _ = process.child.kill();
+            let _ = process.child.wait();
+            process.has_ended = true;
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs shell commands as workers, and returns their ends by rank.
+    fn run(commands: &[&str], is_asked_to_stop: bool) -> Vec<WorkerExit> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut workers = Workers::default();
+        for (rank, command) in commands.iter().enumerate() {
+            let reason_file = folder.path().join(rank.to_string());
+            let mut shell = Command::new("sh");
+            shell.args(["-c", command]).env("REASON_FILE", &reason_file);
+            workers.start(rank, &mut shell, reason_file).unwrap();
+        }
+        if is_asked_to_stop {
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            workers.ask_to_stop();
+        }
+        let mut exits = Vec::new();
+        while !workers.have_ended() {
+            exits.extend(workers.take_exits().unwrap());
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        exits.sort_by_key(|exit| exit.rank);
+        exits
+    }
+
+    #[test]
+    fn ends_are_told_with_rank_host_and_reason() {
+        let commands = [
+            "exit 0",
+            "printf 'a.png is damaged' >$REASON_FILE; exit 3",
+            "kill -KILL $$",
+            "kill -SEGV $$",
+            "exit 7",
+        ];
+        let mut exits = run(&commands, false);
+        assert!(exits.remove(0).is_success());
+        let faults: Vec<Fault> = exits.into_iter().map(|exit| exit.into_fault("algo-2")).collect();
+        assert_eq!(faults[0].problems, ["rank 1 on host algo-2: a.png is damaged"]);
+        assert_eq!(faults[0].exit_code, 3);
+        assert!(faults[1].problems[0].contains("rank 2 on host algo-2 was killed by signal 9"));
+        assert_eq!(faults[2].problems, ["rank 3 on host algo-2 was ended by signal 11"]);
+        assert_eq!(faults[3].problems, ["rank 4 on host algo-2 ended with exit code 7"]);
+        assert_eq!(faults[3].exit_code, 1);
+    }
+
+    #[test]
+    fn only_an_end_that_no_data_and_no_signal_caused_may_follow_from_another() {
+        let exits = run(&["exit 3", "kill -KILL $$", "exit 1"], false);
+        let flags: Vec<bool> = exits.iter().map(WorkerExit::may_be_consequence).collect();
+        assert_eq!(flags, [false, false, true]);
+    }
+
+    #[test]
+    fn workers_are_asked_to_stop_and_killed_with_their_owner() {
+        let exits = run(&["trap 'exit 0' TERM; while :; do sleep 0.05; done"], true);
+        assert!(exits[0].is_success());
+        let mut workers = Workers::default();
+        let mut command = Command::new("sleep");
+        workers.start(0, command.arg("60"), PathBuf::new()).unwrap();
+        let process = format!("/proc/{}", workers.processes[0].child.id());
+        drop(workers);
+        assert!(!std::path::Path::new(&process).exists());
+    }
+}
