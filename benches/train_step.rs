@@ -1,7 +1,7 @@
 //! Times our training step as `train_step.py` times torchvision's: fcn with resnet-50, 4 classes,
 //! auxiliary head, channels last, SGD with momentum. Prints a JSON line per
 //! step. `train_step.sh` runs both in turn, and `scaling.sh` as several ranks.
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::expect_used)]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,7 +53,8 @@ fn join_ranks(arguments: &Arguments, train_step: &mut TrainStep) -> Result<Optio
         return Ok(None);
     }
     let store = if rank == 0 {
-        Store::serve(port, TIMEOUT)?
+        let listener = std::net::TcpListener::bind(("127.0.0.1", port));
+        Store::serve(listener.expect("the port is free"), TIMEOUT)?
     } else {
         Store::connect("127.0.0.1", port, TIMEOUT)?
     };

@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn the_store_is_told_what_is_counted() {
-        let store = JobStore::serve(0).unwrap();
+        let store = JobStore::serve_on_loopback();
         let progress = WorkerProgress::default();
         let mut told = Told::default();
         for (long_phase, alive) in [(true, 1), (false, 2)] {

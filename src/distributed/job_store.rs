@@ -1,5 +1,6 @@
 //! The store of a job with its keys: what hosts and workers tell each other.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -34,11 +35,17 @@ pub struct JobStore {
 }
 
 impl JobStore {
-    /// Starts the store of a job on every interface; with port 0 the system chooses one.
-    pub(super) fn serve(port: u16) -> Result<Self> {
-        let store = Store::serve(port, REQUEST_TIMEOUT)?;
-        let address = StoreAddress { host: "127.0.0.1".to_owned(), port: store.port() };
+    /// Starts the store of a job behind a socket that listens.
+    pub(super) fn serve(listener: TcpListener) -> Result<Self> {
+        let store = Store::serve(listener, REQUEST_TIMEOUT)?;
+        let address = StoreAddress { host: Ipv4Addr::LOCALHOST.to_string(), port: store.port() };
         Ok(Self { store, address })
+    }
+
+    /// Starts a store that only this machine reaches.
+    #[cfg(test)]
+    pub(super) fn serve_on_loopback() -> Self {
+        Self::serve(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).unwrap()
     }
 
     /// Connects to the store of a job.
@@ -181,7 +188,7 @@ mod tests {
 
     #[test]
     fn the_first_fault_is_that_of_the_job() {
-        let first = JobStore::serve(0).unwrap();
+        let first = JobStore::serve_on_loopback();
         let second = JobStore::connect_to(&first.address()).unwrap();
         assert_eq!(second.fault().unwrap(), None);
         second.claim_fault(&Fault::new("one".to_owned())).unwrap();
@@ -194,7 +201,7 @@ mod tests {
 
     #[test]
     fn values_are_found_once_they_are_there() {
-        let store = JobStore::serve(0).unwrap();
+        let store = JobStore::serve_on_loopback();
         assert_eq!(store.find("samples").unwrap(), None);
         store.publish("samples", b"").unwrap();
         assert_eq!(store.wait_for("samples").unwrap(), b"");

@@ -1,7 +1,7 @@
 //! The start of a job: its hosts find each other, and compare what they are about to do.
 
 use std::collections::BTreeMap;
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,7 @@ pub struct Meeting<'a> {
     pub hosts: &'a [String],
     /// Position of this host.
     pub current_host: usize,
-    /// Port of the store on the first host; 0 for any, if there is one host only.
+    /// Port of the store on the first host; one host alone takes any.
     pub port: u16,
     /// Longest time until all hosts are there.
     pub timeout: Duration,
@@ -80,15 +80,23 @@ impl Meeting<'_> {
         Ok(Some((store, Topology { hosts })))
     }
 
+    /// Starts the store: for the other hosts on every interface, for one host on loopback alone,
+    /// since whoever reaches it could end the job.
     fn serve_store(&self) -> Result<JobStore> {
-        JobStore::serve(self.port).map_err(|error| {
-            Error::input(format!(
-                "the port {} on which the hosts of a job meet cannot be used ({error}); set \
+        let address = if self.hosts.len() == 1 {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, 0))
+        } else {
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.port))
+        };
+        match TcpListener::bind(address) {
+            Ok(listener) => JobStore::serve(listener),
+            Err(cause) => Err(Error::input(format!(
+                "the port {} on which the hosts of a job meet cannot be used ({cause}); set \
                  another one by --{} (MASKMAKER_RENDEZVOUS_PORT), the same on all hosts",
                 self.port,
                 RENDEZVOUS_PORT.name.replace('_', "-")
-            ))
-        })
+            ))),
+        }
     }
 
     /// Connects to the store in the first host, which may start later than this one.

@@ -346,7 +346,7 @@ mod tests {
 
     /// Returns a watcher whose thread does not run, for chosen times.
     fn watcher(current_host: usize) -> Watcher {
-        let store = JobStore::serve(0).unwrap();
+        let store = JobStore::serve_on_loopback();
         let watch =
             Watch::start(store.reconnect().unwrap(), settings(current_host), || ()).unwrap();
         let shared = watch.shared.clone();
@@ -360,7 +360,7 @@ mod tests {
 
     #[test]
     fn hosts_learn_of_faults_and_requests_and_of_the_end() {
-        let store = JobStore::serve(0).unwrap();
+        let store = JobStore::serve_on_loopback();
         let [first, second] = [0, 1]
             .map(|host| Watch::start(store.reconnect().unwrap(), settings(host), || ()).unwrap());
         assert!(first.fault().is_none() && !first.is_stop_requested() && !first.are_all_done());

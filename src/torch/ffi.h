@@ -78,10 +78,10 @@ struct maskmaker_store;
 struct maskmaker_process_group;
 struct maskmaker_reducer;
 
-// Connects to the store at `host` and `port`, and starts it first if `is_server` is set; port 0 is
-// then any free one. Tries for `timeout_ms` milliseconds, which also bounds later calls. Returns
-// null and sets `error_message` if that fails.
-maskmaker_store *maskmaker_connect_store(const char *host, uint16_t port, bool is_server, int64_t timeout_ms,
+// Connects to the store at `host` and `port`. Unless `listener` is -1, it is the descriptor of a
+// socket that listens there, which the store takes over and serves. Tries for `timeout_ms`
+// milliseconds, which also bounds later calls. Returns null and sets `error_message` if that fails.
+maskmaker_store *maskmaker_connect_store(const char *host, uint16_t port, int listener, int64_t timeout_ms,
                                          char **error_message);
 uint16_t maskmaker_store_port(const maskmaker_store *store);
 bool maskmaker_store_set(const maskmaker_store *store, const char *key, const uint8_t *value, size_t length,

@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <iostream>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -48,32 +49,40 @@ template <class Start> void run_on_each(const at::Tensor *const *tensors, size_t
   for (const auto &work : works) work->wait();
 }
 
-// Drops what is written to the standard output stream of C++ while this lives: Gloo's line about
-// the ranks that are connected. Rust's standard output is another stream.
+// Drops what is written to the standard output stream of C++ while any of these lives: Gloo's line
+// about the ranks that are connected. Rust's standard output is another stream.
 class SilentOutput {
 public:
-  SilentOutput() : buffer(std::cout.rdbuf(nullptr)) {}
+  SilentOutput() {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (count++ == 0) buffer = std::cout.rdbuf(nullptr);
+  }
   ~SilentOutput() {
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (--count > 0) return;
     std::cout.rdbuf(buffer);
     std::cout.clear();
   }
 
 private:
-  std::streambuf *buffer;
+  static inline std::mutex mutex;
+  static inline int count = 0;
+  static inline std::streambuf *buffer = nullptr;
 };
 
 } // namespace
 
 extern "C" {
 
-maskmaker_store *maskmaker_connect_store(const char *host, uint16_t port, bool is_server, int64_t timeout_ms,
+maskmaker_store *maskmaker_connect_store(const char *host, uint16_t port, int listener, int64_t timeout_ms,
                                          char **error_message) {
   return catch_exceptions<maskmaker_store *>(error_message, nullptr, [&] {
     // Attempts that fail are told by what this returns, not by lines of warnings.
     FLAGS_caffe2_log_level = c10::GLOG_ERROR;
     c10d::TCPStoreOptions options;
     options.port = port;
-    options.isServer = is_server;
+    options.isServer = listener >= 0;
+    if (options.isServer) options.masterListenFd = listener;
     // The server must not wait: processes join it one after the other, whenever they come.
     options.waitWorkers = false;
     options.timeout = std::chrono::milliseconds(timeout_ms);

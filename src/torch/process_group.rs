@@ -174,7 +174,7 @@ pub(crate) fn run_ranks<T: Send>(
     work: impl Fn(std::sync::Arc<ProcessGroup>) -> T + Sync,
 ) -> Vec<T> {
     const TIMEOUT: Duration = Duration::from_mins(2);
-    let server = Store::serve(0, TIMEOUT).unwrap();
+    let server = Store::serve_on_loopback(TIMEOUT).unwrap();
     let run_rank = |rank| {
         let store = Store::connect("127.0.0.1", server.port(), TIMEOUT).unwrap();
         let group = ProcessGroup::join(&store, rank, world_size, "127.0.0.1", TIMEOUT).unwrap();
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_group_that_is_not_whole_is_an_error() {
-        let server = Store::serve(0, Duration::from_mins(1)).unwrap();
+        let server = Store::serve_on_loopback(Duration::from_mins(1)).unwrap();
         let alone = ProcessGroup::join(&server, 0, 2, "127.0.0.1", Duration::from_millis(200));
         assert!(alone.is_err());
     }

@@ -5,12 +5,14 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::fmt;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::IntoRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::time::Duration;
 
 use super::ffi::{check_call, take_error, to_c_string, to_milliseconds};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// C++'s `maskmaker_store`.
 #[repr(C)]
@@ -22,7 +24,7 @@ unsafe extern "C" {
     fn maskmaker_connect_store(
         host: *const c_char,
         port: u16,
-        is_server: bool,
+        listener: c_int,
         timeout_ms: i64,
         error_message: *mut *mut c_char,
     ) -> *mut RawStore;
@@ -61,6 +63,9 @@ unsafe extern "C" {
     fn maskmaker_drop_store(store: *mut RawStore);
 }
 
+/// Stands for a socket where the store is another process's.
+const NO_LISTENER: c_int = -1;
+
 /// A connection to the key-value store of a job (c10d's `TCPStore`). One call at a time uses it:
 /// calls from other threads wait, so that a thread that must not wait has a connection of its own.
 pub struct Store(NonNull<RawStore>);
@@ -71,28 +76,41 @@ unsafe impl Send for Store {}
 unsafe impl Sync for Store {}
 
 impl Store {
-    /// Starts the store on `port` of every interface, and connects to it; with port 0 the system
-    /// chooses one. The store ends when this is dropped.
-    pub fn serve(port: u16, timeout: Duration) -> Result<Self> {
-        Self::open("localhost", port, true, timeout)
+    /// Starts the store behind a socket that listens, and connects to it. The store ends when this
+    /// is dropped.
+    pub fn serve(listener: TcpListener, timeout: Duration) -> Result<Self> {
+        let port = match listener.local_addr() {
+            Ok(address) => address.port(),
+            Err(cause) => return Err(Error::internal(format!("the store's socket: {cause}"))),
+        };
+        // The store closes the descriptor.
+        Self::open("127.0.0.1", port, listener.into_raw_fd(), timeout)
+    }
+
+    /// Starts the store on a free port of 127.0.0.1.
+    pub fn serve_on_loopback(timeout: Duration) -> Result<Self> {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, 0)) {
+            Ok(listener) => Self::serve(listener, timeout),
+            Err(cause) => Err(Error::internal(format!("no port of 127.0.0.1 is free: {cause}"))),
+        }
     }
 
     /// Connects to the store of another process. Tries until `timeout` is over, which is also the
     /// longest time of each later call.
     pub fn connect(host: &str, port: u16, timeout: Duration) -> Result<Self> {
-        Self::open(host, port, false, timeout)
+        Self::open(host, port, NO_LISTENER, timeout)
     }
 
-    fn open(host: &str, port: u16, is_server: bool, timeout: Duration) -> Result<Self> {
+    fn open(host: &str, port: u16, listener: c_int, timeout: Duration) -> Result<Self> {
         let host = to_c_string(host, "host")?;
         let timeout_ms = to_milliseconds(timeout);
         let mut error_message = std::ptr::null_mut();
-        // SAFETY: the string lives until the call is over.
+        // SAFETY: the string lives until the call is over, and the descriptor is nobody else's.
         let store = unsafe {
             maskmaker_connect_store(
                 host.as_ptr(),
                 port,
-                is_server,
+                listener,
                 timeout_ms,
                 &raw mut error_message,
             )
@@ -223,7 +241,7 @@ mod tests {
 
     #[test]
     fn values_of_a_store_are_seen_by_every_connection() {
-        let server = Store::serve(0, Duration::from_mins(1)).unwrap();
+        let server = Store::serve_on_loopback(Duration::from_mins(1)).unwrap();
         let other = Store::connect("127.0.0.1", server.port(), Duration::from_mins(1)).unwrap();
         assert!(!other.has("key").unwrap());
         server.set("key", b"value\0").unwrap();
@@ -240,7 +258,7 @@ mod tests {
     #[test]
     fn waiting_for_what_never_comes_ends_with_an_error() {
         let start = Instant::now();
-        let server = Store::serve(0, Duration::from_mins(1)).unwrap();
+        let server = Store::serve_on_loopback(Duration::from_mins(1)).unwrap();
         assert!(server.wait("never", Duration::from_millis(50)).is_err());
         let port = server.port();
         drop(server);

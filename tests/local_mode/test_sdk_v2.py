@@ -25,8 +25,8 @@ def session(tmp_path_factory, tidy):
     return local
 
 
-def estimator(session, output, hyperparameters):
-    return Estimator(image_uri=IMAGE, role=ROLE, instance_count=1, instance_type="local", sagemaker_session=session,
+def estimator(session, output, hyperparameters, instances=1):
+    return Estimator(image_uri=IMAGE, role=ROLE, instance_count=instances, instance_type="local", sagemaker_session=session,
                      output_path=f"file://{output}", hyperparameters=hyperparameters)
 
 
@@ -79,6 +79,16 @@ def test_a_batch_transform_writes_a_mask_per_image(session, fitted, validation, 
     transformer.transform(f"file://{validation[0].parent}", content_type="image/jpeg", wait=False)
     written = {path.name.removesuffix(".jpg.out"): path.read_bytes() for path in tmp_path.rglob("*.out")}
     assert written == expected
+
+
+def test_two_instances_train_one_whole_model(session, data, tmp_path, capfd):
+    # `fit` fails unless both containers end well.
+    estimator(session, tmp_path, jobs.HYPERPARAMETERS | {"epochs": 2}, instances=2).fit(channels(data))
+    metrics = jobs.check_archive(next(tmp_path.rglob("model.tar.gz")))
+    assert len(metrics["epochs"]) == 2, metrics
+    printed = capfd.readouterr().out
+    assert "2 workers on 2 hosts: algo-1" in printed, printed
+    assert "each of 2 workers computes 4 images of a step" in printed, printed
 
 
 def test_a_failing_job_surfaces_with_our_reason(session, data, tmp_path, capfd):

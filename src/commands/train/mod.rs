@@ -1,6 +1,7 @@
 //! `maskmaker train`: from channels to a model artifact, by the container contract.
 
 mod finish;
+mod host_data;
 mod inputs;
 mod parent;
 mod settings;

@@ -10,26 +10,21 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use super::host_data::ReadyData;
 use super::inputs::Inputs;
 use super::settings::JobSettings;
-use super::worker::{HostDataFile, WorkerSpec, write_json};
+use super::worker::{WorkerSpec, write_json};
 use super::{TrainOptions, print_stopped_before_first_step};
 use crate::console::print_stdout;
-use crate::data::batch_parts::{RankShare, split_into_micro_batches};
-use crate::data::dataset::{AuditedSplit, DatasetDocument, Spool};
-use crate::data::shards::{Shard, Shards};
+use crate::data::batch_parts::RankShare;
 use crate::distributed::{
     Fault, JobStore, Meeting, Member, Topology, Watch, WatchSettings, WorkerExit, Workers,
     local_address_toward,
 };
 use crate::error::{Error, Problems, Result};
 use crate::files::PathContext;
-use crate::model::Architecture;
-use crate::model::network::build_graph;
 use crate::sagemaker::{MlRoot, StopSignal};
-use crate::train::Hyperparameters;
-use crate::train::data_record::{DataRecord, SplitRecord};
-use crate::train::host_data::{HostData, HostSplit, Placement, find_placement};
+use crate::train::host_data::Placement;
 
 /// Time between two looks at the workers.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -53,23 +48,14 @@ pub(super) struct Parent<'a> {
 }
 
 /// A host of the job whose hosts have met.
-struct Host<'a> {
-    parent: Parent<'a>,
-    topology: Topology,
+pub(super) struct Host<'a> {
+    pub(super) parent: Parent<'a>,
+    pub(super) topology: Topology,
     /// Position of this host.
-    current: usize,
+    pub(super) current: usize,
     /// Connection to the job's store, which ends with it on the first host.
-    store: JobStore,
+    pub(super) store: JobStore,
     watch: Watch,
-}
-
-/// The data of this host, read and compared with those of the others.
-struct ReadyData {
-    file: HostDataFile,
-    /// Place of the validation samples.
-    validation: Placement,
-    /// Files of streams and objects, which lie on disk until this is dropped.
-    _spool: Spool,
 }
 
 impl Parent<'_> {
@@ -87,7 +73,7 @@ impl Parent<'_> {
         let meeting = Meeting {
             hosts: &cluster.hosts,
             current_host: current,
-            port: if cluster.hosts.len() > 1 { self.options.cluster.rendezvous_port } else { 0 },
+            port: self.options.cluster.rendezvous_port,
             timeout: self.options.cluster.rendezvous_timeout,
         };
         let Some((store, topology)) =
@@ -185,7 +171,7 @@ impl Host<'_> {
 
     /// Does something that may wait for the network in a thread of its own, and returns early if the
     /// job has a fault meanwhile.
-    fn do_watched<T: Send + 'static>(
+    pub(super) fn do_watched<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -199,138 +185,6 @@ impl Host<'_> {
         match thread.join() {
             Ok(result) => result,
             Err(_) => Err(Error::internal("the exchange of the hosts' data panicked")),
-        }
-    }
-
-    /// Tells the other hosts which samples this one has, and compares them. Returns nothing if the
-    /// job was asked to stop meanwhile.
-    fn share_data(&self, inputs: Inputs) -> Result<Option<ReadyData>> {
-        let Inputs { initial, mut training, mut validation, class_names, spool } = inputs;
-        // The workers read them again; the parent holds no tensors.
-        drop(initial);
-        let own = HostData { training: describe(&training)?, validation: describe(&validation)? };
-        let (current, host_count) = (self.current, self.topology.hosts.len());
-        let stop = self.parent.stop.clone();
-        let store = self.store.reconnect()?;
-        let exchange = move || exchange_host_data(&store, current, host_count, &own, &stop);
-        let Some(hosts) = self.do_watched(exchange)? else { return Ok(None) };
-        let mut names = Vec::new();
-        for host in &self.topology.hosts {
-            names.push(host.name.as_str());
-        }
-        let mut problems = Problems::new();
-        let mut place = |split: &str, of: fn(&HostData) -> &HostSplit| {
-            let records: Vec<&SplitRecord> = hosts.iter().map(|host| &of(host).record).collect();
-            problems.check(find_placement(split, &names, &records))
-        };
-        let placements =
-            (place("train", |host| &host.training), place("validation", |host| &host.validation));
-        let (training_placement, validation_placement) = problems.finish_with(placements)?;
-        let mut record = hosts[current].clone();
-        let mut shards = None;
-        let mut validation_images = validation.samples.len();
-        for (position, host) in hosts.iter().enumerate() {
-            if position == current {
-                continue;
-            }
-            if training_placement == Placement::Sharded {
-                host.training.add_to(&mut training.audit);
-            }
-            if validation_placement == Placement::Sharded {
-                host.validation.add_to(&mut validation.audit);
-                validation_images += host.validation.record.keys().count();
-            }
-        }
-        if training_placement == Placement::Sharded {
-            record.training.record = join_records(&hosts, |host| &host.training);
-            shards = Some(self.shards(&hosts));
-        }
-        if validation_placement == Placement::Sharded {
-            record.validation.record = join_records(&hosts, |host| &host.validation);
-        }
-        let file = HostDataFile {
-            dataset: DatasetDocument::new(&training, &validation, class_names),
-            record: DataRecord {
-                training: record.training.record,
-                validation: record.validation.record,
-            },
-            shards,
-            validation_images,
-        };
-        Ok(Some(ReadyData { file, validation: validation_placement, _spool: spool }))
-    }
-
-    /// Returns the training samples of all hosts by number.
-    fn shards(&self, hosts: &[HostData]) -> Shards {
-        let mut shards = Vec::new();
-        for (position, host) in hosts.iter().enumerate() {
-            let samples = host.training.record.keys().count();
-            shards.push(Shard { samples, ranks: self.topology.ranks_of(position) });
-        }
-        Shards { shards, current: self.current }
-    }
-
-    /// Checks that every rank has images in each part of a batch.
-    fn check_batch(&self, data: &HostDataFile) -> Result<()> {
-        let mut problems = Problems::new();
-        let params = &self.parent.job.hyperparameters;
-        let world_size = self.topology.world_size();
-        let batch_size = params.mini_batch_size * params.gradient_accumulation_steps;
-        let samples = match &data.shards {
-            Some(shards) => shards.total_samples(),
-            None => data.record.training.keys().count(),
-        };
-        let images = batch_size.min(samples);
-        let mut smallest_part = images;
-        for part in split_into_micro_batches(images, params.mini_batch_size, world_size) {
-            smallest_part = smallest_part.min(part.len());
-        }
-        if smallest_part < world_size {
-            problems.push(format!(
-                "mini_batch_size is {} over all workers, and the training data have {samples} \
-                 images: {world_size} workers cannot share {smallest_part} images; raise \
-                 mini_batch_size to at least {world_size}, add images, or use fewer workers",
-                params.mini_batch_size
-            ));
-        } else if smallest_part / world_size == 1 && !params.syncbn && pools_to_1x1(params) {
-            problems.push(format!(
-                "algorithm {} pools an image to a single value per channel, over which BatchNorm \
-                 needs at least 2 images on each of {world_size} workers; mini_batch_size is {}: \
-                 raise it to at least {}, or set syncbn to True",
-                params.algorithm.name(),
-                params.mini_batch_size,
-                2 * world_size
-            ));
-        }
-        if let Some(shards) = &data.shards {
-            self.check_shards(shards, batch_size, &mut problems);
-        }
-        problems.into_result()
-    }
-
-    /// Checks that every host has images for a batch, and says what an epoch leaves out.
-    fn check_shards(&self, shards: &Shards, batch_size: usize, problems: &mut Problems) {
-        let max_images = self.parent.job.hyperparameters.mini_batch_size;
-        for (host, shard) in shards.shards.iter().enumerate() {
-            let needed = shards.images_per_batch(host, batch_size, max_images);
-            if shard.samples < needed {
-                problems.push(format!(
-                    "{} has {} training images of its own (S3DataDistributionType \
-                     ShardedByS3Key), and computes {needed} of each batch: lower mini_batch_size, \
-                     add images, or set FullyReplicated",
-                    self.topology.describe_host(host),
-                    shard.samples
-                ));
-                continue;
-            }
-            let batches = shards.batches_per_epoch(batch_size, max_images);
-            let left_out = shard.samples - batches * needed;
-            print_stdout(format_args!(
-                "{} has {} training images of its own, of which each epoch takes {} at random",
-                self.topology.describe_host(host),
-                shard.samples,
-                shard.samples - left_out
-            ));
         }
     }
 
@@ -435,49 +289,6 @@ impl Host<'_> {
         let host = &self.topology.hosts[self.current].name;
         self.watch.report(exit.into_fault(host));
     }
-}
-
-/// Publishes what this host has, and waits for what the others have. Returns nothing if the job is
-/// asked to stop meanwhile.
-fn exchange_host_data(
-    store: &JobStore,
-    current: usize,
-    host_count: usize,
-    own: &HostData,
-    stop: &StopSignal,
-) -> Result<Option<Vec<HostData>>> {
-    let key = |host: usize| format!("host/{host}/data");
-    let text = serde_json::to_vec(own)
-        .map_err(|cause| Error::internal(format!("a host's samples: {cause}")))?;
-    store.publish(&key(current), &text)?;
-    let mut hosts = Vec::new();
-    while hosts.len() < host_count {
-        if let Some(text) = store.find(&key(hosts.len()))? {
-            let host = serde_json::from_slice(&text)
-                .map_err(|cause| Error::internal(format!("a host's samples: {cause}")))?;
-            hosts.push(host);
-        } else if stop.is_requested() {
-            return Ok(None);
-        } else {
-            thread::sleep(POLL_INTERVAL);
-        }
-    }
-    Ok(Some(hosts))
-}
-
-fn describe(split: &AuditedSplit) -> Result<HostSplit> {
-    let record = SplitRecord::new(&split.samples, &split.audit.digests)?;
-    Ok(HostSplit::new(record, &split.audit))
-}
-
-fn join_records(hosts: &[HostData], of: fn(&HostData) -> &HostSplit) -> SplitRecord {
-    let records: Vec<&SplitRecord> = hosts.iter().map(|host| &of(host).record).collect();
-    SplitRecord::join(&records)
-}
-
-fn pools_to_1x1(hyperparameters: &Hyperparameters) -> bool {
-    let Hyperparameters { algorithm, backbone, num_classes, .. } = *hyperparameters;
-    build_graph(Architecture { algorithm, backbone }, num_classes).pools_to_1x1()
 }
 
 /// Returns the command of a worker: this program with the same arguments, and the file with the
