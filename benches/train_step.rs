@@ -58,7 +58,7 @@ fn join_ranks(arguments: &Arguments, train_step: &mut TrainStep) -> Result<Optio
     } else {
         Store::connect("127.0.0.1", port, TIMEOUT)?
     };
-    let group = ProcessGroup::join(&store, rank, world_size, "127.0.0.1", TIMEOUT)?;
+    let group = ProcessGroup::join(&store, rank, world_size, "127.0.0.1", TIMEOUT, TIMEOUT)?;
     train_step.join_group(Arc::new(group))?;
     Ok(Some(store))
 }

@@ -39,6 +39,9 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("MASKMAKER_R
 /// Exit code of clap for flags that cannot be used, which stands for variables as well.
 const USAGE_EXIT_CODE: u8 = 2;
 
+/// Exit code by which the parent of a worker knows that no other worker's end is the reason.
+const PANIC_EXIT_CODE: u8 = 101;
+
 /// Train, evaluate and serve semantic-segmentation models by SageMaker's container contract.
 #[derive(Debug, Parser)]
 #[command(name = "maskmaker", version = VERSION, arg_required_else_help = true)]
@@ -307,6 +310,7 @@ pub fn main() -> ! {
         torch::exit_process(USAGE_EXIT_CODE);
     }
     let result = panic::catch_unwind(panic::AssertUnwindSafe(|| run_command(cli.command, &root)));
+    let has_panicked = result.is_err();
     let error = match result {
         Ok(Ok(())) => torch::exit_process(0),
         Ok(Err(error)) => error,
@@ -319,10 +323,11 @@ pub fn main() -> ! {
             error
         }
     };
-    // The parent of a worker tells its error, with rank and host.
-    if !is_worker {
-        print_stderr(format_args!("error: {error}"));
+    if is_worker {
+        // The parent tells the error, with rank and host.
+        torch::exit_process(if has_panicked { PANIC_EXIT_CODE } else { error.exit_code() });
     }
+    print_stderr(format_args!("error: {error}"));
     torch::exit_process(error.exit_code())
 }
 

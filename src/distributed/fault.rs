@@ -18,10 +18,9 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Returns the fault that `error` is on `place`, such as `rank 1 on host algo-2`.
-    pub fn from_error(place: &str, error: &Error) -> Self {
-        let error_on_place = error.clone().with_context(place);
-        Self { problems: error_on_place.problems().to_vec(), exit_code: error.exit_code() }
+    /// Returns the fault that an error is, with its problems as they are.
+    pub fn from_error(error: &Error) -> Self {
+        Self { problems: error.problems().to_vec(), exit_code: error.exit_code() }
     }
 
     /// Returns a fault of a machine, a network or a worker, which is not one of data.
@@ -47,11 +46,11 @@ mod tests {
         problems.push("b.png is damaged");
         let error = problems.into_result().unwrap_err();
         for error in [error, Error::internal("a bug")] {
-            let fault = Fault::from_error("host algo-2", &error);
+            let fault = Fault::from_error(&error);
             let text = serde_json::to_string(&fault).unwrap();
             let told = serde_json::from_str::<Fault>(&text).unwrap().into_error();
             assert_eq!(told.exit_code(), error.exit_code());
-            assert_eq!(told, error.with_context("host algo-2"));
+            assert_eq!(told, error);
         }
     }
 }

@@ -44,9 +44,13 @@ impl WorkerProgress {
 pub struct Heartbeat;
 
 impl Heartbeat {
-    /// Starts the thread for the worker of this rank. The process ends if the one that started it
-    /// is gone, so that no worker goes on alone.
-    pub fn start(store: JobStore, rank: usize) -> Result<WorkerProgress> {
+    /// Starts the thread for the worker of this rank. `stop` is called once the job is to stop. The
+    /// process ends if the one that started it is gone, so that no worker goes on alone.
+    pub fn start(
+        store: JobStore,
+        rank: usize,
+        stop: impl Fn() + Send + 'static,
+    ) -> Result<WorkerProgress> {
         let progress = WorkerProgress::default();
         let counted = progress.clone();
         let parent = parent_id();
@@ -58,6 +62,9 @@ impl Heartbeat {
                 }
                 // Without the store the parent decides, which sees the same.
                 let _ = told.tell(&store, rank, &counted.0);
+                if store.is_stop_requested().unwrap_or(false) {
+                    stop();
+                }
                 thread::sleep(INTERVAL);
             }
         });

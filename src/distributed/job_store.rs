@@ -13,6 +13,9 @@ use crate::torch::Store;
 /// does not wait for it.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// Largest part of a value, in bytes; c10d's store takes no more than twice that.
+const MAX_PART_BYTES: usize = 4 << 20;
+
 const FAULT_KEY: &str = "fault";
 const FAULT_CLAIMS_KEY: &str = "fault/claims";
 const STOP_KEY: &str = "stop";
@@ -81,14 +84,30 @@ impl JobStore {
         &self.store
     }
 
-    /// Stores a value that all processes can read.
+    /// Stores a value of any size that all processes can read.
     pub fn publish(&self, name: &str, value: &[u8]) -> Result<()> {
-        self.store.set(name, value)
+        let mut parts = 0;
+        for part in value.chunks(MAX_PART_BYTES) {
+            self.store.set(&part_key(name, parts), part)?;
+            parts += 1;
+        }
+        // Last, so that whoever finds it finds the parts.
+        self.store.set(name, &u64::to_le_bytes(parts))
     }
 
     /// Returns a value, if a process has stored it.
     pub fn find(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        if self.store.has(name)? { self.store.get(name).map(Some) } else { Ok(None) }
+        if !self.store.has(name)? {
+            return Ok(None);
+        }
+        let Ok(parts) = self.store.get(name)?.try_into() else {
+            return Err(Error::internal(format!("the store's {name} is not a number of parts")));
+        };
+        let mut value = Vec::new();
+        for part in 0..u64::from_le_bytes(parts) {
+            value.extend(self.store.get(&part_key(name, part))?);
+        }
+        Ok(Some(value))
     }
 
     /// Waits for a value as long as it takes.
@@ -114,11 +133,16 @@ impl JobStore {
     /// Makes a fault that of the job, unless another process was first.
     pub(super) fn claim_fault(&self, fault: &Fault) -> Result<()> {
         if self.store.add(FAULT_CLAIMS_KEY, 1)? == 1 {
-            let text = serde_json::to_vec(fault)
-                .map_err(|cause| Error::internal(format!("a fault: {cause}")))?;
-            self.store.set(FAULT_KEY, &text)?;
+            self.write_fault(fault)?;
         }
         Ok(())
+    }
+
+    /// Makes a fault that of the job, whatever other processes claim.
+    pub(super) fn write_fault(&self, fault: &Fault) -> Result<()> {
+        let text = serde_json::to_vec(fault)
+            .map_err(|cause| Error::internal(format!("a fault: {cause}")))?;
+        self.publish(FAULT_KEY, &text)
     }
 
     /// Returns the fault of the job, if it has one.
@@ -160,6 +184,11 @@ impl JobStore {
     pub(super) fn left_hosts(&self) -> Result<i64> {
         self.count(LEFT_KEY)
     }
+}
+
+/// Names a part of a value.
+fn part_key(name: &str, part: u64) -> String {
+    format!("{name}/part/{part}")
 }
 
 /// Names the counter that a host adds to as long as it lives.
@@ -205,6 +234,11 @@ mod tests {
         assert_eq!(store.find("samples").unwrap(), None);
         store.publish("samples", b"").unwrap();
         assert_eq!(store.wait_for("samples").unwrap(), b"");
+        for bytes in [1, MAX_PART_BYTES, 2 * MAX_PART_BYTES + 1, 5 * MAX_PART_BYTES] {
+            let value: Vec<u8> = (0..bytes).map(|byte| (byte % 251) as u8).collect();
+            store.publish("large", &value).unwrap();
+            assert!(store.find("large").unwrap() == Some(value), "{bytes} bytes");
+        }
         assert!(JobStore::connect_to("nowhere").is_err());
     }
 }

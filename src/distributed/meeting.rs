@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::address::resolve;
+use super::fault::Fault;
 use super::job_store::{JobStore, StoreAddress};
 use super::topology::{HostWorkers, Topology};
 use crate::error::{Error, Problems, Result};
@@ -63,21 +64,52 @@ impl Meeting<'_> {
                 None => return Ok(None),
             }
         };
+        let topology = match self.meet(&store, own, deadline, should_stop) {
+            Ok(Some(topology)) => topology,
+            // A store that broke is that of a first host which was asked to stop, too.
+            Ok(None) => {
+                leave(&store, self.current_host, self.hosts.len());
+                return Ok(None);
+            }
+            Err(_) if should_stop() => return Ok(None),
+            Err(error) => {
+                // The others end by the same reason.
+                let _ = store.claim_fault(&Fault::from_error(&error));
+                leave(&store, self.current_host, self.hosts.len());
+                return Err(error);
+            }
+        };
+        Ok(Some((store, topology)))
+    }
+
+    /// Tells the others about this host, and waits for what they tell.
+    fn meet(
+        &self,
+        store: &JobStore,
+        own: &Member,
+        deadline: Instant,
+        should_stop: &dyn Fn() -> bool,
+    ) -> Result<Option<Topology>> {
         let text = serde_json::to_vec(own)
             .map_err(|cause| Error::internal(format!("a host's settings: {cause}")))?;
-        store.publish(&member_key(self.current_host), &text)?;
-        let Some(members) = self.wait_for_members(&store, deadline, should_stop)? else {
-            return Ok(None);
-        };
-        if let Err(error) = check_members(self.hosts, &members) {
-            leave(&store, self.current_host, self.hosts.len());
-            return Err(error);
-        }
+        let members = store
+            .publish(&member_key(self.current_host), &text)
+            .and_then(|()| self.wait_for_members(store, deadline, should_stop));
+        let Some(members) = members? else { return Ok(None) };
+        check_members(self.hosts, &members)?;
         let mut hosts = Vec::new();
         for (name, member) in self.hosts.iter().zip(members) {
             hosts.push(HostWorkers { name: name.clone(), workers: member.workers });
         }
-        Ok(Some((store, Topology { hosts })))
+        Ok(Some(Topology { hosts }))
+    }
+
+    /// Returns the error of a store that broke, which its host did when it ended.
+    fn first_host_ended(&self, cause: &Error) -> Error {
+        Error::input(format!(
+            "host {} ended before all hosts of the job had met; its log says why ({cause})",
+            self.hosts[0]
+        ))
     }
 
     /// Starts the store: for the other hosts on every interface, for one host on loopback alone,
@@ -137,7 +169,11 @@ impl Meeting<'_> {
     ) -> Result<Option<Vec<Member>>> {
         let mut members = Vec::new();
         while members.len() < self.hosts.len() {
-            if let Some(text) = store.find(&member_key(members.len()))? {
+            let broken = |cause: Error| self.first_host_ended(&cause);
+            if let Some(fault) = store.fault().map_err(broken)? {
+                return Err(fault.into_error());
+            }
+            if let Some(text) = store.find(&member_key(members.len())).map_err(broken)? {
                 let member = serde_json::from_slice(&text)
                     .map_err(|cause| Error::internal(format!("the settings of a host: {cause}")))?;
                 members.push(member);
@@ -290,6 +326,7 @@ mod tests {
         let hosts = ["localhost".to_owned(), "b".to_owned(), "c".to_owned()];
         let timeout = Duration::from_millis(300);
         let meeting = |current_host| Meeting { hosts: &hosts, current_host, port: 0, timeout };
+        assert!(meeting(0).join(&member(&[]), &|| true).unwrap().is_none());
         let error = meeting(0).join(&member(&[]), &|| false).unwrap_err().to_string();
         assert!(error.contains("of 3 hosts of this job, b, c did not come"), "{error}");
         assert!(error.contains("security group"), "{error}");

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! The parent of each host starts the host's workers ([`Workers`]) and watches them. Parents find
-//! each other through a store in the first host's parent ([`JobStore::meet`]), so that the store
+//! each other through a store in the first host's parent ([`Meeting::join`]), so that the store
 //! outlives every worker. Each parent tells the store every second that it lives, and reads there
 //! whether the others do, whether a worker failed, and whether the job was asked to stop
 //! ([`Watch`]). Workers tell the store the same of themselves from a thread of their own
@@ -32,5 +32,5 @@ pub use heartbeat::{Heartbeat, WorkerProgress};
 pub use job_store::JobStore;
 pub use meeting::{Meeting, Member};
 pub use topology::{HostWorkers, Topology};
-pub use watch::{Watch, WatchSettings};
+pub use watch::{SILENCE_TIMEOUT, Watch, WatchSettings};
 pub use workers::{WorkerExit, Workers};

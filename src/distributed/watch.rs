@@ -19,7 +19,10 @@ use crate::error::{Error, Result};
 
 /// Longest time without a sign of life from a host or a worker. A link that breaks and a process
 /// that is frozen are found out by it, so all hosts end within 30 s.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
+pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Time in which a host that found a fault first writes it down, unless it is gone itself.
+const CLAIM_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Longest time that leaving the store may take: what the first host waits for others, and a bit.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(8);
@@ -56,6 +59,8 @@ struct Shared {
     /// True once this host is asked to stop, and once any host is.
     wants_stop: AtomicBool,
     is_stop_requested: AtomicBool,
+    /// True once a host has left the job.
+    has_host_left: AtomicBool,
     /// True once this host's workers are done, and once those of all hosts are.
     is_done: AtomicBool,
     are_all_done: AtomicBool,
@@ -81,6 +86,7 @@ impl Watch {
             last_answer: Mutex::new(Instant::now()),
             wants_stop: AtomicBool::new(false),
             is_stop_requested: AtomicBool::new(false),
+            has_host_left: AtomicBool::new(false),
             is_done: AtomicBool::new(false),
             are_all_done: AtomicBool::new(false),
             should_leave: AtomicBool::new(false),
@@ -125,6 +131,12 @@ impl Watch {
         self.shared.is_stop_requested.load(Ordering::Relaxed)
     }
 
+    /// Returns true if a host has left the job. If the job has a fault for which it left,
+    /// [`Watch::fault`] returns it from then on.
+    pub fn has_host_left(&self) -> bool {
+        self.shared.has_host_left.load(Ordering::Relaxed)
+    }
+
     /// Takes note that a worker of this host runs, or has ended.
     pub fn set_running(&self, rank: usize, is_running: bool) {
         let mut running = lock(&self.shared.running_ranks);
@@ -149,7 +161,7 @@ impl Watch {
     /// Ends the watch. The first host, which keeps the store, waits a few seconds for the others to
     /// end theirs.
     pub fn leave(self) {
-        self.shared.should_leave.store(true, Ordering::Relaxed);
+        self.shared.should_leave.store(true, Ordering::Release);
         self.thread.thread().unpark();
         let deadline = Instant::now() + LEAVE_TIMEOUT;
         while !self.thread.is_finished() && Instant::now() < deadline {
@@ -169,6 +181,8 @@ struct Watcher {
     /// Steps and batches of all workers together.
     progress: Pulse,
     has_told_done: bool,
+    /// Fault that this host found, and when. Another host may have found one at the same time.
+    claimed: Option<(Fault, Instant)>,
 }
 
 impl Watcher {
@@ -179,6 +193,7 @@ impl Watcher {
             workers: vec![None; settings.topology.world_size()],
             progress: Pulse::new(now),
             has_told_done: false,
+            claimed: None,
             store,
             settings,
             shared,
@@ -187,6 +202,8 @@ impl Watcher {
 
     fn run(mut self, interrupt: &dyn Fn()) {
         loop {
+            // Read first: what this host reported before it leaves is told below.
+            let should_leave = self.shared.should_leave.load(Ordering::Acquire);
             if let Err(error) = self.observe() {
                 let first_host = self.settings.topology.describe_host(0);
                 let problem = format!("the connection to {first_host} broke: {error}");
@@ -196,7 +213,7 @@ impl Watcher {
             if is_stop_requested || lock(&self.shared.fault).is_some() {
                 interrupt();
             }
-            if self.shared.should_leave.load(Ordering::Relaxed) {
+            if should_leave {
                 let host_count = self.settings.topology.hosts.len();
                 leave(&self.store, self.settings.current_host, host_count);
                 return;
@@ -227,9 +244,22 @@ impl Watcher {
         }
         if let Some(found) = found {
             self.store.claim_fault(&found)?;
+            self.claimed.get_or_insert((found, Instant::now()));
         }
-        if let Some(fault) = self.store.fault()? {
+        // A host that leaves because of a fault has told it before.
+        let has_host_left = self.store.left_hosts()? > 0;
+        let mut fault = self.store.fault()?;
+        if let (None, Some((claimed, since))) = (&fault, &self.claimed)
+            && since.elapsed() >= CLAIM_TIMEOUT
+        {
+            self.store.write_fault(claimed)?;
+            fault = Some(claimed.clone());
+        }
+        if let Some(fault) = fault {
             lock(&self.shared.fault).get_or_insert(fault);
+        }
+        if has_host_left {
+            self.shared.has_host_left.store(true, Ordering::Release);
         }
         *lock(&self.shared.last_answer) = Instant::now();
         Ok(())
@@ -267,7 +297,7 @@ impl Watcher {
                 pulse.get_or_insert(Pulse::new(now)).observe(count, now);
             }
             let silence = pulse.map_or(Duration::ZERO, |pulse| pulse.age(now));
-            if silence >= SILENCE_TIMEOUT.min(self.settings.stall_timeout) {
+            if silence >= SILENCE_TIMEOUT {
                 let place = self.describe_rank(rank);
                 return Ok(Some(Fault::new(describe_silence(&place, silence))));
             }
@@ -284,7 +314,7 @@ impl Watcher {
             is_in_long_phase |= self.store.count(&worker_long_phase_key(rank))? > 0;
         }
         let total: i64 = counts.iter().sum();
-        // Before the first step data are read, whose phases have timeouts of their own.
+        // Before the workers have joined, the join has a timeout of its own.
         if is_in_long_phase || total == 0 {
             self.progress = Pulse::new(now);
         }

@@ -4,10 +4,12 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use super::fault::{Fault, INPUT_EXIT_CODE};
 use crate::error::{Error, Result};
+
+/// Exit code of a process that failed for another reason than its data
+/// (`docs/architecture.md#exit-codes`).
+const INTERNAL_EXIT_CODE: i32 = 1;
 
 /// A worker that ended.
 #[derive(Debug)]
@@ -24,9 +26,10 @@ impl WorkerExit {
         self.status.success()
     }
 
-    /// Returns true if the reason may be another worker's end, which broke an exchange.
+    /// Returns true if the reason may be another worker's end, which broke an exchange: an error that
+    /// is neither one of data nor a panic.
     pub fn may_be_consequence(&self) -> bool {
-        self.status.code().is_some_and(|code| code != i32::from(INPUT_EXIT_CODE))
+        self.status.code() == Some(INTERNAL_EXIT_CODE)
     }
 
     /// Returns the fault of a worker on `host` that failed.
@@ -75,7 +78,7 @@ impl Workers {
         command: &mut Command,
         reason_file: PathBuf,
     ) -> Result<()> {
-        // A Ctrl-C of the terminal reaches the parent alone, which passes it on once.
+        // A Ctrl-C of the terminal reaches the parent alone; workers learn of it from the store.
         let child = command.process_group(0).spawn().map_err(|cause| {
             Error::internal(format!("the worker of rank {rank} cannot be started: {cause}"))
         })?;
@@ -107,14 +110,6 @@ impl Workers {
         Ok(exits)
     }
 
-    /// Asks all workers to stop after their step.
-    pub fn ask_to_stop(&self) {
-        for process in self.processes.iter().filter(|process| !process.has_ended) {
-            // One that ended meanwhile needs no signal.
-            let _ = kill_process(Pid::from_child(&process.child), Signal::TERM);
-        }
-    }
-
     /// Ends all workers at once.
     pub fn kill(&mut self) {
         for process in self.processes.iter_mut().filter(|process| !process.has_ended) {
@@ -136,7 +131,7 @@ mod tests {
     use super::*;
 
     /// Runs shell commands as workers, and returns their ends by rank.
-    fn run(commands: &[&str], is_asked_to_stop: bool) -> Vec<WorkerExit> {
+    fn run(commands: &[&str]) -> Vec<WorkerExit> {
         let folder = tempfile::tempdir().unwrap();
         let mut workers = Workers::default();
         for (rank, command) in commands.iter().enumerate() {
@@ -144,10 +139,6 @@ mod tests {
             let mut shell = Command::new("sh");
             shell.args(["-c", command]).env("REASON_FILE", &reason_file);
             workers.start(rank, &mut shell, reason_file).unwrap();
-        }
-        if is_asked_to_stop {
-            std::thread::sleep(std::time::Duration::from_millis(100));
-            workers.ask_to_stop();
         }
         let mut exits = Vec::new();
         while !workers.have_ended() {
@@ -167,7 +158,7 @@ mod tests {
             "kill -SEGV $$",
             "exit 7",
         ];
-        let mut exits = run(&commands, false);
+        let mut exits = run(&commands);
         assert!(exits.remove(0).is_success());
         let faults: Vec<Fault> = exits.into_iter().map(|exit| exit.into_fault("algo-2")).collect();
         assert_eq!(faults[0].problems, ["rank 1 on host algo-2: a.png is damaged"]);
@@ -179,16 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn only_an_end_that_no_data_and_no_signal_caused_may_follow_from_another() {
-        let exits = run(&["exit 3", "kill -KILL $$", "exit 1"], false);
+    fn ends_by_data_signals_and_panics_do_not_follow_from_others() {
+        let exits = run(&["exit 3", "kill -KILL $$", "exit 101", "exit 1"]);
         let flags: Vec<bool> = exits.iter().map(WorkerExit::may_be_consequence).collect();
-        assert_eq!(flags, [false, false, true]);
+        assert_eq!(flags, [false, false, false, true]);
     }
 
     #[test]
-    fn workers_are_asked_to_stop_and_killed_with_their_owner() {
-        let exits = run(&["trap 'exit 0' TERM; while :; do sleep 0.05; done"], true);
-        assert!(exits[0].is_success());
+    fn workers_are_killed_with_their_owner() {
         let mut workers = Workers::default();
         let mut command = Command::new("sleep");
         workers.start(0, command.arg("60"), PathBuf::new()).unwrap();

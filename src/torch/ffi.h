@@ -99,10 +99,11 @@ int64_t maskmaker_store_add(const maskmaker_store *store, const char *key, int64
 void maskmaker_drop_store(maskmaker_store *store);
 
 // Joins the processes of a store to a group over Gloo, which listens on `local_address`. Returns
-// null and sets `error_message` if not all come within `timeout_ms` milliseconds, which also bound
-// each collective.
+// null and sets `error_message` if not all are connected within `join_timeout_ms` milliseconds.
+// `timeout_ms` bounds each collective.
 maskmaker_process_group *maskmaker_join_group(const maskmaker_store *store, int rank, int world_size,
-                                              const char *local_address, int64_t timeout_ms, char **error_message);
+                                              const char *local_address, int64_t join_timeout_ms, int64_t timeout_ms,
+                                              char **error_message);
 // Replaces each tensor by its sum over all ranks.
 bool maskmaker_sum_over_ranks(const maskmaker_process_group *group, const at::Tensor *const *tensors, size_t count,
                               char **error_message);

@@ -78,7 +78,7 @@ maskmaker_store *maskmaker_connect_store(const char *host, uint16_t port, int li
                                          char **error_message) {
   return catch_exceptions<maskmaker_store *>(error_message, nullptr, [&] {
     // Attempts that fail are told by what this returns, not by lines of warnings.
-    FLAGS_caffe2_log_level = c10::GLOG_ERROR;
+    FLAGS_caffe2_log_level = c10::GLOG_FATAL;
     c10d::TCPStoreOptions options;
     options.port = port;
     options.isServer = listener >= 0;
@@ -128,15 +128,17 @@ int64_t maskmaker_store_add(const maskmaker_store *store, const char *key, int64
 void maskmaker_drop_store(maskmaker_store *store) { delete store; }
 
 maskmaker_process_group *maskmaker_join_group(const maskmaker_store *store, int rank, int world_size,
-                                              const char *local_address, int64_t timeout_ms, char **error_message) {
+                                              const char *local_address, int64_t join_timeout_ms, int64_t timeout_ms,
+                                              char **error_message) {
   return catch_exceptions<maskmaker_process_group *>(error_message, nullptr, [&] {
-    const auto timeout = std::chrono::milliseconds(timeout_ms);
+    const auto timeout = std::chrono::milliseconds(join_timeout_ms);
     const auto names = c10::make_intrusive<c10d::PrefixStore>("process_group", store->store);
     const auto options = c10d::ProcessGroupGloo::Options::create(timeout);
     options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(local_address));
     const SilentOutput silent;
     const c10::intrusive_ptr<c10d::Backend> gloo =
         c10::make_intrusive<c10d::ProcessGroupGloo>(names, rank, world_size, options);
+    gloo->setTimeout(std::chrono::milliseconds(timeout_ms));
     auto group = c10::make_intrusive<c10d::ProcessGroup>(names, rank, world_size);
     group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
     group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);

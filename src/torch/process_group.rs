@@ -27,6 +27,7 @@ unsafe extern "C" {
         rank: c_int,
         world_size: c_int,
         local_address: *const c_char,
+        join_timeout_ms: i64,
         timeout_ms: i64,
         error_message: *mut *mut c_char,
     ) -> *mut RawProcessGroup;
@@ -66,16 +67,19 @@ impl ProcessGroup {
     ///
     /// # Errors
     ///
-    /// Not all ranks came within `timeout`, which is also the longest time of each later call.
+    /// Not all ranks are connected within `join_timeout`. `timeout` is the longest time of each later
+    /// call.
     pub fn join(
         store: &Store,
         rank: usize,
         world_size: usize,
         local_address: &str,
+        join_timeout: Duration,
         timeout: Duration,
     ) -> Result<Self> {
         let address = to_c_string(local_address, "address")?;
-        let timeout_ms = to_milliseconds(timeout);
+        let (join_timeout_ms, timeout_ms) =
+            (to_milliseconds(join_timeout), to_milliseconds(timeout));
         let mut error_message = std::ptr::null_mut();
         // SAFETY: the store outlives the call, and the C++ side keeps a reference of its own.
         let raw = unsafe {
@@ -84,6 +88,7 @@ impl ProcessGroup {
                 rank as c_int,
                 world_size as c_int,
                 address.as_ptr(),
+                join_timeout_ms,
                 timeout_ms,
                 &raw mut error_message,
             )
@@ -177,7 +182,8 @@ pub(crate) fn run_ranks<T: Send>(
     let server = Store::serve_on_loopback(TIMEOUT).unwrap();
     let run_rank = |rank| {
         let store = Store::connect("127.0.0.1", server.port(), TIMEOUT).unwrap();
-        let group = ProcessGroup::join(&store, rank, world_size, "127.0.0.1", TIMEOUT).unwrap();
+        let group =
+            ProcessGroup::join(&store, rank, world_size, "127.0.0.1", TIMEOUT, TIMEOUT).unwrap();
         work(std::sync::Arc::new(group))
     };
     std::thread::scope(|scope| {
@@ -199,7 +205,8 @@ mod tests {
     #[test]
     fn a_group_that_is_not_whole_is_an_error() {
         let server = Store::serve_on_loopback(Duration::from_mins(1)).unwrap();
-        let alone = ProcessGroup::join(&server, 0, 2, "127.0.0.1", Duration::from_millis(200));
+        let (join_timeout, timeout) = (Duration::from_millis(200), Duration::from_hours(1));
+        let alone = ProcessGroup::join(&server, 0, 2, "127.0.0.1", join_timeout, timeout);
         assert!(alone.is_err());
     }
 

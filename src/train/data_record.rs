@@ -64,22 +64,31 @@ impl SampleRecord {
 impl SplitRecord {
     /// Describes samples whose files have these digests, in the same order.
     pub fn new(samples: &[Sample], digests: &[SampleDigest]) -> Result<Self> {
-        if samples.len() != digests.len() {
+        let mut keys = Vec::with_capacity(samples.len());
+        for sample in samples {
+            keys.push(sample.key.as_str());
+        }
+        Self::from_keys(&keys, digests)
+    }
+
+    /// Describes samples of these names whose files have these digests, in the same order.
+    pub fn from_keys(keys: &[&str], digests: &[SampleDigest]) -> Result<Self> {
+        if keys.len() != digests.len() {
             return Err(Error::internal(format!(
                 "{} samples with {} digests",
-                samples.len(),
+                keys.len(),
                 digests.len()
             )));
         }
         let mut hasher = Sha256::new();
-        let mut records = Vec::with_capacity(samples.len());
-        for (sample, digest) in samples.iter().zip(digests) {
-            hasher.update((sample.key.len() as u64).to_le_bytes());
-            hasher.update(sample.key.as_bytes());
+        let mut records = Vec::with_capacity(keys.len());
+        for (key, digest) in keys.iter().zip(digests) {
+            hasher.update((key.len() as u64).to_le_bytes());
+            hasher.update(key.as_bytes());
             hasher.update(digest.image);
             hasher.update(digest.mask);
             records.push(SampleRecord {
-                key: sample.key.clone(),
+                key: (*key).to_owned(),
                 image: to_hex(&digest.image, LISTED_DIGEST_BYTES),
                 mask: to_hex(&digest.mask, LISTED_DIGEST_BYTES),
             });
@@ -91,31 +100,6 @@ impl SplitRecord {
     /// Returns the digest of all names and files, in hexadecimal digits.
     pub fn digest(&self) -> &str {
         &self.digest
-    }
-
-    /// Returns the names of the samples.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.samples.iter().map(|sample| sample.key.as_str())
-    }
-
-    /// Returns the record of the samples of several hosts together, sorted by name: it does not
-    /// depend on which host has which.
-    #[must_use]
-    pub fn join(parts: &[&Self]) -> Self {
-        let mut samples = Vec::new();
-        for part in parts {
-            samples.extend(part.samples.iter().cloned());
-        }
-        samples.sort_by(|one, other| one.key.cmp(&other.key));
-        let mut hasher = Sha256::new();
-        for SampleRecord { key, image, mask } in &samples {
-            hasher.update((key.len() as u64).to_le_bytes());
-            for text in [key, image, mask] {
-                hasher.update(text.as_bytes());
-            }
-        }
-        let digest: ContentDigest = hasher.finalize().into();
-        Self { digest: to_hex(&digest, SPLIT_DIGEST_BYTES), samples }
     }
 
     /// Returns a sentence about what differs from `saved`, with examples. `split` is the name of
@@ -293,17 +277,6 @@ mod tests {
             split.describe_changes(&lost, "validation"),
             "the validation images or masks are others"
         );
-    }
-
-    #[test]
-    fn samples_of_several_hosts_are_the_same_whichever_host_has_them() {
-        let joined = |parts: &[&[(&str, u8, u8)]]| {
-            let parts: Vec<SplitRecord> = parts.iter().map(|part| record(part)).collect();
-            SplitRecord::join(&parts.iter().collect::<Vec<_>>())
-        };
-        let (a, b, c) = (("a", 1, 1), ("b", 2, 2), ("c", 3, 3));
-        assert_eq!(joined(&[&[a, c], &[b]]), joined(&[&[b, c], &[], &[a]]));
-        assert_ne!(joined(&[&[a], &[b]]), joined(&[&[a], &[("b", 2, 3)]]));
     }
 
     proptest::proptest! {

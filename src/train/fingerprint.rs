@@ -21,7 +21,7 @@ const UNSET: &str = "unset";
 const SPLITS: [&str; 2] = ["training", "validation"];
 
 /// Settings and data of a job, as text by name. Paths are not among them, and neither is the number
-/// of ranks, which is 1 today (`docs/architecture.md#counted-randomness`).
+/// of ranks (`docs/architecture.md#counted-randomness`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fingerprint {

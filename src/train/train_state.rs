@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::early_stopping::EarlyStopping;
 use super::history::{EpochMetrics, ModelMetrics};
 
-/// Position and history of a run. A batch is that of all ranks together, of which there is one
-/// today (`docs/architecture.md#counted-randomness`).
+/// Position and history of a run. A batch is that of all ranks together
+/// (`docs/architecture.md#counted-randomness`).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct TrainState {
     /// Number of epochs that are done, validation included.

@@ -68,15 +68,6 @@ enum Next {
     Stop,
 }
 
-/// What is done between two steps, the same on all ranks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Interruption {
-    /// True if any rank was asked to stop.
-    should_stop: bool,
-    /// True if the rank with the checkpoints is to write one.
-    should_write: bool,
-}
-
 /// Returns true if a score is above the best one so far. A score that is absent or not a number is
 /// never better, and any number is better than those.
 fn is_better_score(score: Option<f64>, best: Option<f64>) -> bool {
@@ -112,7 +103,7 @@ impl Trainer<'_> {
     /// each epoch, whether its model is kept or not.
     ///
     /// A checkpoint is written when the last one is `checkpoint_interval` seconds old, which is
-    /// checked after each step, validation batch and epoch. One more is written after the last
+    /// checked between steps, and after each validation batch and epoch. One more is written after the last
     /// epoch, and when the job is asked to stop. All files of a job are listed at the end of
     /// `docs/architecture.md#walk-a-training-image-to-a-checkpoint-and-a-model`.
     pub fn run(mut self) -> Result<TrainOutcome> {
@@ -161,14 +152,9 @@ impl Trainer<'_> {
     }
 
     fn is_checkpoint_due(&self) -> bool {
-        self.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.is_due(&self.state))
-    }
-
-    /// Decides with all ranks what is done before the next step.
-    fn agree_on_interruption(&self) -> Result<Interruption> {
-        let own = [self.stop_signal.is_requested(), self.is_checkpoint_due()];
-        let [should_stop, should_write] = self.train_step.is_any_true(own)?;
-        Ok(Interruption { should_stop, should_write })
+        // Before the first step there is nothing to go on from.
+        self.state.steps > 0
+            && self.checkpoints.as_ref().is_some_and(|checkpoints| checkpoints.is_due(&self.state))
     }
 
     /// Measures on how many pixels bfloat16 changes the class, and writes the share into the kept
@@ -219,18 +205,13 @@ impl Trainer<'_> {
         let mut loss_sum =
             Tensor::from(self.state.loss).f_to_device(self.train_step.network.device())?;
         let mut timer = Instant::now();
+        let mut next = Next::Continue;
         for batch in loader.take(batch_count - self.state.step) {
-            let Interruption { should_stop, should_write } = self.agree_on_interruption()?;
-            if should_stop || should_write {
-                self.state.seconds += timer.elapsed().as_secs_f64();
-                self.state.loss = self.check_finite_loss(loss_sum.f_double_value(&[])?)?;
-                if should_stop {
-                    // The loader may have stopped with an error, because the job is asked to stop.
-                    return Ok(Next::Stop);
-                }
-                self.train_step.average_running_statistics()?;
-                self.write_checkpoint()?;
-                timer = Instant::now();
+            // The loader stops with an error when the job is asked to stop. Ranks agree on that
+            // before each step, since one that had no batch would leave the others waiting.
+            next = self.interrupt(&loss_sum, &mut timer)?;
+            if next == Next::Stop {
+                break;
             }
             let batch = batch?;
             let lr = self.settings.lr_schedule.lr(self.state.steps);
@@ -248,8 +229,29 @@ impl Trainer<'_> {
             self.state.step += 1;
             self.state.steps += 1;
         }
+        if next == Next::Continue {
+            next = self.interrupt(&loss_sum, &mut timer)?;
+        }
         self.state.seconds += timer.elapsed().as_secs_f64();
         self.state.loss = self.check_finite_loss(loss_sum.f_double_value(&[])?)?;
+        Ok(next)
+    }
+
+    /// Writes a checkpoint between two steps if one is due, and says if the job is to stop. All
+    /// ranks decide the same.
+    fn interrupt(&mut self, loss_sum: &Tensor, timer: &mut Instant) -> Result<Next> {
+        let own = [self.stop_signal.is_requested(), self.is_checkpoint_due()];
+        let [should_stop, should_write] = self.train_step.is_any_true(own)?;
+        if should_stop {
+            return Ok(Next::Stop);
+        }
+        if should_write {
+            self.state.seconds += timer.elapsed().as_secs_f64();
+            self.state.loss = self.check_finite_loss(loss_sum.f_double_value(&[])?)?;
+            self.train_step.average_running_statistics()?;
+            self.write_checkpoint()?;
+            *timer = Instant::now();
+        }
         Ok(Next::Continue)
     }
 

@@ -176,6 +176,22 @@ fn a_job_that_is_asked_to_stop_writes_a_checkpoint_and_goes_on_alone() {
 }
 
 #[test]
+fn a_job_may_be_asked_to_stop_while_its_workers_start() {
+    let job = job(500);
+    job.configure();
+    let running = Running::start_with(&job, &["--workers", "2"]);
+    let deadline = Instant::now() + TIMEOUT;
+    while worker_ids(running.id()).is_empty() {
+        assert!(Instant::now() < deadline);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    running.signal("-TERM");
+    let (rest, code) = running.wait();
+    assert_eq!(code, Some(0), "{rest}");
+    assert!(rest.contains("asked to stop"), "{rest}");
+}
+
+#[test]
 fn fewer_images_than_workers_are_refused_with_what_to_set() {
     let run = run_with_workers(&job(1).with("mini_batch_size", "2"), 3);
     assert_eq!(run.code, Some(3));
@@ -281,9 +297,16 @@ fn two_hosts_each_with_its_own_images_train_on_all_of_them() {
     assert!(first.stdout.contains(line), "{}", first.stdout);
     assert!(first.stdout.contains("on 6 images (1 steps of 3 per epoch), validating on 2"));
     assert_eq!(losses(&hosts.jobs[0]).len(), 2);
-    // In a restart with the same hosts the job is the same, whichever of them has which images.
+    // The job is the same in a restart, whichever host has which images.
     let [first, _] = hosts.train();
     assert!(first.stdout.contains("the job was finished after epoch 2"), "{}", first.stdout);
+    let alone = job(2);
+    fs::create_dir(alone.path("checkpoints")).unwrap();
+    for file in files(&hosts.jobs[0].path("checkpoints")) {
+        fs::copy(&file, alone.path("checkpoints").join(file.file_name().unwrap())).unwrap();
+    }
+    let run = alone.train();
+    assert!(run.stdout.contains("the job was finished after epoch 2"), "{}", run.stdout);
 }
 
 #[test]
@@ -324,6 +347,19 @@ fn settings_that_differ_between_hosts_are_named_on_both() {
 }
 
 #[test]
+fn masks_that_mean_other_classes_on_one_host_are_refused() {
+    let hosts = TwoHosts::new(1);
+    let folder = hosts.jobs[0].path("input/data/label_map");
+    fs::create_dir(&folder).unwrap();
+    let map = json!({"map": {"0": 0, "1": 2, "2": 1, "3": 3}});
+    fs::write(folder.join("train_label_map.json"), map.to_string()).unwrap();
+    for (run, job) in hosts.run(&[]).iter().zip(&hosts.jobs) {
+        assert_eq!(run.code, Some(3), "{}", run.stderr);
+        assert!(failure(job).contains("the label map of train is none on host localhost and"));
+    }
+}
+
+#[test]
 fn wrong_data_on_one_host_are_the_failure_of_both() {
     let hosts = TwoHosts::new(1);
     let mask = hosts.jobs[1].first("train_annotation");
@@ -331,9 +367,10 @@ fn wrong_data_on_one_host_are_the_failure_of_both() {
     let [first, second] = hosts.run(&[]);
     assert_eq!((first.code, second.code), (Some(3), Some(3)), "{}{}", first.stderr, second.stderr);
     let name = mask.file_name().unwrap().to_str().unwrap();
-    let reason = failure(&hosts.jobs[0]);
-    assert!(reason.starts_with("host localhost: ") && reason.contains(name), "{reason}");
-    assert!(failure(&hosts.jobs[1]).contains(name));
+    for job in &hosts.jobs {
+        let reason = failure(job);
+        assert!(reason.starts_with("host localhost: ") && reason.contains(name), "{reason}");
+    }
 }
 
 #[test]

@@ -17,8 +17,8 @@ use crate::model::Architecture;
 use crate::model::network::build_graph;
 use crate::sagemaker::StopSignal;
 use crate::train::Hyperparameters;
-use crate::train::data_record::{DataRecord, SplitRecord};
-use crate::train::host_data::{HostData, HostSplit, Placement, find_placement};
+use crate::train::data_record::DataRecord;
+use crate::train::host_data::{HostData, HostSplit, Placement, check_classes, find_placement};
 
 /// Time between two looks for the data of hosts that are not ready yet.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -39,64 +39,59 @@ impl Host<'_> {
         let Inputs { initial, mut training, mut validation, class_names, spool } = inputs;
         // The workers read them again; the parent holds no tensors.
         drop(initial);
-        let own = HostData { training: describe(&training)?, validation: describe(&validation)? };
+        let own = HostData {
+            training: HostSplit::new(&training),
+            validation: HostSplit::new(&validation),
+            class_names: class_names.clone(),
+        };
         let (current, host_count) = (self.current, self.topology.hosts.len());
         let stop = self.parent.stop.clone();
-        let store = self.store.reconnect()?;
-        let exchange = move || exchange_host_data(&store, current, host_count, &own, &stop);
+        let address = self.store.address();
+        let exchange = move || {
+            let store = JobStore::connect_to(&address)?;
+            exchange_host_data(&store, current, host_count, own, &stop)
+        };
         let Some(hosts) = self.do_watched(exchange)? else { return Ok(None) };
         let mut names = Vec::new();
         for host in &self.topology.hosts {
             names.push(host.name.as_str());
         }
         let mut problems = Problems::new();
-        let mut place = |split: &str, of: fn(&HostData) -> &HostSplit| {
-            let records: Vec<&SplitRecord> = hosts.iter().map(|host| &of(host).record).collect();
-            problems.check(find_placement(split, &names, &records))
-        };
-        let placements =
-            (place("train", |host| &host.training), place("validation", |host| &host.validation));
+        problems.record_err(check_classes(&names, &hosts));
+        let [trainings, validations] = [training_of as fn(&HostData) -> &HostSplit, validation_of]
+            .map(|split| hosts.iter().map(split).collect::<Vec<&HostSplit>>());
+        let placements = (
+            problems.check(find_placement("train", &names, &trainings)),
+            problems.check(find_placement("validation", &names, &validations)),
+        );
         let (training_placement, validation_placement) = problems.finish_with(placements)?;
-        let mut record = hosts[current].clone();
-        let mut shards = None;
-        let mut validation_images = validation.samples.len();
-        for (position, host) in hosts.iter().enumerate() {
-            if position == current {
-                continue;
-            }
-            if training_placement == Placement::Sharded {
-                host.training.add_to(&mut training.audit);
-            }
-            if validation_placement == Placement::Sharded {
-                host.validation.add_to(&mut validation.audit);
-                validation_images += host.validation.record.keys().count();
-            }
-        }
-        if training_placement == Placement::Sharded {
-            record.training.record = join_records(&hosts, |host| &host.training);
-            shards = Some(self.shards(&hosts));
-        }
-        if validation_placement == Placement::Sharded {
-            record.validation.record = join_records(&hosts, |host| &host.validation);
-        }
-        let file = HostDataFile {
-            dataset: DatasetDocument::new(&training, &validation, class_names),
-            record: DataRecord {
-                training: record.training.record,
-                validation: record.validation.record,
-            },
-            shards,
-            validation_images,
+        let mut record = DataRecord {
+            training: trainings[current].record()?,
+            validation: validations[current].record()?,
         };
+        let mut shards = None;
+        if training_placement == Placement::Sharded {
+            add_other_hosts(&mut training, &trainings, current);
+            record.training = HostSplit::join_records(&trainings)?;
+            shards = Some(self.shards(&trainings));
+        }
+        let mut validation_images = validation.samples.len();
+        if validation_placement == Placement::Sharded {
+            add_other_hosts(&mut validation, &validations, current);
+            record.validation = HostSplit::join_records(&validations)?;
+            validation_images = validations.iter().map(|split| split.keys.len()).sum();
+        }
+        let dataset = DatasetDocument::new(&training, &validation, class_names);
+        let file = HostDataFile { dataset, record, shards, validation_images };
         Ok(Some(ReadyData { file, validation: validation_placement, _spool: spool }))
     }
 
     /// Returns the training samples of all hosts by number.
-    fn shards(&self, hosts: &[HostData]) -> Shards {
+    fn shards(&self, hosts: &[&HostSplit]) -> Shards {
         let mut shards = Vec::new();
         for (position, host) in hosts.iter().enumerate() {
-            let samples = host.training.record.keys().count();
-            shards.push(Shard { samples, ranks: self.topology.ranks_of(position) });
+            shards
+                .push(Shard { samples: host.keys.len(), ranks: self.topology.ranks_of(position) });
         }
         Shards { shards, current: self.current }
     }
@@ -109,7 +104,7 @@ impl Host<'_> {
         let batch_size = params.mini_batch_size * params.gradient_accumulation_steps;
         let samples = match &data.shards {
             Some(shards) => shards.total_samples(),
-            None => data.record.training.keys().count(),
+            None => data.dataset.training_images(),
         };
         let images = batch_size.min(samples);
         let mut smallest_part = images;
@@ -172,11 +167,14 @@ fn exchange_host_data(
     store: &JobStore,
     current: usize,
     host_count: usize,
-    own: &HostData,
+    own: HostData,
     stop: &StopSignal,
 ) -> Result<Option<Vec<HostData>>> {
+    if host_count == 1 {
+        return Ok(Some(vec![own]));
+    }
     let key = |host: usize| format!("host/{host}/data");
-    let text = serde_json::to_vec(own)
+    let text = serde_json::to_vec(&own)
         .map_err(|cause| Error::internal(format!("a host's samples: {cause}")))?;
     store.publish(&key(current), &text)?;
     let mut hosts = Vec::new();
@@ -194,14 +192,21 @@ fn exchange_host_data(
     Ok(Some(hosts))
 }
 
-fn describe(split: &AuditedSplit) -> Result<HostSplit> {
-    let record = SplitRecord::new(&split.samples, &split.audit.digests)?;
-    Ok(HostSplit::new(record, &split.audit))
+fn training_of(host: &HostData) -> &HostSplit {
+    &host.training
 }
 
-fn join_records(hosts: &[HostData], of: fn(&HostData) -> &HostSplit) -> SplitRecord {
-    let records: Vec<&SplitRecord> = hosts.iter().map(|host| &of(host).record).collect();
-    SplitRecord::join(&records)
+fn validation_of(host: &HostData) -> &HostSplit {
+    &host.validation
+}
+
+/// Adds what the audits of the other hosts found to that of this one.
+fn add_other_hosts(split: &mut AuditedSplit, hosts: &[&HostSplit], current: usize) {
+    for (position, host) in hosts.iter().enumerate() {
+        if position != current {
+            host.add_to(&mut split.audit);
+        }
+    }
 }
 
 fn pools_to_1x1(hyperparameters: &Hyperparameters) -> bool {

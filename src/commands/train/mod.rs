@@ -86,7 +86,11 @@ fn train_model(root: &MlRoot, options: &TrainOptions) -> Result<()> {
     // The choice of the device comes before any other call of libtorch.
     let device = torch::default_device();
     let job = JobSettings::read(root)?;
-    let workers = if device.is_cuda() { 1 } else { options.cluster.workers };
+    let mut workers = options.cluster.workers;
+    if device.is_cuda() && workers > 1 {
+        print_stderr("--workers is without effect on a host with GPUs: this version trains on one");
+        workers = 1;
+    }
     if job.cluster.hosts.len() > 1 && device.is_cuda() {
         return Err(Error::input(format!(
             "resourceconfig.json names {} hosts ({}), which have GPUs: this version trains on \

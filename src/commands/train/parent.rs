@@ -18,8 +18,8 @@ use super::{TrainOptions, print_stopped_before_first_step};
 use crate::console::print_stdout;
 use crate::data::batch_parts::RankShare;
 use crate::distributed::{
-    Fault, JobStore, Meeting, Member, Topology, Watch, WatchSettings, WorkerExit, Workers,
-    local_address_toward,
+    Fault, JobStore, Meeting, Member, SILENCE_TIMEOUT, Topology, Watch, WatchSettings, WorkerExit,
+    Workers, local_address_toward,
 };
 use crate::error::{Error, Problems, Result};
 use crate::files::PathContext;
@@ -31,7 +31,10 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Time that a failure of an exchange waits for the failure that caused it, which another host
 /// finds out.
-const CAUSE_TIMEOUT: Duration = Duration::from_secs(10);
+const CAUSE_TIMEOUT: Duration = SILENCE_TIMEOUT.saturating_add(Duration::from_secs(3));
+
+/// Time in which the job's store takes a fault.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Variables by which libtorch and the loader are told how many threads to use.
 const THREAD_VARIABLES: [&str; 2] = ["OMP_NUM_THREADS", "RAYON_NUM_THREADS"];
@@ -132,17 +135,18 @@ impl Host<'_> {
 
     /// Adds to an error about missing pairs that several hosts may be the reason.
     fn with_shard_advice(&self, error: Error) -> Error {
-        let lacks_pairs = error.problems().iter().any(|problem| {
-            problem.contains("without a mask") || problem.contains("without an image")
-        });
-        if self.topology.hosts.len() == 1 || !lacks_pairs {
+        let hints = ["without a mask", "without an image", "holds 1 image", "nothing to learn"];
+        let may_be_of_shards =
+            error.problems().iter().any(|problem| hints.iter().any(|hint| problem.contains(hint)));
+        if self.topology.hosts.len() == 1 || !may_be_of_shards {
             return error;
         }
         let mut problems = Problems::new();
         let _ = problems.check::<()>(Err(error.clone()));
         problems.push(
             "with S3DataDistributionType ShardedByS3Key an image and its mask may lie on different \
-             hosts: set FullyReplicated for both channels, or name both in the lines of a manifest",
+             hosts, and each host needs images with classes of its own: set FullyReplicated for \
+             both channels, or name image and mask in the lines of a manifest",
         );
         problems.into_result().err().unwrap_or(error)
     }
@@ -157,16 +161,33 @@ impl Host<'_> {
         Ok(())
     }
 
-    /// Tells the other hosts how this one ended, if that was its own fault, and leaves them.
+    /// Tells the other hosts how this one ended, if that was its own fault, and leaves them. All
+    /// return the same error.
     fn end(self, result: Result<()>) -> Result<()> {
-        let place = format!("host {}", self.topology.hosts[self.current].name);
-        if let Err(error) = &result
-            && self.watch.fault().is_none()
-        {
-            self.watch.report(Fault::from_error(&place, error));
-        }
+        let result = match result {
+            Err(error) if self.topology.hosts.len() > 1 => Err(self.agree_on_fault(error)),
+            result => result,
+        };
         self.watch.leave();
         result
+    }
+
+    /// Returns the first fault of the job, which is `error` unless another host was faster.
+    fn agree_on_fault(&self, error: Error) -> Error {
+        if let Some(fault) = self.watch.fault() {
+            return fault.into_error();
+        }
+        let place = format!("host {}", self.topology.hosts[self.current].name);
+        let own = error.with_context(place);
+        self.watch.report(Fault::from_error(&own));
+        let deadline = Instant::now() + REPORT_TIMEOUT;
+        while Instant::now() < deadline {
+            if let Some(fault) = self.watch.fault() {
+                return fault.into_error();
+            }
+            thread::sleep(POLL_INTERVAL);
+        }
+        own
     }
 
     /// Does something that may wait for the network in a thread of its own, and returns early if the
@@ -227,22 +248,21 @@ impl Host<'_> {
 
     /// Returns an address of this host that the workers of all hosts reach.
     fn local_address(&self) -> Result<String> {
-        let hosts = &self.topology.hosts;
-        let Some(peer) = hosts.iter().enumerate().find(|(host, _)| *host != self.current) else {
+        let mut others = self.topology.hosts.iter().enumerate();
+        let Some((_, peer)) = others.find(|(host, _)| *host != self.current) else {
             return Ok("127.0.0.1".to_owned());
         };
-        let peer = &peer.1.name;
-        match local_address_toward(peer) {
+        let peer = peer.name.clone();
+        self.do_watched(move || match local_address_toward(&peer) {
             Ok(address) => Ok(address.to_string()),
             Err(cause) => {
                 Err(Error::input(format!("no network of this host leads to host {peer}: {cause}")))
             }
-        }
+        })
     }
 
     /// Waits until the workers of all hosts are done. Ends them if the job has a fault.
     fn watch_workers(&self, workers: &mut Workers) -> Result<()> {
-        let mut is_told_to_stop = false;
         let mut has_failed = false;
         // An end whose cause another host may find out.
         let mut unexplained: Option<(Instant, WorkerExit)> = None;
@@ -251,10 +271,14 @@ impl Host<'_> {
                 workers.kill();
                 return Err(fault.into_error());
             }
-            if self.parent.stop.is_requested() && !is_told_to_stop {
+            if self.parent.stop.is_requested() {
+                // Workers learn of it from the store.
                 self.watch.request_stop();
-                workers.ask_to_stop();
-                is_told_to_stop = true;
+                if self.watch.has_host_left() && !self.watch.are_all_done() {
+                    // That host was asked to stop before it had workers.
+                    workers.kill();
+                    return self.stop_before_first_step();
+                }
             }
             for exit in workers.take_exits()? {
                 self.watch.set_running(exit.rank, false);

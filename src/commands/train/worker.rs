@@ -25,10 +25,11 @@ use crate::model::{Architecture, Network};
 use crate::sagemaker::{MlRoot, StopSignal};
 use crate::torch::{self, ProcessGroup};
 use crate::train::data_record::DataRecord;
-use crate::train::observer::{
-    CheckpointEvent, EpochEndEvent, EpochEvent, PhaseEvent, StepEvent, TrainObserver,
-};
+use crate::train::observer::{CheckpointEvent, PhaseEvent, StepEvent, TrainObserver};
 use crate::train::{TrainConfig, TrainState, TrainStep, Trainer};
+
+/// Longest time until all ranks are connected, once their hosts have met and read their data.
+const JOIN_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Longest time of a collective. Parents find out about ranks that do not come, so this is longer
 /// than anything that a rank may have to wait for: rank 0 writes checkpoints and models meanwhile.
@@ -101,15 +102,26 @@ pub(super) fn run_worker(root: &MlRoot, options: &TrainOptions, spec_file: &Path
     let device = torch::default_device();
     let spec: WorkerSpec = read_json(spec_file)?;
     let store = JobStore::connect_to(&spec.store)?;
-    let progress = Heartbeat::start(store.reconnect()?, spec.rank)?;
-    progress.set_long_phase(true);
+    let signal = stop.clone();
+    let progress = Heartbeat::start(store.reconnect()?, spec.rank, move || signal.request())?;
     let group = ProcessGroup::join(
         store.as_store(),
         spec.rank,
         spec.world_size,
         &spec.local_address,
+        JOIN_TIMEOUT,
         GROUP_TIMEOUT,
-    )?;
+    )
+    .map_err(|error| {
+        Error::internal(format!(
+            "it cannot connect to the other ranks within {} s; all ports must be open between the \
+             hosts (in a VPC the security group must allow all traffic from itself): {error}",
+            JOIN_TIMEOUT.as_secs()
+        ))
+    })?;
+    // Rank 0 reads weights and checkpoints first.
+    progress.set_long_phase(spec.rank == WRITER_RANK);
+    progress.count_batch();
     let worker = Worker {
         root,
         options,
@@ -167,7 +179,7 @@ impl Worker<'_> {
             class_names,
         };
         let observers: Vec<Box<dyn TrainObserver>> =
-            vec![Box::new(ProgressObserver(self.progress.clone()))];
+            vec![Box::new(ProgressObserver::new(&self.progress))];
         let hand_over = |train_step: &mut TrainStep, state: &TrainState| {
             let start = StartState {
                 state: state.clone(),
@@ -223,46 +235,51 @@ impl Worker<'_> {
             settings: &settings,
             checkpoints: None,
             stop_signal: &self.stop,
-            observers: vec![Box::new(ProgressObserver(self.progress.clone()))],
+            observers: vec![Box::new(ProgressObserver::new(&self.progress))],
         };
         trainer.run()?;
         Ok(())
     }
 }
 
-/// Tells the parents that a worker goes on, or does something that takes long.
+/// Tells the parents that a worker goes on, or does something that takes long: all that is done
+/// outside of training and validation, such as writing the model, and writing checkpoints.
 #[derive(Debug)]
-struct ProgressObserver(WorkerProgress);
+struct ProgressObserver {
+    progress: WorkerProgress,
+    is_in_phase: bool,
+}
+
+impl ProgressObserver {
+    fn new(progress: &WorkerProgress) -> Self {
+        Self { progress: progress.clone(), is_in_phase: false }
+    }
+}
 
 impl TrainObserver for ProgressObserver {
     fn on_phase_start(&mut self, _phase: &PhaseEvent<'_>) {
-        self.0.set_long_phase(false);
+        self.is_in_phase = true;
+        self.progress.set_long_phase(false);
+    }
+
+    fn on_phase_end(&mut self) {
+        self.is_in_phase = false;
+        self.progress.set_long_phase(true);
     }
 
     fn on_step(&mut self, _step: &StepEvent<'_>) {
-        self.0.count_batch();
+        self.progress.count_batch();
     }
 
     fn on_validation_batch_end(&mut self, _images: usize) {
-        self.0.count_batch();
-    }
-
-    fn on_validation_epoch_end(&mut self, _epoch: &EpochEvent<'_>) -> Result<()> {
-        // The model is written, and pictures are made.
-        self.0.set_long_phase(true);
-        Ok(())
-    }
-
-    fn on_epoch_end(&mut self, _epoch: &EpochEndEvent<'_>) -> Result<()> {
-        self.0.set_long_phase(true);
-        Ok(())
+        self.progress.count_batch();
     }
 
     fn on_save_checkpoint(&mut self) {
-        self.0.set_long_phase(true);
+        self.progress.set_long_phase(true);
     }
 
     fn on_checkpoint(&mut self, _checkpoint: &CheckpointEvent) {
-        self.0.set_long_phase(false);
+        self.progress.set_long_phase(!self.is_in_phase);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,7 @@ use crate::data::content::Content;
 use crate::data::label_map::LabelMap;
 use crate::data::objects::{ObjectCache, ObjectEntry};
 use crate::data::sample::Sample;
-use crate::error::{Error, ErrorContext, Result};
-use crate::files;
+use crate::error::{Error, Result};
 
 /// Both splits of a host, with what the audit found.
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,19 +61,9 @@ impl DatasetDocument {
         Self { training, validation, class_names }
     }
 
-    /// Writes the document to a file.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_vec(self)
-            .map_err(|cause| Error::input(format!("the data set cannot be handed on: {cause}")))?;
-        files::write_atomically(path, &text)
-    }
-
-    /// Reads a document from a file.
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = files::read_file(path)?;
-        serde_json::from_slice(&text)
-            .map_err(|cause| Error::internal(cause.to_string()))
-            .error_context(path.display())
+    /// Returns the number of training samples.
+    pub fn training_images(&self) -> usize {
+        self.training.samples.len()
     }
 
     /// Returns both splits, training first. Objects of S3 that are not on disk are read by
@@ -215,12 +204,11 @@ mod tests {
             size_range: None,
         };
         let split = AuditedSplit { samples: samples.clone(), audit };
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("data.json");
         let names = Some(vec!["background".to_owned()]);
-        DatasetDocument::new(&split, &split, names.clone()).write(&path).unwrap();
+        let document = DatasetDocument::new(&split, &split, names.clone());
+        let text = serde_json::to_string(&document).unwrap();
 
-        let document = DatasetDocument::read(&path).unwrap();
+        let document: DatasetDocument = serde_json::from_str(&text).unwrap();
         assert_eq!(document.class_names, names);
         assert_eq!(document.training.label_maps.len(), 1, "equal maps are written once");
         let other_cache = empty_cache();

@@ -52,7 +52,7 @@ pub const HYPERPARAMETER_SPECS: &[HyperparameterSpec] = &[
         allowed: AllowedValues::Integer(1, 65_536),
         default: DefaultValue::Value("16"),
         is_extension: false,
-        description: "images per training step, over all workers of all hosts; psp and deeplab need at least 2 on each",
+        description: "images per training step, over all workers of all hosts; psp and deeplab need at least 2 on each unless syncbn is True",
     },
     HyperparameterSpec {
         name: "validation_mini_batch_size",
