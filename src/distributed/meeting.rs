@@ -266,6 +266,8 @@ pub(super) fn leave(store: &JobStore, current_host: usize, host_count: usize) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU16, Ordering};
+
     use super::*;
 
     const TIMEOUT: Duration = Duration::from_mins(1);
@@ -275,10 +277,17 @@ mod tests {
         Member { version: "1".to_owned(), workers: 2, settings }
     }
 
-    /// Returns a port that no program uses now.
+    /// Returns a port that no program uses, and that the system gives to nobody who asks for any.
     fn free_port() -> u16 {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap().port()
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        loop {
+            let offset =
+                std::process::id() as u16 % 100 * 50 + NEXT.fetch_add(1, Ordering::Relaxed);
+            let port = 25_000 + offset % 5000;
+            if TcpListener::bind(("0.0.0.0", port)).is_ok() {
+                return port;
+            }
+        }
     }
 
     fn meet(hosts: &[String], port: u16, members: &[Member]) -> Vec<Result<Option<Topology>>> {
