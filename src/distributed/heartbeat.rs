@@ -16,7 +16,7 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 /// Exit code of a worker whose parent is gone; nobody reads it.
 const ORPHAN_EXIT_CODE: u8 = 1;
 
-/// What a worker has done, which its training thread counts and its heartbeat tells.
+/// Counts what a worker does. Its training thread counts, and its heartbeat tells the store.
 #[derive(Debug, Clone, Default)]
 pub struct WorkerProgress(Arc<Counters>);
 
@@ -75,7 +75,7 @@ impl Heartbeat {
     }
 }
 
-/// What the store has been told.
+/// Remembers what the store was told, because its counters take differences.
 #[derive(Debug, Default)]
 struct Told {
     batches: i64,

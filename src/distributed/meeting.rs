@@ -19,7 +19,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// Longest time of one attempt to reach the first host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What one host tells the others about itself.
+/// A host, as it describes itself to the others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// Version of the program, with its revision.

@@ -27,7 +27,7 @@ const CLAIM_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest time that leaving the store may take: what the first host waits for others, and a bit.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// What a parent watches.
+/// Settings of a parent's watch.
 #[derive(Debug, Clone)]
 pub struct WatchSettings {
     pub topology: Topology,

@@ -16,7 +16,7 @@ const INTERNAL_EXIT_CODE: i32 = 1;
 pub struct WorkerExit {
     pub rank: usize,
     status: ExitStatus,
-    /// What the worker wrote as its reason, a line per problem; empty if it could not.
+    /// Reason that the worker wrote, a line per problem; empty if it wrote none.
     reason: String,
 }
 

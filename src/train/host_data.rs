@@ -11,7 +11,7 @@ use crate::data::dataset::AuditedSplit;
 use crate::data::digest::SampleDigest;
 use crate::error::{Error, Problems, Result, join_examples, pluralize};
 
-/// What a host tells the others of its data.
+/// Data of a host, as it describes them to the others.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HostData {
     pub training: HostSplit,
