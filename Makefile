@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help tools libtorch demo test lint fmt hyperparameters settings fuzz check-weights bench-train-step bench-recipe \
   bench-scaling bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels bench-audit soak image-cpu test-image \
-  test-page test-hosts test-editor test-aws test-interop test-decoders test-restarts test-gpu test-isa test-bare push
+  test-page test-hosts test-nccl test-editor test-aws test-interop test-decoders test-restarts test-gpu test-isa test-bare push
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -115,6 +115,9 @@ test-page: libtorch ## The server's page in headless Chromium (Debian's packages
 
 test-editor: ## Polygons as Label Studio's editor fills them, in headless Chromium (Debian's packages; PyPI once)
 	tests/editor/run.sh
+
+test-nccl: ## Build the library by which GPUs exchange gradients, against the GPU libraries of torch 2.10 and 2.11
+	tests/nccl/run.sh
 
 test-hosts: libtorch ## Training on two hosts (network namespaces; root): links cut, workers killed (MASKMAKER_KILLS=20)
 	cargo build --locked --bin maskmaker $(options)

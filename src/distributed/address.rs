@@ -2,7 +2,9 @@
 //! that leads to them.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+
+use super::interface::interface_toward;
 
 /// Looks up a host's name. A name that is not known yet is an error.
 pub(super) fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
@@ -15,19 +17,39 @@ pub(super) fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
     }
 }
 
-/// Returns the address of this host on the interface that leads to `peer`, which is a name. The
-/// name in `resourceconfig.json` may be of an interface that does not exist (the SageMaker SDK's
-/// local mode names one), so the system's routes decide. Nothing is sent.
-pub fn local_address_toward(peer: &str) -> io::Result<IpAddr> {
-    let peer = resolve(peer, 1)?;
-    let any: SocketAddr = if peer.is_ipv4() {
-        (std::net::Ipv4Addr::UNSPECIFIED, 0).into()
-    } else {
-        (std::net::Ipv6Addr::UNSPECIFIED, 0).into()
-    };
-    let socket = UdpSocket::bind(any)?;
-    socket.connect(peer)?;
-    Ok(socket.local_addr()?.ip())
+/// How this host reaches another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Address of this host that the other one sees.
+    pub local_address: IpAddr,
+    /// Name of the network interface, such as `eth0`, if the system tells.
+    pub interface: Option<String>,
+}
+
+impl Route {
+    /// Returns the route of a host to itself.
+    pub fn loopback() -> Self {
+        Self { local_address: Ipv4Addr::LOCALHOST.into(), interface: None }
+    }
+
+    /// Asks the system how to reach `peer`, which is a name. The name in `resourceconfig.json` may be
+    /// of an interface that does not exist (the SageMaker SDK's local mode names one), so the
+    /// system's routes decide. Nothing is sent.
+    pub fn find(peer: &str) -> io::Result<Self> {
+        let peer = resolve(peer, 1)?;
+        let any: SocketAddr = if peer.is_ipv4() {
+            (Ipv4Addr::UNSPECIFIED, 0).into()
+        } else {
+            (Ipv6Addr::UNSPECIFIED, 0).into()
+        };
+        let socket = UdpSocket::bind(any)?;
+        socket.connect(peer)?;
+        let interface = match peer.ip() {
+            IpAddr::V4(address) => interface_toward(address),
+            IpAddr::V6(_) => None,
+        };
+        Ok(Self { local_address: socket.local_addr()?.ip(), interface })
+    }
 }
 
 #[cfg(test)]
@@ -35,8 +57,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_toward_this_machine_is_loopback() {
-        assert!(local_address_toward("127.0.0.1").unwrap().is_loopback());
-        assert!(local_address_toward("no-such-host.invalid").is_err());
+    fn the_route_to_this_machine_is_loopback() {
+        assert!(Route::find("127.0.0.1").unwrap().local_address.is_loopback());
+        assert!(Route::find("no-such-host.invalid").is_err());
     }
 }

@@ -19,6 +19,23 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// Longest time of one attempt to reach the first host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// What the workers of a host compute on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WorkerDevice {
+    Cpu,
+    /// A worker for each GPU.
+    Gpu,
+}
+
+impl WorkerDevice {
+    fn describe(self) -> &'static str {
+        match self {
+            Self::Cpu => "no GPU that can be used",
+            Self::Gpu => "GPUs",
+        }
+    }
+}
+
 /// A host, as it describes itself to the others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
@@ -26,6 +43,7 @@ pub struct Member {
     pub version: String,
     /// Number of workers that the host will start.
     pub workers: usize,
+    pub device: WorkerDevice,
     /// Settings of the job, which must be the same on all hosts.
     pub settings: BTreeMap<String, String>,
 }
@@ -225,6 +243,16 @@ fn check_members(hosts: &[String], members: &[Member]) -> Result<()> {
                 member.version, hosts[0], first.version
             ));
         }
+        if member.device != first.device {
+            problems.push(format!(
+                "host {host} has {}, host {} has {}: GPUs and processors cannot train one model \
+                 together; take instances of the same kind for all hosts, or set \
+                 CUDA_VISIBLE_DEVICES to nothing (Environment of the job) to train on processors",
+                member.device.describe(),
+                hosts[0],
+                first.device.describe()
+            ));
+        }
         let mut names: Vec<&String> = first.settings.keys().chain(member.settings.keys()).collect();
         names.sort();
         names.dedup();
@@ -274,7 +302,7 @@ mod tests {
 
     fn member(settings: &[(&str, &str)]) -> Member {
         let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Member { version: "1".to_owned(), workers: 2, settings }
+        Member { version: "1".to_owned(), workers: 2, device: WorkerDevice::Cpu, settings }
     }
 
     /// Returns a port that no program uses, and that the system gives to nobody who asks for any.
@@ -319,14 +347,17 @@ mod tests {
         let hosts = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let mut other = member(&[("epochs", "3"), ("seed", "1")]);
         other.version = "2".to_owned();
+        other.device = WorkerDevice::Gpu;
         let members = [member(&[("epochs", "2"), ("seed", "1")]), other];
         for result in meet(&hosts, free_port(), &members) {
             let error = result.unwrap_err();
             assert_eq!(error.exit_code(), 3);
             let problems = error.problems();
             assert!(problems[0].contains("127.0.0.1 runs maskmaker 2"), "{problems:?}");
-            assert!(problems[1].starts_with("epochs is 3 on host 127.0.0.1 and 2 on host localh"));
-            assert_eq!(problems.len(), 2);
+            let devices = "host 127.0.0.1 has GPUs, host localhost has no GPU that can be used";
+            assert!(problems[1].starts_with(devices), "{problems:?}");
+            assert!(problems[2].starts_with("epochs is 3 on host 127.0.0.1 and 2 on host localh"));
+            assert_eq!(problems.len(), 3);
         }
     }
 

@@ -6,7 +6,7 @@
 //!   parent: store (TCPStore)  <-------   parent
 //!     |        ^                           |
 //!     |        '------------------------.  |
-//!   worker 0, worker 1  <-- Gloo -->  worker 2, worker 3
+//!   worker 0, worker 1  <-- Gloo, NCCL -->  worker 2, worker 3
 //! ```
 //!
 //! The parent of each host starts the host's workers ([`Workers`]) and watches them. Parents find
@@ -17,20 +17,27 @@
 //! ([`Heartbeat`]), which goes on while a collective waits.
 
 mod address;
+mod exchange_test;
 mod fault;
 mod heartbeat;
+mod interface;
 mod job_store;
 mod liveness;
 mod meeting;
+mod nccl_environment;
+mod nccl_transports;
 mod topology;
 mod watch;
 mod workers;
 
-pub use address::local_address_toward;
+pub use address::Route;
+pub use exchange_test::ExchangeTest;
 pub use fault::Fault;
 pub use heartbeat::{Heartbeat, WorkerProgress};
 pub use job_store::JobStore;
-pub use meeting::{Meeting, Member};
+pub use meeting::{Meeting, Member, WorkerDevice};
+pub use nccl_environment::{NcclEnvironment, NcclHost};
+pub use nccl_transports::NcclTransports;
 pub use topology::{HostWorkers, Topology};
 pub use watch::{SILENCE_TIMEOUT, Watch, WatchSettings};
 pub use workers::{WorkerExit, Workers};

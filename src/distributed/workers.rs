@@ -5,16 +5,21 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 
 use super::fault::{Fault, INPUT_EXIT_CODE};
+use super::meeting::WorkerDevice;
 use crate::error::{Error, Result};
 
 /// Exit code of a process that failed for another reason than its data
 /// (`docs/architecture.md#exit-codes`).
 const INTERNAL_EXIT_CODE: i32 = 1;
 
+/// Signal (SIGABRT) by which libtorch ends a process whose exchange by NCCL failed.
+const NCCL_SIGNAL: i32 = 6;
+
 /// A worker that ended.
 #[derive(Debug)]
 pub struct WorkerExit {
     pub rank: usize,
+    device: WorkerDevice,
     status: ExitStatus,
     /// Reason that the worker wrote, a line per problem; empty if it wrote none.
     reason: String,
@@ -27,9 +32,10 @@ impl WorkerExit {
     }
 
     /// Returns true if the reason may be another worker's end, which broke an exchange: an error that
-    /// is neither one of data nor a panic.
+    /// is neither one of data nor a panic, or the end by which NCCL's watch leaves.
     pub fn may_be_consequence(&self) -> bool {
         self.status.code() == Some(INTERNAL_EXIT_CODE)
+            || self.status.signal() == Some(NCCL_SIGNAL) && self.device == WorkerDevice::Gpu
     }
 
     /// Returns the fault of a worker on `host` that failed.
@@ -65,12 +71,18 @@ struct WorkerProcess {
 }
 
 /// The workers of this host. They are killed when this is dropped.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Workers {
+    device: WorkerDevice,
     processes: Vec<WorkerProcess>,
 }
 
 impl Workers {
+    /// Returns no workers yet, which will compute on a device.
+    pub fn new(device: WorkerDevice) -> Self {
+        Self { device, processes: Vec::new() }
+    }
+
     /// Starts the worker of a rank. It writes the reason of a failure to `reason_file`.
     pub fn start(
         &mut self,
@@ -104,7 +116,7 @@ impl Workers {
             if let Some(status) = status {
                 process.has_ended = true;
                 let reason = std::fs::read_to_string(&process.reason_file).unwrap_or_default();
-                exits.push(WorkerExit { rank: process.rank, status, reason });
+                exits.push(WorkerExit { rank: process.rank, device: self.device, status, reason });
             }
         }
         Ok(exits)
@@ -130,10 +142,10 @@ impl Drop for Workers {
 mod tests {
     use super::*;
 
-    /// Runs shell commands as workers, and returns their ends by rank.
-    fn run(commands: &[&str]) -> Vec<WorkerExit> {
+    /// Runs shell commands as workers of a device, and returns their ends by rank.
+    fn run(device: WorkerDevice, commands: &[&str]) -> Vec<WorkerExit> {
         let folder = tempfile::tempdir().unwrap();
-        let mut workers = Workers::default();
+        let mut workers = Workers::new(device);
         for (rank, command) in commands.iter().enumerate() {
             let reason_file = folder.path().join(rank.to_string());
             let mut shell = Command::new("sh");
@@ -158,7 +170,7 @@ mod tests {
             "kill -SEGV $$",
             "exit 7",
         ];
-        let mut exits = run(&commands);
+        let mut exits = run(WorkerDevice::Cpu, &commands);
         assert!(exits.remove(0).is_success());
         let faults: Vec<Fault> = exits.into_iter().map(|exit| exit.into_fault("algo-2")).collect();
         assert_eq!(faults[0].problems, ["rank 1 on host algo-2: a.png is damaged"]);
@@ -171,14 +183,20 @@ mod tests {
 
     #[test]
     fn ends_by_data_signals_and_panics_do_not_follow_from_others() {
-        let exits = run(&["exit 3", "kill -KILL $$", "exit 101", "exit 1"]);
-        let flags: Vec<bool> = exits.iter().map(WorkerExit::may_be_consequence).collect();
-        assert_eq!(flags, [false, false, false, true]);
+        let commands = ["exit 3", "kill -KILL $$", "exit 101", "exit 1", "kill -ABRT $$"];
+        for (device, expected) in [
+            (WorkerDevice::Cpu, [false, false, false, true, false]),
+            (WorkerDevice::Gpu, [false, false, false, true, true]),
+        ] {
+            let exits = run(device, &commands);
+            let flags: Vec<bool> = exits.iter().map(WorkerExit::may_be_consequence).collect();
+            assert_eq!(flags, expected);
+        }
     }
 
     #[test]
     fn workers_are_killed_with_their_owner() {
-        let mut workers = Workers::default();
+        let mut workers = Workers::new(WorkerDevice::Cpu);
         let mut command = Command::new("sleep");
         workers.start(0, command.arg("60"), PathBuf::new()).unwrap();
         let process = format!("/proc/{}", workers.processes[0].child.id());

@@ -14,7 +14,17 @@ pub struct Cluster {
     pub current_host: String,
     /// Names of all containers, in SageMaker's order, which is lexicographic.
     pub hosts: Vec<String>,
+    /// Type of this host's instance, for example `ml.p4d.24xlarge`. The SageMaker SDK's local mode
+    /// names none.
+    #[serde(default)]
+    pub current_instance_type: Option<String>,
 }
+
+/// Families of GPU instances whose network is an Elastic Fabric Adapter
+/// (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/efa.html#efa-instance-types>). Sizes of other
+/// families have one as well, where it makes less of a difference.
+const FABRIC_FAMILIES: [&str; 8] =
+    ["p3dn", "p4d", "p4de", "p5", "p5e", "p5en", "p6-b200", "p6-b300"];
 
 impl Cluster {
     /// Reads `resourceconfig.json`.
@@ -22,7 +32,11 @@ impl Cluster {
         let path = root.resource_config_file();
         let Some(map) = raw::read_json_object(&path)? else {
             let host = "localhost".to_owned();
-            return Ok(Self { current_host: host.clone(), hosts: vec![host] });
+            return Ok(Self {
+                current_host: host.clone(),
+                hosts: vec![host],
+                current_instance_type: None,
+            });
         };
         let cluster: Self = serde_json::from_value(map.into()).map_err(|cause| {
             Error::input(format!(
@@ -47,6 +61,13 @@ impl Cluster {
             )));
         }
         Ok(cluster)
+    }
+
+    /// Returns this host's instance type if such instances have an Elastic Fabric Adapter.
+    pub fn instance_type_with_fabric(&self) -> Option<&str> {
+        let instance_type = self.current_instance_type.as_deref()?;
+        let family = instance_type.strip_prefix("ml.")?.split('.').next()?;
+        FABRIC_FAMILIES.contains(&family).then_some(instance_type)
     }
 
     /// Returns the position of this host among all.
@@ -92,6 +113,23 @@ mod tests {
             {"instance_group_name": "g", "instance_type": "ml.g5.xlarge", "hosts": ["a", "b"]}]}"#;
         let cluster = read(Some(text)).unwrap();
         assert_eq!((cluster.hosts.len(), cluster.current_position()), (2, 1));
+    }
+
+    #[test]
+    fn instances_with_a_fabric_adapter_are_known_by_their_family() {
+        for (instance_type, expected) in [
+            ("ml.p4d.24xlarge", true),
+            ("ml.p5.48xlarge", true),
+            ("ml.p3.16xlarge", false),
+            ("p5", false),
+            ("local_gpu", false),
+        ] {
+            let text = format!(
+                r#"{{"current_host": "a", "hosts": ["a"], "current_instance_type": "{instance_type}"}}"#
+            );
+            let found = read(Some(&text)).unwrap().instance_type_with_fabric().map(str::to_owned);
+            assert_eq!(found, expected.then(|| instance_type.to_owned()));
+        }
     }
 
     #[test]

@@ -121,6 +121,12 @@ maskmaker_reducer *maskmaker_make_reducer(const maskmaker_process_group *group, 
 bool maskmaker_prepare_exchange(maskmaker_reducer *reducer, char **error_message);
 void maskmaker_drop_reducer(maskmaker_reducer *reducer);
 
+// --- nccl/nccl.cpp, a library of its own ---
+
+// Lets the group exchange tensors on GPU `device`, too. `timeout_ms` bounds each collective.
+bool maskmaker_add_nccl(const maskmaker_process_group *group, const maskmaker_store *store, int device,
+                        int64_t timeout_ms, char **error_message);
+
 // --- script.cpp ---
 
 // Layout of `struct TensorEntry` in script.rs.

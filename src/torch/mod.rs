@@ -6,11 +6,13 @@
 
 mod convolution;
 mod cuda;
+mod dynamic_library;
 mod error;
 mod ffi;
 mod gradient_reducer;
 mod memory;
 mod module;
+mod nccl;
 mod parallel;
 mod process;
 mod process_group;
@@ -21,7 +23,7 @@ mod sync_batch_norm;
 
 pub use convolution::Geometry;
 pub(crate) use convolution::{convolve_packed, pack_weight, packed_weights_equal};
-pub use cuda::{compute_capability, default_device};
+pub use cuda::{compute_capability, default_device, gpu_count};
 pub use gradient_reducer::GradientReducer;
 pub(crate) use memory::float_slice_mut;
 pub use memory::{

@@ -7,7 +7,6 @@
 
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 #include <torch/version.h>
 
@@ -19,10 +18,7 @@
 #include <string>
 #include <vector>
 
-// Types that Rust holds pointers to.
-struct maskmaker_store {
-  c10::intrusive_ptr<c10d::TCPStore> store;
-};
+// Rust holds a pointer to this.
 struct maskmaker_reducer {
   // Keeps the group, which the Reducer uses until it is dropped.
   c10::intrusive_ptr<c10d::ProcessGroup> group;

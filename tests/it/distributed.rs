@@ -90,7 +90,14 @@ fn workers_learn_and_score_what_one_process_does() {
     );
     let line = "each of 2 workers computes 2 or 1 images of a step";
     assert!(run.stdout.contains(line), "{}", run.stdout);
-    assert!(!run.stdout.contains("Gloo") && run.stderr.is_empty(), "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("workers sum over Gloo: 8 MiB in "), "{}", run.stdout);
+    // Gloo's own line.
+    assert!(
+        !run.stdout.contains("[Gloo]") && run.stderr.is_empty(),
+        "{}{}",
+        run.stdout,
+        run.stderr
+    );
     for (alone, shared) in losses(&alone).iter().zip(losses(&shared)) {
         assert!((alone - shared).abs() < 1e-2 * alone, "{alone} and {shared}");
     }

@@ -1,8 +1,13 @@
 //! What needs a GPU: `make test-gpu` runs these.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use maskmaker::data::loader::Batch;
+use maskmaker::distributed::ExchangeTest;
 use maskmaker::model::forward::ForwardMode;
 use maskmaker::model::{Algorithm, Architecture, Backbone, Network};
+use maskmaker::torch::{BatchNormTensors, ProcessGroup, Store, sync_batch_norm};
 use maskmaker::train::optimizer::OptimizerConfig;
 use maskmaker::train::{TrainConfig, TrainStep};
 use tch::{Device, Kind, Tensor};
@@ -72,4 +77,128 @@ fn a_batch_that_does_not_fit_names_the_fix() {
     let error = stepper.run(&batch, 0.1).unwrap_err().to_string();
     assert!(error.contains("lower mini_batch_size"), "{error}");
     assert!(error.contains("set precision to bf16"), "{error}");
+}
+
+/// Returns the only rank of a group that exchanges tensors on the GPU by NCCL.
+fn nccl_group() -> Arc<ProcessGroup> {
+    const TIMEOUT: Duration = Duration::from_mins(2);
+    gpu();
+    let store = Store::serve_on_loopback(TIMEOUT).unwrap();
+    let group = ProcessGroup::join(&store, 0, 1, "127.0.0.1", TIMEOUT, TIMEOUT).unwrap();
+    group.add_nccl(&store, TIMEOUT).unwrap();
+    Arc::new(group)
+}
+
+#[test]
+#[ignore = "needs a GPU: make test-gpu"]
+fn nccl_sums_and_broadcasts_every_kind_of_tensor() {
+    let (device, group) = (gpu(), nccl_group());
+    for kind in [Kind::Float, Kind::Double, Kind::Half, Kind::BFloat16, Kind::Int64] {
+        let plain = Tensor::arange(120, (kind, device)).view([2, 3, 4, 5]);
+        // Channels-last memory, as that of convolutions' weights.
+        let channels_last = maskmaker::torch::to_channels_last(&plain).unwrap();
+        for tensor in [&plain, &channels_last] {
+            let exchanged = [tensor.copy()];
+            group.sum_over_ranks(&exchanged).unwrap();
+            group.broadcast(&exchanged, 0).unwrap();
+            assert!(exchanged[0].equal(tensor), "{kind:?}");
+        }
+    }
+    // Tensors of both devices in one call, as the state before the first step has them.
+    let both = [Tensor::from_slice(&[1i64, 2]), Tensor::ones([3], (Kind::Float, device))];
+    group.broadcast(&both, 0).unwrap();
+    group.barrier().unwrap();
+    assert_eq!(Vec::<i64>::try_from(&both[0]).unwrap(), [1, 2]);
+    let test = ExchangeTest::run(&group, device).unwrap();
+    assert!(test.describe().starts_with("64 MiB in "));
+}
+
+#[test]
+#[ignore = "needs a GPU: make test-gpu"]
+fn batch_norm_over_nccl_is_that_of_one_process() {
+    let (device, group) = (gpu(), nccl_group());
+    let options = (Kind::Float, device);
+    let input = Tensor::randn([4, 5, 6, 7], options);
+    let normalize = |group: Option<&ProcessGroup>| {
+        let input = input.copy().set_requires_grad(true);
+        let weight = Tensor::full([5], 1.5, options).set_requires_grad(true);
+        let bias = Tensor::full([5], 0.5, options).set_requires_grad(true);
+        let (running_mean, running_var) =
+            (&Tensor::zeros([5], options), &Tensor::ones([5], options));
+        let output = match group {
+            Some(group) => {
+                let (weight, bias) = (&weight, &bias);
+                let tensors = BatchNormTensors { weight, bias, running_mean, running_var };
+                sync_batch_norm(&input, tensors, 0.1, 1e-5, group).unwrap()
+            }
+            None => input.batch_norm(
+                Some(&weight),
+                Some(&bias),
+                Some(running_mean),
+                Some(running_var),
+                true,
+                0.1,
+                1e-5,
+                true,
+            ),
+        };
+        output.square().sum(Kind::Float).backward();
+        [output.detach(), input.grad(), weight.grad(), bias.grad(), running_var.copy()]
+    };
+    for (ours, expected) in normalize(Some(&group)).iter().zip(normalize(None)) {
+        let largest = expected.abs().max().double_value(&[]).max(1.0);
+        let difference = (ours - &expected).abs().max().double_value(&[]);
+        assert!(difference <= 1e-5 * largest, "{difference} of {largest}");
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU: make test-gpu"]
+fn a_step_over_nccl_is_that_of_one_process() {
+    const SIDE: usize = 64;
+    let device = gpu();
+    let batch = || Batch {
+        pixels: (0..2 * SIDE * SIDE * 3).map(|i| (i * 7919 % 251) as u8).collect(),
+        ids: (0..2 * SIDE * SIDE).map(|i| (i / 97 % 4) as u8).collect(),
+        dropout_seeds: vec![1, 2],
+        crop_size: SIDE as u32,
+        part_sizes: vec![2],
+    };
+    let step = |group: Option<Arc<ProcessGroup>>| {
+        let architecture = Architecture { algorithm: Algorithm::Fcn, backbone: Backbone::Resnet50 };
+        let network = Network::random(architecture, 4, 1, device).unwrap();
+        let rule = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 0.0 };
+        let mut train_step = TrainStep::new(network, TrainConfig::new(rule)).unwrap();
+        if let Some(group) = group {
+            train_step.join_group(group).unwrap();
+        }
+        let loss = train_step.run(&batch(), 0.01).unwrap().double_value(&[]);
+        (loss, train_step.network.weights.tensors().unwrap())
+    };
+    let (loss, weights) = step(Some(nccl_group()));
+    let (expected_loss, expected_weights) = step(None);
+    assert!((loss - expected_loss).abs() <= 1e-3 * expected_loss, "{loss} {expected_loss}");
+    for (ours, expected) in weights.iter().zip(&expected_weights) {
+        // Sums on a GPU are added in another order each time, in TF32.
+        let expected = expected.to_kind(Kind::Double);
+        let difference = (ours.to_kind(Kind::Double) - &expected).norm().double_value(&[]);
+        let norm = expected.norm().double_value(&[]).max(1e-3);
+        assert!(difference <= 1e-2 * norm, "{difference} of {norm}");
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU: make test-gpu"]
+fn every_gpu_of_the_host_trains() {
+    gpu();
+    let gpus = maskmaker::torch::gpu_count();
+    if gpus == 1 {
+        // One process trains alone.
+        return;
+    }
+    let job = Job::new().with("mini_batch_size", &gpus.to_string());
+    let run = job.run(&["train"]);
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+    assert!(run.stdout.contains("GPUs sum over NCCL"), "{}", run.stdout);
+    assert!(run.stdout.contains(&format!("{gpus} workers on 1 host")), "{}", run.stdout);
 }

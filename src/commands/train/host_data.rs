@@ -11,7 +11,7 @@ use crate::console::print_stdout;
 use crate::data::batch_parts::split_into_micro_batches;
 use crate::data::dataset::{AuditedSplit, DatasetDocument, Spool};
 use crate::data::shards::{Shard, Shards};
-use crate::distributed::JobStore;
+use crate::distributed::{JobStore, WorkerDevice};
 use crate::error::{Error, Problems, Result};
 use crate::model::Architecture;
 use crate::model::network::build_graph;
@@ -111,11 +111,16 @@ impl Host<'_> {
         for part in split_into_micro_batches(images, params.mini_batch_size, world_size) {
             smallest_part = smallest_part.min(part.len());
         }
+        let fewer_workers = match self.parent.device {
+            WorkerDevice::Cpu => "--workers",
+            WorkerDevice::Gpu => "CUDA_VISIBLE_DEVICES",
+        };
         if smallest_part < world_size {
             problems.push(format!(
                 "mini_batch_size is {} over all workers, and the training data have {samples} \
                  images: {world_size} workers cannot share {smallest_part} images; raise \
-                 mini_batch_size to at least {world_size}, add images, or use fewer workers",
+                 mini_batch_size to at least {world_size}, add images, or use fewer workers \
+                 ({fewer_workers}, InstanceCount)",
                 params.mini_batch_size
             ));
         } else if smallest_part / world_size == 1 && !params.syncbn && pools_to_1x1(params) {

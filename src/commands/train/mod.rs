@@ -1,5 +1,6 @@
 //! `maskmaker train`: from channels to a model artifact, by the container contract.
 
+mod exchange;
 mod finish;
 mod host_data;
 mod inputs;
@@ -8,6 +9,7 @@ mod settings;
 mod start;
 mod training;
 mod worker;
+mod worker_command;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +18,7 @@ use self::inputs::Inputs;
 use self::parent::Parent;
 use self::settings::JobSettings;
 use crate::console::{print_stderr, print_stdout};
+use crate::distributed::WorkerDevice;
 use crate::error::{Error, Result};
 use crate::sagemaker::{MlRoot, StopSignal, failure};
 use crate::torch;
@@ -86,21 +89,19 @@ fn train_model(root: &MlRoot, options: &TrainOptions) -> Result<()> {
     // The choice of the device comes before any other call of libtorch.
     let device = torch::default_device();
     let job = JobSettings::read(root)?;
-    let mut workers = options.cluster.workers;
-    if device.is_cuda() && workers > 1 {
-        print_stderr("--workers is without effect on a host with GPUs: this version trains on one");
-        workers = 1;
-    }
-    if job.cluster.hosts.len() > 1 && device.is_cuda() {
-        return Err(Error::input(format!(
-            "resourceconfig.json names {} hosts ({}), which have GPUs: this version trains on \
-             several hosts only without GPUs; set InstanceCount to 1, or take instances without",
-            job.cluster.hosts.len(),
-            job.cluster.hosts.join(", ")
-        )));
+    let (workers, worker_device) = match torch::gpu_count() {
+        0 => (options.cluster.workers, WorkerDevice::Cpu),
+        gpus => (gpus, WorkerDevice::Gpu),
+    };
+    if worker_device == WorkerDevice::Gpu && ![1, workers].contains(&options.cluster.workers) {
+        print_stderr(format_args!(
+            "--workers is without effect on a host with GPUs: each of them ({workers}) has a \
+             worker; CUDA_VISIBLE_DEVICES chooses fewer"
+        ));
     }
     if job.cluster.hosts.len() > 1 || workers > 1 {
-        return Parent { root, options, job: &job, stop: &stop, workers }.run();
+        let device = worker_device;
+        return Parent { root, options, job: &job, stop: &stop, workers, device }.run();
     }
     let Some(inputs) = Inputs::read(root, options, &job, &stop)? else {
         print_stopped_before_first_step();

@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,13 +12,14 @@ use tempfile::TempDir;
 use super::host_data::ReadyData;
 use super::inputs::Inputs;
 use super::settings::JobSettings;
-use super::worker::{WorkerSpec, write_json};
+use super::worker::{GpuSpec, WorkerSpec, write_json};
+use super::worker_command::{give_gpu, worker_command};
 use super::{TrainOptions, print_stopped_before_first_step};
-use crate::console::print_stdout;
+use crate::console::{print_stderr, print_stdout};
 use crate::data::batch_parts::RankShare;
 use crate::distributed::{
-    Fault, JobStore, Meeting, Member, SILENCE_TIMEOUT, Topology, Watch, WatchSettings, WorkerExit,
-    Workers, local_address_toward,
+    Fault, JobStore, Meeting, Member, NcclHost, Route, SILENCE_TIMEOUT, Topology, Watch,
+    WatchSettings, WorkerDevice, WorkerExit, Workers,
 };
 use crate::error::{Error, Problems, Result};
 use crate::files::PathContext;
@@ -36,9 +36,6 @@ const CAUSE_TIMEOUT: Duration = SILENCE_TIMEOUT.saturating_add(Duration::from_se
 /// Time in which the job's store takes a fault.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Variables by which libtorch and the loader are told how many threads to use.
-const THREAD_VARIABLES: [&str; 2] = ["OMP_NUM_THREADS", "RAYON_NUM_THREADS"];
-
 /// The parent before it has met the other hosts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parent<'a> {
@@ -48,6 +45,7 @@ pub(super) struct Parent<'a> {
     pub(super) stop: &'a StopSignal,
     /// Number of workers of this host.
     pub(super) workers: usize,
+    pub(super) device: WorkerDevice,
 }
 
 /// A host of the job whose hosts have met.
@@ -108,7 +106,7 @@ impl Parent<'_> {
         }
         let version =
             concat!(env!("CARGO_PKG_VERSION"), " (", env!("MASKMAKER_REVISION"), ")").to_owned();
-        Ok(Member { version, workers: self.workers, settings: texts })
+        Ok(Member { version, workers: self.workers, device: self.device, settings: texts })
     }
 }
 
@@ -128,7 +126,7 @@ impl Host<'_> {
             .prefix("maskmaker-")
             .tempdir()
             .with_path("make a folder in", &env::temp_dir())?;
-        let mut workers = Workers::default();
+        let mut workers = Workers::new(self.parent.device);
         self.start_workers(&mut workers, &folder, &data)?;
         self.watch_workers(&mut workers)
     }
@@ -217,8 +215,12 @@ impl Host<'_> {
     ) -> Result<()> {
         let data_file = folder.path().join("data.json");
         write_json(&data_file, &data.file)?;
-        let local_address = self.local_address()?;
         let ranks = self.topology.ranks_of(self.current);
+        let route = self.find_route()?;
+        let nccl_host = match self.parent.device {
+            WorkerDevice::Gpu => Some(NcclHost::inspect(ranks.len(), route.interface)),
+            WorkerDevice::Cpu => None,
+        };
         for rank in ranks.clone() {
             let global = RankShare { rank, world_size: self.topology.world_size() };
             let on_host = RankShare { rank: rank - ranks.start, world_size: ranks.len() };
@@ -226,16 +228,27 @@ impl Host<'_> {
                 rank,
                 world_size: global.world_size,
                 store: self.store.address(),
-                local_address: local_address.clone(),
+                local_address: route.local_address.to_string(),
                 data_file: data_file.clone(),
                 validation_share: match data.validation {
                     Placement::Replicated => global,
                     Placement::Sharded => on_host,
                 },
+                gpu: nccl_host
+                    .as_ref()
+                    .map(|_| GpuSpec { nccl_log: folder.path().join(format!("nccl-{rank}.log")) }),
             };
             let spec_file = folder.path().join(format!("worker-{rank}.json"));
             write_json(&spec_file, &spec)?;
             let mut command = worker_command(&spec_file, ranks.len())?;
+            if let (Some(host), Some(gpu)) = (&nccl_host, &spec.gpu) {
+                let is_set = |name: &str| env::var_os(name).is_some();
+                let nccl = host.environment(&is_set, &gpu.nccl_log);
+                if let Some(warning) = nccl.warning.as_ref().filter(|_| on_host.rank == 0) {
+                    print_stderr(format_args!("warning: {warning}"));
+                }
+                give_gpu(&mut command, on_host.rank, &nccl);
+            }
             if rank > 0 {
                 // Rank 0 alone tells of the job.
                 command.stdout(Stdio::null());
@@ -246,18 +259,17 @@ impl Host<'_> {
         Ok(())
     }
 
-    /// Returns an address of this host that the workers of all hosts reach.
-    fn local_address(&self) -> Result<String> {
+    /// Returns how this host reaches the others, or itself if there are none.
+    fn find_route(&self) -> Result<Route> {
         let mut others = self.topology.hosts.iter().enumerate();
         let Some((_, peer)) = others.find(|(host, _)| *host != self.current) else {
-            return Ok("127.0.0.1".to_owned());
+            return Ok(Route::loopback());
         };
         let peer = peer.name.clone();
-        self.do_watched(move || match local_address_toward(&peer) {
-            Ok(address) => Ok(address.to_string()),
-            Err(cause) => {
-                Err(Error::input(format!("no network of this host leads to host {peer}: {cause}")))
-            }
+        self.do_watched(move || {
+            Route::find(&peer).map_err(|cause| {
+                Error::input(format!("no network of this host leads to host {peer}: {cause}"))
+            })
         })
     }
 
@@ -313,26 +325,4 @@ impl Host<'_> {
         let host = &self.topology.hosts[self.current].name;
         self.watch.report(exit.into_fault(host));
     }
-}
-
-/// Returns the command of a worker: this program with the same arguments, and the file with the
-/// worker's place. Workers of a host share its cores.
-fn worker_command(spec_file: &Path, workers: usize) -> Result<Command> {
-    let program: PathBuf = env::current_exe()
-        .map_err(|cause| Error::internal(format!("the program's own path: {cause}")))?;
-    let mut command = Command::new(program);
-    let mut arguments = env::args_os();
-    if let Some(name) = arguments.next() {
-        // The name may be the subcommand: the image has a link `train`.
-        std::os::unix::process::CommandExt::arg0(&mut command, name);
-    }
-    command.args(arguments).arg("--worker").arg(spec_file).stdin(Stdio::null());
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let threads = (cores / workers).max(1).to_string();
-    for variable in THREAD_VARIABLES {
-        if env::var_os(variable).is_none() {
-            command.env(variable, &threads);
-        }
-    }
-    Ok(command)
 }

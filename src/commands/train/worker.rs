@@ -3,12 +3,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tch::Device;
 
 use super::TrainOptions;
+use super::exchange::join_workers;
 use super::settings::{JobSettings, ProcessPlace};
 use super::training::WriterProcess;
 use crate::commands::training_job::initial_weights::find_initial_weights;
@@ -28,18 +28,11 @@ use crate::train::data_record::DataRecord;
 use crate::train::observer::{CheckpointEvent, PhaseEvent, StepEvent, TrainObserver};
 use crate::train::{TrainConfig, TrainState, TrainStep, Trainer};
 
-/// Longest time until all ranks are connected, once their hosts have met and read their data.
-const JOIN_TIMEOUT: Duration = Duration::from_mins(5);
-
-/// Longest time of a collective. Parents find out about ranks that do not come, so this is longer
-/// than anything that a rank may have to wait for: rank 0 writes checkpoints and models meanwhile.
-const GROUP_TIMEOUT: Duration = Duration::from_hours(24);
-
 /// Key of the store under which rank 0 tells the others where training begins.
 const START_KEY: &str = "start";
 
 /// Rank that writes the files of the job.
-const WRITER_RANK: usize = 0;
+pub(super) const WRITER_RANK: usize = 0;
 
 /// The place of a worker in its job, as its parent writes it to a file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,6 +47,15 @@ pub(super) struct WorkerSpec {
     /// File of the host's data, the same for all its workers.
     pub(super) data_file: PathBuf,
     pub(super) validation_share: RankShare,
+    /// The worker's GPU, unless it computes on the processor.
+    pub(super) gpu: Option<GpuSpec>,
+}
+
+/// What a worker on a GPU has to know about it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct GpuSpec {
+    /// File to which NCCL writes what it chose.
+    pub(super) nccl_log: PathBuf,
 }
 
 /// The data of a host as its workers read them.
@@ -104,34 +106,12 @@ pub(super) fn run_worker(root: &MlRoot, options: &TrainOptions, spec_file: &Path
     let store = JobStore::connect_to(&spec.store)?;
     let signal = stop.clone();
     let progress = Heartbeat::start(store.reconnect()?, spec.rank, move || signal.request())?;
-    let group = ProcessGroup::join(
-        store.as_store(),
-        spec.rank,
-        spec.world_size,
-        &spec.local_address,
-        JOIN_TIMEOUT,
-        GROUP_TIMEOUT,
-    )
-    .map_err(|error| {
-        Error::internal(format!(
-            "it cannot connect to the other ranks within {} s; all ports must be open between the \
-             hosts (in a VPC the security group must allow all traffic from itself): {error}",
-            JOIN_TIMEOUT.as_secs()
-        ))
-    })?;
+    let job = JobSettings::read_checked(root)?;
+    let group = join_workers(&spec, &store, &progress, &job.cluster, device)?;
     // Rank 0 reads weights and checkpoints first.
     progress.set_long_phase(spec.rank == WRITER_RANK);
-    progress.count_batch();
-    let worker = Worker {
-        root,
-        options,
-        job: JobSettings::read_checked(root)?,
-        store,
-        group: Arc::new(group),
-        progress,
-        stop,
-        device,
-    };
+    let worker =
+        Worker { root, options, job, store, group: Arc::new(group), progress, stop, device };
     worker.train(&spec)
 }
 

@@ -1,0 +1,72 @@
+//! NVIDIA's collectives (NCCL) for tensors on GPUs. They come from a library of their own
+//! (`scripts/nccl.sh` builds it), because the program starts without NVIDIA's libraries, too.
+
+// Calls nccl/nccl.cpp through a library that is opened at run time; each block says why it is sound.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_char, c_int};
+use std::time::Duration;
+
+use super::dynamic_library::DynamicLibrary;
+use super::ffi::{check_call, to_milliseconds};
+use super::process_group::{ProcessGroup, RawProcessGroup};
+use super::store::{RawStore, Store};
+use crate::error::{Error, Result};
+
+/// Signature of `maskmaker_add_nccl` in nccl.cpp.
+type AddNccl = unsafe extern "C" fn(
+    group: *const RawProcessGroup,
+    store: *const RawStore,
+    device: c_int,
+    timeout_ms: i64,
+    error_message: *mut *mut c_char,
+) -> bool;
+
+impl ProcessGroup {
+    /// Lets the group exchange tensors on this process's first GPU, too. Every rank calls this,
+    /// after [`default_device`](super::default_device) has opened libtorch's GPU libraries.
+    /// `timeout` is the longest time of each exchange.
+    ///
+    /// # Errors
+    ///
+    /// The library `libmaskmaker_nccl.so` is missing, or was built for another libtorch.
+    pub fn add_nccl(&self, store: &Store, timeout: Duration) -> Result<()> {
+        let library = DynamicLibrary::open(c"libmaskmaker_nccl.so").map_err(|cause| {
+            Error::input(format!(
+                "GPUs exchange gradients by libmaskmaker_nccl.so, which cannot be opened ({cause}); \
+                 it lies beside libtorch in the GPU image, and scripts/nccl.sh builds it"
+            ))
+        })?;
+        let Some(address) = library.find_symbol(c"maskmaker_add_nccl") else {
+            return Err(Error::internal("libmaskmaker_nccl.so lacks maskmaker_add_nccl"));
+        };
+        let first_gpu = 0;
+        let mut error_message = std::ptr::null_mut();
+        // SAFETY: the library is built from nccl.cpp, whose function has this signature; group and
+        // store outlive the call, and the C++ side keeps references of its own.
+        let is_done = unsafe {
+            let add_nccl: AddNccl = std::mem::transmute(address);
+            let timeout_ms = to_milliseconds(timeout);
+            add_nccl(self.as_ptr(), store.as_ptr(), first_gpu, timeout_ms, &raw mut error_message)
+        };
+        check_call(is_done, error_message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_library_is_told_with_what_builds_it() {
+        let timeout = Duration::from_mins(1);
+        let store = Store::serve_on_loopback(timeout).unwrap();
+        let group = ProcessGroup::join(&store, 0, 1, "127.0.0.1", timeout, timeout).unwrap();
+        if super::super::gpu_count() > 0 {
+            return;
+        }
+        // Where the library is there, libtorch's GPU libraries are not open.
+        let error = group.add_nccl(&store, timeout).unwrap_err().to_string();
+        assert!(error.contains("libmaskmaker_nccl.so") && error.contains("nccl.sh"), "{error}");
+    }
+}

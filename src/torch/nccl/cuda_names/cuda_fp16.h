@@ -1,0 +1,2 @@
+// Stands for a header of NVIDIA that libtorch's headers include; see cublas_v2.h.
+#pragma once

@@ -1,0 +1,4 @@
+// Stands for a header of NVIDIA that libtorch's headers include; see cublas_v2.h.
+#pragma once
+#include "cusolver_common.h"
+typedef struct cusolverDnContext *cusolverDnHandle_t;

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Builds the library by which GPUs exchange gradients, against the GPU libraries of each torch version that the project builds
+# with. A name that they lack fails. Needs g++, pip and a package index that has torch; no GPU. Fetches some GB, once.
+# Last line: "nccl: N passed, N failed, N skipped".
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+
+passed=0 failed=0 skipped=0
+for version in 2.10.0 2.11.0; do
+  folder=.libtorch.nccl-$version
+  if ! scripts/libtorch.sh "$version" "$folder" nccl; then
+    echo "skipped: torch $version: its GPU libraries could not be fetched, for the reason above"
+    skipped=$((skipped + 1))
+  elif scripts/nccl.sh "$folder"; then
+    passed=$((passed + 1))
+  else
+    echo "failed: torch $version"
+    failed=$((failed + 1))
+  fi
+done
+echo "nccl: $passed passed, $failed failed, $skipped skipped"
+[ $failed = 0 ]
