@@ -198,6 +198,14 @@ fn is_ignored_file(path: &Path) -> bool {
         || name == "__MACOSX"
 }
 
+/// Checks that files can be written to a folder, which is made if it is missing.
+pub fn check_writable(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder)
+        .and_then(|()| tempfile::NamedTempFile::new_in(folder))
+        .map(drop)
+        .with_path("write", folder)
+}
+
 /// Reads a whole file; the error names the file.
 pub fn read_file(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_path("read", path)

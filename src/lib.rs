@@ -14,7 +14,7 @@
 //! | the ground floor | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`], [`http`], [`torch`] |
 //!
 //! Every room may use [`error`], [`files`], [`labels_json`], [`colors`], [`console`], [`progress`],
-//! [`python_json`], [`settings`] and the macro `named_enum!`.
+//! [`machine`], [`python_json`], [`settings`] and the macro `named_enum!`.
 //! `docs/architecture.md` lists the task of each room, the decisions that hold in all of them, and
 //! the way of an image through them. `tests/it/architecture.rs` checks the imports.
 //!
@@ -39,6 +39,7 @@ pub mod imaging;
 pub mod inference;
 pub mod kernels;
 pub mod labels_json;
+pub mod machine;
 pub mod metrics;
 pub mod model;
 mod named_enum;

@@ -123,6 +123,11 @@ impl S3Client {
         Ok(Self::from_builder(builder, endpoint_label, max_attempts, settings, runtime))
     }
 
+    /// Returns the name of the endpoint in messages, such as `S3 in eu-west-1`.
+    pub fn endpoint_label(&self) -> &str {
+        &self.endpoint_label
+    }
+
     /// Makes a client of the S3 server at `url` with an access key and its secret. It reads no
     /// environment variables.
     pub fn for_endpoint(

@@ -30,7 +30,7 @@ use crate::imaging::DecodeLimits;
 use crate::inference::{EngineOptions, InferencePrecision};
 use crate::sagemaker::{MlRoot, failure};
 use crate::settings::{self, IntegerSetting};
-use crate::torch;
+use crate::torch::{self, DeviceChoice};
 use crate::train::hyperparameters;
 
 /// The version and the git revision that the program was built from.
@@ -75,6 +75,8 @@ enum Command {
     Export(ExportArgs),
     /// Write a small data set for trying things
     SampleData(SampleDataArgs),
+    /// Look at GPUs, libraries, folders, hosts and credentials, and say what to mend
+    Doctor(DoctorArgs),
     /// Print every hyperparameter of train with its range and default
     Hyperparameters {
         /// A page for people, or a JSON schema for editors and checkers
@@ -115,6 +117,14 @@ where
     }
 }
 
+/// The device to compute on, the same in train, predict and serve.
+#[derive(Debug, Clone, Copy, Args)]
+struct DeviceArgs {
+    /// auto: GPUs where they can be used; cpu: the processor; cuda: all GPUs; cuda:N: GPU N
+    #[arg(long, env = "MASKMAKER_DEVICE", default_value_t, value_name = "DEVICE")]
+    device: DeviceChoice,
+}
+
 #[derive(Debug, Args)]
 struct TrainArgs {
     /// Weights for use_pretrained_model, before the channel `pretrained` and those of the image: a
@@ -137,6 +147,8 @@ struct TrainArgs {
           value_name = settings::S3_TIMEOUT.unit,
           value_parser = integer_parser::<u64>(settings::S3_TIMEOUT))]
     s3_timeout: u64,
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Worker processes on a host without GPUs, which share each batch
     #[arg(long, env = "MASKMAKER_WORKERS", default_value_t = 1,
           value_name = settings::WORKERS.unit,
@@ -166,6 +178,14 @@ struct TrainArgs {
 }
 
 impl TrainArgs {
+    /// Returns the device of this process. A worker sees the GPU alone that its parent gives it.
+    fn device(&self) -> DeviceChoice {
+        match self.device.device {
+            DeviceChoice::Cuda(Some(_)) if self.worker.is_some() => DeviceChoice::Cuda(None),
+            choice => choice,
+        }
+    }
+
     fn into_options(self) -> commands::train::TrainOptions {
         commands::train::TrainOptions {
             cluster: commands::train::ClusterOptions {
@@ -193,6 +213,8 @@ enum HyperparametersFormat {
 /// Flags of the network's computation, the same in predict and serve.
 #[derive(Debug, Args)]
 struct InferenceArgs {
+    #[command(flatten)]
+    device: DeviceArgs,
     /// Arithmetic of the network
     #[arg(long, env = "MASKMAKER_PRECISION", value_enum, default_value_t)]
     precision: InferencePrecision,
@@ -271,6 +293,15 @@ struct ExportArgs {
     /// The file to write [default: model.pt or model.onnx in the model's folder]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct DoctorArgs {
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Print the findings as JSON, for programs
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -374,8 +405,12 @@ fn read_message(stored: &Mutex<String>) -> String {
 
 fn run_command(command: Command, root: &MlRoot) -> Result<()> {
     match command {
-        Command::Train(train) => commands::train::run_train(root, &train.into_options()),
+        Command::Train(train) => {
+            torch::choose_device(train.device());
+            commands::train::run_train(root, &train.into_options())
+        }
         Command::Serve(serve) => {
+            torch::choose_device(serve.inference.device.device);
             let options = serve.inference.to_options();
             commands::serve::run_serve(
                 &serve.to_settings(root),
@@ -385,6 +420,7 @@ fn run_command(command: Command, root: &MlRoot) -> Result<()> {
         }
         Command::Predict(predict) => {
             let PredictArgs { model, images, output, inference } = predict;
+            torch::choose_device(inference.device.device);
             let limits = DecodeLimits { max_pixels: inference.max_pixels };
             commands::predict::run_predict(
                 &model,
@@ -414,6 +450,10 @@ fn run_command(command: Command, root: &MlRoot) -> Result<()> {
         }
         Command::SampleData(SampleDataArgs { folder, images, size, seed }) => {
             commands::sample_data::write_sample_data(&folder, &SampleData { images, size, seed })
+        }
+        Command::Doctor(DoctorArgs { device, json }) => {
+            torch::choose_device(device.device);
+            commands::doctor::run_doctor(root, json)
         }
         Command::Hyperparameters { format } => {
             let render_help = match format {

@@ -1,6 +1,8 @@
 //! One file or folder per subcommand, which connects rooms.
 
 pub mod augment_preview;
+mod device;
+pub mod doctor;
 pub mod export;
 pub mod predict;
 pub mod preprocess;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::device::check_inference_device;
 use crate::console::print_stdout;
 use crate::error::{Error, Problems, Result};
 use crate::files::{read_file, write_atomically};
@@ -20,6 +21,7 @@ pub fn run_predict(
     options: EngineOptions,
 ) -> Result<()> {
     let stems = target_stems(images, output)?;
+    check_inference_device()?;
     let mut engine = Engine::load(model_folder, options)?;
     let class_names = engine.info().class_names.clone();
     let mut problems = Problems::new();

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use super::device::check_inference_device;
 use crate::aws::{self, GetRequest, ObjectStore, S3Client, S3Uri};
 use crate::error::Result;
 use crate::inference::{Engine, EngineOptions};
@@ -20,6 +21,7 @@ pub fn run_serve(
     options: EngineOptions,
     allow_s3_references: bool,
 ) -> Result<()> {
+    check_inference_device()?;
     let mut fetcher: Option<Arc<dyn ObjectFetcher>> = None;
     if allow_s3_references {
         fetcher = Some(Arc::new(S3ObjectFetcher::default()));

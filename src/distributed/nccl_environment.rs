@@ -7,6 +7,8 @@
 
 use std::path::Path;
 
+use crate::machine;
+
 /// Folder of the host's shared memory.
 const SHARED_MEMORY: &str = "/dev/shm";
 
@@ -44,13 +46,10 @@ pub struct NcclEnvironment {
 impl NcclHost {
     /// Looks at this host, of which `gpus` GPUs train. `interface` leads to the job's other hosts.
     pub fn inspect(gpus: usize, interface: Option<String>) -> Self {
-        let free_shared_memory = rustix::fs::statvfs(SHARED_MEMORY)
-            .ok()
-            .map(|status| status.f_bavail.saturating_mul(status.f_frsize));
         Self {
             gpus,
             interface,
-            free_shared_memory,
+            free_shared_memory: machine::free_bytes(Path::new(SHARED_MEMORY)),
             has_fabric: has_fabric_device(Path::new(FABRIC_DEVICES)),
         }
     }

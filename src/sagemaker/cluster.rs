@@ -63,6 +63,18 @@ impl Cluster {
         Ok(cluster)
     }
 
+    /// Returns this host's instance type if such instances have NVIDIA GPUs: those of the families
+    /// that begin with p or g, and `local_gpu` of the SageMaker SDK's local mode.
+    pub fn instance_type_with_gpus(&self) -> Option<&str> {
+        let instance_type = self.current_instance_type.as_deref()?;
+        let family = instance_type.strip_prefix("ml.").unwrap_or_default();
+        let has_gpus = instance_type == "local_gpu"
+            || family.starts_with("gr")
+            || family.starts_with(['p', 'g'])
+                && family[1..].starts_with(|c: char| c.is_ascii_digit());
+        has_gpus.then_some(instance_type)
+    }
+
     /// Returns this host's instance type if such instances have an Elastic Fabric Adapter.
     pub fn instance_type_with_fabric(&self) -> Option<&str> {
         let instance_type = self.current_instance_type.as_deref()?;
@@ -116,19 +128,25 @@ mod tests {
     }
 
     #[test]
-    fn instances_with_a_fabric_adapter_are_known_by_their_family() {
-        for (instance_type, expected) in [
-            ("ml.p4d.24xlarge", true),
-            ("ml.p5.48xlarge", true),
-            ("ml.p3.16xlarge", false),
-            ("p5", false),
-            ("local_gpu", false),
+    fn instances_with_gpus_and_fabric_adapters_are_known_by_their_family() {
+        for (instance_type, has_gpus, has_fabric) in [
+            ("ml.p4d.24xlarge", true, true),
+            ("ml.p5.48xlarge", true, true),
+            ("ml.p3.16xlarge", true, false),
+            ("ml.g4dn.xlarge", true, false),
+            ("ml.gr6.4xlarge", true, false),
+            ("local_gpu", true, false),
+            ("ml.m5.large", false, false),
+            ("ml.p", false, false),
+            ("p5", false, false),
+            ("local", false, false),
         ] {
             let text = format!(
                 r#"{{"current_host": "a", "hosts": ["a"], "current_instance_type": "{instance_type}"}}"#
             );
-            let found = read(Some(&text)).unwrap().instance_type_with_fabric().map(str::to_owned);
-            assert_eq!(found, expected.then(|| instance_type.to_owned()));
+            let cluster = read(Some(&text)).unwrap();
+            assert_eq!(cluster.instance_type_with_gpus(), has_gpus.then_some(instance_type));
+            assert_eq!(cluster.instance_type_with_fabric(), has_fabric.then_some(instance_type));
         }
     }
 

@@ -10,9 +10,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::admission::memory;
 use super::timing::Timing;
 use crate::http::{HttpMetrics, SecondsHistogram, render_registry};
+use crate::machine;
 
 /// The server's registry of metrics.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl Metrics {
         self.queue_seconds.set(load.compute_time.as_secs_f64());
         self.models.set(load.model_count as i64);
         self.models_bytes.set(i64::try_from(load.model_bytes).unwrap_or(i64::MAX));
-        self.resident_bytes.set(memory::resident_bytes().unwrap_or(0) as i64);
+        self.resident_bytes.set(machine::resident_bytes().unwrap_or(0) as i64);
         render_registry(&self.registry)
     }
 }

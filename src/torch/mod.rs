@@ -6,9 +6,11 @@
 
 mod convolution;
 mod cuda;
+mod device;
 mod dynamic_library;
 mod error;
 mod ffi;
+mod gpu_status;
 mod gradient_reducer;
 mod memory;
 mod module;
@@ -23,13 +25,19 @@ mod sync_batch_norm;
 
 pub use convolution::Geometry;
 pub(crate) use convolution::{convolve_packed, pack_weight, packed_weights_equal};
-pub use cuda::{compute_capability, default_device, gpu_count};
+pub use cuda::{Gpu, compute_capability};
+pub use device::{
+    DeviceChoice, VISIBLE_GPUS, choose_device, default_device, device_choice, gpu_count,
+    visible_gpu,
+};
+pub use gpu_status::{DriverProblem, GpuStatus};
 pub use gradient_reducer::GradientReducer;
 pub(crate) use memory::float_slice_mut;
 pub use memory::{
     build_float_tensor, build_tensor, float_slice, set_channels_last_strides, to_channels_last,
 };
 pub use module::FrozenModule;
+pub use nccl::open_nccl_library;
 pub(crate) use parallel::parallel_for_each;
 pub use parallel::parallel_map;
 pub use process::{exit_process, limit_kernel_caches, release_memory};

@@ -22,6 +22,24 @@ type AddNccl = unsafe extern "C" fn(
     error_message: *mut *mut c_char,
 ) -> bool;
 
+/// Opens the library by which GPUs exchange tensors.
+///
+/// # Errors
+///
+/// The library is missing, or was built for another libtorch.
+pub fn open_nccl_library() -> Result<()> {
+    open_library().map(drop)
+}
+
+fn open_library() -> Result<DynamicLibrary> {
+    DynamicLibrary::open(c"libmaskmaker_nccl.so").map_err(|cause| {
+        Error::input(format!(
+            "GPUs exchange gradients by libmaskmaker_nccl.so, which cannot be opened ({cause}); it \
+             lies beside libtorch in the GPU image, and scripts/nccl.sh builds it"
+        ))
+    })
+}
+
 impl ProcessGroup {
     /// Lets the group exchange tensors on this process's first GPU, too. Every rank calls this,
     /// after [`default_device`](super::default_device) has opened libtorch's GPU libraries.
@@ -29,14 +47,9 @@ impl ProcessGroup {
     ///
     /// # Errors
     ///
-    /// The library `libmaskmaker_nccl.so` is missing, or was built for another libtorch.
+    /// The library is missing ([`open_nccl_library`]), or NCCL does not start.
     pub fn add_nccl(&self, store: &Store, timeout: Duration) -> Result<()> {
-        let library = DynamicLibrary::open(c"libmaskmaker_nccl.so").map_err(|cause| {
-            Error::input(format!(
-                "GPUs exchange gradients by libmaskmaker_nccl.so, which cannot be opened ({cause}); \
-                 it lies beside libtorch in the GPU image, and scripts/nccl.sh builds it"
-            ))
-        })?;
+        let library = open_library()?;
         let Some(address) = library.find_symbol(c"maskmaker_add_nccl") else {
             return Err(Error::internal("libmaskmaker_nccl.so lacks maskmaker_add_nccl"));
         };

@@ -49,12 +49,20 @@ const CACHE_CAPACITIES: [(&str, &str); 2] =
 /// says otherwise. libtorch reads the variables at its first computation, so this must run at the
 /// start of the process. Does nothing if a second thread runs already.
 pub fn limit_kernel_caches() {
-    let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
     for (name, value) in CACHE_CAPACITIES {
-        if threads == 1 && std::env::var_os(name).is_none() {
-            // SAFETY: the process has one thread, so no other can read the environment meanwhile.
-            unsafe { std::env::set_var(name, value) };
+        if std::env::var_os(name).is_none() {
+            set_variable_at_start(name, value);
         }
+    }
+}
+
+/// Sets a variable of the environment for this process. Does nothing if a second thread runs
+/// already.
+pub(super) fn set_variable_at_start(name: &str, value: &str) {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    if threads == 1 {
+        // SAFETY: the process has one thread, so no other can read the environment meanwhile.
+        unsafe { std::env::set_var(name, value) };
     }
 }
 

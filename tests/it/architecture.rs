@@ -14,7 +14,7 @@ const FLOORS: [&[&str]; 8] = [
     &["data", "model", "kernels", "annotations", "distributed"],
     &["imaging", "render", "metrics", "sagemaker", "aws", "http", "torch"],
     &["files", "labels_json", "progress"],
-    &["error", "colors", "console", "python_json", "settings", "named_enum"],
+    &["error", "colors", "console", "machine", "python_json", "settings", "named_enum"],
 ];
 
 /// The page that comments of the sources refer to.

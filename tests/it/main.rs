@@ -6,6 +6,7 @@ mod augment_preview;
 mod changed_data;
 mod checkpoints;
 mod class_coverage;
+mod device;
 mod distributed;
 mod export;
 mod golden;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use self::inputs::Inputs;
 use self::parent::Parent;
 use self::settings::JobSettings;
+use crate::commands::device::check_training_device;
 use crate::console::{print_stderr, print_stdout};
 use crate::distributed::WorkerDevice;
 use crate::error::{Error, Result};
@@ -89,6 +90,7 @@ fn train_model(root: &MlRoot, options: &TrainOptions) -> Result<()> {
     // The choice of the device comes before any other call of libtorch.
     let device = torch::default_device();
     let job = JobSettings::read(root)?;
+    check_training_device(&job.cluster)?;
     let (workers, worker_device) = match torch::gpu_count() {
         0 => (options.cluster.workers, WorkerDevice::Cpu),
         gpus => (gpus, WorkerDevice::Gpu),

@@ -9,7 +9,8 @@ use crate::data::Sample;
 use crate::data::batch_parts::RankShare;
 use crate::data::loader::DataLoaderConfig;
 use crate::data::shards::Shards;
-use crate::error::{Error, Problems, Result};
+use crate::error::{Problems, Result};
+use crate::files;
 use crate::model::{Architecture, ModelConfig};
 use crate::sagemaker::cluster::Cluster;
 use crate::sagemaker::{Channels, MlRoot, OutputFolders, failure};
@@ -127,13 +128,6 @@ fn early_stopping(params: &Hyperparameters) -> Option<EarlyStopping> {
 
 /// Checks that files can be written to a folder, before hours are spent on their content.
 fn check_writable(folder: &Path, name: &str) -> Result<()> {
-    let written =
-        std::fs::create_dir_all(folder).and_then(|()| tempfile::NamedTempFile::new_in(folder));
-    match written {
-        Ok(_) => Ok(()),
-        Err(cause) => {
-            let context = format!("the {name} folder must be writable");
-            Err(Error::io("write", folder, &cause).with_context(context))
-        }
-    }
+    files::check_writable(folder)
+        .map_err(|error| error.with_context(format!("the {name} folder must be writable")))
 }

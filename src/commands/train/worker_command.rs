@@ -7,12 +7,10 @@ use std::thread;
 
 use crate::distributed::NcclEnvironment;
 use crate::error::{Error, Result};
+use crate::torch::{VISIBLE_GPUS, visible_gpu};
 
 /// Variables by which libtorch and the loader are told how many threads to use.
 const THREAD_VARIABLES: [&str; 2] = ["OMP_NUM_THREADS", "RAYON_NUM_THREADS"];
-
-/// Variable by which NVIDIA's libraries are told which GPUs to use.
-const VISIBLE_GPUS: &str = "CUDA_VISIBLE_DEVICES";
 
 /// Returns the command of one of `workers` workers: this program with the same arguments, and the
 /// file with the worker's place. Workers of a host share its cores.
@@ -40,18 +38,9 @@ pub(super) fn worker_command(spec_file: &Path, workers: usize) -> Result<Command
 /// other, so that nothing can use the first one by mistake; NCCL reaches GPUs that the process does
 /// not see.
 pub(super) fn give_gpu(command: &mut Command, position: usize, nccl: &NcclEnvironment) {
-    let visible = env::var(VISIBLE_GPUS).ok();
-    command.env(VISIBLE_GPUS, visible_gpu(visible.as_deref(), position));
+    command.env(VISIBLE_GPUS, visible_gpu(position));
     for (name, value) in &nccl.variables {
         command.env(name, value);
-    }
-}
-
-/// Returns the name of a GPU by its position among those that this process sees.
-fn visible_gpu(visible: Option<&str>, position: usize) -> String {
-    match visible.and_then(|list| list.split(',').nth(position)) {
-        Some(name) => name.trim().to_owned(),
-        None => position.to_string(),
     }
 }
 
@@ -60,13 +49,6 @@ mod tests {
     use std::ffi::OsStr;
 
     use super::*;
-
-    #[test]
-    fn gpus_are_those_that_the_parent_sees() {
-        assert_eq!(visible_gpu(None, 3), "3");
-        assert_eq!(visible_gpu(Some("4, 5,GPU-8932f937"), 1), "5");
-        assert_eq!(visible_gpu(Some("4,5,GPU-8932f937"), 2), "GPU-8932f937");
-    }
 
     #[test]
     fn a_worker_has_its_part_of_the_cores_and_its_own_gpu() {

@@ -23,13 +23,18 @@ pub(in crate::commands) fn lazy_s3_connection(
 ) -> ConnectStore {
     let stop = stop.clone();
     let mut settings = S3Settings::new(timeout, Arc::new(move || stop.is_requested()));
-    // SageMaker documents no variable for the region, but one for the job.
-    settings.region = std::env::var("TRAINING_JOB_ARN").ok().as_deref().and_then(region_from_arn);
+    settings.region = job_region();
     let client: OnceLock<Result<Arc<dyn ObjectStore>, S3Error>> = OnceLock::new();
     Arc::new(move || {
         let connect = || Ok(Arc::new(S3Client::connect(settings.clone())?) as Arc<dyn ObjectStore>);
         client.get_or_init(connect).clone()
     })
+}
+
+/// Returns the region of the training job. SageMaker documents no variable for the region, but one
+/// for the job.
+pub(in crate::commands) fn job_region() -> Option<String> {
+    std::env::var("TRAINING_JOB_ARN").ok().as_deref().and_then(region_from_arn)
 }
 
 /// Returns the region in a resource's name, such as

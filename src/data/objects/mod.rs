@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::aws::{ErrorScope, GetRequest, ObjectStore, S3Error, S3Uri};
 use crate::error::{Error, Result, join_examples, pluralize};
 use crate::files::PathContext;
+use crate::machine;
 
 /// Bytes that objects leave free on the disk: checkpoints and models of the job, of up to 0.5 GB
 /// each, are written to the same disk.
@@ -56,10 +57,7 @@ impl DiskBudget {
         }
         let needed_bytes =
             self.reserved_bytes.saturating_add(state.writing_bytes).saturating_add(size_bytes);
-        match rustix::fs::statvfs(folder) {
-            Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize) >= needed_bytes,
-            Err(_) => false,
-        }
+        machine::free_bytes(folder).is_some_and(|free_bytes| free_bytes >= needed_bytes)
     }
 }
 

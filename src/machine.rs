@@ -1,0 +1,55 @@
+//! The machine or container that this process runs on: memory and processor.
+
+use std::fs::read_to_string;
+use std::path::Path;
+
+/// Limits of a container's memory, of both versions of control groups.
+const MEMORY_LIMIT_FILES: [&str; 2] =
+    ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+
+/// Returns the bytes of memory that this process may use: the machine's, or fewer if its container
+/// has a limit. Returns nothing if the system reports no size.
+pub fn memory_bytes() -> Option<u64> {
+    let limits = MEMORY_LIMIT_FILES
+        .iter()
+        .filter_map(|path| read_to_string(path).ok()?.trim().parse::<u64>().ok());
+    // A cgroup without a limit says "max" (version 2), or a number beyond any machine (version 1).
+    limits.chain(machine_memory_bytes()).min()
+}
+
+fn machine_memory_bytes() -> Option<u64> {
+    parse_proc_bytes(&read_to_string("/proc/meminfo").ok()?, "MemTotal:")
+}
+
+/// Returns the resident memory of this process, in bytes.
+pub fn resident_bytes() -> Option<u64> {
+    parse_proc_bytes(&read_to_string("/proc/self/status").ok()?, "VmRSS:")
+}
+
+/// Returns the bytes on the line of a file under /proc that begins with `key`.
+fn parse_proc_bytes(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+    let number: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    number.checked_mul(1024)
+}
+
+/// Returns the bytes that can still be written to the file system of a folder.
+pub fn free_bytes(folder: &Path) -> Option<u64> {
+    let status = rustix::fs::statvfs(folder).ok()?;
+    Some(status.f_bavail.saturating_mul(status.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_the_machine_and_of_this_process_are_read() {
+        assert_eq!(parse_proc_bytes("Name: x\nVmRSS:\t    12 kB\n", "VmRSS:"), Some(12 << 10));
+        assert_eq!(parse_proc_bytes("VmRSS: many kB", "VmRSS:"), None);
+        let (whole, held) = (memory_bytes().unwrap(), resident_bytes().unwrap());
+        assert!(held > 1 << 20 && whole > held, "{whole} {held}");
+        assert!(free_bytes(Path::new("/")).is_some());
+        assert_eq!(free_bytes(Path::new("/no/such/folder")), None);
+    }
+}
