@@ -1,4 +1,4 @@
-//! The machine or container that this process runs on: memory and processor.
+//! The machine or container that this process runs on: its memory, and free space of its disks.
 
 use std::fs::read_to_string;
 use std::path::Path;

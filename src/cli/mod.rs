@@ -117,10 +117,11 @@ where
     }
 }
 
-/// The device to compute on, the same in train, predict and serve.
+/// The device to compute on.
 #[derive(Debug, Clone, Copy, Args)]
 struct DeviceArgs {
-    /// auto: GPUs where they can be used; cpu: the processor; cuda: all GPUs; cuda:N: GPU N
+    /// auto: GPUs where they can be used; cpu: the processor; cuda: GPUs or an error; cuda:N: GPU N of
+    /// those that CUDA_VISIBLE_DEVICES shows, from 0. train uses all GPUs, the others one
     #[arg(long, env = "MASKMAKER_DEVICE", default_value_t, value_name = "DEVICE")]
     device: DeviceChoice,
 }
@@ -188,6 +189,7 @@ impl TrainArgs {
 
     fn into_options(self) -> commands::train::TrainOptions {
         commands::train::TrainOptions {
+            device: self.device(),
             cluster: commands::train::ClusterOptions {
                 workers: usize::from(self.workers),
                 rendezvous_port: self.rendezvous_port,
@@ -405,12 +407,9 @@ fn read_message(stored: &Mutex<String>) -> String {
 
 fn run_command(command: Command, root: &MlRoot) -> Result<()> {
     match command {
-        Command::Train(train) => {
-            torch::choose_device(train.device());
-            commands::train::run_train(root, &train.into_options())
-        }
+        Command::Train(train) => commands::train::run_train(root, &train.into_options()),
         Command::Serve(serve) => {
-            torch::choose_device(serve.inference.device.device);
+            torch::choose_device(serve.inference.device.device)?;
             let options = serve.inference.to_options();
             commands::serve::run_serve(
                 &serve.to_settings(root),
@@ -420,7 +419,7 @@ fn run_command(command: Command, root: &MlRoot) -> Result<()> {
         }
         Command::Predict(predict) => {
             let PredictArgs { model, images, output, inference } = predict;
-            torch::choose_device(inference.device.device);
+            torch::choose_device(inference.device.device)?;
             let limits = DecodeLimits { max_pixels: inference.max_pixels };
             commands::predict::run_predict(
                 &model,
@@ -452,7 +451,7 @@ fn run_command(command: Command, root: &MlRoot) -> Result<()> {
             commands::sample_data::write_sample_data(&folder, &SampleData { images, size, seed })
         }
         Command::Doctor(DoctorArgs { device, json }) => {
-            torch::choose_device(device.device);
+            torch::choose_device(device.device)?;
             commands::doctor::run_doctor(root, json)
         }
         Command::Hyperparameters { format } => {

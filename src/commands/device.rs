@@ -29,8 +29,12 @@ pub(super) fn check_training_device(cluster: &Cluster) -> Result<()> {
     }
 }
 
-/// Checks that the GPU that the user asks for can be used. Says so where there is one that cannot,
-/// and nobody asked for it.
+/// Checks that the GPU that the user asks for can be used. Warns where there is one that libtorch
+/// does not find, and the user did not ask for it.
+///
+/// # Errors
+///
+/// The user asks for a GPU that cannot be used, or libtorch finds one that it has no kernels for.
 pub(super) fn check_inference_device() -> Result<()> {
     let choice = torch::device_choice();
     if choice == DeviceChoice::Cpu {
@@ -39,7 +43,7 @@ pub(super) fn check_inference_device() -> Result<()> {
     let status = GpuStatus::inspect();
     let Some(reason) = why_gpus_are_expected(&status, None) else { return Ok(()) };
     let Some(problem) = status.problem() else { return Ok(()) };
-    if choice != DeviceChoice::Auto {
+    if choice != DeviceChoice::Auto || status.usable_gpus > 0 {
         return Err(Error::input(format!("{reason}, and cannot be used: {problem}; {CPU_ADVICE}")));
     }
     print_stderr(format_args!(

@@ -4,8 +4,6 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 
-use super::interface::interface_toward;
-
 /// Looks up a host's name. A name that is not known yet is an error.
 pub(super) fn resolve(host: &str, port: u16) -> io::Result<SocketAddr> {
     let mut addresses: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
@@ -44,11 +42,10 @@ impl Route {
         };
         let socket = UdpSocket::bind(any)?;
         socket.connect(peer)?;
-        let interface = match peer.ip() {
-            IpAddr::V4(address) => interface_toward(address),
-            IpAddr::V6(_) => None,
-        };
-        Ok(Self { local_address: socket.local_addr()?.ip(), interface })
+        let local_address = socket.local_addr()?.ip();
+        let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+        let own = interfaces.into_iter().find(|interface| interface.ip() == local_address);
+        Ok(Self { local_address, interface: own.map(|interface| interface.name) })
     }
 }
 
@@ -58,7 +55,9 @@ mod tests {
 
     #[test]
     fn the_route_to_this_machine_is_loopback() {
-        assert!(Route::find("127.0.0.1").unwrap().local_address.is_loopback());
+        let route = Route::find("127.0.0.1").unwrap();
+        assert!(route.local_address.is_loopback());
+        assert_eq!(route.interface.as_deref(), Some("lo"));
         assert!(Route::find("no-such-host.invalid").is_err());
     }
 }

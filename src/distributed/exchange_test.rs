@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tch::{Cuda, Device, Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 use crate::torch::ProcessGroup;
@@ -62,9 +62,8 @@ fn time_sum(group: &ProcessGroup, device: Device, numbers: usize) -> Result<Dura
     for repeat in 0..=REPEATS {
         let start = Instant::now();
         group.sum_over_ranks(tensor)?;
-        if let Device::Cuda(gpu) = device {
-            Cuda::synchronize(gpu as i64);
-        }
+        // Reading a value waits for the device.
+        tensor[0].f_double_value(&[0])?;
         if repeat > 0 {
             shortest = shortest.min(start.elapsed());
         }

@@ -44,6 +44,8 @@ pub struct Member {
     /// Number of workers that the host will start.
     pub workers: usize,
     pub device: WorkerDevice,
+    /// Why the device cannot be used, if it cannot.
+    pub device_problem: Option<String>,
     /// Settings of the job, which must be the same on all hosts.
     pub settings: BTreeMap<String, String>,
 }
@@ -236,6 +238,11 @@ fn member_key(host: usize) -> String {
 fn check_members(hosts: &[String], members: &[Member]) -> Result<()> {
     let mut problems = Problems::new();
     let first = &members[0];
+    for (host, member) in hosts.iter().zip(members) {
+        if let Some(problem) = &member.device_problem {
+            problems.push(format!("host {host}: {problem}"));
+        }
+    }
     for (host, member) in hosts.iter().zip(members).skip(1) {
         if member.version != first.version {
             problems.push(format!(
@@ -247,7 +254,7 @@ fn check_members(hosts: &[String], members: &[Member]) -> Result<()> {
             problems.push(format!(
                 "host {host} has {}, host {} has {}: GPUs and processors cannot train one model \
                  together; take instances of the same kind for all hosts, or set \
-                 CUDA_VISIBLE_DEVICES to nothing (Environment of the job) to train on processors",
+                 MASKMAKER_DEVICE=cpu (Environment of the job) to train on processors",
                 member.device.describe(),
                 hosts[0],
                 first.device.describe()
@@ -302,7 +309,8 @@ mod tests {
 
     fn member(settings: &[(&str, &str)]) -> Member {
         let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Member { version: "1".to_owned(), workers: 2, device: WorkerDevice::Cpu, settings }
+        let (version, device) = ("1".to_owned(), WorkerDevice::Cpu);
+        Member { version, workers: 2, device, device_problem: None, settings }
     }
 
     /// Returns a port that no program uses, and that the system gives to nobody who asks for any.
@@ -348,16 +356,18 @@ mod tests {
         let mut other = member(&[("epochs", "3"), ("seed", "1")]);
         other.version = "2".to_owned();
         other.device = WorkerDevice::Gpu;
+        other.device_problem = Some("the driver does not start".to_owned());
         let members = [member(&[("epochs", "2"), ("seed", "1")]), other];
         for result in meet(&hosts, free_port(), &members) {
             let error = result.unwrap_err();
             assert_eq!(error.exit_code(), 3);
             let problems = error.problems();
-            assert!(problems[0].contains("127.0.0.1 runs maskmaker 2"), "{problems:?}");
+            assert_eq!(problems[0], "host 127.0.0.1: the driver does not start");
+            assert!(problems[1].contains("127.0.0.1 runs maskmaker 2"), "{problems:?}");
             let devices = "host 127.0.0.1 has GPUs, host localhost has no GPU that can be used";
-            assert!(problems[1].starts_with(devices), "{problems:?}");
-            assert!(problems[2].starts_with("epochs is 3 on host 127.0.0.1 and 2 on host localh"));
-            assert_eq!(problems.len(), 3);
+            assert!(problems[2].starts_with(devices), "{problems:?}");
+            assert!(problems[3].starts_with("epochs is 3 on host 127.0.0.1 and 2 on host localh"));
+            assert_eq!(problems.len(), 4);
         }
     }
 

@@ -80,6 +80,9 @@ impl NcclHost {
             offer("NCCL_DEBUG", "INFO".to_owned());
             offer("NCCL_DEBUG_SUBSYS", "INIT".to_owned());
             offer("NCCL_DEBUG_FILE", log_file.display().to_string());
+        } else {
+            // Standard output is that of the first worker alone.
+            offer("NCCL_DEBUG_FILE", "/dev/stderr".to_owned());
         }
         if let Some(warning) = self.shared_memory_warning()
             && !is_set("NCCL_SHM_DISABLE")
@@ -179,10 +182,13 @@ mod tests {
     fn a_log_that_the_user_asked_for_is_the_users() {
         let host = NcclHost::default();
         assert_eq!(values(&host, &[])["NCCL_DEBUG_FILE"], "/tmp/nccl.log");
-        for set in [["NCCL_DEBUG"], ["NCCL_DEBUG_FILE"]] {
-            assert!(!values(&host, &set).contains_key("NCCL_DEBUG_FILE"));
-            assert!(!values(&host, &set).contains_key("NCCL_DEBUG"));
+        let with_level = values(&host, &["NCCL_DEBUG"]);
+        assert_eq!(with_level["NCCL_DEBUG_FILE"], "/dev/stderr");
+        let with_file = values(&host, &["NCCL_DEBUG_FILE"]);
+        for values in [with_level, with_file.clone()] {
+            assert!(!values.contains_key("NCCL_DEBUG"));
         }
+        assert!(!with_file.contains_key("NCCL_DEBUG_FILE"));
     }
 
     #[test]

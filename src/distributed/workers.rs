@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus};
 
 use super::fault::{Fault, INPUT_EXIT_CODE};
 use super::meeting::WorkerDevice;
+use super::nccl_log::last_warnings;
 use crate::error::{Error, Result};
 
 /// Exit code of a process that failed for another reason than its data
@@ -23,6 +24,8 @@ pub struct WorkerExit {
     status: ExitStatus,
     /// Reason that the worker wrote, a line per problem; empty if it wrote none.
     reason: String,
+    /// What NCCL wrote in this worker.
+    nccl_log: String,
 }
 
 impl WorkerExit {
@@ -47,6 +50,17 @@ impl WorkerExit {
                  out: see the host's log; lower mini_batch_size or crop_size, or take a larger \
                  instance"
             ),
+            (Some(NCCL_SIGNAL), _) if self.device == WorkerDevice::Gpu => {
+                let mut problem = format!(
+                    "{place} was ended by signal {NCCL_SIGNAL} (SIGABRT), as libtorch ends a worker \
+                     whose exchange by NCCL failed"
+                );
+                for warning in last_warnings(&self.nccl_log) {
+                    problem.push_str("; NCCL: ");
+                    problem.push_str(warning);
+                }
+                problem
+            }
             (Some(signal), _) => format!("{place} was ended by signal {signal}"),
             (None, code) if self.reason.is_empty() => {
                 format!("{place} ended with exit code {}", code.unwrap_or_default())
@@ -67,6 +81,8 @@ struct WorkerProcess {
     child: Child,
     /// File to which the worker writes the reason of its failure.
     reason_file: PathBuf,
+    /// File to which NCCL writes, if the worker has a GPU.
+    nccl_log: Option<PathBuf>,
     has_ended: bool,
 }
 
@@ -83,18 +99,20 @@ impl Workers {
         Self { device, processes: Vec::new() }
     }
 
-    /// Starts the worker of a rank. It writes the reason of a failure to `reason_file`.
+    /// Starts the worker of a rank. It writes the reason of a failure to `reason_file`, and NCCL
+    /// writes to `nccl_log`.
     pub fn start(
         &mut self,
         rank: usize,
         command: &mut Command,
         reason_file: PathBuf,
+        nccl_log: Option<PathBuf>,
     ) -> Result<()> {
         // A Ctrl-C of the terminal reaches the parent alone; workers learn of it from the store.
         let child = command.process_group(0).spawn().map_err(|cause| {
             Error::internal(format!("the worker of rank {rank} cannot be started: {cause}"))
         })?;
-        self.processes.push(WorkerProcess { rank, child, reason_file, has_ended: false });
+        self.processes.push(WorkerProcess { rank, child, reason_file, nccl_log, has_ended: false });
         Ok(())
     }
 
@@ -116,7 +134,14 @@ impl Workers {
             if let Some(status) = status {
                 process.has_ended = true;
                 let reason = std::fs::read_to_string(&process.reason_file).unwrap_or_default();
-                exits.push(WorkerExit { rank: process.rank, device: self.device, status, reason });
+                let nccl_log = process.nccl_log.as_ref().and_then(|file| std::fs::read(file).ok());
+                exits.push(WorkerExit {
+                    rank: process.rank,
+                    device: self.device,
+                    status,
+                    reason,
+                    nccl_log: String::from_utf8_lossy(&nccl_log.unwrap_or_default()).into_owned(),
+                });
             }
         }
         Ok(exits)
@@ -148,9 +173,11 @@ mod tests {
         let mut workers = Workers::new(device);
         for (rank, command) in commands.iter().enumerate() {
             let reason_file = folder.path().join(rank.to_string());
+            let nccl_log = folder.path().join("nccl.log");
             let mut shell = Command::new("sh");
-            shell.args(["-c", command]).env("REASON_FILE", &reason_file);
-            workers.start(rank, &mut shell, reason_file).unwrap();
+            shell.args(["-c", command]);
+            shell.env("REASON_FILE", &reason_file).env("NCCL_LOG", &nccl_log);
+            workers.start(rank, &mut shell, reason_file, Some(nccl_log)).unwrap();
         }
         let mut exits = Vec::new();
         while !workers.have_ended() {
@@ -182,6 +209,17 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_an_exchange_is_told_with_the_warnings_of_nccl() {
+        let command = "printf 'x [0] NCCL WARN Connection closed\\n' >$NCCL_LOG; kill -ABRT $$";
+        let problem =
+            run(WorkerDevice::Gpu, &[command]).remove(0).into_fault("a").problems.remove(0);
+        assert!(problem.contains("exchange by NCCL failed; NCCL: Connection closed"), "{problem}");
+        let problem =
+            run(WorkerDevice::Cpu, &[command]).remove(0).into_fault("a").problems.remove(0);
+        assert_eq!(problem, "rank 0 on host a was ended by signal 6");
+    }
+
+    #[test]
     fn ends_by_data_signals_and_panics_do_not_follow_from_others() {
         let commands = ["exit 3", "kill -KILL $$", "exit 101", "exit 1", "kill -ABRT $$"];
         for (device, expected) in [
@@ -198,7 +236,7 @@ mod tests {
     fn workers_are_killed_with_their_owner() {
         let mut workers = Workers::new(WorkerDevice::Cpu);
         let mut command = Command::new("sleep");
-        workers.start(0, command.arg("60"), PathBuf::new()).unwrap();
+        workers.start(0, command.arg("60"), PathBuf::new(), None).unwrap();
         let process = format!("/proc/{}", workers.processes[0].child.id());
         drop(workers);
         assert!(!std::path::Path::new(&process).exists());

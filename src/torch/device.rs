@@ -11,6 +11,7 @@ use tch::{Cuda, Device};
 
 use super::dynamic_library::DynamicLibrary;
 use super::process::set_variable_at_start;
+use crate::error::{Error, Result};
 
 /// Variable by which NVIDIA's libraries are told which GPUs to use.
 pub const VISIBLE_GPUS: &str = "CUDA_VISIBLE_DEVICES";
@@ -32,7 +33,7 @@ pub enum DeviceChoice {
 impl FromStr for DeviceChoice {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "auto" => return Ok(Self::Auto),
             "cpu" => return Ok(Self::Cpu),
@@ -63,12 +64,29 @@ static CHOICE: OnceLock<DeviceChoice> = OnceLock::new();
 
 /// Chooses what this process computes on, before libtorch is used and before a second thread runs.
 /// A GPU with a number is from then on the only one that the process sees, so its number is 0.
-pub fn choose_device(choice: DeviceChoice) {
-    if CHOICE.set(choice).is_ok()
-        && let DeviceChoice::Cuda(Some(number)) = choice
-    {
-        set_variable_at_start(VISIBLE_GPUS, &visible_gpu(number));
+///
+/// # Errors
+///
+/// `CUDA_VISIBLE_DEVICES` shows no GPU of that number.
+pub fn choose_device(choice: DeviceChoice) -> Result<()> {
+    if let DeviceChoice::Cuda(Some(number)) = choice {
+        let visible = env::var(VISIBLE_GPUS).ok();
+        let Some(gpu) = find_visible_gpu(visible.as_deref(), number) else {
+            return Err(Error::input(format!(
+                "device is {choice}, and {VISIBLE_GPUS} is {:?}, which does not show GPU {number}: \
+                 give a smaller number, from 0, or unset the variable",
+                visible.unwrap_or_default()
+            )));
+        };
+        if !set_variable_at_start(VISIBLE_GPUS, &gpu) {
+            return Err(Error::internal(format!(
+                "{VISIBLE_GPUS} cannot be set, because a second thread runs already; set it to \
+                 {gpu} and the device to cuda"
+            )));
+        }
     }
+    let _ = CHOICE.set(choice);
+    Ok(())
 }
 
 /// Returns the choice of this process, `Auto` if none was made.
@@ -77,16 +95,17 @@ pub fn device_choice() -> DeviceChoice {
 }
 
 /// Returns the name of a GPU by its position among those that this process sees
-/// (`CUDA_VISIBLE_DEVICES`).
-pub fn visible_gpu(position: usize) -> String {
+/// (`CUDA_VISIBLE_DEVICES`), if it sees so many.
+pub fn visible_gpu(position: usize) -> Option<String> {
     find_visible_gpu(env::var(VISIBLE_GPUS).ok().as_deref(), position)
 }
 
-fn find_visible_gpu(visible: Option<&str>, position: usize) -> String {
-    match visible.and_then(|list| list.split(',').nth(position)) {
-        Some(name) => name.trim().to_owned(),
-        None => position.to_string(),
-    }
+fn find_visible_gpu(visible: Option<&str>, position: usize) -> Option<String> {
+    let Some(list) = visible else { return Some(position.to_string()) };
+    // What follows a name that stands for no GPU is not read.
+    let is_gpu = |name: &&str| !name.is_empty() && !name.starts_with('-');
+    let mut names = list.split(',').map(str::trim).take_while(is_gpu);
+    names.nth(position).map(str::to_owned)
 }
 
 /// Returns the device to compute on: the first GPU that libtorch can use, else the processor.
@@ -129,8 +148,12 @@ mod tests {
 
     #[test]
     fn gpus_are_numbered_among_those_that_are_visible() {
-        assert_eq!(find_visible_gpu(None, 3), "3");
-        assert_eq!(find_visible_gpu(Some("4, 5,GPU-8932f937"), 1), "5");
-        assert_eq!(find_visible_gpu(Some("4,5,GPU-8932f937"), 2), "GPU-8932f937");
+        let find = |visible, position| find_visible_gpu(visible, position);
+        assert_eq!(find(None, 3).as_deref(), Some("3"));
+        assert_eq!(find(Some("4, 5,GPU-8932f937"), 1).as_deref(), Some("5"));
+        assert_eq!(find(Some("4,5,GPU-8932f937"), 2).as_deref(), Some("GPU-8932f937"));
+        for (visible, position) in [("4,5", 2), ("", 0), ("-1", 0), ("4,-1,5", 1)] {
+            assert_eq!(find(Some(visible), position), None, "{visible}");
+        }
     }
 }

@@ -32,8 +32,9 @@ impl DynamicLibrary {
     }
 
     fn open_with(name: &CStr, flags: c_int) -> Result<Self, String> {
-        // SAFETY: the name ends with a zero byte. The libraries' constructors are NVIDIA's and
-        // libtorch's own, which linking the libraries would run as well.
+        // SAFETY: the name ends with a zero byte. The constructors of NVIDIA's and
+        // libtorch's libraries, which linking them would run as well, are safe to run once at any time;
+        // ours has none.
         let library = unsafe { dlopen(name.as_ptr(), flags) };
         NonNull::new(library).map(Self).ok_or_else(last_error)
     }

@@ -11,10 +11,7 @@ use super::dynamic_library::DynamicLibrary;
 /// File in which the driver's kernel module says its version.
 const DRIVER_VERSION_FILE: &str = "/proc/driver/nvidia/version";
 
-/// Least compute capability that libtorch 2.10's kernels are compiled for: the V100's.
-const LEAST_CAPABILITY: (i32, i32) = (7, 0);
-
-/// Version of CUDA whose runtime libtorch 2.10 has. Drivers of the same major version run it.
+/// Major version of CUDA whose runtime libtorch 2.10 has. Drivers of the same version run it.
 const CUDA_MAJOR: i32 = 12;
 
 /// What this process finds of NVIDIA's driver and of libtorch's GPU part.
@@ -90,26 +87,46 @@ impl GpuStatus {
         let mut reasons = Vec::new();
         if self.usable_gpus == 0 {
             reasons.extend(self.library_reason());
-            reasons.extend(self.driver_reason());
+            if self.are_gpus_hidden() {
+                reasons.push(format!("{VISIBLE_GPUS} hides all GPUs: unset it"));
+            } else {
+                reasons.extend(self.driver_reason());
+            }
             if reasons.is_empty() {
                 reasons.push(format!("libtorch finds no GPU ({self:?})"));
             }
-        } else if let Some(gpu) = self.gpus.iter().find(|gpu| gpu.capability < LEAST_CAPABILITY) {
+        } else if let Some(gpu) =
+            self.gpus.iter().find(|gpu| gpu.capability < self.least_capability())
+        {
             let (major, minor) = gpu.capability;
+            let (least_major, least_minor) = self.least_capability();
             reasons.push(format!(
-                "{} has compute capability {major}.{minor}, and libtorch's kernels begin at {}.{}: \
-                 take an instance with newer GPUs (ml.p3, ml.g4dn or later)",
-                gpu.name, LEAST_CAPABILITY.0, LEAST_CAPABILITY.1
+                "{} has compute capability {major}.{minor}, and libtorch's kernels begin at \
+                 {least_major}.{least_minor}: take an instance with newer GPUs (ml.p3, ml.g4dn or \
+                 later), or name another GPU of this host (--device cuda:N)",
+                gpu.name
             ));
         }
         if reasons.is_empty() { None } else { Some(reasons.join("; ")) }
+    }
+
+    /// Returns the major version of CUDA that libtorch was built for.
+    fn cuda_major(&self) -> i32 {
+        self.libtorch_cuda.map_or(CUDA_MAJOR, |(major, _)| major)
+    }
+
+    /// Returns the least compute capability that libtorch's kernels are compiled for: the V100's for
+    /// CUDA 12, the T4's for CUDA 13.
+    fn least_capability(&self) -> (i32, i32) {
+        if self.cuda_major() > CUDA_MAJOR { (7, 5) } else { (7, 0) }
     }
 
     fn library_reason(&self) -> Option<String> {
         let cause = self.library_problem.as_ref()?;
         Some(format!(
             "libtorch's GPU part cannot be opened ({cause}), which the image maskmaker:cpu does not \
-             have: use maskmaker:gpu"
+             have: `scripts/libtorch.sh 2.10.0 FOLDER cuda` fetches it, and \
+             LD_LIBRARY_PATH=FOLDER/lib lets it be found"
         ))
     }
 
@@ -122,6 +139,13 @@ impl GpuStatus {
                      by NVIDIA's container toolkit, on a host with GPUs"
                 ));
             }
+            Some(DriverProblem::NoStart(cause)) if self.visible_gpus.is_some() => {
+                return Some(format!(
+                    "NVIDIA's driver {version} shows no GPU ({cause}): {VISIBLE_GPUS} is {:?}, which \
+                     names none of this host's (nvidia-smi -L lists them)",
+                    self.visible_gpus.as_deref().unwrap_or_default()
+                ));
+            }
             Some(DriverProblem::NoStart(cause)) => {
                 return Some(format!(
                     "NVIDIA's driver {version} does not start ({cause}): look at nvidia-smi on the \
@@ -130,15 +154,13 @@ impl GpuStatus {
             }
             None => {}
         }
-        if self.are_gpus_hidden() {
-            return Some(format!("{VISIBLE_GPUS} hides all GPUs: unset it"));
-        }
-        let needed_major = self.libtorch_cuda.map_or(CUDA_MAJOR, |(major, _)| major);
+        let needed_major = self.cuda_major();
         let (major, minor) = self.driver_cuda?;
         if major < needed_major {
             return Some(format!(
                 "NVIDIA's driver {version} runs CUDA up to {major}.{minor}, and libtorch needs \
-                 {needed_major}.0: take a host with a newer driver (for CUDA 12 at least 525)"
+                 {needed_major}.0: take a host with a newer driver (at least 525 for CUDA 12, 580 for \
+                 CUDA 13)"
             ));
         }
         if self.gpus.is_empty() {
@@ -217,15 +239,27 @@ mod tests {
             ..unusable.clone()
         };
         let old_driver = GpuStatus { driver_cuda: Some((11, 4)), ..unusable.clone() };
-        let hidden = GpuStatus { visible_gpus: Some(String::new()), ..unusable.clone() };
+        // The driver then shows no device, and does not start.
+        let no_device = Some(DriverProblem::NoStart("error 100, no device".to_owned()));
+        let hidden = GpuStatus {
+            visible_gpus: Some(String::new()),
+            driver_problem: no_device.clone(),
+            ..unusable.clone()
+        };
+        let misnamed = GpuStatus {
+            visible_gpus: Some("7".to_owned()),
+            driver_problem: no_device,
+            ..unusable.clone()
+        };
         let without_gpu = GpuStatus { gpus: Vec::new(), ..unusable.clone() };
         let old_gpu = GpuStatus { gpus: vec![gpu((3, 7))], ..usable() };
         for (status, said) in [
-            (&without_library, ["no such file", "use maskmaker:gpu"]),
+            (&without_library, ["no such file", "scripts/libtorch.sh 2.10.0 FOLDER cuda"]),
             (&without_driver, ["no libcuda", "--gpus all"]),
             (&broken_driver, ["550.163.01 does not start (error 803", "nvidia-smi"]),
             (&old_driver, ["CUDA up to 11.4", "needs 12.0"]),
             (&hidden, ["CUDA_VISIBLE_DEVICES", "unset it"]),
+            (&misnamed, ["CUDA_VISIBLE_DEVICES is \"7\"", "names none"]),
             (&without_gpu, ["shows no GPU", "--gpus all"]),
             (&old_gpu, ["compute capability 3.7", "begin at 7.0"]),
             (&unusable, ["libtorch finds no GPU", "550.163.01"]),
@@ -236,6 +270,12 @@ mod tests {
     }
 
     #[test]
+    fn libtorch_for_cuda_13_has_no_kernels_for_a_v100() {
+        let status = GpuStatus { libtorch_cuda: Some((13, 0)), ..usable() };
+        assert!(status.problem().unwrap().contains("begin at 7.5"));
+    }
+
+    #[test]
     fn all_reasons_are_told_at_once() {
         let status = GpuStatus {
             library_problem: Some("no such file".to_owned()),
@@ -243,7 +283,10 @@ mod tests {
             ..GpuStatus::default()
         };
         let problem = status.problem().unwrap();
-        assert!(problem.contains("maskmaker:gpu") && problem.contains("--gpus all"), "{problem}");
+        assert!(
+            problem.contains("scripts/libtorch.sh") && problem.contains("--gpus all"),
+            "{problem}"
+        );
     }
 
     #[test]

@@ -35,7 +35,8 @@ fn open_library() -> Result<DynamicLibrary> {
     DynamicLibrary::open(c"libmaskmaker_nccl.so").map_err(|cause| {
         Error::input(format!(
             "GPUs exchange gradients by libmaskmaker_nccl.so, which cannot be opened ({cause}); it \
-             lies beside libtorch in the GPU image, and scripts/nccl.sh builds it"
+             lies beside libtorch, and scripts/nccl.sh builds it; on one host --device cuda:0 trains \
+             on one GPU without it"
         ))
     })
 }

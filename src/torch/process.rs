@@ -56,14 +56,16 @@ pub fn limit_kernel_caches() {
     }
 }
 
-/// Sets a variable of the environment for this process. Does nothing if a second thread runs
-/// already.
-pub(super) fn set_variable_at_start(name: &str, value: &str) {
+/// Sets a variable of the environment for this process. Does nothing and returns false if a second
+/// thread runs already.
+pub(super) fn set_variable_at_start(name: &str, value: &str) -> bool {
     let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
-    if threads == 1 {
-        // SAFETY: the process has one thread, so no other can read the environment meanwhile.
-        unsafe { std::env::set_var(name, value) };
+    if threads != 1 {
+        return false;
     }
+    // SAFETY: the process has one thread, so no other can read the environment meanwhile.
+    unsafe { std::env::set_var(name, value) };
+    true
 }
 
 /// Flushes standard output and ends the process at once with this exit code. libtorch's destructors

@@ -11,12 +11,14 @@ nvidia-smi -L >/dev/null 2>&1 || skip "no NVIDIA GPU (nvidia-smi -L names none)"
 found=
 IFS=: read -ra folders <<<"${LD_LIBRARY_PATH:-}"
 for folder in .libtorch/lib ${folders[@]+"${folders[@]}"}; do
-  [ ! -e "$folder/libtorch_cuda.so" ] || found=$folder
+  [ -e "$folder/libtorch_cuda.so" ] || continue
+  found=$folder
+  break
 done
 [ -n "$found" ] || skip "libtorch_cuda.so lies neither in .libtorch/lib nor on LD_LIBRARY_PATH"
 
 # By which GPUs exchange gradients; where it cannot be built the tests of it fail and name it.
-if [ ! -e "$found/libmaskmaker_nccl.so" ] && [ -e "$found/../include/cuda/nccl.h" ]; then
+if [ -e "$found/../include/cuda/nccl.h" ] && command -v g++ >/dev/null; then
   scripts/nccl.sh "$found/.."
 fi
 

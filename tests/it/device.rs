@@ -38,8 +38,8 @@ fn training_on_a_gpu_instance_without_a_usable_gpu_is_refused() {
         let job = job_on(instance_type);
         let run = job.run(&["train"]);
         assert_eq!(run.code, Some(3), "{}", run.stderr);
-        let failure = job.failure();
-        for said in [instance_type, "has a GPU", "maskmaker:gpu", "MASKMAKER_DEVICE=cpu"] {
+        let failure = fs::read_to_string(job.path("output/failure")).unwrap();
+        for said in [instance_type, "has a GPU", "scripts/libtorch.sh", "MASKMAKER_DEVICE=cpu"] {
             assert!(failure.contains(said), "{failure}");
         }
     }
@@ -67,7 +67,7 @@ fn a_gpu_that_is_asked_for_and_cannot_be_used_is_an_error_of_every_command() {
         let run = job.run(arguments);
         assert_eq!(run.code, Some(3), "{arguments:?}: {}", run.stderr);
         assert!(run.stderr.contains("a GPU is asked for"), "{}", run.stderr);
-        assert!(run.stderr.contains("maskmaker:gpu"), "{}", run.stderr);
+        assert!(run.stderr.contains("scripts/libtorch.sh"), "{}", run.stderr);
     }
 }
 
@@ -102,5 +102,19 @@ fn doctor_tells_problems_by_its_exit_code_and_all_it_found_as_json() {
     };
     for check in ["device", "processor", "memory", "hyperparameters.json", "model"] {
         assert_eq!(level(check).as_deref(), Some("ok"), "{check}: {findings:?}");
+    }
+}
+
+#[test]
+fn a_gpu_that_is_hidden_is_never_used() {
+    for (visible, device) in [("4,5", "cuda:2"), ("", "cuda:0"), ("-1", "cuda:1")] {
+        let job = job_on("ml.m5.large");
+        let mut command = maskmaker();
+        command.env("CUDA_VISIBLE_DEVICES", visible);
+        let run = job.run_with(command, &["train", "--device", device]);
+        assert_eq!(run.code, Some(3), "{}", run.stderr);
+        let failure = fs::read_to_string(job.path("output/failure")).unwrap();
+        let said = format!("CUDA_VISIBLE_DEVICES is {visible:?}, which does not show GPU");
+        assert!(failure.contains(&said), "{failure}");
     }
 }

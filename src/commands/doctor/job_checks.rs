@@ -19,6 +19,10 @@ const AWS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns the findings about the folders of the contract.
 pub(super) fn check_folders(root: &MlRoot) -> Vec<Finding> {
+    if root.path().exists() && !root.path().is_dir() {
+        let message = format!("{} is a file: --ml-root names a folder", root.path().display());
+        return vec![Finding::problem("root", message)];
+    }
     if !root.path().is_dir() {
         return vec![Finding::warning(
             "root",
@@ -46,7 +50,8 @@ pub(super) fn check_folders(root: &MlRoot) -> Vec<Finding> {
         ("output/data", root.output_data_folder()),
     ] {
         // A folder that is missing is made by whoever writes to it first.
-        let existing = folder.ancestors().find(|ancestor| ancestor.exists()).unwrap_or(&folder);
+        let exists = |ancestor: &&Path| ancestor.symlink_metadata().is_ok();
+        let existing = folder.ancestors().find(exists).unwrap_or(&folder);
         findings.push(match check_writable(existing) {
             Ok(()) => Finding::ok(check, format!("{} can be written", folder.display())),
             Err(error) => Finding::problem(check, error.to_string()),
@@ -61,10 +66,13 @@ fn check_input(
     file: impl AsRef<Path>,
     read: impl FnOnce() -> Result<()>,
 ) -> Finding {
-    match (file.as_ref().is_file(), read()) {
-        (true, Ok(())) => Finding::ok(name, "can be read"),
-        (true, Err(error)) => Finding::problem(name, error.to_string()),
-        (false, _) => Finding::ok(name, "is not there, as for an endpoint"),
+    let metadata = file.as_ref().symlink_metadata();
+    if metadata.is_err_and(|cause| cause.kind() == std::io::ErrorKind::NotFound) {
+        return Finding::ok(name, "is not there, as for an endpoint");
+    }
+    match read() {
+        Ok(()) => Finding::ok(name, "can be read"),
+        Err(error) => Finding::problem(name, error.to_string()),
     }
 }
 
@@ -148,6 +156,20 @@ mod tests {
         let (level, message) = find(&findings, "model");
         assert_eq!(level, Level::Problem);
         assert!(message.contains("model"), "{message}");
+    }
+
+    #[test]
+    fn what_only_looks_like_a_file_or_a_folder_is_a_problem() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = MlRoot::new(folder.path());
+        std::fs::create_dir_all(root.hyperparameters_file()).unwrap();
+        std::os::unix::fs::symlink("/no/such/folder", root.model_folder()).unwrap();
+        let findings = check_folders(&root);
+        assert_eq!(find(&findings, "hyperparameters.json").0, Level::Problem);
+        assert_eq!(find(&findings, "model").0, Level::Problem);
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(check_folders(&MlRoot::new(&file))[0].level, Level::Problem);
     }
 
     #[test]

@@ -39,12 +39,18 @@ pub(super) fn check_processor_and_memory() -> Vec<Finding> {
         Some(bytes) => findings.push(Finding::ok("memory", describe_bytes(bytes))),
         None => findings.push(Finding::warning("memory", "the system tells no size of it")),
     }
-    let folder = std::env::temp_dir();
-    if let Some(bytes) = machine::free_bytes(&folder) {
-        let message = format!("{} free in {}", describe_bytes(bytes), folder.display());
-        findings.push(Finding::ok("temporary files", message));
-    }
+    findings.push(check_temporary_folder(&std::env::temp_dir()));
     findings
+}
+
+fn check_temporary_folder(folder: &Path) -> Finding {
+    if let Err(cause) = tempfile::NamedTempFile::new_in(folder) {
+        let folder = folder.display();
+        let message = format!("no file can be made in {folder} ({cause}): set TMPDIR to a folder");
+        return Finding::problem("temporary files", message);
+    }
+    let free = machine::free_bytes(folder).map_or("unknown space".to_owned(), describe_bytes);
+    Finding::ok("temporary files", format!("{free} free in {}", folder.display()))
 }
 
 /// Returns the findings about GPUs, their driver, and the libraries that use them.
@@ -64,6 +70,9 @@ pub(super) fn check_gpus(cluster: Option<&Cluster>) -> Vec<Finding> {
                  cpu) computes on the processor"
             ),
         ),
+        (Some(_), None) if status.are_gpus_hidden() => {
+            Finding::ok("device", "the processor, since CUDA_VISIBLE_DEVICES hides all GPUs")
+        }
         (Some(_), None) => Finding::ok("device", "the processor, since this host has no GPU"),
         (None, _) => Finding::ok("device", describe_gpus(&status)),
     });
@@ -82,6 +91,9 @@ fn check_driver(status: &GpuStatus) -> Finding {
     match (&status.driver_problem, status.driver_cuda) {
         (Some(DriverProblem::NoLibrary(cause)), _) => {
             Finding::ok("driver", format!("NVIDIA's driver is not there ({cause})"))
+        }
+        (Some(DriverProblem::NoStart(_)), _) if status.are_gpus_hidden() => {
+            Finding::ok("driver", format!("NVIDIA's {version}, of which no GPU is to be seen"))
         }
         (Some(DriverProblem::NoStart(cause)), _) => {
             Finding::problem("driver", format!("NVIDIA's driver {version} does not start: {cause}"))
@@ -128,7 +140,8 @@ fn check_exchange_library() -> Finding {
 
 fn check_shared_memory(gpus: usize) -> Finding {
     let host = NcclHost::inspect(gpus, None);
-    let warning = host.environment(&|_| false, Path::new("")).warning;
+    let is_set = |name: &str| std::env::var_os(name).is_some();
+    let warning = host.environment(&is_set, Path::new("")).warning;
     match warning {
         Some(warning) => Finding::warning("/dev/shm", warning),
         None => Finding::ok("/dev/shm", format!("enough for {gpus} GPUs")),
@@ -163,8 +176,17 @@ mod tests {
         assert_eq!(check_driver(&status).message, "NVIDIA's 550.1, for CUDA up to 12.4");
         status.driver_problem = Some(DriverProblem::NoStart("error 803".to_owned()));
         assert_eq!(check_driver(&status).level, Level::Problem);
+        status.visible_gpus = Some("-1".to_owned());
+        assert_eq!(check_driver(&status).level, Level::Ok);
         status.driver_problem = Some(DriverProblem::NoLibrary("no file".to_owned()));
         assert_eq!(check_driver(&status).level, Level::Ok);
+    }
+
+    #[test]
+    fn a_temporary_folder_that_cannot_be_used_is_a_problem() {
+        let finding = check_temporary_folder(Path::new("/no/such/folder"));
+        assert_eq!(finding.level, Level::Problem);
+        assert!(finding.message.contains("TMPDIR"), "{}", finding.message);
     }
 
     #[test]

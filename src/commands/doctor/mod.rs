@@ -33,15 +33,17 @@ pub fn run_doctor(root: &MlRoot, as_json: bool) -> Result<()> {
 }
 
 fn collect_findings(root: &MlRoot) -> Vec<Finding> {
-    // The choice of the device comes before any other call of libtorch.
     let mut cluster_findings = Vec::new();
     let cluster = match Cluster::read(root) {
         Ok(cluster) => Some(cluster),
+        // Told by the folders.
+        Err(_) if !root.path().is_dir() => None,
         Err(error) => {
             cluster_findings.push(Finding::problem("resourceconfig.json", error.to_string()));
             None
         }
     };
+    // The choice of the device comes before any other call of libtorch.
     let mut findings = machine_checks::check_gpus(cluster.as_ref());
     findings.extend(machine_checks::check_processor_and_memory());
     findings.extend(job_checks::check_folders(root));

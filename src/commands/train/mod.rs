@@ -22,7 +22,7 @@ use crate::console::{print_stderr, print_stdout};
 use crate::distributed::WorkerDevice;
 use crate::error::{Error, Result};
 use crate::sagemaker::{MlRoot, StopSignal, failure};
-use crate::torch;
+use crate::torch::{self, DeviceChoice};
 
 /// Settings of the command line.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +35,8 @@ pub struct TrainOptions {
     pub s3_cache_bytes: Option<u64>,
     /// Longest time that S3 may bring nothing.
     pub s3_timeout: Duration,
+    /// What to compute on.
+    pub device: DeviceChoice,
     pub cluster: ClusterOptions,
     /// File by which the parent of a host makes this process one of its workers.
     pub worker: Option<PathBuf>,
@@ -86,11 +88,11 @@ pub fn failure_file(root: &MlRoot, worker: Option<&Path>) -> PathBuf {
 }
 
 fn train_model(root: &MlRoot, options: &TrainOptions) -> Result<()> {
+    // The choice of the device comes before any other call of libtorch, and before threads.
+    torch::choose_device(options.device)?;
     let stop = StopSignal::listen()?;
-    // The choice of the device comes before any other call of libtorch.
     let device = torch::default_device();
     let job = JobSettings::read(root)?;
-    check_training_device(&job.cluster)?;
     let (workers, worker_device) = match torch::gpu_count() {
         0 => (options.cluster.workers, WorkerDevice::Cpu),
         gpus => (gpus, WorkerDevice::Gpu),
@@ -101,9 +103,17 @@ fn train_model(root: &MlRoot, options: &TrainOptions) -> Result<()> {
              worker; CUDA_VISIBLE_DEVICES chooses fewer"
         ));
     }
-    if job.cluster.hosts.len() > 1 || workers > 1 {
-        let device = worker_device;
-        return Parent { root, options, job: &job, stop: &stop, workers, device }.run();
+    let mut device_check = check_training_device(&job.cluster);
+    if job.cluster.hosts.len() == 1 && workers == 1 {
+        device_check?;
+    } else {
+        if worker_device == WorkerDevice::Gpu {
+            device_check = device_check.and_then(|()| torch::open_nccl_library());
+        }
+        let parent =
+            Parent { root, options, job: &job, stop: &stop, workers, device: worker_device };
+        // The other hosts end with the same reason, so they are told first.
+        return parent.run(device_check.err());
     }
     let Some(inputs) = Inputs::read(root, options, &job, &stop)? else {
         print_stopped_before_first_step();

@@ -60,8 +60,12 @@ pub(super) struct Host<'a> {
 }
 
 impl Parent<'_> {
-    /// Trains with workers on this host and on the others.
-    pub(super) fn run(self) -> Result<()> {
+    /// Trains with workers on this host and on the others. `device_problem` is why the device of
+    /// this host cannot be used.
+    pub(super) fn run(self, device_problem: Option<Error>) -> Result<()> {
+        if let (Some(error), 1) = (&device_problem, self.job.cluster.hosts.len()) {
+            return Err(error.clone());
+        }
         let cluster = &self.job.cluster;
         let current = cluster.current_position();
         if cluster.hosts.len() > 1 {
@@ -78,7 +82,7 @@ impl Parent<'_> {
             timeout: self.options.cluster.rendezvous_timeout,
         };
         let Some((store, topology)) =
-            meeting.join(&self.member()?, &|| self.stop.is_requested())?
+            meeting.join(&self.member(device_problem)?, &|| self.stop.is_requested())?
         else {
             print_stopped_before_first_step();
             return Ok(());
@@ -97,7 +101,7 @@ impl Parent<'_> {
     }
 
     /// Describes this host for the others.
-    fn member(&self) -> Result<Member> {
+    fn member(&self, device_problem: Option<Error>) -> Result<Member> {
         let settings = serde_json::to_value(&self.job.hyperparameters)
             .map_err(|cause| Error::internal(format!("hyperparameters: {cause}")))?;
         let mut texts = BTreeMap::new();
@@ -106,7 +110,13 @@ impl Parent<'_> {
         }
         let version =
             concat!(env!("CARGO_PKG_VERSION"), " (", env!("MASKMAKER_REVISION"), ")").to_owned();
-        Ok(Member { version, workers: self.workers, device: self.device, settings: texts })
+        Ok(Member {
+            version,
+            workers: self.workers,
+            device: self.device,
+            device_problem: device_problem.map(|error| error.to_string()),
+            settings: texts,
+        })
     }
 }
 
@@ -253,7 +263,9 @@ impl Host<'_> {
                 // Rank 0 alone tells of the job.
                 command.stdout(Stdio::null());
             }
-            workers.start(rank, &mut command, super::worker::reason_file(&spec_file))?;
+            let reason_file = super::worker::reason_file(&spec_file);
+            let nccl_log = spec.gpu.map(|gpu| gpu.nccl_log);
+            workers.start(rank, &mut command, reason_file, nccl_log)?;
             self.watch.set_running(rank, true);
         }
         Ok(())

@@ -99,8 +99,9 @@ fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
 
 /// Trains as the worker that `spec_file` describes.
 pub(super) fn run_worker(root: &MlRoot, options: &TrainOptions, spec_file: &Path) -> Result<()> {
+    // The choice of the device comes before any other call of libtorch, and before threads.
+    torch::choose_device(options.device)?;
     let stop = StopSignal::listen()?;
-    // The choice of the device comes before any other call of libtorch.
     let device = torch::default_device();
     let spec: WorkerSpec = read_json(spec_file)?;
     let store = JobStore::connect_to(&spec.store)?;

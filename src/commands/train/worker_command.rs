@@ -38,7 +38,7 @@ pub(super) fn worker_command(spec_file: &Path, workers: usize) -> Result<Command
 /// other, so that nothing can use the first one by mistake; NCCL reaches GPUs that the process does
 /// not see.
 pub(super) fn give_gpu(command: &mut Command, position: usize, nccl: &NcclEnvironment) {
-    command.env(VISIBLE_GPUS, visible_gpu(position));
+    command.env(VISIBLE_GPUS, visible_gpu(position).unwrap_or_default());
     for (name, value) in &nccl.variables {
         command.env(name, value);
     }

@@ -1,4 +1,4 @@
-//! How NCCL moves tensors between GPUs, as its log tells.
+//! What NCCL's log tells: how it moves tensors between GPUs, and what went wrong.
 
 use std::collections::BTreeSet;
 
@@ -58,6 +58,19 @@ impl NcclTransports {
     }
 }
 
+/// Returns NCCL's last warnings, which say why an exchange failed, such as
+/// `Call to ibv_modify_qp failed`.
+pub(super) fn last_warnings(log: &str) -> Vec<&str> {
+    const WARNINGS: usize = 3;
+    let mut warnings = Vec::new();
+    for line in log.lines() {
+        if let Some((_, warning)) = line.split_once("NCCL WARN ") {
+            warnings.push(warning.trim());
+        }
+    }
+    warnings.split_off(warnings.len().saturating_sub(WARNINGS))
+}
+
 /// Returns the part of a transport's name that does not depend on the connection.
 fn transport_name(transport: &str) -> String {
     let mut parts = transport.trim().split('/');
@@ -101,14 +114,31 @@ h:919:1150 [0] NCCL INFO comm 0x55cd1a0bf930 rank 1 nRanks 2 nNodes 1 localRanks
     }
 
     #[test]
+    fn the_last_warnings_are_read_from_the_log() {
+        // From NVIDIA/nccl 525 and ai-dynamo/dynamo 1408.
+        let log = "h:1:2 [3] include/shm.h:28 NCCL WARN Call to posix_fallocate failed : No space\n\
+                   h:1:2 [3] NCCL INFO include/shm.h:41 -> 2\n\
+                   h:1:2 [1] misc/shmutils.cc:87 NCCL WARN Error: failed to extend /dev/shm/nccl-Y\n";
+        let expected = [
+            "Call to posix_fallocate failed : No space",
+            "Error: failed to extend /dev/shm/nccl-Y",
+        ];
+        assert_eq!(last_warnings(log), expected);
+        let many = "NCCL WARN 1\nNCCL WARN 2\nNCCL WARN 3\nNCCL WARN 4\n";
+        assert_eq!(last_warnings(many), ["2", "3", "4"]);
+        assert!(last_warnings(LOG).is_empty());
+    }
+
+    #[test]
     fn a_log_without_connections_names_none() {
         assert_eq!(NcclTransports::parse("").describe(), "NCCL of unknown version");
     }
 
     proptest::proptest! {
         #[test]
-        fn any_log_is_read(log in "(NCCL INFO Channel|NCCL version| via |/|\\PC|\n){0,20}") {
+        fn any_log_is_read(log in "(NCCL INFO Channel|NCCL WARN|NCCL version| via |/|\\PC|\n){0,20}") {
             let _ = NcclTransports::parse(&log).describe();
+            let _ = last_warnings(&log);
         }
     }
 }
