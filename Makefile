@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help tools libtorch demo test lint fmt hyperparameters settings fuzz check-weights bench-train-step bench-recipe \
-  bench-scaling bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels bench-audit soak image-cpu test-image \
+  bench-scaling bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels bench-audit soak image-cpu image-gpu test-image test-image-gpu \
   test-page test-hosts test-nccl test-editor test-aws test-interop test-decoders test-restarts test-gpu test-isa test-bare push
 
 help: ## List the targets
@@ -106,6 +106,12 @@ soak: libtorch ## Drive the server with good, bad and abandoned requests, end it
 image-cpu: ## Build the image maskmaker:cpu (PRETRAINED=none leaves torchvision's backbones out); prints its size
 	scripts/image.sh build cpu
 
+image-gpu: ## Build the image maskmaker:gpu (PRETRAINED=none, STUBS=default|all|none); prints its size
+	scripts/image.sh build gpu
+
+test-image-gpu: ## Acceptance of the GPU image without a GPU: size, libraries, kernels, the CPU image's bytes
+	tests/image_gpu/run.sh
+
 test-image: ## Acceptance of the image: docker run, and SageMaker's Python SDKs in local mode
 	tests/local_mode/run.sh
 
@@ -138,5 +144,5 @@ test-restarts: libtorch ## Start jobs again after 30 random histories of changed
 test-gpu: libtorch ## What needs an NVIDIA GPU; without one it says so
 	tests/gpu/run.sh
 
-push: ## Push maskmaker:cpu to ECR (REPOSITORY=maskmaker, AWS_REGION); prints the URI
-	@scripts/image.sh push $(or $(REPOSITORY),maskmaker) cpu
+push: ## Push maskmaker:cpu to ECR (IMAGE=gpu for the other, REPOSITORY=maskmaker, AWS_REGION); prints the URI
+	@scripts/image.sh push $(or $(REPOSITORY),maskmaker) $(or $(IMAGE),cpu)

@@ -125,8 +125,8 @@ impl GpuStatus {
         let cause = self.library_problem.as_ref()?;
         Some(format!(
             "libtorch's GPU part cannot be opened ({cause}), which the image maskmaker:cpu does not \
-             have: `scripts/libtorch.sh 2.10.0 FOLDER cuda` fetches it, and \
-             LD_LIBRARY_PATH=FOLDER/lib lets it be found"
+             have: use maskmaker:gpu; without images `scripts/libtorch.sh 2.10.0 FOLDER cuda` \
+             fetches it, and LD_LIBRARY_PATH=FOLDER/lib lets it be found"
         ))
     }
 

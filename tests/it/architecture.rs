@@ -450,3 +450,15 @@ fn a_reference_or_a_path_that_leads_nowhere_is_found() {
     let unnamed = "docs/architecture.md does not name `src/serve/` or `src/serve.rs`";
     assert!(problems.contains(&unnamed.to_owned()), "{problems:?}");
 }
+
+#[test]
+fn both_images_build_the_program_alike() {
+    // What is the same is built once: docker keeps the layers.
+    let stages = |name: &str| {
+        let text = fs::read_to_string(root().join(name)).unwrap();
+        let (start, end) =
+            (text.find("ARG DEBIAN").unwrap(), text.find("# --- Backbones").unwrap());
+        text[start..end].to_owned()
+    };
+    assert_eq!(stages("Dockerfile.cpu"), stages("Dockerfile.gpu"));
+}

@@ -1,0 +1,123 @@
+#!/usr/bin/env bash
+# Acceptance of the GPU image on a machine without a GPU. `make test-image-gpu` calls it.
+# Builds both images without pretrained weights, and checks: the GPU image's size; that every library finds its libraries and names;
+# that kernels for each generation of GPUs are there; what `doctor` says; and that training and predicting on the processor give the
+# CPU image's bytes. Needs docker with BuildKit, python3 with pip, PyPI (some GB), and 25 GB of disk.
+# Last line: "image-gpu: N passed, N failed, N skipped".
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+
+# SageMaker's hosts fetch the image before each job; Amazon's PyTorch training image has about 20 GB.
+largest_bytes=4800000000
+generations="sm_70 sm_75 sm_80 sm_86 sm_90"
+passed=0 failed=0 skipped=0
+ends() { echo "image-gpu: $passed passed, $failed failed, $skipped skipped"; }
+skip() { echo "skipped: $1"; skipped=$((skipped + 1)); ends; exit 0; }
+# Runs a function that checks one thing.
+check() {
+  if "$1"; then
+    echo "ok: $1"
+    passed=$((passed + 1))
+  else
+    echo "failed: $1"
+    failed=$((failed + 1))
+  fi
+}
+
+docker=$(scripts/image.sh client 2>&1) || skip "$docker"
+"$docker" info >/dev/null 2>&1 || skip "no docker engine answers ($docker info)"
+for base in debian:bookworm-slim rust:1.95-slim-bookworm; do
+  "$docker" image inspect "$base" >/dev/null 2>&1 || "$docker" pull -q "$base" \
+    || skip "$base cannot be pulled; scripts/base-images.sh makes a stand-in"
+done
+
+work=$(mktemp -d)
+container=
+trap 'rm -rf "$work"; [ -z "$container" ] || "$docker" rm -f "$container" >/dev/null 2>&1' EXIT
+for kind in cpu gpu; do
+  if ! PRETRAINED=none TAG=$kind-test scripts/image.sh build $kind >"$work/build.log" 2>&1; then
+    tail -40 "$work/build.log"
+    echo "failed: the image $kind does not build"
+    failed=1
+    ends
+    exit 1
+  fi
+done
+sed -n '/MB in all/p; / MB lib/p' "$work/build.log"
+scripts/image.sh sizes gpu-test
+
+size_is_within_the_limit() {
+  local bytes
+  bytes=$("$docker" image inspect --format '{{.Size}}' maskmaker:gpu-test)
+  echo "maskmaker:gpu-test has $bytes bytes, at most $largest_bytes are allowed"
+  [ "$bytes" -le $largest_bytes ]
+}
+
+# Only the driver's libraries, which NVIDIA's container toolkit adds, may be missing, and what they define. libtorch_cuda is loaded
+# first, as the program does it: libtorch_nvshmem uses names of libraries that it does not ask for.
+every_library_finds_its_libraries_and_names() {
+  "$docker" run --rm --entrypoint bash maskmaker:gpu-test -c '
+    cd /opt/maskmaker/lib
+    for library in *.so*; do LD_LIBRARY_PATH=$PWD LD_PRELOAD=$PWD/libtorch_cuda.so ldd -r "$library" 2>&1 | sed "s|^|$library: |"; done' >"$work/ldd"
+  grep -E 'not found|undefined symbol' "$work/ldd" | grep -vE 'libcuda\.so\.1|libnvidia-ml\.so\.1|undefined symbol: (cu|nvml)[A-Z]' >"$work/missing"
+  head -20 "$work/missing"
+  [ -s "$work/ldd" ] && [ ! -s "$work/missing" ]
+}
+
+# cuobjdump, which lists kernels, lies in the wheel of triton that torch 2.10.0 asks for; it stays out of the image.
+kernels_of_every_generation_are_there() {
+  python3 -m pip --disable-pip-version-check download -q --no-deps --no-cache-dir --only-binary=:all: --implementation cp \
+    --python-version 3.11 --abi cp311 --platform manylinux_2_28_x86_64 --platform manylinux_2_27_x86_64 --require-hashes \
+    -d "$work/wheels" -r /dev/stdin <<<"triton==3.6.0 --hash=sha256:e8e323d608e3a9bfcc2d9efcc90ceefb764a82b99dea12a86d643c72539ad5d3" || return 1
+  (cd "$work" && python3 -m zipfile -e wheels/*.whl triton) || return 1
+  local dump=$work/triton/triton/backends/nvidia/bin/cuobjdump library generation kernels
+  chmod +x "$dump"
+  container=$("$docker" create maskmaker:gpu-test)
+  "$docker" cp "$container:/opt/maskmaker/lib" "$work/lib" || return 1
+  for library in libtorch_cuda.so libcudnn_engines_precompiled.so.9 libcublas.so.12 libcublasLt.so.12 libnccl.so.2; do
+    "$dump" --list-elf "$work/lib/$library" 2>/dev/null | grep -oE 'sm_[0-9]+' | sort | uniq -c >"$work/kernels"
+    echo "$library: $(awk '{ printf "%s: %s, ", $2, $1 }' "$work/kernels")"
+    for generation in $generations; do
+      # Kernels of 7.0 run on 7.5, too, and those of 8.0 on 8.6: within a major version on all that are later.
+      case $generation in
+        sm_75) kernels='sm_7[05]' ;;
+        sm_86) kernels='sm_8[06]' ;;
+        *) kernels=$generation ;;
+      esac
+      grep -qwE "$kernels" "$work/kernels" || { echo "$library has no kernels for $generation"; return 1; }
+    done
+  done
+}
+
+doctor_says_what_is_missing() {
+  "$docker" run --rm maskmaker:gpu-test doctor >"$work/doctor" 2>&1
+  local code=$?
+  cat "$work/doctor"
+  [ $code = 0 ] && grep -q 'with its GPU part, for CUDA 12.8' "$work/doctor" && grep -q "NVIDIA's driver is not there" "$work/doctor" || return 1
+  # Where a GPU is asked for, it is a problem.
+  "$docker" run --rm maskmaker:gpu-test doctor --device cuda >"$work/doctor" 2>&1
+  code=$?
+  [ $code = 3 ] && grep -q 'problem  device' "$work/doctor" && grep -q -- '--gpus all' "$work/doctor"
+}
+
+training_and_predicting_on_the_processor_give_the_cpu_images_bytes() {
+  local kind
+  for kind in cpu gpu; do
+    mkdir -p "$work/$kind/input/config"
+    echo '{"num_classes": "4", "epochs": "2", "mini_batch_size": "3", "use_pretrained_model": "False", "backbone": "resnet-18",
+      "crop_size": "64"}' >"$work/$kind/input/config/hyperparameters.json"
+    "$docker" run --rm -v "$work/$kind:/opt/ml" maskmaker:$kind-test sample-data /opt/ml/input/data --images 12 --size 64 >/dev/null \
+      && "$docker" run --rm -v "$work/$kind:/opt/ml" maskmaker:$kind-test train >"$work/$kind.log" 2>&1 \
+      && "$docker" run --rm -v "$work/$kind:/opt/ml" maskmaker:$kind-test predict /opt/ml/model --output /opt/ml/output/masks \
+        "/opt/ml/input/data/train/$(ls "$work/$kind/input/data/train" | head -1)" >/dev/null || { cat "$work/$kind.log"; return 1; }
+  done
+  cmp "$work/cpu/model/model.safetensors" "$work/gpu/model/model.safetensors" && diff -rq "$work/cpu/output/masks" "$work/gpu/output/masks"
+}
+
+check size_is_within_the_limit
+check every_library_finds_its_libraries_and_names
+check doctor_says_what_is_missing
+check training_and_predicting_on_the_processor_give_the_cpu_images_bytes
+check kernels_of_every_generation_are_there
+ends
+[ $failed = 0 ]
