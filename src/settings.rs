@@ -47,6 +47,9 @@ pub const INTEGER_SETTINGS: [IntegerSetting; 19] = [
 
 // All subcommands.
 
+/// Version of the program, with git's revision that it was built from.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("MASKMAKER_REVISION"), ")");
+
 /// Folder of SageMaker's contract, if `--ml-root` does not move it.
 pub const DEFAULT_ML_ROOT: &str = "/opt/ml";
 

@@ -29,12 +29,9 @@ use crate::error::{Error, Result};
 use crate::imaging::DecodeLimits;
 use crate::inference::{EngineOptions, InferencePrecision};
 use crate::sagemaker::{MlRoot, failure};
-use crate::settings::{self, IntegerSetting};
+use crate::settings::{self, IntegerSetting, VERSION};
 use crate::torch::{self, DeviceChoice};
 use crate::train::hyperparameters;
-
-/// The version and the git revision that the program was built from.
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("MASKMAKER_REVISION"), ")");
 
 /// Exit code of clap for flags that cannot be used, which stands for variables as well.
 const USAGE_EXIT_CODE: u8 = 2;
@@ -301,6 +298,12 @@ struct ExportArgs {
 struct DoctorArgs {
     #[command(flatten)]
     device: DeviceArgs,
+    /// Port on the first host by which the hosts of a job find each other
+    #[arg(long, env = "MASKMAKER_RENDEZVOUS_PORT",
+          default_value_t = settings::DEFAULT_RENDEZVOUS_PORT,
+          value_name = settings::RENDEZVOUS_PORT.unit,
+          value_parser = integer_parser::<u16>(settings::RENDEZVOUS_PORT))]
+    rendezvous_port: u16,
     /// Print the findings as JSON, for programs
     #[arg(long)]
     json: bool,
@@ -450,9 +453,9 @@ fn run_command(command: Command, root: &MlRoot) -> Result<()> {
         Command::SampleData(SampleDataArgs { folder, images, size, seed }) => {
             commands::sample_data::write_sample_data(&folder, &SampleData { images, size, seed })
         }
-        Command::Doctor(DoctorArgs { device, json }) => {
+        Command::Doctor(DoctorArgs { device, rendezvous_port, json }) => {
             torch::choose_device(device.device)?;
-            commands::doctor::run_doctor(root, json)
+            commands::doctor::run_doctor(root, rendezvous_port, json)
         }
         Command::Hyperparameters { format } => {
             let render_help = match format {

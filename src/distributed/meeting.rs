@@ -283,7 +283,7 @@ fn check_members(hosts: &[String], members: &[Member]) -> Result<()> {
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Leaves the store. The first host, which keeps it, waits until the others have left.
-pub(super) fn leave(store: &JobStore, current_host: usize, host_count: usize) {
+pub fn leave(store: &JobStore, current_host: usize, host_count: usize) {
     if current_host > 0 {
         // A store that is gone needs no farewell.
         let _ = store.add_left_host();

@@ -34,7 +34,7 @@ pub use exchange_test::ExchangeTest;
 pub use fault::Fault;
 pub use heartbeat::{Heartbeat, WorkerProgress};
 pub use job_store::JobStore;
-pub use meeting::{Meeting, Member, WorkerDevice};
+pub use meeting::{Meeting, Member, WorkerDevice, leave};
 pub use nccl_environment::{NcclEnvironment, NcclHost};
 pub use nccl_log::NcclTransports;
 pub use topology::{HostWorkers, Topology};

@@ -42,26 +42,31 @@ fn open_library() -> Result<DynamicLibrary> {
 }
 
 impl ProcessGroup {
-    /// Lets the group exchange tensors on this process's first GPU, too. Every rank calls this,
-    /// after [`default_device`](super::default_device) has opened libtorch's GPU libraries.
-    /// `timeout` is the longest time of each exchange.
+    /// Lets the group exchange tensors on a GPU of this process, too, which is given by its number.
+    /// Every rank calls this, after [`default_device`](super::default_device) has opened libtorch's
+    /// GPU libraries. `timeout` is the longest time of each exchange.
     ///
     /// # Errors
     ///
     /// The library is missing ([`open_nccl_library`]), or NCCL does not start.
-    pub fn add_nccl(&self, store: &Store, timeout: Duration) -> Result<()> {
+    pub fn add_nccl(&self, store: &Store, gpu: usize, timeout: Duration) -> Result<()> {
         let library = open_library()?;
         let Some(address) = library.find_symbol(c"maskmaker_add_nccl") else {
             return Err(Error::internal("libmaskmaker_nccl.so lacks maskmaker_add_nccl"));
         };
-        let first_gpu = 0;
         let mut error_message = std::ptr::null_mut();
         // SAFETY: the library is built from nccl.cpp, whose function has this signature; group and
         // store outlive the call, and the C++ side keeps references of its own.
         let is_done = unsafe {
             let add_nccl: AddNccl = std::mem::transmute(address);
             let timeout_ms = to_milliseconds(timeout);
-            add_nccl(self.as_ptr(), store.as_ptr(), first_gpu, timeout_ms, &raw mut error_message)
+            add_nccl(
+                self.as_ptr(),
+                store.as_ptr(),
+                gpu as c_int,
+                timeout_ms,
+                &raw mut error_message,
+            )
         };
         check_call(is_done, error_message)
     }
@@ -80,7 +85,7 @@ mod tests {
             return;
         }
         // Where the library is there, libtorch's GPU libraries are not open.
-        let error = group.add_nccl(&store, timeout).unwrap_err().to_string();
+        let error = group.add_nccl(&store, 0, timeout).unwrap_err().to_string();
         assert!(error.contains("libmaskmaker_nccl.so") && error.contains("nccl.sh"), "{error}");
     }
 }

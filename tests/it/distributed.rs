@@ -243,19 +243,29 @@ impl TwoHosts {
         Self { jobs, port: free_port() }
     }
 
+    /// Starts training on a host.
     fn start(&self, host: usize, arguments: &[&str]) -> Child {
+        self.start_subcommand(host, "train", arguments)
+    }
+
+    fn start_subcommand(&self, host: usize, subcommand: &str, arguments: &[&str]) -> Child {
         let job = &self.jobs[host];
         job.configure();
         let mut command = maskmaker();
-        command.arg("--ml-root").arg(job.path("")).args(["train", "--rendezvous-port"]);
+        command.arg("--ml-root").arg(job.path("")).args([subcommand, "--rendezvous-port"]);
         command.arg(self.port.to_string()).args(arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    /// Trains on both hosts, the second one first, and returns what they left.
+    /// Trains on both hosts, and returns what they left.
     fn run(&self, arguments: &[&str]) -> [Run; 2] {
-        let second = self.start(1, arguments);
-        let first = self.start(0, arguments);
+        self.run_subcommand("train", arguments)
+    }
+
+    /// Runs a subcommand on both hosts, the second one first, and returns what they left.
+    fn run_subcommand(&self, subcommand: &str, arguments: &[&str]) -> [Run; 2] {
+        let second = self.start_subcommand(1, subcommand, arguments);
+        let first = self.start_subcommand(0, subcommand, arguments);
         [first, second].map(|child| Run::new(&child.wait_with_output().unwrap()))
     }
 
@@ -286,6 +296,15 @@ impl TwoHosts {
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten();
     entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn doctor_sums_tensors_over_all_hosts() {
+    for run in TwoHosts::new(1).run_subcommand("doctor", &["--device", "cpu"]) {
+        assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+        let line = "2 workers on 2 hosts: 127.0.0.1 (rank 0), localhost (rank 1): 8 MiB in ";
+        assert!(run.stdout.contains(line), "{}", run.stdout);
+    }
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn nccl_group() -> Arc<ProcessGroup> {
     gpu();
     let store = Store::serve_on_loopback(TIMEOUT).unwrap();
     let group = ProcessGroup::join(&store, 0, 1, "127.0.0.1", TIMEOUT, TIMEOUT).unwrap();
-    group.add_nccl(&store, TIMEOUT).unwrap();
+    group.add_nccl(&store, 0, TIMEOUT).unwrap();
     Arc::new(group)
 }
 

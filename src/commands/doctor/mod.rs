@@ -1,6 +1,7 @@
 //! `maskmaker doctor` looks at the machine, the container and the folders of a job, and says what
 //! would keep training or serving from working, with the fix.
 
+mod exchange_check;
 mod finding;
 mod job_checks;
 mod machine_checks;
@@ -11,13 +12,14 @@ use crate::error::{Error, Result, pluralize};
 use crate::sagemaker::MlRoot;
 use crate::sagemaker::cluster::Cluster;
 
-/// Prints a line per finding, or all as JSON.
+/// Prints a line per finding, or all as JSON. `rendezvous_port` is the port of the first host by
+/// which the hosts of a job find each other.
 ///
 /// # Errors
 ///
 /// A finding is a problem.
-pub fn run_doctor(root: &MlRoot, as_json: bool) -> Result<()> {
-    let findings = collect_findings(root);
+pub fn run_doctor(root: &MlRoot, rendezvous_port: u16, as_json: bool) -> Result<()> {
+    let findings = collect_findings(root, rendezvous_port);
     if as_json {
         print_stdout(render_json(&findings));
     } else {
@@ -32,7 +34,7 @@ pub fn run_doctor(root: &MlRoot, as_json: bool) -> Result<()> {
     Ok(())
 }
 
-fn collect_findings(root: &MlRoot) -> Vec<Finding> {
+fn collect_findings(root: &MlRoot, rendezvous_port: u16) -> Vec<Finding> {
     let mut cluster_findings = Vec::new();
     let cluster = match Cluster::read(root) {
         Ok(cluster) => Some(cluster),
@@ -50,6 +52,7 @@ fn collect_findings(root: &MlRoot) -> Vec<Finding> {
     findings.extend(cluster_findings);
     if let Some(cluster) = &cluster {
         findings.extend(job_checks::check_hosts(cluster));
+        findings.extend(exchange_check::check_exchange(cluster, rendezvous_port));
     }
     findings.push(job_checks::check_aws());
     findings

@@ -50,7 +50,8 @@ pub(super) fn join_workers(
                  host's driver (nvidia-smi)",
             ));
         }
-        group.add_nccl(store.as_store(), GROUP_TIMEOUT)?;
+        // The only one that this process sees.
+        group.add_nccl(store.as_store(), 0, GROUP_TIMEOUT)?;
         let test = ExchangeTest::run(&group, device)?;
         let transports = share_transports(spec, store, &gpu.nccl_log)?;
         if let Some(transports) = transports {

@@ -24,6 +24,7 @@ use crate::distributed::{
 use crate::error::{Error, Problems, Result};
 use crate::files::PathContext;
 use crate::sagemaker::{MlRoot, StopSignal};
+use crate::settings::VERSION;
 use crate::train::host_data::Placement;
 
 /// Time between two looks at the workers.
@@ -108,10 +109,8 @@ impl Parent<'_> {
         for (name, value) in settings.as_object().into_iter().flatten() {
             texts.insert(name.clone(), value.to_string());
         }
-        let version =
-            concat!(env!("CARGO_PKG_VERSION"), " (", env!("MASKMAKER_REVISION"), ")").to_owned();
         Ok(Member {
-            version,
+            version: VERSION.to_owned(),
             workers: self.workers,
             device: self.device,
             device_problem: device_problem.map(|error| error.to_string()),
