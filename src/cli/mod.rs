@@ -123,6 +123,17 @@ struct DeviceArgs {
     device: DeviceChoice,
 }
 
+/// Where the hosts of a job find each other.
+#[derive(Debug, Clone, Copy, Args)]
+struct RendezvousArgs {
+    /// Port on the first host by which the hosts of a job find each other
+    #[arg(long, env = "MASKMAKER_RENDEZVOUS_PORT",
+          default_value_t = settings::DEFAULT_RENDEZVOUS_PORT,
+          value_name = settings::RENDEZVOUS_PORT.unit,
+          value_parser = integer_parser::<u16>(settings::RENDEZVOUS_PORT))]
+    rendezvous_port: u16,
+}
+
 #[derive(Debug, Args)]
 struct TrainArgs {
     /// Weights for use_pretrained_model, before the channel `pretrained` and those of the image: a
@@ -152,12 +163,8 @@ struct TrainArgs {
           value_name = settings::WORKERS.unit,
           value_parser = integer_parser::<u16>(settings::WORKERS))]
     workers: u16,
-    /// Port on the first host by which the hosts of a job find each other
-    #[arg(long, env = "MASKMAKER_RENDEZVOUS_PORT",
-          default_value_t = settings::DEFAULT_RENDEZVOUS_PORT,
-          value_name = settings::RENDEZVOUS_PORT.unit,
-          value_parser = integer_parser::<u16>(settings::RENDEZVOUS_PORT))]
-    rendezvous_port: u16,
+    #[command(flatten)]
+    rendezvous: RendezvousArgs,
     /// Longest time until all hosts of a job are there
     #[arg(long, env = "MASKMAKER_RENDEZVOUS_TIMEOUT",
           default_value_t = settings::DEFAULT_RENDEZVOUS_TIMEOUT_S,
@@ -189,7 +196,7 @@ impl TrainArgs {
             device: self.device(),
             cluster: commands::train::ClusterOptions {
                 workers: usize::from(self.workers),
-                rendezvous_port: self.rendezvous_port,
+                rendezvous_port: self.rendezvous.rendezvous_port,
                 rendezvous_timeout: Duration::from_secs(self.rendezvous_timeout),
                 stall_timeout: Duration::from_secs(self.stall_timeout),
             },
@@ -298,12 +305,8 @@ struct ExportArgs {
 struct DoctorArgs {
     #[command(flatten)]
     device: DeviceArgs,
-    /// Port on the first host by which the hosts of a job find each other
-    #[arg(long, env = "MASKMAKER_RENDEZVOUS_PORT",
-          default_value_t = settings::DEFAULT_RENDEZVOUS_PORT,
-          value_name = settings::RENDEZVOUS_PORT.unit,
-          value_parser = integer_parser::<u16>(settings::RENDEZVOUS_PORT))]
-    rendezvous_port: u16,
+    #[command(flatten)]
+    rendezvous: RendezvousArgs,
     /// Print the findings as JSON, for programs
     #[arg(long)]
     json: bool,
@@ -453,9 +456,9 @@ fn run_command(command: Command, root: &MlRoot) -> Result<()> {
         Command::SampleData(SampleDataArgs { folder, images, size, seed }) => {
             commands::sample_data::write_sample_data(&folder, &SampleData { images, size, seed })
         }
-        Command::Doctor(DoctorArgs { device, rendezvous_port, json }) => {
+        Command::Doctor(DoctorArgs { device, rendezvous, json }) => {
             torch::choose_device(device.device)?;
-            commands::doctor::run_doctor(root, rendezvous_port, json)
+            commands::doctor::run_doctor(root, rendezvous.rendezvous_port, json)
         }
         Command::Hyperparameters { format } => {
             let render_help = match format {

@@ -1,5 +1,6 @@
-//! What is done where GPUs are there, or asked for, and cannot be used: training ends, because it
-//! would be slow in silence, and the other commands say it and go on.
+//! Commands check here that the GPUs of their host, or those that the user asks for, can be used.
+//! Training ends where they cannot, because it would be slow in silence; the other commands say it
+//! and go on.
 
 use crate::console::print_stderr;
 use crate::error::{Error, Result};

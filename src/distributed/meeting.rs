@@ -19,7 +19,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// Longest time of one attempt to reach the first host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What the workers of a host compute on.
+/// Kind of device that all workers of a host compute on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorkerDevice {
     Cpu,

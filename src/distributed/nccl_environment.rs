@@ -1,4 +1,4 @@
-//! What NCCL, by which GPUs exchange tensors, has to be told about a host before it starts.
+//! Parents tell NCCL, by which GPUs exchange tensors, here about their host before it starts.
 //!
 //! NCCL reads environment variables
 //! (<https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/env.html>), and so does libtorch's part

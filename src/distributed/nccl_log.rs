@@ -1,4 +1,4 @@
-//! What NCCL's log tells: how it moves tensors between GPUs, and what went wrong.
+//! NCCL's log tells how it moves tensors between GPUs, and what went wrong.
 
 use std::collections::BTreeSet;
 

@@ -24,7 +24,7 @@ pub struct WorkerExit {
     status: ExitStatus,
     /// Reason that the worker wrote, a line per problem; empty if it wrote none.
     reason: String,
-    /// What NCCL wrote in this worker.
+    /// Log that NCCL wrote in this worker; empty on processors.
     nccl_log: String,
 }
 

@@ -19,7 +19,7 @@ pub const VISIBLE_GPUS: &str = "CUDA_VISIBLE_DEVICES";
 /// libtorch's GPU part.
 pub(super) const LIBTORCH_CUDA: &std::ffi::CStr = c"libtorch_cuda.so";
 
-/// What the user wants to compute on.
+/// Device that the user wants to compute on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DeviceChoice {
     /// GPUs where libtorch can use them, else the processor.
@@ -102,7 +102,7 @@ pub fn visible_gpu(position: usize) -> Option<String> {
 
 fn find_visible_gpu(visible: Option<&str>, position: usize) -> Option<String> {
     let Some(list) = visible else { return Some(position.to_string()) };
-    // What follows a name that stands for no GPU is not read.
+    // NVIDIA's libraries end the list at the first name that stands for no GPU.
     let is_gpu = |name: &&str| !name.is_empty() && !name.starts_with('-');
     let mut names = list.split(',').map(str::trim).take_while(is_gpu);
     names.nth(position).map(str::to_owned)

@@ -1,4 +1,4 @@
-//! What `maskmaker doctor` found.
+//! `maskmaker doctor` reports each of its checks as a finding.
 
 use serde::Serialize;
 
@@ -27,10 +27,10 @@ impl Level {
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
-    /// What was looked at, such as `memory`.
+    /// Name of the check, such as `memory`.
     pub(super) check: &'static str,
     pub(super) level: Level,
-    /// What was found, and how to mend it.
+    /// Text that says what the check found, and how to mend it.
     pub(super) message: String,
 }
 

@@ -19,13 +19,18 @@ use crate::sagemaker::cluster::Cluster;
 ///
 /// A finding is a problem.
 pub fn run_doctor(root: &MlRoot, rendezvous_port: u16, as_json: bool) -> Result<()> {
-    let findings = collect_findings(root, rendezvous_port);
-    if as_json {
-        print_stdout(render_json(&findings));
-    } else {
-        for Finding { check, level, message } in &findings {
+    let mut findings = Vec::new();
+    let mut report = |finding: Finding| {
+        if !as_json {
+            // At once, because the exchange over hosts and GPUs may take a minute, or end the process.
+            let Finding { check, level, message } = &finding;
             print_stdout(format_args!("{:<8} {check:<20} {message}", level.name()));
         }
+        findings.push(finding);
+    };
+    run_checks(root, rendezvous_port, &mut report);
+    if as_json {
+        print_stdout(render_json(&findings));
     }
     let problems = findings.iter().filter(|finding| finding.level == Level::Problem).count();
     if problems > 0 {
@@ -34,28 +39,30 @@ pub fn run_doctor(root: &MlRoot, rendezvous_port: u16, as_json: bool) -> Result<
     Ok(())
 }
 
-fn collect_findings(root: &MlRoot, rendezvous_port: u16) -> Vec<Finding> {
-    let mut cluster_findings = Vec::new();
-    let cluster = match Cluster::read(root) {
-        Ok(cluster) => Some(cluster),
-        // Told by the folders.
-        Err(_) if !root.path().is_dir() => None,
-        Err(error) => {
-            cluster_findings.push(Finding::problem("resourceconfig.json", error.to_string()));
-            None
-        }
-    };
+/// Runs all checks, the exchange last, and hands each finding to `report`.
+fn run_checks(root: &MlRoot, rendezvous_port: u16, report: &mut dyn FnMut(Finding)) {
+    let cluster = Cluster::read(root);
     // The choice of the device comes before any other call of libtorch.
-    let mut findings = machine_checks::check_gpus(cluster.as_ref());
+    let mut findings = machine_checks::check_gpus(cluster.as_ref().ok());
     findings.extend(machine_checks::check_processor_and_memory());
     findings.extend(job_checks::check_folders(root));
-    findings.extend(cluster_findings);
-    if let Some(cluster) = &cluster {
-        findings.extend(job_checks::check_hosts(cluster));
-        findings.extend(exchange_check::check_exchange(cluster, rendezvous_port));
-    }
     findings.push(job_checks::check_aws());
-    findings
+    for finding in findings {
+        report(finding);
+    }
+    match cluster {
+        Ok(cluster) => {
+            for finding in job_checks::check_hosts(&cluster) {
+                report(finding);
+            }
+            if let Some(finding) = exchange_check::check_exchange(&cluster, rendezvous_port) {
+                report(finding);
+            }
+        }
+        // The folders told it.
+        Err(_) if !root.path().is_dir() => {}
+        Err(error) => report(Finding::problem("resourceconfig.json", error.to_string())),
+    }
 }
 
 /// Renders the findings as `{"findings": [{"check": "memory", "level": "ok", "message": "..."}]}`.

@@ -35,7 +35,7 @@ pub struct TrainOptions {
     pub s3_cache_bytes: Option<u64>,
     /// Longest time that S3 may bring nothing.
     pub s3_timeout: Duration,
-    /// What to compute on.
+    /// Device that the user wants to compute on.
     pub device: DeviceChoice,
     pub cluster: ClusterOptions,
     /// File by which the parent of a host makes this process one of its workers.

@@ -51,7 +51,7 @@ pub(super) struct WorkerSpec {
     pub(super) gpu: Option<GpuSpec>,
 }
 
-/// What a worker on a GPU has to know about it.
+/// A parent tells a worker by this that it has a GPU of its own.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct GpuSpec {
     /// File to which NCCL writes what it chose.
