@@ -60,7 +60,7 @@ pub struct Checkpoints {
     interval: Duration,
     fingerprint: Fingerprint,
     last_written: Instant,
-    /// Epoch and step of the newest checkpoint.
+    /// Epoch and step of the newest checkpoint, unless it is damaged.
     last_position: Option<(usize, usize)>,
     /// Names of each kept checkpoint and of its best weights, newest last.
     kept_files: Vec<[Option<String>; 2]>,
@@ -95,8 +95,9 @@ impl Checkpoints {
         self.last_written.elapsed() >= self.interval && !self.holds(state)
     }
 
-    /// Returns true if the newest checkpoint, written or restored, holds this state. Writing it
-    /// again would remove the older one, which is there in case that the newest is damaged.
+    /// Returns true if the newest checkpoint, written or restored, is whole and holds this state.
+    /// Writing it again would remove the older one, which is there in case that the newest is
+    /// damaged.
     pub fn holds(&self, state: &TrainState) -> bool {
         self.last_position == Some(state.position())
     }
@@ -167,6 +168,11 @@ impl Checkpoints {
             let path = self.folder.join(&name);
             match self.read_checkpoint(&path, config, train_config, device) {
                 Ok((restored, best)) => {
+                    // The next checkpoint takes the place of those that are damaged. A job that
+                    // has nothing left to train writes one too, so that the next start has a whole
+                    // one.
+                    let is_newest = read_errors.is_empty();
+                    self.last_position = is_newest.then(|| restored.state.position());
                     for problem in read_errors {
                         print_stderr(format_args!(
                             "warning: {problem}; going on with an older checkpoint"
@@ -181,7 +187,6 @@ impl Checkpoints {
                         ));
                     }
                     self.kept_files = vec![[Some(name), best]];
-                    self.last_position = Some(restored.state.position());
                     return Ok(Some(restored));
                 }
                 Err(RestoreError::Fatal(error)) => return Err(error),

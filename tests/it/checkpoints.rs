@@ -235,6 +235,23 @@ fn a_damaged_checkpoint_is_passed_over_for_the_older_one() {
 }
 
 #[test]
+fn a_damaged_checkpoint_is_replaced_even_if_nothing_is_left_to_train() {
+    let mut job = job(2);
+    job.train();
+    let [_, newest] = <[PathBuf; 2]>::try_from(checkpoints(&job)).unwrap();
+    let bytes = fs::read(&newest).unwrap();
+    fs::write(&newest, &bytes[..bytes.len() / 2]).unwrap();
+    // The older checkpoint is of the second epoch, so one epoch is done.
+    job.set("epochs", "1");
+    let run = job.train();
+    assert!(run.stderr.contains("going on with an older checkpoint"), "{}", run.stderr);
+    assert!(!newest.exists(), "{}", newest.display());
+    let run = job.train();
+    assert!(run.stdout.contains("the job was finished after epoch 1"), "{}", run.stdout);
+    assert!(!run.stderr.contains("older checkpoint"), "{}", run.stderr);
+}
+
+#[test]
 fn damaged_best_weights_are_written_again_with_the_next_checkpoint() {
     // The older checkpoint is of a step before the first validation, and needs no best weights.
     let mut job = job(1);
