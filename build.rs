@@ -19,9 +19,18 @@ fn main() {
 
 /// Compiles the C++ by the same headers and flags as torch-sys.
 fn compile(lib: &Path) {
-    let sources =
-        ["convolution", "module", "parallel", "process_group", "script", "sync_batch_norm"]
-            .map(|name| format!("src/torch/{name}.cpp"));
+    let sources = [
+        "convolution",
+        "foreach",
+        "module",
+        "operator_counts",
+        "parallel",
+        "process_group",
+        "script",
+        "sync_batch_norm",
+        "upload",
+    ]
+    .map(|name| format!("src/torch/{name}.cpp"));
     println!("cargo:rerun-if-changed=src/torch/ffi.h");
     println!("cargo:rerun-if-changed=src/torch/process_group.h");
     println!("cargo:rerun-if-changed=src/torch/gloo_names");
@@ -42,6 +51,8 @@ fn compile(lib: &Path) {
         .opt_level(0)
         .define("_GLIBCXX_USE_CXX11_ABI", abi.as_str())
         .define("USE_C10D_GLOO", None)
+        // libtorch is built with it, and without it some of its classes have more members.
+        .define("NDEBUG", None)
         .include("src/torch/gloo_names")
         .flag("-isystem")
         .flag(root.join("include"))

@@ -11,9 +11,9 @@ use maskmaker::data::loader::Batch;
 use maskmaker::error::Result;
 use maskmaker::model::precision::ComputePrecision;
 use maskmaker::model::{Algorithm, Architecture, Backbone, Network};
-use maskmaker::torch::{ProcessGroup, Store};
+use maskmaker::torch::{ProcessGroup, Store, UploadStream};
 use maskmaker::train::optimizer::OptimizerConfig;
-use maskmaker::train::{TrainConfig, TrainStep};
+use maskmaker::train::{DeviceBatch, TrainConfig, TrainStep};
 
 #[derive(Parser)]
 struct Arguments {
@@ -89,6 +89,7 @@ fn main() -> Result<()> {
         crop_size: side as u32,
         part_sizes: vec![images],
     };
+    let batch = DeviceBatch::new(batch, &UploadStream::new(tch::Device::Cpu)?)?;
     for step in 0..arguments.warmup + arguments.steps {
         let start = Instant::now();
         // Reading the loss waits for the step to end.

@@ -18,7 +18,7 @@ done
 part=$(mktemp "$libtorch/lib/libmaskmaker_nccl.so.XXXXXX")
 trap 'rm -f "$part"' EXIT
 # -z defs: a name that no library has is an error now, and not when a job starts. The libraries' own libraries may be absent.
-"${CXX:-g++}" -std=c++17 -O2 -fPIC -shared -D_GLIBCXX_USE_CXX11_ABI=1 -DUSE_C10D_NCCL -DUSE_C10D_GLOO \
+"${CXX:-g++}" -std=c++17 -O2 -fPIC -shared -D_GLIBCXX_USE_CXX11_ABI=1 -DNDEBUG -DUSE_C10D_NCCL -DUSE_C10D_GLOO \
   -I"$source/gloo_names" -isystem "$libtorch/include" -isystem "$libtorch/include/torch/csrc/api/include" \
   -isystem "$source/nccl/cuda_names" -isystem "$libtorch/include/cuda" \
   "$source/nccl/nccl.cpp" -o "$part" \

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::Instant;
 
@@ -122,6 +122,17 @@ impl DataLoaderConfig {
     /// batches depend neither on the thread count nor on `start`. At the end of an epoch the next
     /// one's first batches are loaded at once, so that they are ready after the validation.
     pub fn start(&self, start: BatchPosition, epochs: u64) -> Result<DataLoader> {
+        self.start_with(start, epochs, Ok)
+    }
+
+    /// Starts loading as [`start`](Self::start). The loader's threads call `prepare` on each batch,
+    /// and the loader gives what it returns.
+    pub fn start_with<T: Send + 'static>(
+        &self,
+        start: BatchPosition,
+        epochs: u64,
+        prepare: impl Fn(Batch) -> Result<T> + Send + Sync + 'static,
+    ) -> Result<DataLoader<T>> {
         let batches_per_epoch = self.batches_per_epoch();
         let batches_before = start.step as u64 + start.epoch * batches_per_epoch as u64;
         let batches_left =
@@ -129,13 +140,20 @@ impl DataLoaderConfig {
         // Each worker makes every `num_workers`-th batch. A worker that hands a batch over makes no
         // other, so no worker holds two batches.
         let num_workers = count_workers(self.batch_bytes());
+        let prepare = Arc::new(prepare);
         let mut worker_receivers = Vec::new();
         for worker in 0..num_workers {
             let (sender, receiver) = sync_channel(0);
-            let config = self.clone();
+            let (config, prepare) = (self.clone(), prepare.clone());
+            let send = move |batch: Result<Batch>| {
+                let prepared = batch.and_then(|batch| prepare(batch));
+                let is_last = prepared.is_err();
+                // The receiver is gone if training ended early.
+                sender.send(prepared).is_ok() && !is_last
+            };
             let spawned = thread::Builder::new()
                 .name(format!("loader {worker}"))
-                .spawn(move || config.run_worker(start, epochs, (worker, num_workers), &sender));
+                .spawn(move || config.run_worker(start, epochs, (worker, num_workers), send));
             if let Err(cause) = spawned {
                 return Err(Error::internal(format!("cannot start the loader's thread: {cause}")));
             }
@@ -156,23 +174,21 @@ impl DataLoaderConfig {
         images * crop_size * crop_size * 4
     }
 
-    /// Makes every `num_workers`-th batch from `start` on, beginning with number `worker`.
+    /// Makes every `num_workers`-th batch from `start` on, beginning with number `worker`, as long
+    /// as `send` returns true.
     fn run_worker(
         &self,
         start: BatchPosition,
         epochs: u64,
         (worker, num_workers): (usize, usize),
-        sender: &SyncSender<Result<Batch>>,
+        send: impl Fn(Result<Batch>) -> bool,
     ) {
         let mut step = start.step + worker;
         for epoch in start.epoch..epochs {
             let indices = self.shuffled_indices(epoch);
             let images = self.images_on_host().max(1);
             for batch_indices in indices.chunks(images).skip(step).step_by(num_workers) {
-                let batch = self.load_batch(batch_indices, epoch);
-                let failed = batch.is_err();
-                // The receiver is gone if training ended early.
-                if sender.send(batch).is_err() || failed {
+                if !send(self.load_batch(batch_indices, epoch)) {
                     return;
                 }
                 step += num_workers;
@@ -258,17 +274,18 @@ fn count_workers(batch_bytes: usize) -> usize {
     (MAX_PREFETCHED_BYTES / batch_bytes.max(1)).clamp(1, MAX_PREFETCHED_BATCHES)
 }
 
-/// Batches from a position on, in order. Dropping it ends the loading.
+/// Batches from a position on, in order, as their preparation left them. Dropping it ends the
+/// loading.
 #[derive(Debug)]
-pub struct DataLoader {
-    worker_receivers: Vec<Receiver<Result<Batch>>>,
+pub struct DataLoader<T = Batch> {
+    worker_receivers: Vec<Receiver<Result<T>>>,
     /// Worker that makes the next batch.
     next_worker: usize,
     batches_left: usize,
     wait_timer: WaitTimer,
 }
 
-impl DataLoader {
+impl<T> DataLoader<T> {
     /// Returns the share of time, 0 to 1, that the training thread waited for data since the last
     /// call of [`starvation_warning`](Self::starvation_warning).
     pub fn waiting_share(&self) -> Option<f64> {
@@ -283,8 +300,8 @@ impl DataLoader {
     }
 }
 
-impl Iterator for DataLoader {
-    type Item = Result<Batch>;
+impl<T> Iterator for DataLoader<T> {
+    type Item = Result<T>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.batches_left = self.batches_left.checked_sub(1)?;
@@ -463,6 +480,27 @@ mod tests {
         let all = seeds_by_epoch.len();
         seeds_by_epoch.dedup();
         assert_eq!((all, seeds_by_epoch.len()), (9, 9), "no two images have the same draws");
+    }
+
+    #[test]
+    fn batches_are_prepared_in_order_until_a_preparation_fails() {
+        let (_folder, config) = small_config(1);
+        let start = BatchPosition { epoch: 0, step: 0 };
+        let seeds: Vec<u64> =
+            load_batches(&config, 0, 0, 1).iter().map(|(_, _, seeds)| seeds[0]).collect();
+        let refused = seeds[4];
+        let prepare = move |batch: Batch| {
+            if batch.dropout_seeds[0] == refused {
+                return Err(Error::input("no memory"));
+            }
+            Ok(batch.dropout_seeds[0])
+        };
+        let mut loader = config.start_with(start, 1, prepare).unwrap();
+        for expected in &seeds[..4] {
+            assert_eq!(loader.next().unwrap().unwrap(), *expected);
+        }
+        assert!(loader.next().unwrap().unwrap_err().to_string().contains("no memory"));
+        assert!(loader.next().is_none());
     }
 
     #[test]

@@ -92,6 +92,11 @@ impl Network {
         self.device
     }
 
+    /// Returns the number format of the logits: at least 32 bits, whatever the precision.
+    pub fn logit_kind(&self) -> Kind {
+        if self.precision == ComputePrecision::Fp64 { Kind::Double } else { Kind::Float }
+    }
+
     /// Computes the logits of u8 images `[batch, height, width, 3]`.
     pub fn logits(&self, images: &Tensor, mode: ForwardMode<'_>) -> Result<Logits> {
         forward(&self.graph, &self.weights, &self.normalize(images)?, mode)
@@ -104,7 +109,13 @@ impl Network {
     pub fn normalize(&self, images: &Tensor) -> Result<Tensor> {
         // `Predictor::normalize_images` of src/inference computes the same values, up to rounding,
         // by a table on a processor. This function also serves training, whose batches are tensors.
-        let mut images = images.f_to_device(self.device)?.f_to_kind(Kind::Float)?;
+        // Batches of training are on the device already; images to predict are not.
+        let images = if images.device() == self.device {
+            images.shallow_clone()
+        } else {
+            images.f_to_device(self.device)?
+        };
+        let mut images = images.f_to_kind(Kind::Float)?;
         let mut scaled = images.f_div_scalar_(255.0)?;
         let mut centered = scaled.f_sub_(&self.mean)?;
         let images = centered.f_div_(&self.std)?.f_permute([0, 3, 1, 2])?;

@@ -9,7 +9,7 @@ use tch::{Device, Kind, Tensor};
 use super::graph::{ParameterRole, ParameterSpec};
 use super::tensor_file::TensorSource;
 use crate::error::{Error, Problems, Result};
-use crate::torch::{build_tensor, to_channels_last, with_seed};
+use crate::torch::{build_tensor, foreach, to_channels_last, with_seed};
 
 /// The tensors of a network's state dict, all on one device. Those of 4 dimensions lie in
 /// channels-last memory.
@@ -91,12 +91,7 @@ impl Weights {
     /// Moves every tensor towards `other`'s by the share `weight`, 0 to 1, of the difference, and
     /// takes over its count of passes.
     pub fn lerp_towards(&mut self, other: &Self, weight: f64) -> Result<()> {
-        tch::no_grad(|| -> Result<()> {
-            for (name, tensor) in &mut self.tensors {
-                let _ = tensor.f_lerp_(other.tensor(name)?, weight)?;
-            }
-            Ok(())
-        })?;
+        tch::no_grad(|| foreach::lerp(&mut self.tensors()?, &other.tensors()?, weight))?;
         self.batches_tracked = other.batches_tracked;
         Ok(())
     }

@@ -44,6 +44,37 @@ at::Tensor *maskmaker_convolve(const at::Tensor *input, const at::Tensor *weight
                                const maskmaker_geometry *geometry, bool relu, const at::Tensor *addend,
                                char **error_message);
 
+// --- foreach.cpp ---
+
+// Each function computes lists of `count` tensors, of which those at the same place have one shape.
+// It returns true, or false and sets `error_message`. All but the last two overwrite `tensors`.
+
+bool maskmaker_foreach_scale(const at::Tensor *const *tensors, size_t count, double factor, char **error_message);
+// `factor` is a scalar on the tensors' device.
+bool maskmaker_foreach_scale_by_tensor(const at::Tensor *const *tensors, size_t count, const at::Tensor *factor,
+                                       char **error_message);
+bool maskmaker_foreach_divide(const at::Tensor *const *tensors, size_t count, double divisor, char **error_message);
+bool maskmaker_foreach_add_scalar(const at::Tensor *const *tensors, size_t count, double addend, char **error_message);
+// Adds factor * addend.
+bool maskmaker_foreach_add(const at::Tensor *const *tensors, const at::Tensor *const *addends, size_t count,
+                           double factor, char **error_message);
+// Adds weight * (end - tensor).
+bool maskmaker_foreach_lerp(const at::Tensor *const *tensors, const at::Tensor *const *ends, size_t count,
+                            double weight, char **error_message);
+// Adds factor * a * b.
+bool maskmaker_foreach_add_product(const at::Tensor *const *tensors, const at::Tensor *const *a,
+                                   const at::Tensor *const *b, size_t count, double factor, char **error_message);
+// Adds factor * dividend / divisor.
+bool maskmaker_foreach_add_quotient(const at::Tensor *const *tensors, const at::Tensor *const *dividends,
+                                    const at::Tensor *const *divisors, size_t count, double factor,
+                                    char **error_message);
+// Writes the square roots, new tensors, to `results`.
+bool maskmaker_foreach_sqrt(const at::Tensor *const *tensors, size_t count, at::Tensor **results,
+                            char **error_message);
+// Writes the Euclidean norms, new tensors of one element, to `results`.
+bool maskmaker_foreach_norm(const at::Tensor *const *tensors, size_t count, at::Tensor **results,
+                            char **error_message);
+
 // --- module.cpp ---
 
 // Numbers of c10::ScalarType that module.rs writes by hand.
@@ -62,6 +93,18 @@ torch::jit::Module *maskmaker_load_module(const char *path, int device, int kind
 at::Tensor *maskmaker_run_module(const torch::jit::Module *module, const at::Tensor *input, char **error_message);
 
 void maskmaker_drop_module(torch::jit::Module *module);
+
+// --- operator_counts.cpp ---
+
+struct maskmaker_operator_counter;
+
+// Counts the operators that this thread runs from now on. Returns null and sets `error_message` if
+// that fails.
+maskmaker_operator_counter *maskmaker_start_counting(char **error_message);
+// Ends the counting, calls `take` with each name and its count, and frees the counter. It is called
+// by the thread that started.
+void maskmaker_stop_counting(maskmaker_operator_counter *counter,
+                             void (*take)(void *context, const char *name, int64_t count), void *context);
 
 // --- parallel.cpp ---
 
@@ -159,6 +202,24 @@ static_assert(sizeof(maskmaker_batch_norm) == 48, "sync_batch_norm.rs asserts th
 // fails.
 at::Tensor *maskmaker_sync_batch_norm(const at::Tensor *input, const maskmaker_batch_norm *layer,
                                       const maskmaker_process_group *group, char **error_message);
+
+// --- upload.cpp ---
+
+struct maskmaker_upload_stream;
+struct maskmaker_upload_event;
+
+// Returns a queue of copies to GPU `device`. Returns null and sets `error_message` if that fails.
+maskmaker_upload_stream *maskmaker_make_upload_stream(int device, char **error_message);
+// Starts to copy `bytes`, which are free again when the call ends, to a tensor of this size on the
+// GPU, and sets `event` to what tells that the copy is done. Returns null and sets `error_message`
+// if that fails.
+at::Tensor *maskmaker_start_upload(const maskmaker_upload_stream *stream, const uint8_t *bytes, const int64_t *size,
+                                   size_t dimensions, maskmaker_upload_event **event, char **error_message);
+// Lets the computations that this thread starts from now on wait for the copy. Returns true, or
+// false and sets `error_message`.
+bool maskmaker_await_upload(const maskmaker_upload_event *event, const at::Tensor *tensor, char **error_message);
+void maskmaker_drop_upload_event(maskmaker_upload_event *event);
+void maskmaker_drop_upload_stream(maskmaker_upload_stream *stream);
 
 // Frees a message that any of these functions returned.
 void maskmaker_free(char *text);

@@ -10,11 +10,14 @@ mod device;
 mod dynamic_library;
 mod error;
 mod ffi;
+pub mod foreach;
 mod gpu_status;
 mod gradient_reducer;
 mod memory;
 mod module;
 mod nccl;
+#[cfg(test)]
+mod operator_counts;
 mod parallel;
 mod process;
 mod process_group;
@@ -22,6 +25,7 @@ mod random;
 mod script;
 mod store;
 mod sync_batch_norm;
+mod upload;
 
 pub use convolution::Geometry;
 pub(crate) use convolution::{convolve_packed, pack_weight, packed_weights_equal};
@@ -38,6 +42,8 @@ pub use memory::{
 };
 pub use module::FrozenModule;
 pub use nccl::open_nccl_library;
+#[cfg(test)]
+pub(crate) use operator_counts::{count_operators, count_waits};
 pub(crate) use parallel::parallel_for_each;
 pub use parallel::parallel_map;
 pub use process::{exit_process, limit_kernel_caches, release_memory};
@@ -48,3 +54,4 @@ pub use random::with_seed;
 pub use script::{NamedTensor, write_torchscript};
 pub use store::Store;
 pub use sync_batch_norm::{BatchNormTensors, sync_batch_norm};
+pub use upload::{Upload, UploadStream};

@@ -4,28 +4,30 @@
 use tch::Tensor;
 
 use crate::error::Result;
+use crate::torch::foreach;
 
 /// Addend to the norm, so that a norm of 0 is not divided by (as in PyTorch's `clip_grad_norm_`).
 const EPSILON: f64 = 1e-6;
 
-/// Adds `addends` to `totals`, gradient by gradient.
-pub(super) fn accumulate_gradients(totals: &mut [Tensor], addends: &[Tensor]) -> Result<()> {
-    for (total, addend) in totals.iter_mut().zip(addends) {
-        if total.defined() {
-            let _ = total.f_add_(addend)?;
+/// Lists the gradients that are there.
+fn defined_gradients(gradients: &[Tensor]) -> Vec<Tensor> {
+    let mut defined = Vec::with_capacity(gradients.len());
+    for gradient in gradients {
+        if gradient.defined() {
+            defined.push(gradient.shallow_clone());
         }
     }
-    Ok(())
+    defined
+}
+
+/// Adds `addends` to `totals`, gradient by gradient. The same gradients are there in both.
+pub(super) fn accumulate_gradients(totals: &mut [Tensor], addends: &[Tensor]) -> Result<()> {
+    foreach::add(&mut defined_gradients(totals), &defined_gradients(addends), 1.0)
 }
 
 /// Computes the Euclidean norm of all gradients together, a scalar on their device.
 pub(super) fn gradient_norm(gradients: &[Tensor]) -> Result<Tensor> {
-    let mut norms = Vec::new();
-    for gradient in gradients {
-        if gradient.defined() {
-            norms.push(gradient.f_norm()?);
-        }
-    }
+    let norms = foreach::norm(&defined_gradients(gradients))?;
     if norms.is_empty() {
         return Ok(Tensor::from(0.0f32));
     }
@@ -36,17 +38,12 @@ pub(super) fn gradient_norm(gradients: &[Tensor]) -> Result<Tensor> {
 /// `torch.nn.utils.clip_grad_norm_`. All is computed on the device, without waiting for it.
 pub(super) fn clip_gradients(gradients: &mut [Tensor], norm: &Tensor, max_norm: f64) -> Result<()> {
     let factor = norm.f_add_scalar(EPSILON)?.f_reciprocal()?.f_mul_scalar(max_norm)?;
-    scale_gradients(gradients, &factor.f_clamp_max(1.0)?)
+    foreach::scale_by_tensor(&mut defined_gradients(gradients), &factor.f_clamp_max(1.0)?)
 }
 
-/// Multiplies all gradients by a scalar on their device.
-pub(super) fn scale_gradients(gradients: &mut [Tensor], factor: &Tensor) -> Result<()> {
-    for gradient in gradients {
-        if gradient.defined() {
-            let _ = gradient.f_mul_(factor)?;
-        }
-    }
-    Ok(())
+/// Multiplies all gradients by a number.
+pub(super) fn scale_gradients(gradients: &mut [Tensor], factor: f64) -> Result<()> {
+    foreach::scale(&mut defined_gradients(gradients), factor)
 }
 
 #[cfg(test)]

@@ -59,11 +59,7 @@ impl LossScale {
     /// are an error.
     pub fn unscale(&mut self, gradients: &mut [Tensor], is_finite: bool) -> Result<bool> {
         if is_finite {
-            let inverse_scale = Tensor::from((1.0 / self.scale) as f32);
-            let device = gradients.iter().find(|gradient| gradient.defined()).map(Tensor::device);
-            let inverse_scale = device
-                .map_or(Ok(inverse_scale.shallow_clone()), |d| inverse_scale.f_to_device(d))?;
-            gradients::scale_gradients(gradients, &inverse_scale)?;
+            gradients::scale_gradients(gradients, 1.0 / self.scale)?;
             (self.good, self.bad) = (self.good + 1, 0);
             if self.good == GROWTH_INTERVAL {
                 *self = Self { scale: (self.scale * 2.0).min(MAX_SCALE), ..Self::default() };

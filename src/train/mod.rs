@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod criterion;
 pub mod data_parallel;
 pub mod data_record;
+mod device_batch;
 pub mod early_stopping;
 mod ema;
 pub mod fingerprint;
@@ -28,6 +29,7 @@ mod train_step;
 mod trainer;
 mod validate;
 
+pub use device_batch::DeviceBatch;
 pub use hyperparameters::Hyperparameters;
 pub use learning_curves::LearningCurves;
 pub use tensorboard::SummaryWriter;

@@ -60,4 +60,16 @@ impl TrainConfig {
             ema_decay: if_positive(h.ema_decay),
         }
     }
+
+    /// Returns what to do if a batch does not fit into the device's memory.
+    pub(super) fn memory_advice(&self) -> String {
+        let precision_advice = match self.compute {
+            ComputePrecision::Fp32 | ComputePrecision::Fp64 => ", set precision to bf16",
+            ComputePrecision::Bf16 | ComputePrecision::Fp16 => "",
+        };
+        format!(
+            ": lower mini_batch_size (gradient_accumulation_steps makes up for it) or \
+             crop_size{precision_advice}, or take a larger instance"
+        )
+    }
 }

@@ -1,18 +1,17 @@
 //! One training step: forward, criterion, backward, update.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
-use super::criterion::BatchCounts;
+use super::criterion::{BatchCounts, Target};
 use super::data_parallel::DataParallel;
+use super::device_batch::{BatchPart, DeviceBatch};
 use super::ema::Ema;
 use super::gradients;
 use super::loss_scale::LossScale;
 use super::optimizer::Optimizer;
 use super::train_config::TrainConfig;
-use crate::data::loader::Batch;
 use crate::error::{ErrorContext, Result};
 use crate::metrics::ConfusionMatrix;
 use crate::model::Network;
@@ -33,6 +32,8 @@ pub struct TrainStep {
     pub loss_scale: Option<LossScale>,
     config: TrainConfig,
     trainable: Vec<Tensor>,
+    /// Class weights of the criterion, on the network's device.
+    class_weights: Option<Tensor>,
     /// Exchange with the other ranks, if several train together.
     data_parallel: Option<DataParallel>,
 }
@@ -46,8 +47,19 @@ impl TrainStep {
         let optimizer = Optimizer::new(config.optimizer, named_parameters)?;
         let ema = config.ema_decay.map(|decay| Ema::new(decay, &network)).transpose()?;
         let loss_scale = (config.compute == ComputePrecision::Fp16).then(LossScale::default);
+        let kind = network.logit_kind();
+        let class_weights = config.criterion.class_weight_tensor(kind, network.device())?;
         let data_parallel = None;
-        Ok(Self { network, optimizer, ema, loss_scale, config, trainable, data_parallel })
+        Ok(Self {
+            network,
+            optimizer,
+            ema,
+            loss_scale,
+            config,
+            trainable,
+            class_weights,
+            data_parallel,
+        })
     }
 
     /// Makes this one of several ranks that train together: takes over all state of rank 0, and
@@ -134,33 +146,36 @@ impl TrainStep {
         self.ema.as_ref().map_or(&self.network, |ema| &ema.network)
     }
 
-    /// Learns from one batch, of which each rank has its images, at the given learning rate.
-    /// Returns the loss of all ranks' images, a scalar, which may still be computed on the device.
-    pub fn run(&mut self, batch: &Batch, lr: f64) -> Result<Tensor> {
-        let precision_advice = match self.config.compute {
-            ComputePrecision::Fp32 | ComputePrecision::Fp64 => ", set precision to bf16",
-            ComputePrecision::Bf16 | ComputePrecision::Fp16 => "",
-        };
-        let advice = format!(
-            ": lower mini_batch_size (gradient_accumulation_steps makes up for it) or \
-             crop_size{precision_advice}, or take a larger instance"
-        );
-        self.try_run(batch, lr).memory_advice(&advice)
+    /// Returns what to do if a batch does not fit into the device's memory.
+    pub fn memory_advice(&self) -> String {
+        self.config.memory_advice()
     }
 
-    fn try_run(&mut self, batch: &Batch, lr: f64) -> Result<Tensor> {
+    /// Learns from one batch, of which each rank has its images, at the given learning rate.
+    /// Returns the loss of all ranks' images, a scalar, which may still be computed on the device.
+    ///
+    /// In bf16 and fp32 one process queues all computations without waiting for a GPU. In fp16 it
+    /// waits once, to see if gradients overflowed.
+    pub fn run(&mut self, batch: &DeviceBatch, lr: f64) -> Result<Tensor> {
+        let memory_advice = self.memory_advice();
+        self.try_run(batch, lr).memory_advice(&memory_advice)
+    }
+
+    fn try_run(&mut self, batch: &DeviceBatch, lr: f64) -> Result<Tensor> {
         let image_count = batch.dropout_seeds.len();
-        let mut batch_counts = BatchCounts::from_ids(image_count, &batch.ids);
+        let mut batch_counts = BatchCounts::sum(&batch.part_counts);
         if let Some(data_parallel) = &mut self.data_parallel {
             batch_counts = data_parallel.sum_counts(&batch_counts)?;
             data_parallel.start_step(image_count)?;
         }
         let mut accumulated: Option<(Tensor, Vec<Tensor>)> = None;
         let mut start = 0;
-        for (index, &size) in batch.part_sizes.iter().enumerate() {
-            let is_last = index + 1 == batch.part_sizes.len();
+        for part_counts in &batch.part_counts {
+            let range = start..start + part_counts.images();
+            start = range.end;
+            let part = batch.part(range)?;
             let (loss, gradients) =
-                self.backward(batch, start..start + size, &batch_counts, is_last)?;
+                self.backward(&part, part_counts, &batch_counts, start == image_count)?;
             accumulated = Some(match accumulated {
                 None => (loss, gradients),
                 Some((mut total_loss, mut total_gradients)) => {
@@ -169,7 +184,6 @@ impl TrainStep {
                     (total_loss, total_gradients)
                 }
             });
-            start += size;
             self.network.weights.count_batch();
         }
         let Some((mut loss, mut gradients)) = accumulated else {
@@ -225,25 +239,20 @@ impl TrainStep {
     /// which saves copies to the tensors' memory layout.
     fn backward(
         &mut self,
-        batch: &Batch,
-        part: Range<usize>,
+        part: &BatchPart<'_>,
+        part_counts: &BatchCounts,
         batch_counts: &BatchCounts,
         is_last: bool,
     ) -> Result<(Tensor, Vec<Tensor>)> {
-        let (image_count, side) = (part.len() as i64, i64::from(batch.crop_size));
-        let area = (side * side) as usize;
-        let ids = &batch.ids[part.start * area..part.end * area];
-        let pixels = &batch.pixels[part.start * area * 3..part.end * area * 3];
-        let part_counts = BatchCounts::from_ids(part.len(), ids);
-        let pixels = Tensor::f_from_data_size(pixels, &[image_count, side, side, 3], Kind::Uint8)?;
-        let ids = Tensor::f_from_data_size(ids, &[image_count, side, side], Kind::Uint8)?;
         let group = match &self.data_parallel {
             Some(data_parallel) if self.config.sync_batch_norm => Some(data_parallel.group()),
             _ => None,
         };
-        let mode = ForwardMode::Train { dropout_seeds: &batch.dropout_seeds[part], group };
-        let logits = self.network.logits(&pixels, mode)?;
-        let loss = self.config.criterion.loss(&logits, &ids, &part_counts, batch_counts)?;
+        let mode = ForwardMode::Train { dropout_seeds: part.dropout_seeds, group };
+        let logits = self.network.logits(&part.pixels, mode)?;
+        let class_weights = self.class_weights.as_ref();
+        let target = Target { ids: &part.ids, class_weights, part_counts, batch_counts };
+        let loss = self.config.criterion.loss(&logits, target)?;
         let mut scaled_loss = loss.shallow_clone();
         if let Some(loss_scale) = &self.loss_scale {
             scaled_loss = scaled_loss.f_mul_scalar(loss_scale.scale())?;
@@ -258,5 +267,98 @@ impl TrainStep {
         }
         let gradients = Tensor::f_run_backward(&[&scaled_loss], &self.trainable, false, false)?;
         Ok((loss.f_detach()?, gradients))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+    use crate::data::loader::Batch;
+    use crate::model::{Algorithm, Architecture, Backbone};
+    use crate::torch::{UploadStream, count_operators, count_waits, set_channels_last_strides};
+    use crate::train::criterion::{Criterion, Loss};
+    use crate::train::optimizer::OptimizerConfig;
+
+    const SIDE: usize = 32;
+
+    /// Returns a batch of 4 images that is computed in two parts.
+    fn batch() -> DeviceBatch {
+        let batch = Batch {
+            pixels: (0..4 * SIDE * SIDE * 3).map(|at| (at * 7919 % 251) as u8).collect(),
+            ids: (0..4 * SIDE * SIDE).map(|at| [0, 1, 2, 255][at / 97 % 4]).collect(),
+            dropout_seeds: vec![1, 2, 3, 4],
+            crop_size: SIDE as u32,
+            part_sizes: vec![2, 2],
+        };
+        DeviceBatch::new(batch, &UploadStream::new(Device::Cpu).unwrap()).unwrap()
+    }
+
+    /// Returns the number of times that a step would wait for a GPU.
+    fn count_waits_of_step(algorithm: Algorithm, config: TrainConfig) -> i64 {
+        let architecture = Architecture { algorithm, backbone: Backbone::Resnet18 };
+        let network = Network::random(architecture, 3, 1, Device::Cpu).unwrap();
+        let mut step = TrainStep::new(network, config).unwrap();
+        let batch = batch();
+        let (_, counts) = count_operators(|| step.run(&batch, 0.01)).unwrap();
+        assert!(counts.contains_key("aten::_foreach_add_.List"), "the update is counted");
+        count_waits(&counts)
+    }
+
+    /// Returns settings under which a step does all that it ever does.
+    fn full_config(compute: ComputePrecision, optimizer: OptimizerConfig) -> TrainConfig {
+        let criterion = Criterion {
+            loss: Loss::parse("cross_entropy,dice,focal,lovasz").unwrap(),
+            class_weights: Some(vec![1.0, 2.0, 0.5]),
+            ..Criterion::default()
+        };
+        TrainConfig {
+            criterion,
+            compute,
+            clip_norm: Some(1.0),
+            ema_decay: Some(0.99),
+            ..TrainConfig::new(optimizer)
+        }
+    }
+
+    #[test]
+    fn a_step_waits_for_the_device_in_half_precision_alone_and_there_once() {
+        let sgd = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4 };
+        for (compute, waits) in
+            [(ComputePrecision::Fp32, 0), (ComputePrecision::Bf16, 0), (ComputePrecision::Fp16, 1)]
+        {
+            for algorithm in Algorithm::ALL {
+                let counted = count_waits_of_step(algorithm, full_config(compute, sgd));
+                assert_eq!(counted, waits, "{compute:?} {algorithm:?}");
+            }
+        }
+        for optimizer in [
+            OptimizerConfig::Nag { momentum: 0.9, weight_decay: 1e-4 },
+            OptimizerConfig::Adamw { weight_decay: 0.01 },
+            OptimizerConfig::Adagrad,
+            OptimizerConfig::Rmsprop { alpha: 0.9, momentum: 0.9 },
+        ] {
+            let config = full_config(ComputePrecision::Fp32, optimizer);
+            assert_eq!(count_waits_of_step(Algorithm::Fcn, config), 0, "{optimizer:?}");
+        }
+    }
+
+    #[test]
+    fn gradients_lie_as_their_parameters_do() {
+        // A GPU computes lists of tensors together only if their strides are the same.
+        let architecture =
+            Architecture { algorithm: Algorithm::Deeplab, backbone: Backbone::Resnet50 };
+        let network = Network::random(architecture, 3, 1, Device::Cpu).unwrap();
+        let rule = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 0.0 };
+        let mut step = TrainStep::new(network, TrainConfig::new(rule)).unwrap();
+        let batch = batch();
+        let part = batch.part(0..2).unwrap();
+        let counts = &batch.part_counts[0];
+        let (_, gradients) = step.backward(&part, counts, counts, true).unwrap();
+        for (mut gradient, parameter) in gradients.into_iter().zip(&step.trainable) {
+            set_channels_last_strides(&mut gradient).unwrap();
+            assert_eq!(gradient.stride(), parameter.stride(), "{:?}", parameter.size());
+        }
     }
 }

@@ -8,6 +8,7 @@ use tch::{Device, Tensor};
 
 use super::bf16_agreement;
 use super::checkpoint::Checkpoints;
+use super::device_batch::DeviceBatch;
 use super::early_stopping::EarlyStopping;
 use super::history::{EpochMetrics, ModelMetrics};
 use super::observer::{
@@ -21,11 +22,12 @@ use super::validate::validate_network;
 use crate::data::Sample;
 use crate::data::batch_parts::RankShare;
 use crate::data::loader::{BatchPosition, DataLoader, DataLoaderConfig};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorContext, Result};
 use crate::metrics::ConfusionMatrix;
 use crate::model::precision::ComputePrecision;
 use crate::model::{Artifact, ModelConfig, artifact};
 use crate::sagemaker::StopSignal;
+use crate::torch::UploadStream;
 
 /// Settings and data of the epoch loop.
 #[derive(Debug)]
@@ -117,7 +119,10 @@ impl Trainer<'_> {
     fn run_epochs(&mut self) -> Result<TrainOutcome> {
         let TrainerSettings { loader_config, epochs, .. } = self.settings;
         let start = BatchPosition { epoch: self.state.epoch as u64, step: self.state.step };
-        let mut loader = loader_config.start(start, *epochs as u64)?;
+        let stream = UploadStream::new(self.train_step.network.device())?;
+        let memory_advice = self.train_step.memory_advice();
+        let prepare = move |batch| DeviceBatch::new(batch, &stream).memory_advice(&memory_advice);
+        let mut loader = loader_config.start_with(start, *epochs as u64, prepare)?;
         while !self.state.is_finished(*epochs) {
             if self.train_epoch(&mut loader)? == Next::Stop || self.validate_epoch()? == Next::Stop
             {
@@ -180,7 +185,7 @@ impl Trainer<'_> {
     }
 
     /// Learns from the batches of the epoch that are left.
-    fn train_epoch(&mut self, loader: &mut DataLoader) -> Result<Next> {
+    fn train_epoch(&mut self, loader: &mut DataLoader<DeviceBatch>) -> Result<Next> {
         let loader_config = &self.settings.loader_config;
         let batch_count = loader_config.batches_per_epoch();
         if self.state.step >= batch_count {
@@ -201,7 +206,11 @@ impl Trainer<'_> {
         next
     }
 
-    fn train_batches(&mut self, loader: &mut DataLoader, batch_count: usize) -> Result<Next> {
+    fn train_batches(
+        &mut self,
+        loader: &mut DataLoader<DeviceBatch>,
+        batch_count: usize,
+    ) -> Result<Next> {
         let mut loss_sum =
             Tensor::from(self.state.loss).f_to_device(self.train_step.network.device())?;
         let mut timer = Instant::now();

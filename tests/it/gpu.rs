@@ -7,9 +7,9 @@ use maskmaker::data::loader::Batch;
 use maskmaker::distributed::ExchangeTest;
 use maskmaker::model::forward::ForwardMode;
 use maskmaker::model::{Algorithm, Architecture, Backbone, Network};
-use maskmaker::torch::{BatchNormTensors, ProcessGroup, Store, sync_batch_norm};
+use maskmaker::torch::{BatchNormTensors, ProcessGroup, Store, UploadStream, sync_batch_norm};
 use maskmaker::train::optimizer::OptimizerConfig;
-use maskmaker::train::{TrainConfig, TrainStep};
+use maskmaker::train::{DeviceBatch, TrainConfig, TrainStep};
 use tch::{Device, Kind, Tensor};
 
 use crate::job::Job;
@@ -18,6 +18,27 @@ fn gpu() -> Device {
     let device = maskmaker::torch::default_device();
     assert!(matches!(device, Device::Cuda(_)), "there is a GPU, but libtorch cannot use it");
     device
+}
+
+fn on_device(batch: Batch) -> DeviceBatch {
+    DeviceBatch::new(batch, &UploadStream::new(gpu()).unwrap()).unwrap()
+}
+
+#[test]
+#[ignore = "needs a GPU: make test-gpu"]
+fn bytes_that_are_copied_while_the_gpu_computes_arrive_whole() {
+    let device = gpu();
+    let stream = UploadStream::new(device).unwrap();
+    let (mut factor, mut sums) = (Tensor::rand([2048, 2048], (Kind::Float, device)), Vec::new());
+    for byte in 1..=20u8 {
+        let upload = stream.start_upload(&vec![byte; 1 << 22], &[1 << 22]).unwrap();
+        // Work that keeps the device busy while the next copies start.
+        factor = factor.matmul(&factor).clamp(0.0, 1.0);
+        sums.push(upload.tensor().unwrap().sum(Kind::Int64));
+    }
+    for (byte, sum) in (1..=20i64).zip(sums) {
+        assert_eq!(sum.int64_value(&[]), byte << 22);
+    }
 }
 
 #[test]
@@ -74,7 +95,7 @@ fn a_batch_that_does_not_fit_names_the_fix() {
         crop_size: SIDE as u32,
         part_sizes: vec![IMAGES],
     };
-    let error = stepper.run(&batch, 0.1).unwrap_err().to_string();
+    let error = stepper.run(&on_device(batch), 0.1).unwrap_err().to_string();
     assert!(error.contains("lower mini_batch_size"), "{error}");
     assert!(error.contains("set precision to bf16"), "{error}");
 }
@@ -172,7 +193,7 @@ fn a_step_over_nccl_is_that_of_one_process() {
         if let Some(group) = group {
             train_step.join_group(group).unwrap();
         }
-        let loss = train_step.run(&batch(), 0.01).unwrap().double_value(&[]);
+        let loss = train_step.run(&on_device(batch()), 0.01).unwrap().double_value(&[]);
         (loss, train_step.network.weights.tensors().unwrap())
     };
     let (loss, weights) = step(Some(nccl_group()));

@@ -25,13 +25,10 @@ pub(super) fn cross_entropy_loss(
             if weighted_pixels > 0.0 { weighted_pixels } else { 1.0 }
         }
     };
-    let weights = weights.map(|weights| -> Result<Tensor> {
-        Ok(Tensor::f_from_slice(weights)?.f_to_kind(logits.kind())?.f_to_device(logits.device())?)
-    });
     let (reduction, ignore_index) = (Reduction::Sum, i64::from(IGNORE_INDEX));
     let loss = logits.f_cross_entropy_loss(
         target.ids,
-        weights.transpose()?,
+        target.class_weights,
         reduction,
         ignore_index,
         NO_LABEL_SMOOTHING,

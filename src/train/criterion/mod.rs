@@ -14,7 +14,7 @@ mod lovasz;
 
 pub use loss::{ClassWeights, Loss, LossTerm};
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::Result;
 use crate::metrics::IGNORE_INDEX;
@@ -59,6 +59,23 @@ impl BatchCounts {
         Self { images, pixels }
     }
 
+    /// Returns the number of images.
+    pub fn images(&self) -> usize {
+        self.images
+    }
+
+    /// Returns the counts of all parts together.
+    pub fn sum(parts: &[Self]) -> Self {
+        let mut sum = Self { images: 0, pixels: Box::new([0; 256]) };
+        for part in parts {
+            sum.images += part.images;
+            for (total, count) in sum.pixels.iter_mut().zip(part.pixels.iter()) {
+                *total += count;
+            }
+        }
+        sum
+    }
+
     /// Returns the number of images and the pixels of each id, as integers that can be added up.
     pub(super) fn to_integers(&self) -> Vec<i64> {
         let mut integers = vec![self.images as i64];
@@ -90,11 +107,16 @@ impl BatchCounts {
 }
 
 /// Class ids of a part of a batch, with the counts that its losses are divided by.
-struct Target<'a> {
-    /// Class ids, i64 `[images, height, width]`.
-    ids: &'a Tensor,
-    part_counts: &'a BatchCounts,
-    batch_counts: &'a BatchCounts,
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// Class ids `[images, height, width]` on the logits' device; 255 is not counted.
+    pub ids: &'a Tensor,
+    /// Result of [`Criterion::class_weight_tensor`].
+    pub class_weights: Option<&'a Tensor>,
+    /// Counts of `ids`.
+    pub part_counts: &'a BatchCounts,
+    /// Counts of the batch that `ids` are a part of.
+    pub batch_counts: &'a BatchCounts,
 }
 
 impl Target<'_> {
@@ -120,18 +142,18 @@ impl Target<'_> {
 }
 
 impl Criterion {
-    /// Computes the loss, a scalar, of logits against class ids u8 `[images, height, width]`; 255
-    /// is not counted. `part_counts` are those of `ids`, `batch_counts` those of the batch that
-    /// `ids` are a part of. The losses of all parts add up to the loss of the batch.
-    pub fn loss(
-        &self,
-        logits: &Logits,
-        ids: &Tensor,
-        part_counts: &BatchCounts,
-        batch_counts: &BatchCounts,
-    ) -> Result<Tensor> {
-        let ids = ids.f_to_device(logits.out.device())?.f_to_kind(Kind::Int64)?;
-        let target = Target { ids: &ids, part_counts, batch_counts };
+    /// Returns the weights of the classes as a tensor, if there are any. A training step makes it
+    /// once, because copies from the host wait for the device.
+    pub fn class_weight_tensor(&self, kind: Kind, device: Device) -> Result<Option<Tensor>> {
+        let Some(weights) = &self.class_weights else { return Ok(None) };
+        Ok(Some(Tensor::f_from_slice(weights)?.f_to_kind(kind)?.f_to_device(device)?))
+    }
+
+    /// Computes the loss, a scalar, of logits against class ids. The losses of all parts of a batch
+    /// add up to the loss of the batch.
+    pub fn loss(&self, logits: &Logits, target: Target<'_>) -> Result<Tensor> {
+        let ids = target.ids.f_to_kind(Kind::Int64)?;
+        let target = Target { ids: &ids, ..target };
         let mut total = self.head_loss(&logits.out, &target)?;
         if let Some(aux) = &logits.aux {
             total = total.f_add(&self.head_loss(aux, &target)?.f_mul_scalar(AUX_WEIGHT)?)?;
@@ -143,7 +165,15 @@ impl Criterion {
     pub fn batch_loss(&self, logits: &Logits, ids: &Tensor) -> Result<Tensor> {
         let bytes = Vec::<u8>::try_from(ids.f_flatten(0, -1)?)?;
         let counts = BatchCounts::from_ids(ids.size()[0] as usize, &bytes);
-        self.loss(logits, ids, &counts, &counts)
+        let (kind, device) = (logits.out.kind(), logits.out.device());
+        let class_weights = self.class_weight_tensor(kind, device)?;
+        let target = Target {
+            ids: &ids.f_to_device(device)?,
+            class_weights: class_weights.as_ref(),
+            part_counts: &counts,
+            batch_counts: &counts,
+        };
+        self.loss(logits, target)
     }
 
     /// Computes the weighted sum of the terms for one head.

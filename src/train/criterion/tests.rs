@@ -81,10 +81,14 @@ fn means_over_pixels_do_not_depend_on_how_a_batch_is_split() {
             .map(|image| {
                 let (out, ids) = (logits.narrow(0, image, 1), ids.narrow(0, image, 1));
                 let part_counts = BatchCounts::from_ids(1, &bytes(&ids));
-                criterion
-                    .loss(&main_head_only(&out), &ids, &part_counts, &batch_counts)
-                    .unwrap()
-                    .double_value(&[])
+                let class_weights = criterion.class_weight_tensor(out.kind(), Device::Cpu).unwrap();
+                let target = Target {
+                    ids: &ids,
+                    class_weights: class_weights.as_ref(),
+                    part_counts: &part_counts,
+                    batch_counts: &batch_counts,
+                };
+                criterion.loss(&main_head_only(&out), target).unwrap().double_value(&[])
             })
             .sum();
         assert!(

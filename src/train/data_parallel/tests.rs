@@ -10,10 +10,10 @@ use crate::data::loader::Batch;
 use crate::model::forward::{ForwardMode, Logits};
 use crate::model::precision::ComputePrecision;
 use crate::model::{Algorithm, Architecture, Backbone, Network};
-use crate::torch::run_ranks;
-use crate::train::criterion::{Criterion, Loss};
+use crate::torch::{UploadStream, run_ranks};
+use crate::train::criterion::{Criterion, Loss, Target};
 use crate::train::optimizer::OptimizerConfig;
-use crate::train::{TrainConfig, TrainStep};
+use crate::train::{DeviceBatch, TrainConfig, TrainStep};
 
 const CLASSES: usize = 4;
 const SIDE: usize = 32;
@@ -104,8 +104,12 @@ struct StepResult {
     gradients: Elements,
 }
 
-fn run_step(step: &mut TrainStep, batch: &Batch) -> StepResult {
-    let loss = step.run(batch, LR).unwrap().double_value(&[]);
+fn on_device(batch: Batch) -> DeviceBatch {
+    DeviceBatch::new(batch, &UploadStream::new(Device::Cpu).unwrap()).unwrap()
+}
+
+fn run_step(step: &mut TrainStep, batch: Batch) -> StepResult {
+    let loss = step.run(&on_device(batch), LR).unwrap().double_value(&[]);
     let mut gradients = step.optimizer.state_dict();
     gradients.retain(|(name, _)| name.ends_with("momentum_buffer"));
     StepResult {
@@ -164,8 +168,14 @@ fn run_step_by_shares(config: &TrainConfig, batch: &GlobalBatch, world_size: usi
                 Tensor::from_data_size(ids, &[count, SIDE as i64, SIDE as i64], Kind::Uint8);
             let own_counts = BatchCounts::from_ids(own.len(), ids);
             let criterion = &config.criterion;
-            part_loss +=
-                criterion.loss(&own_logits, &id_tensor, &own_counts, &batch_counts).unwrap();
+            let class_weights = criterion.class_weight_tensor(Kind::Double, Device::Cpu).unwrap();
+            let target = Target {
+                ids: &id_tensor,
+                class_weights: class_weights.as_ref(),
+                part_counts: &own_counts,
+                batch_counts: &batch_counts,
+            };
+            part_loss += criterion.loss(&own_logits, target).unwrap();
         }
         part_loss.backward();
         loss += part_loss.double_value(&[]);
@@ -194,7 +204,7 @@ fn run_step_by_shares(config: &TrainConfig, batch: &GlobalBatch, world_size: usi
 /// Compares what a step of several ranks leaves with that of one process.
 #[track_caller]
 fn check_step(case: &str, world_sizes: &[usize], config: &TrainConfig, batch: &GlobalBatch) {
-    let alone = |_| run_step(&mut train_step(config, 1), &batch.share(RankShare::default()));
+    let alone = |_| run_step(&mut train_step(config, 1), batch.share(RankShare::default()));
     check_step_against(case, world_sizes, config, batch, alone);
 }
 
@@ -217,7 +227,7 @@ fn check_step_against(
             // Other weights than rank 0's, which all ranks take over.
             let mut step = train_step(config, 1 + share.rank as u64);
             step.join_group(group).unwrap();
-            run_step(&mut step, &batch.share(share))
+            run_step(&mut step, batch.share(share))
         });
         for (rank, result) in ranks.iter().enumerate() {
             let case = format!("{case}, rank {rank} of {world_size}");
@@ -303,7 +313,7 @@ fn running_statistics_are_averaged_by_images_and_then_the_same_on_all_ranks() {
         let mut step = train_step(&config, 1);
         step.join_group(group).unwrap();
         let name = "backbone.bn1.running_mean".to_owned();
-        let before = run_step(&mut step, &batch.share(share)).weights[&name].clone();
+        let before = run_step(&mut step, batch.share(share)).weights[&name].clone();
         step.average_running_statistics().unwrap();
         let after = elements(step.network.weights.named_tensors().unwrap());
         (before, after[&name].clone(), step.network.weights.to_safetensors().unwrap())
@@ -322,13 +332,13 @@ fn state_of_rank_0_is_taken_over_whole() {
     let mut config = config("cross_entropy");
     config.ema_decay = Some(0.9);
     config.compute = ComputePrecision::Fp32;
-    let batch = GlobalBatch::new(4, 4).share(RankShare::default());
+    let batch = GlobalBatch::new(4, 4);
     let states = run_ranks(2, |group| {
         let rank = group.rank();
         let mut step = train_step(&config, 1 + rank as u64);
         if rank == 0 {
             for _ in 0..2 {
-                let _ = step.run(&batch, LR).unwrap();
+                run_step(&mut step, batch.share(RankShare::default()));
             }
         }
         step.join_group(group).unwrap();
@@ -405,7 +415,13 @@ fn step_convolutions(
         let ids = Tensor::from_data_size(part_ids, &shape[..3], Kind::Uint8);
         let logits = Logits { out: map, aux: None };
         let part_counts = BatchCounts::from_ids(size, part_ids);
-        let loss = criterion.loss(&logits, &ids, &part_counts, &counts).unwrap();
+        let target = Target {
+            ids: &ids,
+            class_weights: None,
+            part_counts: &part_counts,
+            batch_counts: &counts,
+        };
+        let loss = criterion.loss(&logits, target).unwrap();
         if index + 1 == batch.part_sizes.len() {
             data_parallel.prepare_exchange().unwrap();
         }

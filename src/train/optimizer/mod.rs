@@ -3,16 +3,17 @@
 //! (`docs/architecture.md#our-own-optimizers`).
 
 mod config;
-mod optimized_param;
+mod param_list;
 
 pub use config::{OptimizerConfig, OptimizerKind};
 
 use std::collections::BTreeMap;
 
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::error::{Error, Problems, Result};
-use optimized_param::{OptimizedParam, StepFactors};
+use crate::torch::set_channels_last_strides;
+use param_list::ParamList;
 
 /// Name of the number of steps in the state.
 const STEP_KEY: &str = "step";
@@ -22,34 +23,79 @@ const STEP_KEY: &str = "step";
 pub struct Optimizer {
     config: OptimizerConfig,
     params: Vec<OptimizedParam>,
+    /// Number of parameters that are updated together.
+    params_per_list: usize,
     /// Number of steps so far.
     steps: i64,
+}
+
+/// A parameter with its state.
+#[derive(Debug)]
+struct OptimizedParam {
+    name: String,
+    parameter: Tensor,
+    /// Tensors that the rule keeps, by PyTorch's names, in the order of
+    /// [`OptimizerConfig::state_names`]. All rules start from zeros.
+    state: Vec<(&'static str, Tensor)>,
+}
+
+impl OptimizedParam {
+    fn new(config: OptimizerConfig, name: String, mut parameter: Tensor) -> Result<Self> {
+        // Lists whose tensors have unlike strides are computed tensor by tensor.
+        set_channels_last_strides(&mut parameter)?;
+        let mut state = Vec::new();
+        for &state_name in config.state_names() {
+            let mut zeros = parameter.f_detach()?.f_zeros_like()?;
+            set_channels_last_strides(&mut zeros)?;
+            state.push((state_name, zeros));
+        }
+        Ok(Self { name, parameter, state })
+    }
+
+    /// Returns the name of a state tensor in the optimizer's state dict.
+    fn state_key(&self, state_name: &str) -> String {
+        format!("{}.{state_name}", self.name)
+    }
 }
 
 impl Optimizer {
     /// Returns an optimizer without state for these parameters, named as in the network's state
     /// dict.
     pub fn new(config: OptimizerConfig, parameters: Vec<(String, Tensor)>) -> Result<Self> {
-        let params: Result<Vec<OptimizedParam>> = parameters
-            .into_iter()
-            .map(|(param_name, parameter)| OptimizedParam::new(config, param_name, parameter))
-            .collect();
-        Ok(Self { config, params: params?, steps: 0 })
+        // A GPU updates all parameters by a few kernels. A processor passes over one parameter
+        // after the other, which is in its caches from one operation to the next.
+        let is_on_processor =
+            parameters.iter().all(|(_, parameter)| parameter.device() == Device::Cpu);
+        let params_per_list = if is_on_processor { 1 } else { parameters.len().max(1) };
+        let mut params = Vec::with_capacity(parameters.len());
+        for (name, parameter) in parameters {
+            params.push(OptimizedParam::new(config, name, parameter)?);
+        }
+        Ok(Self { config, params, params_per_list, steps: 0 })
     }
 
     /// Changes the parameters by their gradients, which are in the parameters' order. The gradients
-    /// are overwritten.
+    /// are overwritten. Nothing waits for the device.
     pub fn step(&mut self, lr: f64, gradients: Vec<Tensor>) -> Result<()> {
         self.steps += 1;
-        let Some(first) = self.params.first() else { return Ok(()) };
-        let factors = StepFactors::new(self.config, lr, self.steps, first.parameter.device())?;
         tch::no_grad(|| -> Result<()> {
-            for (param, gradient) in self.params.iter_mut().zip(gradients) {
-                if gradient.defined() {
-                    param.update(&factors, gradient)?;
+            let mut list = ParamList::new(self.config);
+            for (param, mut gradient) in self.params.iter().zip(gradients) {
+                if !gradient.defined() {
+                    continue;
+                }
+                set_channels_last_strides(&mut gradient)?;
+                list.gradients.push(gradient);
+                list.parameters.push(param.parameter.shallow_clone());
+                for (tensors, (_, tensor)) in list.state.iter_mut().zip(&param.state) {
+                    tensors.push(tensor.shallow_clone());
+                }
+                if list.parameters.len() == self.params_per_list {
+                    list.update(self.config, lr, self.steps)?;
+                    list = ParamList::new(self.config);
                 }
             }
-            Ok(())
+            list.update(self.config, lr, self.steps)
         })
     }
 

@@ -1,6 +1,9 @@
+use tch::nn::{self, OptimizerConfig as _, RmsProp, VarStore};
 use tch::{Device, Kind as Type};
 
 use super::*;
+
+const OPTIONS: (Type, Device) = (Type::Float, Device::Cpu);
 
 const RULES: [OptimizerConfig; 6] = [
     OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4 },
@@ -13,9 +16,8 @@ const RULES: [OptimizerConfig; 6] = [
 
 /// An optimizer of two parameters, one of them channels-last, and the two.
 fn new_optimizer(config: OptimizerConfig) -> (Optimizer, [Tensor; 2]) {
-    let values = |count: i64, shape: &[i64]| {
-        ((Tensor::arange(count, (Type::Float, Device::Cpu)) * 0.7).sin()).reshape(shape)
-    };
+    let values =
+        |count: i64, shape: &[i64]| ((Tensor::arange(count, OPTIONS) * 0.7).sin()).reshape(shape);
     let kernel = values(24, &[2, 3, 2, 2]).permute([0, 2, 3, 1]).contiguous();
     let pair = [kernel.permute([0, 3, 1, 2]), values(5, &[5])];
     let named = ["kernel", "bias"].map(str::to_owned).into_iter();
@@ -23,14 +25,18 @@ fn new_optimizer(config: OptimizerConfig) -> (Optimizer, [Tensor; 2]) {
     (Optimizer::new(config, named).unwrap(), pair)
 }
 
+fn gradients_of_step(step: i64) -> Vec<Tensor> {
+    let gradient = |shape: &[i64]| {
+        let count = shape.iter().product::<i64>();
+        let angles = Tensor::arange(count, OPTIONS) * 1.3 + step as f64;
+        angles.cos().reshape(shape)
+    };
+    vec![gradient(&[2, 3, 2, 2]), gradient(&[5])]
+}
+
 fn take_steps(optimizer: &mut Optimizer, steps: std::ops::Range<i64>) {
     for step in steps {
-        let gradient = |shape: &[i64]| {
-            let count = shape.iter().product::<i64>();
-            let angles = Tensor::arange(count, (Type::Float, Device::Cpu)) * 1.3 + step as f64;
-            angles.cos().reshape(shape)
-        };
-        optimizer.step(0.01, vec![gradient(&[2, 3, 2, 2]), gradient(&[5])]).unwrap();
+        optimizer.step(0.01, gradients_of_step(step)).unwrap();
     }
 }
 
@@ -66,6 +72,69 @@ fn loaded_state_goes_on_bit_for_bit() {
         }
         take_steps(&mut fresh, 3..7);
         assert!(!parameters[0].equal(&expected[0]), "{config:?}");
+    }
+}
+
+fn assert_same_bits(got: &Tensor, expected: &Tensor, case: &str) {
+    assert!(got.equal(expected), "{case}: {got:?} {expected:?}");
+}
+
+#[test]
+fn all_parameters_at_once_move_as_one_by_one() {
+    for config in RULES {
+        let (mut one_by_one, expected) = new_optimizer(config);
+        assert_eq!(one_by_one.params_per_list, 1);
+        take_steps(&mut one_by_one, 0..3);
+        let (mut at_once, parameters) = new_optimizer(config);
+        at_once.params_per_list = 2;
+        take_steps(&mut at_once, 0..3);
+        // A parameter without a gradient stays, and the others move.
+        for optimizer in [&mut one_by_one, &mut at_once] {
+            optimizer.step(0.01, vec![Tensor::new(), Tensor::ones([5], OPTIONS)]).unwrap();
+        }
+        for (parameter, expected) in parameters.iter().zip(&expected) {
+            assert_same_bits(parameter, expected, config.name());
+        }
+        for ((_, got), (name, expected)) in
+            at_once.state_dict().into_iter().zip(one_by_one.state_dict())
+        {
+            assert_same_bits(&got, &expected, &format!("{} {name}", config.name()));
+        }
+    }
+}
+
+#[test]
+fn rules_move_as_libtorchs_own_bit_for_bit() {
+    // libtorch has no adagrad behind tch, and computes adam's average without `lerp`, which is
+    // another rounding.
+    type Build = fn(&VarStore) -> nn::Optimizer;
+    let own_rules: [(OptimizerConfig, Build); 3] = [
+        (RULES[0], |store| nn::sgd(0.9, 0.0, 1e-4, false).build(store, 0.01).unwrap()),
+        (RULES[1], |store| nn::sgd(0.9, 0.0, 1e-4, true).build(store, 0.01).unwrap()),
+        (RULES[5], |store| {
+            let rule = RmsProp { alpha: 0.9, momentum: 0.9, ..RmsProp::default() };
+            rule.build(store, 0.01).unwrap()
+        }),
+    ];
+    for (config, build) in own_rules {
+        let (mut optimizer, parameters) = new_optimizer(config);
+        let store = VarStore::new(Device::Cpu);
+        let copies = [0, 1].map(|at| store.root().var_copy(&format!("{at}"), &parameters[at]));
+        let mut libtorchs = build(&store);
+        for step in 0..5 {
+            take_steps(&mut optimizer, step..step + 1);
+            libtorchs.zero_grad();
+            // The gradient of a sum of products is the other factor.
+            let mut loss = Tensor::from(0.0f32);
+            for (copy, gradient) in copies.iter().zip(gradients_of_step(step)) {
+                loss += (copy * gradient).sum(Type::Float);
+            }
+            loss.backward();
+            libtorchs.step();
+            for (parameter, copy) in parameters.iter().zip(&copies) {
+                assert_same_bits(parameter, copy, &format!("{} step {step}", config.name()));
+            }
+        }
     }
 }
 
