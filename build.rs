@@ -22,6 +22,7 @@ fn compile(lib: &Path) {
     let sources = [
         "convolution",
         "foreach",
+        "gpu_math",
         "module",
         "operator_counts",
         "parallel",

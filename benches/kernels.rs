@@ -40,7 +40,7 @@ const SHAPES: [[i64; 6]; 12] = [
 ];
 
 fn main() -> Result<()> {
-    maskmaker::torch::limit_kernel_caches();
+    maskmaker::torch::set_library_variables();
     let Arguments { rounds, threads } = Arguments::parse();
     tch::set_num_threads(threads);
     println!("batch  in     height width  out   dilation  direct ms  Winograd ms  ratio  expected");

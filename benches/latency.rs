@@ -33,7 +33,7 @@ struct Arguments {
 }
 
 fn main() -> Result<()> {
-    maskmaker::torch::limit_kernel_caches();
+    maskmaker::torch::set_library_variables();
     let Arguments { folder, warmup, threads, precision, name } = Arguments::parse();
     let options =
         EngineOptions { precision, max_side: 2048, tile_side: 1024, threads: Some(threads) };

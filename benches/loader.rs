@@ -43,7 +43,7 @@ struct Arguments {
 }
 
 fn main() -> Result<()> {
-    maskmaker::torch::limit_kernel_caches();
+    maskmaker::torch::set_library_variables();
     let arguments = Arguments::parse();
     // The mean and deviation are taken by the training thread; libtorch is to use it alone.
     tch::set_num_threads(1);

@@ -64,7 +64,7 @@ fn join_ranks(arguments: &Arguments, train_step: &mut TrainStep) -> Result<Optio
 }
 
 fn main() -> Result<()> {
-    maskmaker::torch::limit_kernel_caches();
+    maskmaker::torch::set_library_variables();
     let arguments = Arguments::parse();
     if let Some(threads) = arguments.threads {
         tch::set_num_threads(threads);

@@ -330,7 +330,7 @@ struct SampleDataArgs {
 /// Runs the program and ends the process with an exit code of `docs/architecture.md#exit-codes`.
 /// The process ends without the destructors of libtorch.
 pub fn main() -> ! {
-    torch::limit_kernel_caches();
+    torch::set_library_variables();
     let arguments = arguments_with_subcommand(env::args_os());
     let CommandLine { cli, problems } = match parse_command_line(&arguments) {
         Ok(command_line) => command_line,

@@ -1,6 +1,6 @@
 //! The Rust interpreter of a [`Graph`].
 
-use tch::{Kind, Tensor};
+use tch::{Kind, TchError, Tensor};
 
 use super::graph::{Conv, Graph, Node, Op, ValueId};
 use super::weights::Weights;
@@ -28,6 +28,9 @@ pub enum ForwardMode<'a> {
         /// Seed of each image of the batch. An image's dropout masks depend on its seed and the
         /// layer alone (`docs/architecture.md#counted-randomness`).
         dropout_seeds: &'a [u64],
+        /// True if the gradients are computed without operations that a GPU adds up in another
+        /// order each time.
+        deterministic: bool,
     },
 }
 
@@ -124,6 +127,9 @@ impl Pass<'_> {
             }
             Op::Add if is_overwritable => x.shallow_clone().f_add_(self.value(index, node, 1)?)?,
             Op::Add => x.f_add(self.value(index, node, 1)?)?,
+            &Op::AdaptiveAvgPool { side } if self.is_deterministic() => {
+                apply_by_axis(x, [side; 2], Tensor::f_adaptive_avg_pool2d)?
+            }
             &Op::AdaptiveAvgPool { side } => x.f_adaptive_avg_pool2d([side; 2])?,
             Op::Concat => {
                 let mut parts = Vec::with_capacity(node.inputs.len());
@@ -140,9 +146,18 @@ impl Pass<'_> {
             },
             Op::ResizeLike => {
                 let size = self.value(index, node, 1)?.size();
-                x.f_upsample_bilinear2d([size[2], size[3]], false, None, None)?
+                let size = [size[2], size[3]];
+                if self.is_deterministic() {
+                    apply_by_axis(x, size, resize)?
+                } else {
+                    resize(x, size)?
+                }
             }
         })
+    }
+
+    fn is_deterministic(&self) -> bool {
+        matches!(self.mode, ForwardMode::Train { deterministic: true, .. })
     }
 
     /// Returns the value that the node at `index` reads at a position.
@@ -159,6 +174,31 @@ impl Pass<'_> {
 
 fn missing_value_error(index: ValueId) -> Error {
     Error::internal(format!("node {index} of the graph reads a value that is not there"))
+}
+
+fn resize(input: &Tensor, size: [i64; 2]) -> Result<Tensor, TchError> {
+    input.f_upsample_bilinear2d(size, false, None, None)
+}
+
+/// Applies a linear operation that computes `[.., height, width]` as `size`, and each axis by
+/// itself, by multiplying with its matrices. The matrix of an axis is what the operation makes of
+/// the columns of an identity matrix. On a GPU the gradient is the same bits each time, and that of
+/// the operation itself is not.
+fn apply_by_axis(
+    input: &Tensor,
+    size: [i64; 2],
+    operation: impl Fn(&Tensor, [i64; 2]) -> Result<Tensor, TchError>,
+) -> Result<Tensor> {
+    let [height, width] = size;
+    let input_size = input.size();
+    let matrix = |length: i64, input_length: i64| -> Result<Tensor> {
+        let identity = Tensor::f_eye(input_length, (Kind::Float, input.device()))?;
+        let identity = identity.f_view([1, 1, input_length, input_length])?;
+        let matrix = operation(&identity, [length, input_length])?;
+        Ok(matrix.f_view([length, input_length])?.f_to_kind(input.kind())?)
+    };
+    let rows = matrix(height, input_size[2])?.f_matmul(input)?;
+    Ok(rows.f_matmul(&matrix(width, input_size[3])?.f_transpose(0, 1)?)?)
 }
 
 fn conv2d(conv: &Conv, weights: &Weights, input: &Tensor) -> Result<Tensor> {
@@ -222,4 +262,52 @@ fn dropout(input: &Tensor, probability: f64, layer: u64, seeds: &[u64]) -> Resul
     }
     let mask = mask.f_div_scalar_(keep)?.f_permute([0, 3, 1, 2])?.f_to_kind(input.kind())?;
     Ok(input.f_mul(&mask)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::Device;
+
+    use super::*;
+
+    /// Returns a map in channels-last memory, and weights of the same shape as a result.
+    fn example(kind: Kind, size: [i64; 4]) -> Tensor {
+        let count = size.iter().product::<i64>();
+        let values = (Tensor::arange(count, (Kind::Double, Device::Cpu)) * 0.7).sin();
+        let [batch, channels, height, width] = size;
+        values.view([batch, height, width, channels]).permute([0, 3, 1, 2]).to_kind(kind)
+    }
+
+    #[test]
+    fn an_operation_by_axis_has_the_values_and_gradients_of_the_whole() {
+        type Operation = fn(&Tensor, [i64; 2]) -> Result<Tensor, TchError>;
+        let operations: [(Operation, [i64; 2]); 6] = [
+            (resize, [24, 40]),
+            (resize, [7, 3]),
+            (resize, [3, 5]),
+            (Tensor::f_adaptive_avg_pool2d, [1, 1]),
+            (Tensor::f_adaptive_avg_pool2d, [2, 2]),
+            (Tensor::f_adaptive_avg_pool2d, [3, 3]),
+        ];
+        for (operation, size) in operations {
+            let run = |is_by_axis: bool| {
+                let input = example(Kind::Double, [2, 3, 3, 5]).set_requires_grad(true);
+                let result = if is_by_axis {
+                    apply_by_axis(&input, size, operation).unwrap()
+                } else {
+                    operation(&input, size).unwrap()
+                };
+                let weights = example(Kind::Double, [2, 3, size[0], size[1]]);
+                (&result * weights).sum(Kind::Double).backward();
+                (result.detach(), input.grad())
+            };
+            let (value, gradient) = run(true);
+            let (expected_value, expected_gradient) = run(false);
+            // Matrices are made in 32 bits.
+            assert!(value.allclose(&expected_value, 1e-6, 1e-6, false), "{size:?}");
+            assert!(gradient.allclose(&expected_gradient, 1e-6, 1e-6, false), "{size:?}");
+        }
+        let half = apply_by_axis(&example(Kind::BFloat16, [1, 2, 3, 5]), [6, 6], resize).unwrap();
+        assert_eq!((half.kind(), half.size()), (Kind::BFloat16, vec![1, 2, 6, 6]));
+    }
 }

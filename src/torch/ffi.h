@@ -75,6 +75,12 @@ bool maskmaker_foreach_sqrt(const at::Tensor *const *tensors, size_t count, at::
 bool maskmaker_foreach_norm(const at::Tensor *const *tensors, size_t count, at::Tensor **results,
                             char **error_message);
 
+// --- gpu_math.cpp ---
+
+// Allows TF32 in convolutions, and demands deterministic computations, of GPUs. Returns true, or
+// false and sets `error_message`.
+bool maskmaker_set_gpu_math(bool allow_tf32, bool deterministic, char **error_message);
+
 // --- module.cpp ---
 
 // Numbers of c10::ScalarType that module.rs writes by hand.

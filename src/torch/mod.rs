@@ -11,6 +11,7 @@ mod dynamic_library;
 mod error;
 mod ffi;
 pub mod foreach;
+mod gpu_math;
 mod gpu_status;
 mod gradient_reducer;
 mod memory;
@@ -34,6 +35,7 @@ pub use device::{
     DeviceChoice, VISIBLE_GPUS, choose_device, default_device, device_choice, gpu_count,
     visible_gpu,
 };
+pub use gpu_math::{GpuMath, set_convolution_autotuning};
 pub use gpu_status::{DriverProblem, GpuStatus};
 pub use gradient_reducer::GradientReducer;
 pub(crate) use memory::float_slice_mut;
@@ -46,7 +48,7 @@ pub use nccl::open_nccl_library;
 pub(crate) use operator_counts::{count_operators, count_waits};
 pub(crate) use parallel::parallel_for_each;
 pub use parallel::parallel_map;
-pub use process::{exit_process, limit_kernel_caches, release_memory};
+pub use process::{exit_process, release_memory, set_library_variables};
 pub use process_group::ProcessGroup;
 #[cfg(test)]
 pub(crate) use process_group::run_ranks;

@@ -39,17 +39,23 @@ pub fn release_memory() {
     }
 }
 
-/// Capacities of the caches of compiled convolutions, in entries: oneDNN's own and that of
-/// libtorch's layer above it. The default is 1024 for each, which every new image size fills by
-/// tens. These capacities hold the last few sizes.
-const CACHE_CAPACITIES: [(&str, &str); 2] =
-    [("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256"), ("LRU_CACHE_CAPACITY", "64")];
+/// Variables by which libtorch and its libraries are set.
+const LIBRARY_VARIABLES: [(&str, &str); 3] = [
+    // Capacities of the caches of compiled convolutions, in entries: oneDNN's own and that of
+    // libtorch's layer above it. The default is 1024 for each, which every new image size fills by
+    // tens. These capacities hold the last few sizes.
+    ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256"),
+    ("LRU_CACHE_CAPACITY", "64"),
+    // Work spaces of cuBLAS, 8 of 4096 KiB: without one of two settings libtorch refuses to
+    // multiply matrices on a GPU in deterministic training.
+    ("CUBLAS_WORKSPACE_CONFIG", ":4096:8"),
+];
 
-/// Limits libtorch's caches of compiled convolutions to `CACHE_CAPACITIES`, unless the environment
-/// says otherwise. libtorch reads the variables at its first computation, so this must run at the
-/// start of the process. Does nothing if a second thread runs already.
-pub fn limit_kernel_caches() {
-    for (name, value) in CACHE_CAPACITIES {
+/// Sets `LIBRARY_VARIABLES`, unless the environment says otherwise. The libraries read them at
+/// their first computation, so this must run at the start of the process. Does nothing if a second
+/// thread runs already.
+pub fn set_library_variables() {
+    for (name, value) in LIBRARY_VARIABLES {
         if std::env::var_os(name).is_none() {
             set_variable_at_start(name, value);
         }

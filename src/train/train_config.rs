@@ -6,6 +6,7 @@ use super::criterion::Criterion;
 use super::hyperparameters::Hyperparameters;
 use super::optimizer::OptimizerConfig;
 use crate::model::precision::ComputePrecision;
+use crate::torch::GpuMath;
 
 /// Settings of a training step.
 #[derive(Debug, Clone)]
@@ -14,6 +15,8 @@ pub struct TrainConfig {
     pub criterion: Criterion,
     /// Number format of the network's computations.
     pub compute: ComputePrecision,
+    /// Arithmetic of a GPU.
+    pub gpu_math: GpuMath,
     /// True if BatchNorm normalizes the images of all ranks together.
     pub sync_batch_norm: bool,
     /// Largest norm of all gradients together, if there is a limit.
@@ -29,6 +32,7 @@ impl TrainConfig {
             optimizer,
             criterion: Criterion::default(),
             compute: ComputePrecision::Fp32,
+            gpu_math: GpuMath { allow_tf32: true, deterministic: false },
             sync_batch_norm: false,
             clip_norm: None,
             ema_decay: None,
@@ -55,6 +59,11 @@ impl TrainConfig {
                 focal_gamma: h.focal_gamma,
             },
             compute: ComputePrecision::from_setting(h.precision, device),
+            gpu_math: GpuMath {
+                allow_tf32: h.allow_tf32,
+                // A processor gives the same bits each time anyway.
+                deterministic: h.deterministic && device != Device::Cpu,
+            },
             sync_batch_norm: h.syncbn,
             clip_norm: if_positive(h.gradient_clip_norm),
             ema_decay: if_positive(h.ema_decay),

@@ -146,6 +146,16 @@ impl TrainStep {
         self.ema.as_ref().map_or(&self.network, |ema| &ema.network)
     }
 
+    /// Returns true if a GPU is to give the same bits each time.
+    pub fn is_deterministic(&self) -> bool {
+        self.config.gpu_math.deterministic
+    }
+
+    /// Makes the settings of a GPU's arithmetic those of the process.
+    pub fn apply_gpu_math(&self) -> Result<()> {
+        self.config.gpu_math.apply()
+    }
+
     /// Returns what to do if a batch does not fit into the device's memory.
     pub fn memory_advice(&self) -> String {
         self.config.memory_advice()
@@ -248,7 +258,11 @@ impl TrainStep {
             Some(data_parallel) if self.config.sync_batch_norm => Some(data_parallel.group()),
             _ => None,
         };
-        let mode = ForwardMode::Train { dropout_seeds: part.dropout_seeds, group };
+        let mode = ForwardMode::Train {
+            dropout_seeds: part.dropout_seeds,
+            group,
+            deterministic: self.config.gpu_math.deterministic,
+        };
         let logits = self.network.logits(&part.pixels, mode)?;
         let class_weights = self.class_weights.as_ref();
         let target = Target { ids: &part.ids, class_weights, part_counts, batch_counts };
@@ -341,6 +355,41 @@ mod tests {
         ] {
             let config = full_config(ComputePrecision::Fp32, optimizer);
             assert_eq!(count_waits_of_step(Algorithm::Fcn, config), 0, "{optimizer:?}");
+        }
+    }
+
+    #[test]
+    fn a_deterministic_step_has_no_sums_in_random_order_and_the_same_result() {
+        // What libtorch documents of these under `torch.use_deterministic_algorithms`: their GPU
+        // kernels add by atomic operations, or are refused.
+        const REFUSED: [&str; 4] = [
+            "aten::upsample_bilinear2d_backward",
+            "aten::_adaptive_avg_pool2d_backward",
+            "aten::adaptive_avg_pool2d_backward",
+            "aten::index_add_",
+        ];
+        let sgd = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4 };
+        for algorithm in Algorithm::ALL {
+            let run = |deterministic| {
+                let mut config = full_config(ComputePrecision::Fp32, sgd);
+                config.gpu_math.deterministic = deterministic;
+                let architecture = Architecture { algorithm, backbone: Backbone::Resnet18 };
+                let network = Network::random(architecture, 3, 1, Device::Cpu).unwrap();
+                let mut step = TrainStep::new(network, config).unwrap();
+                let batch = batch();
+                let (loss, counts) = count_operators(|| step.run(&batch, 0.01)).unwrap();
+                let is_refused = REFUSED.iter().any(|&name| counts.contains_key(name));
+                let bias = step.network.weights.get("classifier.4", "bias");
+                let bias = bias.map(|bias| Vec::<f32>::try_from(bias.detach()).unwrap());
+                (loss.double_value(&[]), is_refused, bias.unwrap_or_default())
+            };
+            let (loss, is_refused, bias) = run(true);
+            let (expected_loss, is_usually_refused, expected_bias) = run(false);
+            assert!(!is_refused && is_usually_refused, "{algorithm:?}");
+            assert!((loss - expected_loss).abs() < 1e-5 * expected_loss, "{loss} {expected_loss}");
+            for (found, expected) in bias.iter().zip(&expected_bias) {
+                assert!((found - expected).abs() < 1e-5, "{bias:?} {expected_bias:?}");
+            }
         }
     }
 

@@ -27,7 +27,7 @@ use crate::metrics::ConfusionMatrix;
 use crate::model::precision::ComputePrecision;
 use crate::model::{Artifact, ModelConfig, artifact};
 use crate::sagemaker::StopSignal;
-use crate::torch::UploadStream;
+use crate::torch::{UploadStream, set_convolution_autotuning};
 
 /// Settings and data of the epoch loop.
 #[derive(Debug)]
@@ -117,6 +117,7 @@ impl Trainer<'_> {
     }
 
     fn run_epochs(&mut self) -> Result<TrainOutcome> {
+        self.train_step.apply_gpu_math()?;
         let TrainerSettings { loader_config, epochs, .. } = self.settings;
         let start = BatchPosition { epoch: self.state.epoch as u64, step: self.state.step };
         let stream = UploadStream::new(self.train_step.network.device())?;
@@ -193,7 +194,11 @@ impl Trainer<'_> {
         }
         let images = batch_count * loader_config.images_per_batch();
         self.start_phase(Phase::Training, images, self.state.step * images / batch_count);
+        // All crops have one shape, and whole images have many.
+        let is_tuned = !self.train_step.is_deterministic();
+        set_convolution_autotuning(is_tuned);
         let next = self.train_batches(loader, batch_count);
+        set_convolution_autotuning(false);
         self.end_phase();
         if let Ok(Next::Continue) = next {
             // The share comes first: asking for the warning starts to measure anew.

@@ -251,7 +251,10 @@ fn a_batch_of_one_is_an_error_where_batch_norm_would_see_one_value() {
         let train = |seeds: &[u64]| {
             let pixels = picture(24, 24).repeat([seeds.len() as i64, 1, 1, 1]);
             tch::no_grad(|| {
-                network.logits(&pixels, ForwardMode::Train { dropout_seeds: seeds, group: None })
+                network.logits(
+                    &pixels,
+                    ForwardMode::Train { dropout_seeds: seeds, group: None, deterministic: false },
+                )
             })
         };
         match train(&[1]) {

@@ -81,6 +81,23 @@ fn a_job_trains_on_the_gpu_in_every_precision_and_goes_on_from_its_checkpoint() 
 
 #[test]
 #[ignore = "needs a GPU: make test-gpu"]
+fn a_deterministic_job_gives_the_same_bytes_each_time() {
+    gpu();
+    for algorithm in ["fcn", "psp", "deeplab"] {
+        let train = || {
+            let job = Job::new()
+                .with("algorithm", algorithm)
+                .with("deterministic", "True")
+                .with("loss", "cross_entropy,dice,focal,lovasz");
+            job.train();
+            std::fs::read(job.path("model/model.safetensors")).unwrap()
+        };
+        assert!(train() == train(), "{algorithm}");
+    }
+}
+
+#[test]
+#[ignore = "needs a GPU: make test-gpu"]
 fn a_batch_that_does_not_fit_names_the_fix() {
     const IMAGES: usize = 1024;
     const SIDE: usize = 1024;

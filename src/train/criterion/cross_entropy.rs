@@ -1,6 +1,6 @@
 //! Cross entropy: `torch.nn.CrossEntropyLoss(weight, ignore_index=255)`.
 
-use tch::{Reduction, Tensor};
+use tch::{Kind, Reduction, Tensor};
 
 use super::Target;
 use crate::error::Result;
@@ -25,13 +25,14 @@ pub(super) fn cross_entropy_loss(
             if weighted_pixels > 0.0 { weighted_pixels } else { 1.0 }
         }
     };
-    let (reduction, ignore_index) = (Reduction::Sum, i64::from(IGNORE_INDEX));
-    let loss = logits.f_cross_entropy_loss(
+    // The losses of pixels are summed here, because libtorch's own sum on a GPU differs in its last
+    // digits from run to run.
+    let losses = logits.f_cross_entropy_loss(
         target.ids,
         target.class_weights,
-        reduction,
-        ignore_index,
+        Reduction::None,
+        i64::from(IGNORE_INDEX),
         NO_LABEL_SMOOTHING,
     )?;
-    Ok(loss.f_div_scalar(total_weight)?)
+    Ok(losses.f_sum(None::<Kind>)?.f_div_scalar(total_weight)?)
 }

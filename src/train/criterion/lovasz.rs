@@ -35,10 +35,14 @@ pub(super) fn lovasz_loss(logits: &Tensor, target: &Target<'_>) -> Result<Tensor
 /// Computes the amount that each pixel adds to `1 - IoU` when pixels are taken in this order
 /// (algorithm 1 of the paper).
 fn lovasz_gradient(sorted_foreground: &Tensor) -> Result<Tensor> {
+    let kind = sorted_foreground.kind();
     let foreground_total = sorted_foreground.f_sum(None::<Kind>)?;
-    let cumulative_foreground = sorted_foreground.f_cumsum(0, None::<Kind>)?;
-    let cumulative_background =
-        sorted_foreground.f_neg()?.f_add_scalar(1.0)?.f_cumsum(0, None::<Kind>)?;
+    // Pixels are counted as integers: sums of floats on a GPU may differ from run to run, and those
+    // of 32 bits are not exact above 2^24.
+    let counted_foreground = sorted_foreground.f_to_kind(Kind::Int64)?;
+    let counted_background = counted_foreground.f_neg()?.f_add_scalar(1)?;
+    let cumulative_foreground = counted_foreground.f_cumsum(0, None::<Kind>)?.f_to_kind(kind)?;
+    let cumulative_background = counted_background.f_cumsum(0, None::<Kind>)?.f_to_kind(kind)?;
     let iou = foreground_total
         .f_sub(&cumulative_foreground)?
         .f_div(&foreground_total.f_add(&cumulative_background)?)?;

@@ -152,7 +152,7 @@ fn run_step_by_shares(config: &TrainConfig, batch: &GlobalBatch, world_size: usi
         let shape = [part.len() as i64, SIDE as i64, SIDE as i64, 3];
         let pixels = Tensor::from_data_size(pixels, &shape, Kind::Uint8);
         let seeds = &whole.dropout_seeds[part.clone()];
-        let mode = ForwardMode::Train { dropout_seeds: seeds, group: None };
+        let mode = ForwardMode::Train { dropout_seeds: seeds, group: None, deterministic: false };
         let logits = step.network.logits(&pixels, mode).unwrap();
         let mut part_loss = Tensor::from(0.0f64);
         for rank in 0..world_size {

@@ -64,6 +64,10 @@ pub struct Hyperparameters {
     /// Seconds between checkpoints.
     pub checkpoint_interval: u64,
     pub precision: Precision,
+    /// True if convolutions of 32-bit floats may be computed in TF32.
+    pub allow_tf32: bool,
+    /// True if a GPU gives the same bits each time.
+    pub deterministic: bool,
     pub loss: Loss,
     pub focal_gamma: f64,
     pub class_weights: Option<ClassWeights>,
@@ -149,6 +153,8 @@ impl Hyperparameters {
             warmup_factor: values.number("warmup_factor")?,
             checkpoint_interval: values.integer("checkpoint_interval")?,
             precision: read_word(&values, "precision", Precision::from_name)?,
+            allow_tf32: values.boolean("allow_tf32")?,
+            deterministic: values.boolean("deterministic")?,
             loss,
             focal_gamma: values.number("focal_gamma")?,
             class_weights,

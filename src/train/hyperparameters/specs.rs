@@ -216,6 +216,20 @@ pub const HYPERPARAMETER_SPECS: &[HyperparameterSpec] = &[
         description: "number format of the network's computations (weights, updates and the loss stay in 32 bits); auto is bf16 on processors with avx512_bf16, else fp32, and on GPUs bf16 from compute capability 8.0 on, else fp16; fp16 scales the loss, and is for GPUs",
     },
     HyperparameterSpec {
+        name: "allow_tf32",
+        allowed: AllowedValues::Boolean,
+        default: DefaultValue::Value("True"),
+        is_extension: true,
+        description: "precision fp32 on GPUs of compute capability 8.0 and later: convolutions in TF32, whose mantissa has 10 bits, which is several times as fast",
+    },
+    HyperparameterSpec {
+        name: "deterministic",
+        allowed: AllowedValues::Boolean,
+        default: DefaultValue::Value("False"),
+        is_extension: true,
+        description: "on GPUs: the same weights, byte for byte, each time that a job runs on as many GPUs of the same kind; slower, since convolutions cannot be tuned (processors give the same bytes in any case)",
+    },
+    HyperparameterSpec {
         name: "loss",
         allowed: AllowedValues::Text,
         default: DefaultValue::Value("cross_entropy"),
