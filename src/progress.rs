@@ -12,6 +12,9 @@ use crate::console::{self, print_stderr};
 /// Least time between plain lines.
 const PLAIN_LINE_INTERVAL: Duration = Duration::from_secs(10);
 
+/// Least time between two losses that the bar shows.
+const BAR_LOSS_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Progress through a known number of images.
 #[derive(Debug)]
 pub struct Progress {
@@ -21,7 +24,8 @@ pub struct Progress {
     total_images: usize,
     images_done: usize,
     started: Instant,
-    last_line: Instant,
+    /// Time of the last plain line, or of the last loss in the bar.
+    last_shown: Instant,
 }
 
 impl Progress {
@@ -40,16 +44,19 @@ impl Progress {
         console::set_progress_bar(if is_plain { None } else { Some(bar.clone()) });
         let now = Instant::now();
         let label = label.to_owned();
-        Self { bar, is_plain, label, total_images, images_done: 0, started: now, last_line: now }
+        Self { bar, is_plain, label, total_images, images_done: 0, started: now, last_shown: now }
     }
 
-    /// Adds `images` to the images done. Calls `loss` only if a line or bar is due to be shown,
-    /// because reading the loss waits for the device.
+    /// Adds `images` to the images done. Calls `loss` only if a line, or another loss in the bar, is
+    /// due to be shown, because reading the loss waits for the device.
     pub fn advance(&mut self, images: usize, loss: impl FnOnce() -> Option<f64>) {
         self.images_done += images;
-        let is_due = self.last_line.elapsed() >= PLAIN_LINE_INTERVAL;
+        let interval = if self.is_plain { PLAIN_LINE_INTERVAL } else { BAR_LOSS_INTERVAL };
+        let is_due = self.last_shown.elapsed() >= interval;
+        if is_due {
+            self.last_shown = Instant::now();
+        }
         if self.is_plain && is_due {
-            self.last_line = Instant::now();
             let images_per_second = self.images_per_second();
             let seconds_left = (self.total_images - self.images_done.min(self.total_images)) as f64
                 / images_per_second.max(1e-9);
@@ -63,7 +70,7 @@ impl Progress {
                  {seconds_left:.0} s left"
             ));
         } else if !self.is_plain {
-            if let Some(loss) = loss() {
+            if is_due && let Some(loss) = loss() {
                 self.bar.set_message(format!("loss {loss:.4}"));
             }
             self.bar.inc(images as u64);
@@ -92,6 +99,33 @@ impl Drop for Progress {
     fn drop(&mut self) {
         if !self.bar.is_finished() {
             self.finish();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_loss_is_read_when_it_is_due_and_not_at_each_step() {
+        for is_plain in [true, false] {
+            let mut progress = Progress::new("epoch 1/1", 100);
+            progress.is_plain = is_plain;
+            let mut reads = 0;
+            for _ in 0..50 {
+                progress.advance(1, || {
+                    reads += 1;
+                    Some(0.5)
+                });
+            }
+            assert!(reads < 25, "{reads} reads in 50 steps");
+            progress.last_shown -= PLAIN_LINE_INTERVAL;
+            progress.advance(1, || {
+                reads += 1000;
+                Some(0.5)
+            });
+            assert!(reads >= 1000, "a loss that is due is read");
         }
     }
 }

@@ -20,6 +20,22 @@ fn is_out_of_memory(reason: &str) -> bool {
     reason.contains("out of memory") || reason.contains("can't allocate memory")
 }
 
+/// Returns an error in the words of this program's settings, if libtorch refused a computation of
+/// deterministic training in those of its own.
+fn determinism_error(reason: &str) -> Option<Error> {
+    if reason.contains("CUBLAS_WORKSPACE_CONFIG") {
+        return Some(Error::input(
+            "with deterministic True the variable CUBLAS_WORKSPACE_CONFIG must be :4096:8 or :16:8; \
+             unset it, or set deterministic to False",
+        ));
+    }
+    let (operation, _) = reason.split_once(" does not have a deterministic implementation")?;
+    Some(Error::input(format!(
+        "deterministic is True, and libtorch has no deterministic {operation} on this GPU; set \
+         deterministic to False"
+    )))
+}
+
 /// Makes an error of libtorch an internal error, unless memory ran out. A caller that knows better
 /// makes its own error.
 impl From<TchError> for Error {
@@ -29,7 +45,7 @@ impl From<TchError> for Error {
         if is_out_of_memory(reason) {
             return Self::out_of_memory(reason);
         }
-        Self::internal(format!("libtorch: {reason}"))
+        determinism_error(reason).unwrap_or_else(|| Self::internal(format!("libtorch: {reason}")))
     }
 }
 
@@ -50,6 +66,11 @@ mod tests {
         );
         assert!(!message.contains("frame"), "{message}");
         assert_eq!(error.exit_code(), 3);
+
+        let refused =
+            "cumsum_cuda_kernel does not have a deterministic implementation, but you set";
+        let message = Error::from(TchError::Torch(refused.to_owned())).to_string();
+        assert!(message.ends_with("cumsum_cuda_kernel on this GPU; set deterministic to False"));
 
         let other = "bad shape\nException raised from f at x.cpp:1\nframe #0: g";
         let error = Error::from(TchError::Torch(other.to_owned())).with_memory_advice("; no");

@@ -68,6 +68,7 @@ bool maskmaker_foreach_add_product(const at::Tensor *const *tensors, const at::T
 bool maskmaker_foreach_add_quotient(const at::Tensor *const *tensors, const at::Tensor *const *dividends,
                                     const at::Tensor *const *divisors, size_t count, double factor,
                                     char **error_message);
+bool maskmaker_foreach_zero(const at::Tensor *const *tensors, size_t count, char **error_message);
 // Writes the square roots, new tensors, to `results`.
 bool maskmaker_foreach_sqrt(const at::Tensor *const *tensors, size_t count, at::Tensor **results,
                             char **error_message);

@@ -10,6 +10,7 @@
 #include <ATen/ops/_foreach_mul.h>
 #include <ATen/ops/_foreach_norm.h>
 #include <ATen/ops/_foreach_sqrt.h>
+#include <ATen/ops/_foreach_zero.h>
 
 #include <utility>
 #include <vector>
@@ -88,6 +89,10 @@ bool maskmaker_foreach_add_quotient(const at::Tensor *const *tensors, const at::
   return run(error_message, [&] {
     at::_foreach_addcdiv_(to_list(tensors, count), to_list(dividends, count), to_list(divisors, count), factor);
   });
+}
+
+bool maskmaker_foreach_zero(const at::Tensor *const *tensors, size_t count, char **error_message) {
+  return run(error_message, [&] { at::_foreach_zero_(to_list(tensors, count)); });
 }
 
 bool maskmaker_foreach_sqrt(const at::Tensor *const *tensors, size_t count, at::Tensor **results,

@@ -71,6 +71,11 @@ unsafe extern "C" {
         factor: f64,
         error_message: ErrorMessage,
     ) -> bool;
+    fn maskmaker_foreach_zero(
+        tensors: RawTensors,
+        count: usize,
+        error_message: ErrorMessage,
+    ) -> bool;
     fn maskmaker_foreach_sqrt(
         tensors: RawTensors,
         count: usize,
@@ -153,6 +158,14 @@ pub fn add_quotient(
         unsafe {
             maskmaker_foreach_add_quotient(tensors, dividends, divisors, count, factor, message)
         }
+    })
+}
+
+/// Makes each element 0.
+pub fn zero(tensors: &mut [Tensor]) -> Result<()> {
+    run(tensors, [], |tensors, [], count, message| {
+        // SAFETY: as in `scale`.
+        unsafe { maskmaker_foreach_zero(tensors, count, message) }
     })
 }
 
@@ -254,6 +267,8 @@ mod tests {
         assert_eq!(values(&tensors), [4.0, 7.0]);
         add_quotient(&mut tensors, &pair([8.0, 6.0]), &pair([2.0, 3.0]), 2.0).unwrap();
         assert_eq!(values(&tensors), [12.0, 11.0]);
+        zero(&mut tensors).unwrap();
+        assert_eq!(values(&tensors), [0.0, 0.0]);
         assert_eq!(values(&sqrt(&pair([4.0, 9.0])).unwrap()), [2.0, 3.0]);
         let norms = norm(&[Tensor::from_slice(&[3.0f32, 4.0]), Tensor::from(2.0f32)]).unwrap();
         assert_eq!(norms.iter().map(|norm| norm.double_value(&[])).collect::<Vec<_>>(), [5.0, 2.0]);

@@ -11,6 +11,7 @@ use tch::Tensor;
 use torch_sys::C_tensor;
 
 use super::ffi::{check_call, take_error, tensor_pointers};
+use super::foreach;
 use super::process_group::{ProcessGroup, RawProcessGroup};
 use crate::error::Result;
 
@@ -66,15 +67,14 @@ impl GradientReducer {
     /// Makes the gradients 0 before the first backward pass of a step. They keep their memory,
     /// which is that of the buckets.
     pub fn zero_gradients(&self) -> Result<()> {
-        tch::no_grad(|| -> Result<()> {
-            for parameter in &self.parameters {
-                let mut gradient = parameter.f_grad()?;
-                if gradient.defined() {
-                    let _ = gradient.f_zero_()?;
-                }
+        let mut gradients = Vec::with_capacity(self.parameters.len());
+        for parameter in &self.parameters {
+            let gradient = parameter.f_grad()?;
+            if gradient.defined() {
+                gradients.push(gradient);
             }
-            Ok(())
-        })
+        }
+        tch::no_grad(|| foreach::zero(&mut gradients))
     }
 
     /// Lets the next backward pass replace each gradient, with what earlier passes of the step left

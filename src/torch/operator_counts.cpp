@@ -22,6 +22,13 @@ std::unique_ptr<at::ObserverContext> count_operator(const at::RecordFunction &fu
   const auto name = function.operator_name();
   if (current_counter != nullptr && name.has_value()) {
     std::string text = c10::toString(*name);
+    if (text == "aten::cumsum") {
+      text += std::string(" of ") + c10::toString(function.inputs()[0].toTensor().scalar_type());
+    }
+    // 0 is none.
+    if (text == "aten::nll_loss2d_forward" && function.inputs()[3].toInt() != 0) {
+      text += " with reduction";
+    }
     // `tensor.to(device)` runs the operator of all options, and names no type. Those that name one
     // are conversions on the device of the tensor.
     if (text == "aten::to.dtype_layout" && function.inputs()[1].isNone() && !function.inputs()[3].isNone()) {

@@ -24,7 +24,9 @@ unsafe extern "C" {
     );
 }
 
-/// Numbers of calls by the name of the operator, such as `aten::add_.Tensor`.
+/// Numbers of calls by the name of the operator, such as `aten::add_.Tensor`. `aten::cumsum` has its
+/// type (`aten::cumsum of Float`), and `aten::nll_loss2d_forward` a suffix if it adds the losses of
+/// pixels up.
 pub(crate) type OperatorCounts = BTreeMap<String, i64>;
 
 extern "C" fn take_count(context: *mut c_void, name: *const c_char, count: i64) {
@@ -53,7 +55,7 @@ pub(crate) fn count_operators<T>(work: impl FnOnce() -> Result<T>) -> Result<(T,
 
 /// Returns the number of times that the host waits for a GPU in work with these counts, if its
 /// tensors are there: for values that are read, for results whose shape depends on values, and for
-/// copies from or to the host.
+/// copies from or to the host. What a kernel of a GPU waits for inside is not seen.
 pub(crate) fn count_waits(counts: &OperatorCounts) -> i64 {
     const WAITING_OPERATORS: [&str; 5] = [
         "aten::_local_scalar_dense",

@@ -36,8 +36,8 @@ at::Tensor as_map(const at::Tensor &channels) { return channels.view({1, -1, 1, 
 // Statistics of a batch over all ranks, in 64 bits, [channels].
 struct BatchStatistics {
   at::Tensor mean, variance;
-  // Number of values per channel.
-  double count;
+  // Number of values per channel, [1]. It stays on the device, which the host need not wait for.
+  at::Tensor count;
 };
 
 // Computes mean and biased variance per channel. Each rank tells its own count, mean and variance,
@@ -46,6 +46,10 @@ struct BatchStatistics {
 BatchStatistics compute_statistics(c10d::ProcessGroup &group, const at::Tensor &input) {
   const int64_t channels = input.size(1);
   const double own_count = static_cast<double>(input.numel() / channels);
+  // Each rank has at least one value.
+  if (own_count + group.getSize() - 1 < 2) {
+    throw std::runtime_error("batch normalization over all ranks was given one value per channel");
+  }
   // Without running statistics to update it returns means and biased variances, at least in 32 bits.
   const auto [own_mean, own_variance] = at::batch_norm_update_stats(input, {}, {}, /*momentum=*/0);
   // A row per rank: its count, means and variances. Other ranks' rows are 0 until the sum.
@@ -57,7 +61,7 @@ BatchStatistics compute_statistics(c10d::ProcessGroup &group, const at::Tensor &
   sum_over_ranks(group, rows);
   const at::Tensor counts = rows.narrow(1, 0, 1), means = rows.narrow(1, 1, channels);
   const at::Tensor variances = rows.narrow(1, 1 + channels, channels);
-  const double count = counts.sum().item<double>();
+  const at::Tensor count = counts.sum().view({1});
   const at::Tensor mean = (means * counts).sum(0) / count;
   const at::Tensor variance = ((variances + (means - mean).square()) * counts).sum(0) / count;
   return {mean, variance, count};
@@ -68,13 +72,11 @@ struct SyncBatchNorm : torch::autograd::Function<SyncBatchNorm> {
                           at::Tensor running_mean, at::Tensor running_var, double momentum, double epsilon,
                           const c10::intrusive_ptr<c10d::ProcessGroup> &group) {
     const auto [mean, variance, count] = compute_statistics(*group, input);
-    if (count < 2) throw std::runtime_error("batch normalization over all ranks was given one value per channel");
     running_mean.lerp_(mean.to(running_mean.scalar_type()), momentum);
     // The running variance is that of the population, as in PyTorch.
     running_var.lerp_((variance * (count / (count - 1))).to(running_var.scalar_type()), momentum);
     const auto kind = weight.scalar_type();
-    context->save_for_backward({input, weight, mean.to(kind), (variance + epsilon).rsqrt().to(kind)});
-    context->saved_data["count"] = count;
+    context->save_for_backward({input, weight, mean.to(kind), (variance + epsilon).rsqrt().to(kind), count.to(kind)});
     context->saved_data["group"] = c10::IValue::make_capsule(c10::make_intrusive<GroupHolder>(group));
     return at::batch_norm(input, weight, bias, mean.to(kind), variance.to(kind), /*training=*/false, momentum, epsilon,
                           /*cudnn_enabled=*/true);
@@ -82,8 +84,7 @@ struct SyncBatchNorm : torch::autograd::Function<SyncBatchNorm> {
 
   static variable_list backward(AutogradContext *context, variable_list output_gradients) {
     const variable_list saved = context->get_saved_variables();
-    const at::Tensor &input = saved[0], &weight = saved[1], &mean = saved[2], &inverse_std = saved[3];
-    const double count = context->saved_data["count"].toDouble();
+    const at::Tensor &input = saved[0], &weight = saved[1], &mean = saved[2], &inverse_std = saved[3], &count = saved[4];
     const auto holder = context->saved_data["group"].toCapsule();
     const auto &group = static_cast<GroupHolder &>(*holder).group;
     // Computed in the kind of the weight, at least 32 bits, whatever the format of the maps.

@@ -14,6 +14,9 @@ use crate::error::{Error, Result};
 /// Settings that a resumed job may change: the length of the run and the times of checkpoints.
 const CHANGEABLE_SETTINGS: [&str; 2] = ["epochs", "checkpoint_interval"];
 
+/// Settings that older programs did not have, with the values by which those trained.
+const LATER_SETTINGS: [(&str, &str); 2] = [("allow_tf32", "true"), ("deterministic", "false")];
+
 /// Text of an entry that is absent.
 const UNSET: &str = "unset";
 
@@ -139,7 +142,11 @@ impl Fingerprint {
     }
 
     fn value(&self, name: &str) -> &str {
-        self.entries.get(name).map_or(UNSET, String::as_str)
+        if let Some(value) = self.entries.get(name) {
+            return value;
+        }
+        let later = LATER_SETTINGS.iter().find(|(later_name, _)| *later_name == name);
+        later.map_or(UNSET, |(_, value)| value)
     }
 }
 

@@ -20,9 +20,17 @@ fn defined_gradients(gradients: &[Tensor]) -> Vec<Tensor> {
     defined
 }
 
-/// Adds `addends` to `totals`, gradient by gradient. The same gradients are there in both.
+/// Adds `addends` to `totals`, gradient by gradient. All parts of a batch have gradients of the same
+/// parameters.
 pub(super) fn accumulate_gradients(totals: &mut [Tensor], addends: &[Tensor]) -> Result<()> {
-    foreach::add(&mut defined_gradients(totals), &defined_gradients(addends), 1.0)
+    let (mut totals_there, mut addends_there) = (Vec::new(), Vec::new());
+    for (total, addend) in totals.iter().zip(addends) {
+        if total.defined() && addend.defined() {
+            totals_there.push(total.shallow_clone());
+            addends_there.push(addend.shallow_clone());
+        }
+    }
+    foreach::add(&mut totals_there, &addends_there, 1.0)
 }
 
 /// Computes the Euclidean norm of all gradients together, a scalar on their device.

@@ -15,7 +15,7 @@ pub struct TrainConfig {
     pub criterion: Criterion,
     /// Number format of the network's computations.
     pub compute: ComputePrecision,
-    /// Arithmetic of a GPU.
+    /// Arithmetic of a GPU. A step follows it, and libtorch from `TrainStep::apply_gpu_math` on.
     pub gpu_math: GpuMath,
     /// True if BatchNorm normalizes the images of all ranks together.
     pub sync_batch_norm: bool,

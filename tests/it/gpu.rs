@@ -1,11 +1,12 @@
 //! What needs a GPU: `make test-gpu` runs these.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use maskmaker::data::loader::Batch;
 use maskmaker::distributed::ExchangeTest;
 use maskmaker::model::forward::ForwardMode;
+use maskmaker::model::precision::ComputePrecision;
 use maskmaker::model::{Algorithm, Architecture, Backbone, Network};
 use maskmaker::torch::{BatchNormTensors, ProcessGroup, Store, UploadStream, sync_batch_norm};
 use maskmaker::train::optimizer::OptimizerConfig;
@@ -29,15 +30,60 @@ fn on_device(batch: Batch) -> DeviceBatch {
 fn bytes_that_are_copied_while_the_gpu_computes_arrive_whole() {
     let device = gpu();
     let stream = UploadStream::new(device).unwrap();
-    let (mut factor, mut sums) = (Tensor::rand([2048, 2048], (Kind::Float, device)), Vec::new());
+    // A sum that did not wait for its copy, which takes tens of milliseconds, would be another.
+    let large = stream.start_upload(&vec![1; 1 << 30], &[1 << 30]).unwrap();
+    assert_eq!(large.tensor().unwrap().sum(Kind::Int64).int64_value(&[]), 1 << 30);
+    // The sums wait behind these computations, while tensors are freed and their memory is asked for
+    // by the next copies.
+    let _busy = keep_busy(device);
+    let mut sums = Vec::new();
     for byte in 1..=20u8 {
         let upload = stream.start_upload(&vec![byte; 1 << 22], &[1 << 22]).unwrap();
-        // Work that keeps the device busy while the next copies start.
-        factor = factor.matmul(&factor).clamp(0.0, 1.0);
         sums.push(upload.tensor().unwrap().sum(Kind::Int64));
     }
     for (byte, sum) in (1..=20i64).zip(sums) {
         assert_eq!(sum.int64_value(&[]), byte << 22);
+    }
+}
+
+/// Queues computations that take a GPU of any kind at least half a second, and returns a scalar that
+/// is there when they are done.
+fn keep_busy(device: Device) -> Tensor {
+    let mut product = Tensor::rand([8192, 8192], (Kind::Float, device));
+    for _ in 0..50 {
+        product = product.matmul(&product).clamp(0.0, 1.0);
+    }
+    product.sum(Kind::Float)
+}
+
+#[test]
+#[ignore = "needs a GPU: make test-gpu"]
+fn a_step_is_queued_while_the_gpu_is_busy() {
+    let device = gpu();
+    for compute in [ComputePrecision::Fp32, ComputePrecision::Bf16] {
+        let architecture = Architecture { algorithm: Algorithm::Fcn, backbone: Backbone::Resnet50 };
+        let network = Network::random(architecture, 4, 1, device).unwrap();
+        let rule = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4 };
+        let config = TrainConfig { compute, clip_norm: Some(1.0), ..TrainConfig::new(rule) };
+        let mut train_step = TrainStep::new(network, config).unwrap();
+        let batch = on_device(Batch {
+            pixels: vec![7; 2 * 64 * 64 * 3],
+            ids: vec![1; 2 * 64 * 64],
+            dropout_seeds: vec![1, 2],
+            crop_size: 64,
+            part_sizes: vec![2],
+        });
+        for _ in 0..3 {
+            let loss = train_step.run(&batch, 0.01).unwrap();
+            assert!(loss.double_value(&[]).is_finite());
+        }
+        let start = Instant::now();
+        let done = keep_busy(device);
+        let loss = train_step.run(&batch, 0.01).unwrap();
+        let queued = start.elapsed();
+        assert!(done.double_value(&[]).is_finite() && loss.double_value(&[]).is_finite());
+        let computed = start.elapsed();
+        assert!(queued < computed / 2, "{compute:?}: queued after {queued:?} of {computed:?}");
     }
 }
 
@@ -88,6 +134,9 @@ fn a_deterministic_job_gives_the_same_bytes_each_time() {
             let job = Job::new()
                 .with("algorithm", algorithm)
                 .with("deterministic", "True")
+                .with("base_size", "272")
+                .with("crop_size", "256")
+                .with("epochs", "3")
                 .with("loss", "cross_entropy,dice,focal,lovasz");
             job.train();
             std::fs::read(job.path("model/model.safetensors")).unwrap()

@@ -51,10 +51,11 @@ const BEYOND: &[&str] = &[
 /// Everything else.
 const RUNNING: &[&str] = &[
     "early_stopping=True early_stopping_min_epochs=0 early_stopping_patience=0 \
-     early_stopping_tolerance=1 epochs=2 syncbn=True num_training_samples=1",
+     early_stopping_tolerance=1 epochs=2 syncbn=True num_training_samples=1 \
+     allow_tf32=True deterministic=True",
     "early_stopping=false early_stopping_min_epochs=5 early_stopping_patience=4 \
      early_stopping_tolerance=0 syncbn=false num_training_samples=1000000 checkpoint_interval=1 \
-     use_pretrained_model=false",
+     use_pretrained_model=false allow_tf32=False deterministic=False",
     "early_stopping=TRUE epochs=1 seed=0 class_names=background,disc,box,triangle num_classes=4 \
      checkpoint_interval=86400 _tuning_objective_metric=validation:mIOU sagemaker_job_name=x",
     "num_classes=254 seed=9223372036854775807 mini_batch_size=128 warmup_epochs=0 epochs=2",

@@ -16,7 +16,7 @@ pub use loss::{ClassWeights, Loss, LossTerm};
 
 use tch::{Device, Kind, Tensor};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::IGNORE_INDEX;
 use crate::model::forward::Logits;
 
@@ -128,11 +128,10 @@ impl Target<'_> {
     /// Returns 1 in the plane of a counted pixel's class, else 0: `[images, classes, height,
     /// width]`.
     fn one_hot(&self, logits: &Tensor) -> Result<Tensor> {
-        let valid_mask = self.valid_mask(logits.kind())?;
-        // An ignored pixel's id is no plane's number: it is written to plane 0, with value 0.
-        let plane_ids = self.ids.f_unsqueeze(1)?.f_masked_fill(&valid_mask.f_eq(0.0)?, 0)?;
-        let zeros = logits.f_detach()?.f_zeros_like()?;
-        Ok(zeros.f_scatter(1, &plane_ids, &valid_mask)?)
+        let classes = Tensor::f_arange(logits.size()[1], (Kind::Int64, logits.device()))?;
+        let has_class = self.ids.f_unsqueeze(1)?.f_eq_tensor(&classes.f_view([1, -1, 1, 1])?)?;
+        // An ignored pixel's id could be the number of a plane.
+        Ok(has_class.f_to_kind(logits.kind())?.f_mul(&self.valid_mask(logits.kind())?)?)
     }
 
     /// Returns the share of the batch's images that are in this part, 0 to 1.
@@ -152,6 +151,9 @@ impl Criterion {
     /// Computes the loss, a scalar, of logits against class ids. The losses of all parts of a batch
     /// add up to the loss of the batch.
     pub fn loss(&self, logits: &Logits, target: Target<'_>) -> Result<Tensor> {
+        if self.class_weights.is_some() != target.class_weights.is_some() {
+            return Err(Error::internal("class weights are those of another criterion"));
+        }
         let ids = target.ids.f_to_kind(Kind::Int64)?;
         let target = Target { ids: &ids, ..target };
         let mut total = self.head_loss(&logits.out, &target)?;

@@ -15,7 +15,7 @@ use super::criterion::BatchCounts;
 use crate::error::Result;
 use crate::metrics::ConfusionMatrix;
 use crate::model::weights::Weights;
-use crate::torch::{GradientReducer, ProcessGroup};
+use crate::torch::{GradientReducer, ProcessGroup, set_channels_last_strides};
 
 /// Rank whose values the others take over.
 const SOURCE_RANK: usize = 0;
@@ -31,14 +31,17 @@ pub struct DataParallel {
 
 impl DataParallel {
     /// Makes `state` that of rank 0 on all ranks, and starts to average the gradients of
-    /// `parameters`. Both lists are in the same order on all ranks. The buckets of gradients lie as
-    /// the parameters do; where libtorch's gradients lie otherwise, each step copies them, so
-    /// parameters have channels-last strides (`Optimizer::new` sets them).
+    /// `parameters`. Both lists are in the same order on all ranks.
     pub fn new(
         group: Arc<ProcessGroup>,
-        parameters: Vec<Tensor>,
+        mut parameters: Vec<Tensor>,
         state: &[Tensor],
     ) -> Result<Self> {
+        for parameter in &mut parameters {
+            // The buckets lie as the parameters do, and gradients as libtorch makes them; where they
+            // differ, each step would copy.
+            set_channels_last_strides(parameter)?;
+        }
         group.broadcast(state, SOURCE_RANK)?;
         let reducer = GradientReducer::new(&group, parameters)?;
         Ok(Self { group, reducer, images_since_average: 0 })

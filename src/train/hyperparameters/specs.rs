@@ -220,14 +220,14 @@ pub const HYPERPARAMETER_SPECS: &[HyperparameterSpec] = &[
         allowed: AllowedValues::Boolean,
         default: DefaultValue::Value("True"),
         is_extension: true,
-        description: "precision fp32 on GPUs of compute capability 8.0 and later: convolutions in TF32, whose mantissa has 10 bits, which is several times as fast",
+        description: "on GPUs of compute capability 8.0 and later: convolutions of 32-bit floats in TF32, whose mantissa has 10 bits; these are all of precision fp32, and the layers of the logits in bf16 and fp16",
     },
     HyperparameterSpec {
         name: "deterministic",
         allowed: AllowedValues::Boolean,
         default: DefaultValue::Value("False"),
         is_extension: true,
-        description: "on GPUs: the same weights, byte for byte, each time that a job runs on as many GPUs of the same kind; slower, since convolutions cannot be tuned (processors give the same bytes in any case)",
+        description: "on GPUs: the same weights, byte for byte, each time that a job runs on as many GPUs of the same kind; slower, since convolutions cannot be tuned (processors give the same bytes with as many threads in any case)",
     },
     HyperparameterSpec {
         name: "loss",
