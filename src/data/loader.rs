@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 const MAX_PREFETCHED_BATCHES: usize = 3;
 
 /// Largest number of bytes of those batches together, unless one batch alone has more. Where training
-/// is on a GPU they lie in its memory, and twice as many in page-locked memory of the host.
+/// is on a GPU they lie in its memory, and up to twice as many in page-locked memory of the host.
 const MAX_PREFETCHED_BYTES: usize = 1 << 30;
 
 /// Images and masks that one rank computes in a training step, as bytes (`docs/architecture.md#bytes-to-the-device`).

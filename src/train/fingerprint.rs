@@ -253,6 +253,24 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_of_a_program_without_a_setting_has_the_value_by_which_that_trained() {
+        let mut saved = Fingerprint::new(&settings(&[]), &[], &[]).unwrap();
+        for (name, _) in LATER_SETTINGS {
+            assert!(saved.entries.remove(name).is_some(), "{name} is no setting");
+        }
+        let differences = |changed: &[(&str, &str)]| {
+            let now = Fingerprint::new(&settings(changed), &[], &[]).unwrap();
+            now.describe_differences(&saved)
+        };
+        assert!(differences(&[]).is_empty());
+        let changed = [("allow_tf32", "False"), ("deterministic", "True")];
+        assert_eq!(
+            differences(&changed),
+            ["allow_tf32 was true, is now false", "deterministic was false, is now true"]
+        );
+    }
+
+    #[test]
     fn epochs_and_paths_may_differ() {
         let data = samples(&["a", "b"]);
         let saved = Fingerprint::new(&settings(&[]), &data, &data).unwrap();

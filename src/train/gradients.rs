@@ -3,7 +3,7 @@
 
 use tch::Tensor;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::torch::foreach;
 
 /// Addend to the norm, so that a norm of 0 is not divided by (as in PyTorch's `clip_grad_norm_`).
@@ -25,9 +25,15 @@ fn defined_gradients(gradients: &[Tensor]) -> Vec<Tensor> {
 pub(super) fn accumulate_gradients(totals: &mut [Tensor], addends: &[Tensor]) -> Result<()> {
     let (mut totals_there, mut addends_there) = (Vec::new(), Vec::new());
     for (total, addend) in totals.iter().zip(addends) {
-        if total.defined() && addend.defined() {
-            totals_there.push(total.shallow_clone());
-            addends_there.push(addend.shallow_clone());
+        match (total.defined(), addend.defined()) {
+            (true, true) => {
+                totals_there.push(total.shallow_clone());
+                addends_there.push(addend.shallow_clone());
+            }
+            (false, false) => {}
+            _ => {
+                return Err(Error::internal("a parameter has a gradient in some parts of a batch"));
+            }
         }
     }
     foreach::add(&mut totals_there, &addends_there, 1.0)
@@ -84,6 +90,20 @@ mod tests {
         let mut zeros = vec![Tensor::from_slice(&[0.0f32])];
         clip(&mut zeros, 1.0);
         assert_eq!(values(&zeros), [0.0]);
+    }
+
+    #[test]
+    fn gradients_are_added_parameter_by_parameter_or_not_at_all() {
+        let mut totals = pair();
+        totals.insert(1, Tensor::new());
+        let mut addends = pair();
+        addends.insert(1, Tensor::new());
+        accumulate_gradients(&mut totals, &addends).unwrap();
+        assert_eq!(values(&[totals.remove(0), totals.remove(1)]), [6.0, 0.0, 0.0, -8.0]);
+        // As many are there, and of other parameters.
+        let mut others = vec![Tensor::new()];
+        others.extend(pair());
+        assert!(accumulate_gradients(&mut others, &addends).is_err());
     }
 
     #[test]

@@ -165,7 +165,8 @@ impl TrainStep {
     /// Returns the loss of all ranks' images, a scalar, which may still be computed on the device.
     ///
     /// In bf16 and fp32 one process queues all computations without waiting for a GPU. In fp16 it
-    /// waits once, to see if gradients overflowed.
+    /// waits once, to see if gradients overflowed. Deterministic training with the loss lovasz waits
+    /// for its sorted pixels.
     pub fn run(&mut self, batch: &DeviceBatch, lr: f64) -> Result<Tensor> {
         let memory_advice = self.memory_advice();
         self.try_run(batch, lr).memory_advice(&memory_advice)
@@ -360,8 +361,8 @@ mod tests {
 
     #[test]
     fn a_deterministic_step_has_no_sums_in_random_order_and_the_same_result() {
-        // What libtorch documents of these under `torch.use_deterministic_algorithms`: their GPU
-        // kernels add by atomic operations, or are refused.
+        // libtorch refuses these on a GPU under `torch.use_deterministic_algorithms`, and computes
+        // the last one by a sort that the host waits for.
         const REFUSED: [&str; 5] = [
             "aten::upsample_bilinear2d_backward",
             "aten::_adaptive_avg_pool2d_backward",

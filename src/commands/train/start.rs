@@ -112,6 +112,14 @@ pub(super) fn print_device_and_warnings(
     if job.hyperparameters.syncbn && loader_config.share.world_size == 1 {
         print_stderr("syncbn is True: without effect, because this job trains on one device");
     }
+    let averages_by_the_clock = loader_config.share.world_size > 1 && !job.hyperparameters.syncbn;
+    if train_config.gpu_math.deterministic && averages_by_the_clock {
+        print_stderr(
+            "warning: deterministic is True, and several GPUs average BatchNorm's running statistics at \
+             each checkpoint, which comes by the clock: set syncbn to True, or checkpoint_interval to \
+             more seconds than the job takes, for the same bytes each time",
+        );
+    }
     let image_count = loader_config.total_samples();
     if let Some(warning) = LrSchedule::short_schedule_warning(&job.hyperparameters, image_count) {
         print_stderr(warning);
