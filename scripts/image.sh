@@ -7,13 +7,14 @@
 # TAG         another tag than KIND
 # PRETRAINED  backbones in the image: resnet50,resnet101 (default) or none
 # STUBS       libraries that the GPU image leaves out (default, all, none): see scripts/runtime-libraries.sh
+# DRIVER_LIBRARIES  535 (default) or none: libraries in the GPU image for hosts with an older driver: see scripts/driver-libraries.sh
 # DOCKER      the client (default: the first that can build with BuildKit)
 # AWS_REGION  the region of ECR (default: the AWS command line's)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 die() { echo "image.sh: $1" >&2; exit 1; }
-usage() { sed -n '2,11s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,13s/^# \{0,1\}//p' "$0"; }
 
 # A newer client wants the buildx plugin for BuildKit; Debian's own does without.
 find_docker() {
@@ -34,7 +35,8 @@ revision() { git describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null
 build() {
   DOCKER_BUILDKIT=1 "$docker" build --progress=plain -f "Dockerfile.$kind" -t "maskmaker:$tag" \
     --build-arg VERSION="$(version)" --build-arg REVISION="$(revision)" \
-    --build-arg PRETRAINED="${PRETRAINED:-resnet50,resnet101}" --build-arg STUBS="${STUBS:-default}" .
+    --build-arg PRETRAINED="${PRETRAINED:-resnet50,resnet101}" --build-arg STUBS="${STUBS:-default}" \
+    --build-arg DRIVER_LIBRARIES="${DRIVER_LIBRARIES:-535}" .
   sizes
 }
 

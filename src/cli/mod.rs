@@ -330,6 +330,8 @@ struct SampleDataArgs {
 /// Runs the program and ends the process with an exit code of `docs/architecture.md#exit-codes`.
 /// The process ends without the destructors of libtorch.
 pub fn main() -> ! {
+    // This comes first: it may start the program again.
+    torch::use_newer_driver_libraries();
     torch::set_library_variables();
     let arguments = arguments_with_subcommand(env::args_os());
     let CommandLine { cli, problems } = match parse_command_line(&arguments) {

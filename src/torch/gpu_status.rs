@@ -7,9 +7,10 @@ use tch::utils::{has_cudart, version_cudart};
 use super::cuda::{CudaDriver, Gpu};
 use super::device::{LIBTORCH_CUDA, VISIBLE_GPUS, gpu_count};
 use super::dynamic_library::DynamicLibrary;
+use super::forward_compatibility::{unused_reason, used_libraries};
 
 /// File in which the driver's kernel module says its version.
-const DRIVER_VERSION_FILE: &str = "/proc/driver/nvidia/version";
+pub(super) const DRIVER_VERSION_FILE: &str = "/proc/driver/nvidia/version";
 
 /// Major version of CUDA whose runtime libtorch 2.10 has. Drivers of the same version run it.
 const CUDA_MAJOR: i32 = 12;
@@ -19,6 +20,10 @@ const CUDA_MAJOR: i32 = 12;
 pub struct GpuStatus {
     /// Version of the driver, such as `550.163.01`.
     pub driver_version: Option<String>,
+    /// Version of newer driver libraries that are used with it (forward compatibility).
+    pub driver_libraries: Option<String>,
+    /// Why such libraries would be needed, and are not used.
+    pub libraries_reason: Option<String>,
     /// Names of the devices of GPUs, such as `/dev/nvidia0`.
     pub device_files: Vec<String>,
     /// Why the driver's library cannot be opened, or the driver does not start.
@@ -54,6 +59,8 @@ impl GpuStatus {
             driver_version: std::fs::read_to_string(DRIVER_VERSION_FILE)
                 .ok()
                 .and_then(|text| parse_driver_version(&text)),
+            driver_libraries: used_libraries(),
+            libraries_reason: unused_reason(),
             device_files: list_device_files(Path::new("/dev")),
             library_problem: DynamicLibrary::open_for_others(LIBTORCH_CUDA).err(),
             visible_gpus: std::env::var(VISIBLE_GPUS).ok(),
@@ -90,6 +97,7 @@ impl GpuStatus {
             if self.are_gpus_hidden() {
                 reasons.push(format!("{VISIBLE_GPUS} hides all GPUs: unset it"));
             } else {
+                reasons.extend(self.libraries_reason.clone());
                 reasons.extend(self.driver_reason());
             }
             if reasons.is_empty() {
@@ -130,13 +138,29 @@ impl GpuStatus {
         ))
     }
 
-    fn driver_reason(&self) -> Option<String> {
+    /// Returns the driver's version, and that of newer libraries that are used with it.
+    pub fn describe_driver(&self) -> String {
         let version = self.driver_version.as_deref().unwrap_or("of unknown version");
+        match &self.driver_libraries {
+            Some(libraries) => format!("{version} with the libraries of {libraries}"),
+            None => version.to_owned(),
+        }
+    }
+
+    fn driver_reason(&self) -> Option<String> {
+        let version = self.describe_driver();
         match &self.driver_problem {
             Some(DriverProblem::NoLibrary(cause)) => {
                 return Some(format!(
                     "NVIDIA's driver is not there ({cause}): start the container with --gpus all, \
                      by NVIDIA's container toolkit, on a host with GPUs"
+                ));
+            }
+            Some(DriverProblem::NoStart(cause)) if self.driver_libraries.is_some() => {
+                return Some(format!(
+                    "NVIDIA's driver {version} does not start ({cause}): NVIDIA supports this with \
+                     data-center GPUs alone; take a host with driver 525 or later (on an endpoint set \
+                     InferenceAmiVersion to al2-ami-sagemaker-inference-gpu-2 or later)"
                 ));
             }
             Some(DriverProblem::NoStart(cause)) if self.visible_gpus.is_some() => {
@@ -175,7 +199,7 @@ impl GpuStatus {
 
 /// Returns the version in the first line of the driver's file, such as
 /// `NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.163.01  Tue Apr  8 12:41:17 UTC 2025`.
-fn parse_driver_version(text: &str) -> Option<String> {
+pub(super) fn parse_driver_version(text: &str) -> Option<String> {
     let line = text.lines().next()?;
     let mut words = line.split_whitespace();
     let is_version = |word: &&str| {
@@ -186,7 +210,7 @@ fn parse_driver_version(text: &str) -> Option<String> {
 }
 
 /// Lists the devices of GPUs in `/dev`: those named `nvidia` with a number.
-fn list_device_files(folder: &Path) -> Vec<String> {
+pub(super) fn list_device_files(folder: &Path) -> Vec<String> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -234,6 +258,16 @@ mod tests {
             driver_problem: Some(DriverProblem::NoLibrary("no libcuda".to_owned())),
             ..unusable.clone()
         };
+        let failed_libraries = GpuStatus {
+            driver_libraries: Some("535.261.03".to_owned()),
+            driver_problem: Some(DriverProblem::NoStart("error 804, not supported".to_owned())),
+            ..unusable.clone()
+        };
+        let unused_libraries = GpuStatus {
+            libraries_reason: Some("branch 470 alone".to_owned()),
+            driver_cuda: Some((11, 2)),
+            ..unusable.clone()
+        };
         let broken_driver = GpuStatus {
             driver_problem: Some(DriverProblem::NoStart("error 803, mismatch".to_owned())),
             ..unusable.clone()
@@ -256,6 +290,8 @@ mod tests {
         for (status, said) in [
             (&without_library, ["no such file", "scripts/libtorch.sh 2.10.0 FOLDER cuda"]),
             (&without_driver, ["no libcuda", "--gpus all"]),
+            (&failed_libraries, ["with the libraries of 535.261.03 does not start", "data-center"]),
+            (&unused_libraries, ["branch 470 alone", "CUDA up to 11.2"]),
             (&broken_driver, ["550.163.01 does not start (error 803", "nvidia-smi"]),
             (&old_driver, ["CUDA up to 11.4", "needs 12.0"]),
             (&hidden, ["CUDA_VISIBLE_DEVICES", "unset it"]),

@@ -11,6 +11,7 @@ mod dynamic_library;
 mod error;
 mod ffi;
 pub mod foreach;
+mod forward_compatibility;
 mod gpu_math;
 mod gpu_status;
 mod gradient_reducer;
@@ -35,6 +36,7 @@ pub use device::{
     DeviceChoice, VISIBLE_GPUS, choose_device, default_device, device_choice, gpu_count,
     visible_gpu,
 };
+pub use forward_compatibility::use_newer_driver_libraries;
 pub use gpu_math::{GpuMath, set_convolution_autotuning};
 pub use gpu_status::{DriverProblem, GpuStatus};
 pub use gradient_reducer::GradientReducer;

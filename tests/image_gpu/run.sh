@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Acceptance of the GPU image on a machine without a GPU. `make test-image-gpu` calls it.
 # Builds both images without pretrained weights, and checks: the GPU image's size; that every library finds its libraries and names;
-# that kernels for each generation of GPUs are there; what `doctor` says; and that training and predicting on the processor give the
-# CPU image's bytes. Needs docker with BuildKit, python3 with pip, PyPI (some GB), and 25 GB of disk.
+# that kernels for each generation of GPUs are there; what `doctor` says; that old drivers, and no others, get newer libraries; and
+# that training, predicting and serving on the processor give the CPU image's bytes.
+# Needs docker with BuildKit, python3 with pip, PyPI (some GB), and 25 GB of disk.
 # Last line: "image-gpu: N passed, N failed, N skipped".
 set -uo pipefail
 cd "$(dirname "$0")/../.."
@@ -99,6 +100,37 @@ doctor_says_what_is_missing() {
   [ $code = 3 ] && grep -q 'problem  device' "$work/doctor" && grep -q -- '--gpus all' "$work/doctor"
 }
 
+# What the driver's kernel module says is mounted over /proc/driver. The library of the driver is not there, so nothing starts.
+#   run_with_driver VERSION DEVICE COMMAND...    DEVICE: a file that is made, such as /dev/nvidia0
+run_with_driver() {
+  local folder=$work/driver.$1 version=$1 device=$2
+  shift 2
+  mkdir -p "$folder/nvidia"
+  echo "NVRM version: NVIDIA UNIX x86_64 Kernel Module  $version  Thu May  2 14:37:44 UTC 2024" >"$folder/nvidia/version"
+  "$docker" run --rm --cap-add SYS_ADMIN --security-opt apparmor=unconfined -v "$folder:/driver" --entrypoint bash maskmaker:gpu-test -c '
+    mount --bind /driver /proc/driver && touch "$0" && exec "$@"' "$device" "$@"
+}
+
+an_old_driver_gets_the_newer_libraries_and_no_other_does() {
+  local used="with the libraries of 535" version device said
+  while read -r version device said; do
+    run_with_driver "$version" "$device" maskmaker doctor >"$work/doctor" 2>&1
+    grep 'driver  ' "$work/doctor"
+    grep -q -- "$said" "$work/doctor" || { cat "$work/doctor"; echo "$version: '$said' is not said"; return 1; }
+    [ "$said" = "$used" ] || ! grep -q "$used" "$work/doctor" || { echo "$version: the libraries are used"; return 1; }
+  done <<TABLE
+470.256.02 /dev/nvidia0 $used
+470.256.02 /dev/null driver is not there
+550.163.01 /dev/nvidia0 driver is not there
+418.226.00 /dev/nvidia0 driver 418.226.00 is too old for CUDA 12
+nonsense /dev/nvidia0 version of NVIDIA's driver cannot be read
+TABLE
+  # Started again, the program is still what it was called, with its arguments.
+  run_with_driver 470.256.02 /dev/nvidia0 train --help >"$work/help" && grep -q 'Usage: maskmaker train' "$work/help" || return 1
+  run_with_driver 470.256.02 /dev/nvidia0 maskmaker doctor --json >"$work/findings.json" 2>/dev/null
+  python3 -m json.tool <"$work/findings.json" >/dev/null
+}
+
 training_and_predicting_on_the_processor_give_the_cpu_images_bytes() {
   local kind
   for kind in cpu gpu; do
@@ -113,10 +145,34 @@ training_and_predicting_on_the_processor_give_the_cpu_images_bytes() {
   cmp "$work/cpu/model/model.safetensors" "$work/gpu/model/model.safetensors" && diff -rq "$work/cpu/output/masks" "$work/gpu/output/masks"
 }
 
+# Needs what the check before it left.
+serving_on_the_processor_gives_the_cpu_images_bytes() {
+  local kind
+  for kind in cpu gpu; do
+    # The client is bash inside the container, since an engine need not have a network. What follows the empty line is the answer.
+    timeout 120 "$docker" run --rm -i -v "$work/$kind:/opt/ml" --entrypoint bash maskmaker:$kind-test 2>"$work/$kind.log" <<'BASH' || { cat "$work/$kind.log"; return 1; }
+serve >&2 &
+until exec 3<>/dev/tcp/127.0.0.1/8080 && printf 'GET /ping HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n' >&3 && grep -q ' 200 ' <&3; do sleep 0.2; done 2>/dev/null
+for image in /opt/ml/input/data/train/*; do
+  exec 3<>/dev/tcp/127.0.0.1/8080
+  printf 'POST /invocations HTTP/1.1\r\nHost: test\r\nContent-Type: image/%s\r\nContent-Length: %s\r\nConnection: close\r\n\r\n' \
+    "${image##*.}" "$(stat -c %s "$image")" >&3
+  cat "$image" >&3
+  cat <&3 >/tmp/reply
+  head -1 /tmp/reply | grep ' 200 ' >&2 || exit 1
+  LC_ALL=C sed '1,/^\r$/d' /tmp/reply | sha256sum
+done >/opt/ml/output/answers
+BASH
+  done
+  [ "$(sort -u "$work/cpu/output/answers" | wc -l)" -gt 3 ] && cmp "$work/cpu/output/answers" "$work/gpu/output/answers"
+}
+
 check size_is_within_the_limit
 check every_library_finds_its_libraries_and_names
 check doctor_says_what_is_missing
+check an_old_driver_gets_the_newer_libraries_and_no_other_does
 check training_and_predicting_on_the_processor_give_the_cpu_images_bytes
+check serving_on_the_processor_gives_the_cpu_images_bytes
 check kernels_of_every_generation_are_there
 ends
 [ $failed = 0 ]

@@ -60,6 +60,9 @@ pub(super) fn check_gpus(cluster: Option<&Cluster>) -> Vec<Finding> {
     }
     let status = GpuStatus::inspect();
     let mut findings = vec![check_driver(&status), check_libraries(&status)];
+    if let Some(reason) = &status.libraries_reason {
+        findings.push(Finding::warning("driver", reason.clone()));
+    }
     let instance_type = cluster.and_then(Cluster::instance_type_with_gpus);
     let reason = why_gpus_are_expected(&status, instance_type);
     findings.push(match (status.problem(), reason) {
@@ -87,7 +90,7 @@ pub(super) fn check_gpus(cluster: Option<&Cluster>) -> Vec<Finding> {
 }
 
 fn check_driver(status: &GpuStatus) -> Finding {
-    let version = status.driver_version.as_deref().unwrap_or("of unknown version");
+    let version = status.describe_driver();
     match (&status.driver_problem, status.driver_cuda) {
         (Some(DriverProblem::NoLibrary(cause)), _) => {
             Finding::ok("driver", format!("NVIDIA's driver is not there ({cause})"))
