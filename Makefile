@@ -3,8 +3,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help tools libtorch demo test lint fmt hyperparameters settings fuzz check-weights bench-train-step bench-recipe \
-  bench-scaling bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels bench-audit soak image-cpu image-gpu test-image test-image-gpu \
-  test-page test-hosts test-nccl test-editor test-aws test-interop test-decoders test-restarts test-gpu test-isa test-bare push
+  bench-scaling bench-gpu bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels bench-audit soak image-cpu image-gpu test-image test-image-gpu \
+  test-page test-hosts test-nccl test-editor test-aws test-interop test-decoders test-restarts test-gpu test-gpu-bundle test-isa test-bare push
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ bench-loader: libtorch ## Time loading training batches against torchvision's Da
 bench-scaling: libtorch ## Time two workers beside PyTorch's DistributedDataParallel over Gloo, in turn
 	benches/scaling.sh
 
+bench-gpu: ## Time training steps on a GPU beside torchvision's, with AMP, channels_last and torch.compile
+	benches/gpu.sh
+
 bench-memory: libtorch ## Hold the memory of a training job flat over 1,000 steps
 	benches/memory.sh
 
@@ -106,7 +109,7 @@ soak: libtorch ## Drive the server with good, bad and abandoned requests, end it
 image-cpu: ## Build the image maskmaker:cpu (PRETRAINED=none leaves torchvision's backbones out); prints its size
 	scripts/image.sh build cpu
 
-image-gpu: ## Build the image maskmaker:gpu (PRETRAINED=none, STUBS=default|all|none); prints its size
+image-gpu: ## Build the image maskmaker:gpu (PRETRAINED=none, STUBS=default|all|none, DRIVER_LIBRARIES=535|none); prints its size
 	scripts/image.sh build gpu
 
 test-image-gpu: ## Acceptance of the GPU image without a GPU: size, libraries, kernels, the CPU image's bytes
@@ -140,6 +143,9 @@ test-decoders: libtorch ## Decode generated and damaged images beside PIL and Op
 
 test-restarts: libtorch ## Start jobs again after 30 random histories of changed data, settings and checkpoints
 	cargo test --test it --locked $(options) -- --ignored --nocapture restarts::
+
+test-gpu-bundle: ## Build the GPU tests against torch 2.11, for a machine without cargo (target/gpu-test-bundle, below 64 MiB)
+	scripts/gpu-test-bundle.sh
 
 test-gpu: libtorch ## What needs an NVIDIA GPU; without one it says so
 	tests/gpu/run.sh

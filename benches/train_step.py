@@ -4,7 +4,7 @@
 torchvision's fcn_resnet50 with aux head, 4 classes, eager, with the criterion and the
 optimizer of torchvision's references/segmentation. Prints one JSON line per timed step: {"step": i, "seconds": s}.
 A step is what train_one_epoch does between two batches: forward, loss, zero_grad, backward, optimizer step, loss read.
-With --world-size it is one of several processes of DistributedDataParallel over Gloo.
+With --world-size it is one of several processes of DistributedDataParallel over Gloo. benches/gpu.sh runs it on a GPU.
 """
 
 import argparse
@@ -26,6 +26,10 @@ def arguments():
     parser.add_argument("--warmup", type=int, default=1, help="steps before the clock starts")
     parser.add_argument("--images", type=int, default=4, help="images of a batch, over all processes")
     parser.add_argument("--side", type=int, default=240, help="side of the images, in pixels")
+    parser.add_argument("--shapes", default="", help="comma list of SIDExIMAGES, timed with the same network")
+    parser.add_argument("--steps-per-reading", type=int, default=1, help="steps between two readings of the loss")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the network with its loss")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument(
         "--memory-format",
@@ -50,8 +54,11 @@ def main():
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     layout = torch.channels_last if args.memory_format == "channels_last" else torch.contiguous_format
+    device = torch.device(args.device)
+    # As torchvision's references/segmentation/train.py does with its default flags.
+    torch.backends.cudnn.benchmark = True
     model = fcn_resnet50(weights=None, weights_backbone=None, num_classes=CLASSES, aux_loss=True)
-    model = model.to(memory_format=layout).train()
+    model = model.to(device, memory_format=layout).train()
     if args.world_size > 1:
         address = f"tcp://127.0.0.1:{args.port}"
         torch.distributed.init_process_group("gloo", init_method=address, world_size=args.world_size, rank=args.rank)
@@ -60,24 +67,36 @@ def main():
         # The others' images.
         torch.manual_seed(args.rank)
         args.images //= args.world_size
+    if args.compile:
+        model = torch.compile(model)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
-    image = torch.randn(args.images, 3, args.side, args.side).contiguous(memory_format=layout)
-    target = torch.randint(0, CLASSES, (args.images, args.side, args.side))
-    target[torch.rand(target.shape) < 0.05] = IGNORED
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[args.precision]
-    scaler = torch.amp.GradScaler("cpu", enabled=args.precision == "fp16")
-    for step in range(-args.warmup, args.steps):
-        start = time.perf_counter()
-        with torch.autocast("cpu", dtype=dtype, enabled=args.precision != "fp32"):
+    scaler = torch.amp.GradScaler(args.device, enabled=args.precision == "fp16")
+
+    def run_step(image, target):
+        with torch.autocast(args.device, dtype=dtype, enabled=args.precision != "fp32"):
             loss = criterion(model(image), target)
         optimizer.zero_grad()
         scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()
-        loss.item()
-        seconds = time.perf_counter() - start
-        if step >= 0:
-            print(json.dumps({"step": step, "seconds": round(seconds, 6)}), flush=True)
+        return loss
+
+    shapes = [tuple(map(int, shape.split("x"))) for shape in args.shapes.split(",") if shape]
+    for side, images in shapes or [(args.side, args.images)]:
+        image = torch.randn(images, 3, side, side).to(device, memory_format=layout)
+        target = torch.randint(0, CLASSES, (images, side, side))
+        target[torch.rand(target.shape) < 0.05] = IGNORED
+        target = target.to(device)
+        for reading in range(-args.warmup, args.steps):
+            start = time.perf_counter()
+            for _ in range(args.steps_per_reading):
+                loss = run_step(image, target)
+            loss.item()
+            seconds = (time.perf_counter() - start) / args.steps_per_reading
+            if reading >= 0:
+                line = {"side": side, "images": images, "step": reading, "seconds": round(seconds, 6)}
+                print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

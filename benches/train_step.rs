@@ -1,6 +1,6 @@
 //! Times our training step as `train_step.py` times torchvision's: fcn with resnet-50, 4 classes,
 //! auxiliary head, channels last, SGD with momentum. Prints a JSON line per
-//! step. `train_step.sh` runs both in turn, and `scaling.sh` as several ranks.
+//! step. `train_step.sh` runs both in turn, `scaling.sh` as several ranks, and `gpu.sh` on a GPU.
 #![allow(clippy::print_stdout, clippy::expect_used)]
 
 use std::sync::Arc;
@@ -11,7 +11,10 @@ use maskmaker::data::loader::Batch;
 use maskmaker::error::Result;
 use maskmaker::model::precision::ComputePrecision;
 use maskmaker::model::{Algorithm, Architecture, Backbone, Network};
-use maskmaker::torch::{ProcessGroup, Store, UploadStream};
+use maskmaker::torch::{
+    DeviceChoice, ProcessGroup, Store, UploadStream, choose_device, default_device,
+    set_convolution_autotuning,
+};
 use maskmaker::train::optimizer::OptimizerConfig;
 use maskmaker::train::{DeviceBatch, TrainConfig, TrainStep};
 
@@ -27,6 +30,15 @@ struct Arguments {
     /// Side of the images, in pixels.
     #[arg(long, default_value_t = 240)]
     side: usize,
+    /// Comma list of `SIDExIMAGES`, timed one after the other with the same network.
+    #[arg(long, value_delimiter = ',', value_parser = parse_shape)]
+    shapes: Vec<(usize, usize)>,
+    /// Number of steps between two readings of the loss, each of which waits for the device.
+    #[arg(long, default_value_t = 1)]
+    steps_per_reading: usize,
+    /// cpu, or auto: a GPU where there is one.
+    #[arg(long, default_value = "cpu")]
+    device: DeviceChoice,
     #[arg(long)]
     threads: Option<i32>,
     /// fp32, bf16 or fp16.
@@ -41,6 +53,14 @@ struct Arguments {
     /// Port of 127.0.0.1 on which rank 0 listens for the others.
     #[arg(long, default_value_t = 29_500)]
     port: u16,
+}
+
+/// Reads the side and the number of images of `480x16`.
+fn parse_shape(text: &str) -> std::result::Result<(usize, usize), String> {
+    let numbers = text
+        .split_once('x')
+        .and_then(|(side, images)| Some((side.parse().ok()?, images.parse().ok()?)));
+    numbers.ok_or_else(|| format!("{text} is not SIDExIMAGES"))
 }
 
 /// Longest time until all ranks are there, and of an exchange.
@@ -75,28 +95,58 @@ fn main() -> Result<()> {
         _ => ComputePrecision::Fp32,
     };
     let architecture = Architecture { algorithm: Algorithm::Fcn, backbone: Backbone::Resnet50 };
-    let network = Network::random(architecture, 4, 1, tch::Device::Cpu)?;
+    choose_device(arguments.device)?;
+    let device = default_device();
+    let network = Network::random(architecture, 4, 1, device)?;
     let optimizer = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4 };
     let mut train_step =
         TrainStep::new(network, TrainConfig { compute, ..TrainConfig::new(optimizer) })?;
+    train_step.apply_gpu_math()?;
+    set_convolution_autotuning(true);
     let _store = join_ranks(&arguments, &mut train_step)?;
-    let (images, side) = (arguments.images / arguments.world_size, arguments.side);
+    let stream = UploadStream::new(device)?;
+    let mut shapes = arguments.shapes.clone();
+    if shapes.is_empty() {
+        shapes.push((arguments.side, arguments.images));
+    }
+    for (side, images) in shapes {
+        let batch = DeviceBatch::new(make_batch(side, images / arguments.world_size), &stream)?;
+        time_steps(&arguments, &mut train_step, &batch, (side, images))?;
+    }
+    Ok(())
+}
+
+fn make_batch(side: usize, images: usize) -> Batch {
     let pixels = images * side * side;
-    let batch = Batch {
+    Batch {
         pixels: (0..pixels * 3).map(|i| (i * 7919 % 251) as u8).collect(),
         ids: (0..pixels).map(|i| (i / 100 % 4) as u8).collect(),
         dropout_seeds: (0..images as u64).collect(),
         crop_size: side as u32,
         part_sizes: vec![images],
-    };
-    let batch = DeviceBatch::new(batch, &UploadStream::new(tch::Device::Cpu)?)?;
-    for step in 0..arguments.warmup + arguments.steps {
+    }
+}
+
+/// Prints a line for each reading of the loss, with the mean time of the steps before it.
+fn time_steps(
+    arguments: &Arguments,
+    train_step: &mut TrainStep,
+    batch: &DeviceBatch,
+    (side, images): (usize, usize),
+) -> Result<()> {
+    for reading in 0..arguments.warmup + arguments.steps {
         let start = Instant::now();
-        // Reading the loss waits for the step to end.
-        let loss = train_step.run(&batch, 1e-4)?.f_double_value(&[])?;
-        let seconds = start.elapsed().as_secs_f64();
-        if let Some(step) = step.checked_sub(arguments.warmup) {
-            println!("{{\"step\": {step}, \"seconds\": {seconds:.6}, \"loss\": {loss:.6}}}");
+        let mut loss = train_step.run(batch, 1e-4)?;
+        for _ in 1..arguments.steps_per_reading {
+            loss = train_step.run(batch, 1e-4)?;
+        }
+        let loss = loss.f_double_value(&[])?;
+        let seconds = start.elapsed().as_secs_f64() / arguments.steps_per_reading as f64;
+        if let Some(step) = reading.checked_sub(arguments.warmup) {
+            println!(
+                "{{\"side\": {side}, \"images\": {images}, \"step\": {step}, \"seconds\": {seconds:.6}, \
+                 \"loss\": {loss:.6}}}"
+            );
         }
     }
     Ok(())
