@@ -73,7 +73,7 @@ pub(super) struct ServeArgs {
           value_parser = integer_parser::<u16>(settings::MAX_BATCH))]
     max_batch: u16,
     /// Memory for the models of a multi-model endpoint [default: 60 % of the
-    /// container's]
+    /// GPU's where there is one, else of the container's]
     #[arg(long, env = "MASKMAKER_MODELS_MB", value_name = settings::MODELS_MB.unit,
           value_parser = integer_parser::<u64>(settings::MODELS_MB))]
     models_mb: Option<u64>,

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use super::device::check_inference_device;
 use crate::aws::{self, GetRequest, ObjectStore, S3Client, S3Uri};
+use crate::console::print_stderr;
 use crate::error::Result;
 use crate::inference::{Engine, EngineOptions};
 use crate::serve::{self, BoxFuture, LoadedModel, ModelLoader, ObjectFetcher, ServeSettings};
+use crate::torch;
 
 /// Longest time without a byte from S3.
 const S3_TIMEOUT: Duration = Duration::from_secs(20);
@@ -22,6 +24,13 @@ pub fn run_serve(
     allow_s3_references: bool,
 ) -> Result<()> {
     check_inference_device()?;
+    if torch::gpu_count() > 1 {
+        print_stderr(format_args!(
+            "this host has {} GPUs, and one server computes on the first; more servers, each on a \
+             port of its own with MASKMAKER_DEVICE=cuda:N, use the others",
+            torch::gpu_count()
+        ));
+    }
     let mut fetcher: Option<Arc<dyn ObjectFetcher>> = None;
     if allow_s3_references {
         fetcher = Some(Arc::new(S3ObjectFetcher::default()));
@@ -35,6 +44,10 @@ struct EngineLoader(EngineOptions);
 impl ModelLoader for EngineLoader {
     fn estimate_bytes(&self, folder: &Path) -> Result<u64> {
         Engine::memory_to_load(folder)
+    }
+
+    fn gpu_memory_bytes(&self) -> Option<u64> {
+        torch::gpu_memory_bytes()
     }
 
     fn load(&self, folder: &Path) -> Result<LoadedModel> {

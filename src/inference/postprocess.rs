@@ -1,7 +1,7 @@
 //! Turns logits on the network's grid into answers at the image's size.
 
 use image::GrayImage;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use super::argmax::{self, LogitsSlice};
 use super::segment::{OutputDetail, Segmentation};
@@ -24,7 +24,7 @@ pub(super) enum GridAlignment {
 }
 
 /// Computes the answer at `width` x `height` pixels from one image's logits `[classes, rows,
-/// columns]`.
+/// columns]`, which are on the processor.
 pub(super) fn postprocess_logits(
     logits: &Tensor,
     alignment: GridAlignment,
@@ -64,13 +64,12 @@ fn find_classes(logits: &Tensor, full_size: (i64, i64), size: (i64, i64)) -> Res
     let grid_size = (shape[1] as usize, shape[2] as usize);
     let full_size = (full_size.0 as usize, full_size.1 as usize);
     let size = (size.0 as usize, size.1 as usize);
-    let cpu_logits = logits.f_to_device(Device::Cpu)?;
-    let channels_last = cpu_logits.f_permute([1, 2, 0])?;
+    let channels_last = logits.f_permute([1, 2, 0])?;
     if channels_last.is_contiguous() {
         let logits = LogitsSlice::from_channels_last(float_slice(&channels_last)?, grid_size);
         return Ok(argmax::argmax_classes(&logits, full_size, size));
     }
-    let planes = cpu_logits.f_contiguous()?;
+    let planes = logits.f_contiguous()?;
     let logits = LogitsSlice::from_planes(float_slice(&planes)?, grid_size);
     Ok(argmax::argmax_classes(&logits, full_size, size))
 }
@@ -97,8 +96,7 @@ fn upsample_rows(
     } else {
         // PyTorch's kernel cannot begin in the middle, so the columns are resized by a matrix
         // product.
-        let row_weights = interpolation_matrix(grid_rows, full_height, (first_row, rows))?
-            .f_to_device(logits.device())?;
+        let row_weights = interpolation_matrix(grid_rows, full_height, (first_row, rows))?;
         let strip = row_weights.f_matmul(&planes)?;
         let strip = strip.f_reshape([1, classes, rows, grid_columns])?;
         strip.f_upsample_bilinear2d([rows, full_width], false, None, None)?
@@ -156,7 +154,7 @@ impl SegmentationBuilder {
         detail: OutputDetail,
     ) -> Result<()> {
         let scores = logits.f_softmax(0, Kind::Float)?;
-        let scores = scores.f_to_device(Device::Cpu)?.f_contiguous()?;
+        let scores = scores.f_contiguous()?;
         let scores = float_slice(&scores)?;
         let classes = logits.size()[0] as usize;
         let pixels = scores.len() / classes.max(1);
@@ -178,6 +176,8 @@ impl SegmentationBuilder {
 
 #[cfg(test)]
 mod tests {
+    use tch::Device;
+
     use super::*;
 
     fn logits(classes: i64, rows: i64, columns: i64) -> Tensor {

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::imaging::{Region, resize_image};
 use crate::model::network::{IMAGENET_MEAN, IMAGENET_STD};
 use crate::model::size::shrink_image;
-use crate::torch::build_float_tensor;
+use crate::torch::{UploadStream, build_float_tensor};
 
 /// The network behind an engine.
 #[derive(Debug)]
@@ -32,6 +32,7 @@ pub(super) struct Predictor {
     normalized_bytes: [[f32; 256]; 3],
     mean: Tensor,
     std: Tensor,
+    upload_stream: UploadStream,
 }
 
 /// Logits `[batch, classes, rows, columns]` of images of one size, and their position on the
@@ -50,7 +51,8 @@ impl Predictor {
         let device = backend.device();
         let mean = Tensor::f_from_slice(&IMAGENET_MEAN)?.f_to_device(device)?;
         let std = Tensor::f_from_slice(&IMAGENET_STD)?.f_to_device(device)?;
-        Ok(Self { backend, normalized_bytes: normalization_table(), mean, std })
+        let upload_stream = UploadStream::new(device)?;
+        Ok(Self { backend, normalized_bytes: normalization_table(), mean, std, upload_stream })
     }
 
     /// Returns the logits of images of one size. With several passes these are logarithms of the
@@ -187,9 +189,9 @@ impl Predictor {
                 }
             })?
         } else {
-            let bytes: Vec<u8> = images.iter().flat_map(|image| image.as_raw()).copied().collect();
-            let pixels = Tensor::f_from_data_size(&bytes, &size, Kind::Uint8)?;
-            let mut pixels = pixels.f_to_device(device)?.f_to_kind(Kind::Float)?;
+            let bytes = join_pixels(images);
+            let upload = self.upload_stream.start_upload(&bytes, &size)?;
+            let mut pixels = upload.tensor()?.f_to_kind(Kind::Float)?;
             let mut scaled = pixels.f_div_scalar_(255.0)?;
             let mut centered = scaled.f_sub_(&self.mean)?;
             centered.f_div_(&self.std)?
@@ -205,6 +207,18 @@ fn normalization_table() -> [[f32; 256]; 3] {
             (byte as f32 / 255.0 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
         })
     })
+}
+
+/// Returns the bytes of all images, one after the other, without a copy if there is one image.
+fn join_pixels<'a>(images: &[&'a RgbImage]) -> Cow<'a, [u8]> {
+    if let [image] = images {
+        return Cow::Borrowed(image.as_raw());
+    }
+    let mut bytes = Vec::new();
+    for image in images {
+        bytes.extend_from_slice(image.as_raw());
+    }
+    Cow::Owned(bytes)
 }
 
 fn borrow_images<'a>(images: &'a [Cow<'_, RgbImage>]) -> Vec<&'a RgbImage> {

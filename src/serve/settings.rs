@@ -49,7 +49,8 @@ pub struct ServeSettings {
     pub model_dir: PathBuf,
     /// True if clients load and unload models by `/models`; the server then starts without a model.
     pub multi_model: bool,
-    /// Largest memory of all models together, in bytes; None is a share of the container's memory.
+    /// Largest memory of all models together, in bytes; None is a share of the GPU's
+    /// memory where there is one, else of the container's.
     pub models_bytes: Option<u64>,
     /// Largest body of a request, in bytes.
     pub max_body_bytes: usize,

@@ -7,6 +7,9 @@
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::mem::transmute;
 
+use tch::Device;
+
+use super::device::default_device;
 use super::dynamic_library::DynamicLibrary;
 
 /// Attributes of a device as cuda.h numbers them: `CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR`
@@ -131,9 +134,21 @@ impl CudaDriver {
 
 /// Returns the first visible GPU's compute capability, such as (8, 0) for an A100.
 pub fn compute_capability() -> Option<(i32, i32)> {
+    describe_first_gpu().map(|gpu| gpu.capability)
+}
+
+/// Returns the bytes of memory of the GPU that [`default_device`] is, if it is one.
+pub fn gpu_memory_bytes() -> Option<u64> {
+    match default_device() {
+        Device::Cuda(_) => describe_first_gpu().map(|gpu| gpu.memory_bytes),
+        _ => None,
+    }
+}
+
+fn describe_first_gpu() -> Option<Gpu> {
     let driver = CudaDriver::open().ok()?;
     driver.start().ok()?;
-    driver.describe_gpu(0).map(|gpu| gpu.capability)
+    driver.describe_gpu(0)
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ mod upload;
 
 pub use convolution::Geometry;
 pub(crate) use convolution::{convolve_packed, pack_weight, packed_weights_equal};
-pub use cuda::{Gpu, compute_capability};
+pub use cuda::{Gpu, compute_capability, gpu_memory_bytes};
 pub use device::{
     DeviceChoice, VISIBLE_GPUS, choose_device, default_device, device_choice, gpu_count,
     visible_gpu,

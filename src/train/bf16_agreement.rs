@@ -1,7 +1,8 @@
 //! Comparison of a network's classes in bfloat16 with those in 32 bits. It is made once, when
-//! training ends, so that a server on a processor that is faster with bfloat16 can choose at once.
+//! training ends, so that a server on a device that is faster with 16 bits can choose at once.
 
 use image::RgbImage;
+use tch::Device;
 
 use crate::data::Sample;
 use crate::error::{ErrorContext, Result};
@@ -28,7 +29,8 @@ pub(super) fn measure_bf16_agreement(
         network.frozen_copy(ComputePrecision::Fp32)?,
         network.frozen_copy(ComputePrecision::Bf16)?,
     );
-    let max_pixels = if cpu_has_bf16() { MAX_PIXELS } else { MAX_PIXELS_WITHOUT_BF16 };
+    let is_fast = network.device() != Device::Cpu || cpu_has_bf16();
+    let max_pixels = if is_fast { MAX_PIXELS } else { MAX_PIXELS_WITHOUT_BF16 };
     let mut agreement = Bf16Agreement::default();
     let mut differing_pixels = 0;
     for sample in validation.iter().step_by(validation.len().div_ceil(MAX_IMAGES).max(1)) {

@@ -139,9 +139,12 @@ impl Engine {
     ) -> Result<Vec<Segmentation>> {
         let predicted = self.predictor.predict(images, options, &self.info)?;
         let (size, detail) = (predicted.size, options.detail);
+        // One copy for all images. The rest is done on the processor, because the grid is smaller
+        // than what follows from it.
+        let batch_logits = predicted.logits.f_to_device(Device::Cpu)?;
         let mut segmentations = Vec::with_capacity(images.len());
         for (index, image) in images.iter().enumerate() {
-            let logits = predicted.logits.f_get(index as i64)?;
+            let logits = batch_logits.f_get(index as i64)?;
             let segmentation = postprocess_logits(&logits, predicted.alignment, size, detail)?;
             let segmentation = resize_segmentation(segmentation, size, image.dimensions(), detail)?;
             segmentations.push(segmentation);

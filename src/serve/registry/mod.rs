@@ -64,10 +64,14 @@ impl ModelRegistry {
         loader: Arc<dyn ModelLoader>,
         compute_thread: Arc<ComputeThread>,
     ) -> Self {
+        let budget_bytes = match settings.models_bytes {
+            Some(bytes) => bytes,
+            None => memory::default_models_bytes(loader.gpu_memory_bytes()),
+        };
         Self {
             loader,
             compute_thread,
-            budget_bytes: settings.models_bytes.unwrap_or_else(memory::default_models_bytes),
+            budget_bytes,
             state: Mutex::default(),
             load_permits: Semaphore::new(MAX_CONCURRENT_LOADS),
         }

@@ -15,6 +15,11 @@ pub trait ModelLoader: Send + Sync {
     /// loading.
     fn estimate_bytes(&self, folder: &Path) -> Result<u64>;
 
+    /// Returns the bytes of memory of the GPU that models are loaded to, if it is a GPU.
+    fn gpu_memory_bytes(&self) -> Option<u64> {
+        None
+    }
+
     /// Loads the model in `folder`.
     fn load(&self, folder: &Path) -> Result<LoadedModel>;
 }

@@ -23,6 +23,7 @@ struct Shelf {
     slow: Option<Mutex<Receiver<()>>>,
     gated: Mutex<Vec<Box<dyn Segment>>>,
     live: Arc<AtomicU64>,
+    gpu_memory_bytes: Option<u64>,
 }
 
 /// An engine whose bytes are counted as long as it lives.
@@ -52,6 +53,10 @@ fn size(folder: &Path) -> u64 {
 impl ModelLoader for Shelf {
     fn estimate_bytes(&self, folder: &Path) -> Result<u64> {
         Ok(size(folder))
+    }
+
+    fn gpu_memory_bytes(&self) -> Option<u64> {
+        self.gpu_memory_bytes
     }
 
     fn load(&self, folder: &Path) -> Result<LoadedModel> {
@@ -97,6 +102,18 @@ async fn loaded(app: &Router) -> Vec<String> {
     let list = ask(app, request("GET", "/models")).await.json();
     let models = list["models"].as_array().unwrap();
     models.iter().map(|model| model["modelName"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn models_on_a_gpu_share_its_memory() {
+    let shelf = Shelf { gpu_memory_bytes: Some(1000), ..Shelf::default() };
+    let settings = ServeSettings { multi_model: true, models_bytes: None, ..settings() };
+    let app = Server::start(&settings, Arc::new(shelf), None).unwrap().router();
+    assert_eq!(load(&app, "first", "/bytes/600").await.status, 200);
+    let refused = load(&app, "second", "/bytes/1").await;
+    assert_eq!(refused.status, 507);
+    let text = String::from_utf8_lossy(&refused.body);
+    assert!(text.contains("0 of the 600 bytes"), "{text}");
 }
 
 #[tokio::test]
