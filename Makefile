@@ -109,7 +109,7 @@ soak: libtorch ## Drive the server with good, bad and abandoned requests, end it
 image-cpu: ## Build the image maskmaker:cpu (PRETRAINED=none leaves torchvision's backbones out); prints its size
 	scripts/image.sh build cpu
 
-image-gpu: ## Build the image maskmaker:gpu (PRETRAINED=none, STUBS=default|all|none, DRIVER_LIBRARIES=535|none); prints its size
+image-gpu: ## Build the image maskmaker:gpu (PRETRAINED=none, STUBS=default|all|none, DRIVER_LIBRARIES=535|none, EFA=0|1); prints its size
 	scripts/image.sh build gpu
 
 test-image-gpu: ## Acceptance of the GPU image without a GPU: size, libraries, kernels, the CPU image's bytes

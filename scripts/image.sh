@@ -8,13 +8,14 @@
 # PRETRAINED  backbones in the image: resnet50,resnet101 (default) or none
 # STUBS       libraries that the GPU image leaves out (default, all, none): see scripts/runtime-libraries.sh
 # DRIVER_LIBRARIES  535 (default) or none: libraries in the GPU image for hosts with an older driver: see scripts/driver-libraries.sh
+# EFA         0 (default) or 1: AWS' plugin for Elastic Fabric Adapters in the GPU image: see scripts/efa.sh
 # DOCKER      the client (default: the first that can build with BuildKit)
 # AWS_REGION  the region of ECR (default: the AWS command line's)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 die() { echo "image.sh: $1" >&2; exit 1; }
-usage() { sed -n '2,13s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,14s/^# \{0,1\}//p' "$0"; }
 
 # A newer client wants the buildx plugin for BuildKit; Debian's own does without.
 find_docker() {
@@ -36,7 +37,13 @@ build() {
   DOCKER_BUILDKIT=1 "$docker" build --progress=plain -f "Dockerfile.$kind" -t "maskmaker:$tag" \
     --build-arg VERSION="$(version)" --build-arg REVISION="$(revision)" \
     --build-arg PRETRAINED="${PRETRAINED:-resnet50,resnet101}" --build-arg STUBS="${STUBS:-default}" \
-    --build-arg DRIVER_LIBRARIES="${DRIVER_LIBRARIES:-535}" .
+    --build-arg DRIVER_LIBRARIES="${DRIVER_LIBRARIES:-535}" \
+    --build-arg EFA="${EFA:-0}" .
+  # The build goes on without the plugin where its sources cannot be had, and says so among much else, or, from its cache, not at all.
+  if [ "$kind-${EFA:-0}" = gpu-1 ] && ! "$docker" run --rm --entrypoint test "maskmaker:$tag" -e /opt/maskmaker/efa/lib/libnccl-net.so; then
+    echo "image.sh: warning: EFA=1, but github.com could not be reached, so AWS' plugin for Elastic Fabric Adapters is not in the image;" \
+      "for another try run \`$docker builder prune\` first" >&2
+  fi
   sizes
 }
 
