@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help tools libtorch demo test lint fmt hyperparameters settings fuzz check-weights bench-train-step bench-recipe \
+.PHONY: help tools libtorch demo test lint fmt hyperparameters settings gallery fuzz check-weights bench-train-step bench-recipe \
   bench-scaling bench-gpu bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels bench-audit soak image-cpu image-gpu test-image test-image-gpu \
   test-page test-hosts test-nccl test-editor test-aws test-interop test-decoders test-restarts test-gpu test-gpu-bundle test-isa test-bare push
 
@@ -57,6 +57,9 @@ hyperparameters: libtorch ## Write hyperparameters/README.md and schema.json fro
 
 settings: libtorch ## Write the tables of flags in docs/ from the command line's definition
 	cargo test --test it --locked $(options) -- --ignored --exact settings::write_the_tables_of_flags
+
+gallery: libtorch ## Draw the pictures of docs/gallery.md anew
+	cargo run --release --locked $(options) --example gallery
 
 fuzz: libtorch ## Fuzz the readers of foreign files (TARGET=all RUNS=10000000), with the stable compiler
 	fuzz/run.sh $(or $(TARGET),all) $(or $(RUNS),10000000)

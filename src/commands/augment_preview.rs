@@ -24,7 +24,9 @@ use crate::error::{Problems, Result};
 use crate::files::write_atomically;
 use crate::imaging::{Region, encode_png, resize_image};
 use crate::model::size::shrink_image;
-use crate::render::{ContactSheet, SheetRow, cell_side_px, draw_classes, draw_contact_sheet};
+use crate::render::{
+    ContactSheet, SheetRow, cell_side_px, draw_classes, draw_contact_sheet, rasterize,
+};
 use crate::sagemaker::{Channels, MlRoot, StopSignal};
 use crate::train::Hyperparameters;
 
@@ -209,14 +211,15 @@ fn draw_sheet(
         ),
     ];
     let legend_ids = GrayImage::from_raw(crop_ids.len() as u32, 1, crop_ids).unwrap_or_default();
-    Ok(Some(draw_contact_sheet(&ContactSheet {
+    let sheet = draw_contact_sheet(&ContactSheet {
         title: &title,
         columns: &columns,
         rows: &rows,
         cell_px,
         ids: &legend_ids,
         class_names,
-    })))
+    });
+    Ok(Some(rasterize(&sheet)))
 }
 
 fn paint_classes(image: RgbImage, ids: &GrayImage, options: &PreviewOptions) -> RgbImage {

@@ -35,6 +35,9 @@ pub const ONNX_FILE: &str = "model.onnx";
 pub const LABELS_FILE: &str = "labels.json";
 /// Name of the model card.
 pub const MODEL_CARD_FILE: &str = "README.md";
+/// Pictures in the model card.
+pub const LEARNING_CURVES_FILE: &str = "learning-curves.png";
+pub const CONFUSION_MATRIX_FILE: &str = "confusion-matrix.png";
 
 /// Version of the layout of `config.json` that this program writes and reads.
 const FORMAT_VERSION: u32 = 1;
@@ -215,9 +218,16 @@ pub fn write_model(folder: &Path, config: &ModelConfig, network: &Network) -> Re
 pub fn write_model_bytes(folder: &Path, config: &ModelConfig, safetensors: &[u8]) -> Result<()> {
     // The configuration goes first: a folder without it holds no model, so an interruption leaves
     // no mixture of two models.
-    for name in
-        [CONFIG_FILE, LABELS_FILE, TORCHSCRIPT_FILE, ONNX_FILE, METRICS_FILE, MODEL_CARD_FILE]
-    {
+    for name in [
+        CONFIG_FILE,
+        LABELS_FILE,
+        TORCHSCRIPT_FILE,
+        ONNX_FILE,
+        METRICS_FILE,
+        MODEL_CARD_FILE,
+        LEARNING_CURVES_FILE,
+        CONFUSION_MATRIX_FILE,
+    ] {
         remove_file_if_exists(&folder.join(name))?;
     }
     write_atomically(&folder.join(WEIGHTS_FILE), safetensors)?;
@@ -340,11 +350,14 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         add_torchscript(folder.path()).unwrap();
         let first = std::fs::read(path(TORCHSCRIPT_FILE)).unwrap();
-        for name in [METRICS_FILE, MODEL_CARD_FILE, ONNX_FILE] {
+        let others =
+            [METRICS_FILE, MODEL_CARD_FILE, ONNX_FILE, LEARNING_CURVES_FILE, CONFUSION_MATRIX_FILE];
+        for name in others {
             std::fs::write(path(name), "of the first").unwrap();
         }
         write_model(folder.path(), &config, &network).unwrap();
-        for name in [TORCHSCRIPT_FILE, METRICS_FILE, MODEL_CARD_FILE, ONNX_FILE] {
+        assert!(!path(TORCHSCRIPT_FILE).exists());
+        for name in others {
             assert!(!path(name).exists(), "{name}");
         }
         add_torchscript(folder.path()).unwrap();

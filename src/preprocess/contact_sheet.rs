@@ -11,7 +11,7 @@ use super::report::{MaskEntry, Report};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::imaging::{DecodeError, DecodeLimits, LazyImage, Region, decode_mask, resize_mask};
-use crate::render::{ContactSheet, SheetRow, draw_classes, draw_contact_sheet};
+use crate::render::{ContactSheet, SheetRow, draw_classes, draw_contact_sheet, rasterize};
 
 /// Largest number of images on the sheet.
 const MAX_IMAGES: usize = 10;
@@ -60,14 +60,15 @@ pub(super) fn draw_annotation_sheet(
     let title = [format!("{} of {} masks", chosen.len(), report.image_count())];
     let columns = ["image", "classes", "image", "classes"].map(str::to_owned);
     let all_ids = GrayImage::from_raw(shown_ids.len() as u32, 1, shown_ids).unwrap_or_default();
-    Ok(Some(draw_contact_sheet(&ContactSheet {
+    let sheet = draw_contact_sheet(&ContactSheet {
         title: &title,
         columns: &columns,
         rows: &rows,
         cell_px: CELL_PX,
         ids: &all_ids,
         class_names: classes.names(),
-    })))
+    });
+    Ok(Some(rasterize(&sheet)))
 }
 
 /// Chooses images that together show as many classes as possible, spread over the whole set.

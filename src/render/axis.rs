@@ -32,7 +32,7 @@ impl Axis {
     fn new(low: f64, high: f64, ticks: f64) -> Self {
         let high = if high > low { high } else { low + 1.0 };
         let min_step = (high - low) / ticks;
-        let power = 10f64.powf(min_step.log10().floor());
+        let power = 10f64.powi(min_step.log10().floor() as i32);
         for factor in [1.0, 2.0, 5.0, 10.0] {
             let step = factor * power;
             if step >= min_step {

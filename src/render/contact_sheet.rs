@@ -3,18 +3,26 @@
 
 use image::{GrayImage, RgbImage, imageops};
 
-use super::legend::{self, BACKGROUND_COLOR, TEXT_COLOR};
+use super::font::{FontWeight, shorten_text, text_width_px};
+use super::legend::Legend;
 use super::overlay::default_class_colors;
-use super::text::{LETTER_DOTS, draw_text};
+use super::palette::{BACKGROUND, INK, MUTED_INK};
+use super::scene::{Scene, Shape, Text};
 
-/// Smallest and largest side of the square for a picture, and the gap between two, in pixels.
+/// Smallest and largest side of the square for a picture, the gap between two, and the margin around
+/// the sheet, in pixels.
 const MIN_CELL_PX: u32 = 160;
 const MAX_CELL_PX: u32 = 512;
-const GAP_PX: u32 = 8;
-/// Side of a letter's dots, in pixels.
-const TEXT_SCALE: u32 = 2;
-/// Height of a line of text, in pixels.
-const LINE_HEIGHT_PX: u32 = LETTER_DOTS * TEXT_SCALE * 3 / 2;
+const GAP_PX: u32 = 12;
+const MARGIN_PX: u32 = 24;
+/// Smallest width of a sheet, in pixels.
+const MIN_WIDTH_PX: u32 = 1024;
+/// Sizes of letters, height of the line for a row's name, in pixels, and height of other lines
+/// relative to their letters.
+const TITLE_PX: f32 = 18.0;
+const LABEL_PX: f32 = 14.0;
+const NAME_PX: u32 = 30;
+const LINE_EM: f32 = 1.5;
 
 /// A row of pictures.
 #[derive(Debug)]
@@ -51,41 +59,49 @@ pub struct ContactSheet<'a> {
 /// Draws the title, the rows with the names of the columns, and below them the legend of the
 /// classes with their shares. Pictures are enlarged by whole numbers, or shrunk, to fit their
 /// squares.
-pub fn draw_contact_sheet(content: &ContactSheet<'_>) -> RgbImage {
+pub fn draw_contact_sheet(content: &ContactSheet<'_>) -> Scene {
     let &ContactSheet { title, columns, rows, cell_px, ids, class_names } = content;
-    let width = GAP_PX + columns.len() as u32 * (cell_px + GAP_PX);
-    let width = width.max(2 * MAX_CELL_PX);
-    let mut title_lines = Vec::new();
-    for line in title {
-        title_lines.extend(wrap_text(line, letters_in_width(width - 2 * GAP_PX)));
-    }
-    let header_height = GAP_PX + (title_lines.len() as u32 + 1) * LINE_HEIGHT_PX;
-    let row_height = LINE_HEIGHT_PX + cell_px + GAP_PX;
-    let height = header_height + rows.len() as u32 * row_height;
-    let mut sheet = RgbImage::from_pixel(width, height, BACKGROUND_COLOR);
-    for (line, y) in title_lines.iter().zip((GAP_PX..).step_by(LINE_HEIGHT_PX as usize)) {
-        draw_text(&mut sheet, (GAP_PX, y), line, TEXT_SCALE, TEXT_COLOR);
-    }
-    let column_positions = (GAP_PX..).step_by((cell_px + GAP_PX) as usize);
-    for (name, x) in columns.iter().zip(column_positions.clone()) {
-        let name = truncate_text(name, letters_in_width(cell_px));
-        let position = (x, header_height - LINE_HEIGHT_PX);
-        draw_text(&mut sheet, position, &name, TEXT_SCALE, TEXT_COLOR);
-    }
-    for (row, top) in rows.iter().zip((header_height..).step_by(row_height as usize)) {
-        let name = truncate_text(&row.name, letters_in_width(width - 2 * GAP_PX));
-        draw_text(&mut sheet, (GAP_PX, top), &name, TEXT_SCALE, TEXT_COLOR);
-        for (picture, x) in row.pictures.iter().zip(column_positions.clone()) {
-            let picture = fit_to_cell(picture, cell_px);
-            imageops::replace(&mut sheet, &picture, i64::from(x), i64::from(top + LINE_HEIGHT_PX));
+    let pitch = cell_px + GAP_PX;
+    let width = (2 * MARGIN_PX + columns.len() as u32 * pitch).max(MIN_WIDTH_PX);
+    let text_width = (width - 2 * MARGIN_PX) as f32;
+    let mut scene = Scene::new((width, 0), BACKGROUND);
+    let left = MARGIN_PX as f32;
+    let mut y = left;
+    for (line, index) in title.iter().zip(0..) {
+        let is_heading = index == 0;
+        let (size_px, ink) = if is_heading { (TITLE_PX, INK) } else { (LABEL_PX, MUTED_INK) };
+        let weight = if is_heading { FontWeight::Bold } else { FontWeight::Regular };
+        for line in wrap_text(line, text_width, size_px, weight) {
+            y += LINE_EM * size_px;
+            scene.add_text(Text { weight, ..Text::new(line, (left, y), size_px, ink) });
         }
     }
-    legend::add_legend(&sheet, ids, class_names, &default_class_colors())
-}
-
-/// Returns the number of letters that fit a width in pixels.
-fn letters_in_width(width: u32) -> usize {
-    (width / (LETTER_DOTS * TEXT_SCALE)) as usize
+    y += GAP_PX as f32 + LINE_EM * LABEL_PX;
+    for (name, index) in columns.iter().zip(0..) {
+        let name = shorten_text(name, cell_px as f32, LABEL_PX, FontWeight::Bold);
+        let position = (left + (index * pitch) as f32, y);
+        scene.add_text(Text::new(name, position, LABEL_PX, INK).bold());
+    }
+    let mut top = (y + LINE_EM * LABEL_PX / 2.0).ceil() as u32;
+    for row in rows {
+        let base_line = top as f32 + LINE_EM * LABEL_PX;
+        let name = shorten_text(&row.name, text_width, LABEL_PX, FontWeight::Regular);
+        scene.add_text(Text::new(name, (left, base_line), LABEL_PX, MUTED_INK));
+        top += NAME_PX;
+        let mut row_height = 0;
+        for (picture, index) in row.pictures.iter().zip(0..) {
+            let image = fit_to_cell(picture, cell_px);
+            row_height = row_height.max(image.height());
+            scene.shapes.push(Shape::Picture { left_top: (MARGIN_PX + index * pitch, top), image });
+        }
+        top += row_height + GAP_PX;
+    }
+    top += GAP_PX;
+    let legend = Legend::new(ids, class_names, &default_class_colors());
+    let layout = legend.fit_to_width(LABEL_PX, text_width);
+    legend.draw(&mut scene, (left, top as f32), layout);
+    scene.set_height(top as f32 + layout.height_px() + left);
+    scene
 }
 
 /// Enlarges a picture by the largest whole number that fits the cell, or shrinks it to the cell.
@@ -102,36 +118,30 @@ fn fit_to_cell(picture: &RgbImage, cell_px: u32) -> RgbImage {
     imageops::thumbnail(picture, shrink(width), shrink(height))
 }
 
-/// Breaks a text into lines of at most `max_letters` letters, after spaces and commas where there
-/// are any.
-fn wrap_text(text: &str, max_letters: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    let mut remaining = max_letters;
+/// Breaks a text into lines of at most `max_width_px`, after spaces and commas where there are any.
+fn wrap_text(text: &str, max_width_px: f32, size_px: f32, weight: FontWeight) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
     for word in text.split_inclusive([' ', ',']) {
-        let length = word.chars().count();
-        if length > remaining && remaining < max_letters {
-            lines.push(String::new());
-            remaining = max_letters;
+        let longer = format!("{line}{word}");
+        if text_width_px(longer.trim_end(), size_px, weight) <= max_width_px {
+            line = longer;
+            continue;
         }
-        if let Some(line) = lines.last_mut() {
-            line.push_str(&truncate_text(word, remaining));
+        if !line.is_empty() {
+            lines.push(std::mem::take(&mut line));
         }
-        remaining = remaining.saturating_sub(length);
+        line = shorten_text(word, max_width_px, size_px, weight);
     }
+    lines.push(line);
     lines
-}
-
-/// Cuts a text to at most `max_letters` letters, the last two of them dots.
-fn truncate_text(text: &str, max_letters: usize) -> String {
-    if text.chars().count() <= max_letters {
-        return text.to_owned();
-    }
-    text.chars().take(max_letters.saturating_sub(2)).chain("..".chars()).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::rasterize;
+    use crate::render::scene::tests::{assert_near, assert_texts_are_apart};
     use image::Rgb;
 
     fn row(name: &str, colors: &[[u8; 3]], side: u32) -> SheetRow {
@@ -139,7 +149,7 @@ mod tests {
         SheetRow { name: name.to_owned(), pictures }
     }
 
-    fn sheet(side: u32) -> RgbImage {
+    fn sheet(side: u32) -> Scene {
         let rows = [
             row("a", &[[255, 0, 0], [0, 255, 0]], side),
             row("b", &[[0, 0, 255], [9, 9, 9]], side),
@@ -148,7 +158,7 @@ mod tests {
         let ids = GrayImage::from_pixel(4, 4, image::Luma([1]));
         let names = ["nothing".to_owned(), "thing".to_owned()];
         draw_contact_sheet(&ContactSheet {
-            title: &["title".to_owned()],
+            title: &["title".to_owned(), "more about it".to_owned()],
             columns: &columns,
             rows: &rows,
             cell_px: cell_side_px(side),
@@ -160,21 +170,29 @@ mod tests {
     #[test]
     fn pictures_are_in_their_row_and_column_enlarged_by_whole_numbers_or_shrunk() {
         for (side, expected) in [(32, 160), (100, 200), (300, 300), (2000, 512)] {
-            let (sheet, cell_px) = (sheet(side), cell_side_px(side));
+            let (scene, cell_px) = (sheet(side), cell_side_px(side));
             assert_eq!(cell_px, expected);
-            for (x, y, color) in
-                [(0, 0, [255, 0, 0]), (1, 0, [0, 255, 0]), (0, 1, [0, 0, 255]), (1, 1, [9, 9, 9])]
-            {
-                let left = GAP_PX + x * (cell_px + GAP_PX);
-                let top = GAP_PX
-                    + 2 * LINE_HEIGHT_PX
-                    + y * (LINE_HEIGHT_PX + cell_px + GAP_PX)
-                    + LINE_HEIGHT_PX;
-                for (x, y) in [(left, top), (left + cell_px - 1, top + cell_px - 1)] {
-                    assert_eq!(sheet.get_pixel(x, y).0, color, "{side} at {x}, {y}");
+            assert_texts_are_apart(&scene);
+            let mut places = Vec::new();
+            for shape in &scene.shapes {
+                if let Shape::Picture { left_top, image } = shape {
+                    assert_eq!(image.dimensions(), (cell_px, cell_px));
+                    places.push((*left_top, image.get_pixel(0, 0).0));
                 }
-                assert_eq!(sheet.get_pixel(left + cell_px, top).0, BACKGROUND_COLOR.0);
             }
+            let colors = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [9, 9, 9]];
+            assert_eq!(places.iter().map(|place| place.1).collect::<Vec<_>>(), colors);
+            let [(first, _), (second, _), (third, _), _] = places[..] else { panic!("four") };
+            assert_eq!(second, (first.0 + cell_px + GAP_PX, first.1));
+            assert_eq!(third, (first.0, first.1 + cell_px + GAP_PX + NAME_PX));
+            // The names of the rows stand above their pictures.
+            let name = scene.texts().find(|text| text.text == "b").unwrap();
+            let [left, top, _, bottom] = name.bounds();
+            assert_near(left, third.0 as f32);
+            assert!(bottom <= third.1 as f32, "{bottom} {third:?}");
+            assert!(top >= (first.1 + cell_px) as f32);
+            let pixels = rasterize(&scene);
+            assert_eq!(pixels.get_pixel(first.0, first.1).0, [255, 0, 0]);
         }
     }
 
@@ -191,16 +209,24 @@ mod tests {
             class_names: &[],
         };
         let empty = draw_contact_sheet(&content);
-        assert!(empty.width() < 2000 && (LINE_HEIGHT_PX..200).contains(&empty.height()));
+        assert!(empty.size.0 == MIN_WIDTH_PX && (50..300).contains(&empty.size.1));
+        assert_texts_are_apart(&empty);
         let rows = [row(&long, &[[1, 2, 3]], 20)];
-        assert_eq!(wrap_text("one two,three", 8), ["one two,", "three"]);
-        assert_eq!(wrap_text("aaaaaaaaaa b", 5), ["aaa..", "b"]);
         let content = ContactSheet {
             title: &[],
             columns: std::slice::from_ref(&long),
             rows: &rows,
             ..content
         };
-        assert!(draw_contact_sheet(&content).width() < 2000);
+        assert_texts_are_apart(&draw_contact_sheet(&content));
+    }
+
+    #[test]
+    fn titles_break_after_spaces_and_commas() {
+        let wrap = |text, width| wrap_text(text, width, 14.0, FontWeight::Regular);
+        assert_eq!(wrap("one two,three", 60.0), ["one two,", "three"]);
+        let lines = wrap("aaaaaaaaaaaaaaaa b", 60.0);
+        assert!(lines.len() == 2 && lines[0].contains('…'), "{lines:?}");
+        assert_eq!(wrap("", 60.0), [""]);
     }
 }

@@ -1,196 +1,263 @@
-//! Legends under overlays: swatch, name and share of every class that occurs.
+//! Legends of classes: swatch, name and share of every class that occurs.
 
-use image::{GrayImage, Rgb, RgbImage};
+use image::GrayImage;
 
+use super::class_label::class_label;
+use super::font::{CAP_HEIGHT, FontWeight, shorten_text, text_width_px};
 use super::overlay::ClassColors;
-use super::text::{LETTER_DOTS, draw_text, fill_rectangle};
+use super::palette::{INK, MUTED_INK};
+use super::scene::{Anchor, Rgb, Scene, Text};
 
-pub(super) const BACKGROUND_COLOR: Rgb<u8> = Rgb([250, 250, 250]);
-pub(super) const TEXT_COLOR: Rgb<u8> = Rgb([25, 25, 25]);
-/// Largest number of letters of a name. Longer names are cut, because a legend much wider than the
-/// picture is hard to use.
-const MAX_NAME_CHARS: usize = 24;
-/// Class id of ignored pixels. It repeats `IGNORE_INDEX` of `metrics`, because rooms of one floor
-/// do not import each other (`docs/architecture.md#imports-point-down`).
-pub(super) const IGNORED_CLASS_ID: u8 = 255;
-/// Smallest and largest side of a letter's dots, in pixels: smaller letters are hard to read, and
-/// larger ones do not read better.
-const MIN_TEXT_SCALE: u32 = 2;
-const MAX_TEXT_SCALE: u32 = 16;
-/// Largest area of picture and legend together, in pixels. Letters shrink until it suffices. With
-/// the smallest ones the legend of 256 long names takes less than 4 million pixels under a picture
-/// of sides up to [`MAX_SIDE_PX`](super::overlay::MAX_SIDE_PX), which itself has no more than 17
-/// million.
-pub(super) const MAX_CANVAS_PIXELS: u64 = 32_000_000;
+/// Longest name, relative to the size of the letters.
+const MAX_NAME_EM: f32 = 16.0;
+/// Sizes relative to that of the letters: height of a line, width and height of a swatch, gap after
+/// a swatch and between name and share, and gap between two columns.
+const LINE_EM: f32 = 1.6;
+const SWATCH_WIDTH_EM: f32 = 1.5;
+const SWATCH_HEIGHT_EM: f32 = 0.9;
+const GAP_EM: f32 = 0.6;
+const COLUMN_GAP_EM: f32 = 1.5;
 
-/// A line of the legend.
-struct LegendEntry {
-    color: Rgb<u8>,
-    text: String,
+/// The classes of a mask.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Legend {
+    /// Classes by id, the ignored pixels last.
+    entries: Vec<LegendEntry>,
 }
 
-/// Sizes and positions of a legend's lines, in pixels if not said otherwise.
-struct LegendLayout {
-    scale: u32,
-    /// Height and width of a letter.
-    letter: u32,
-    /// Width of a column of entries.
-    column: u32,
-    /// Height of a line.
-    line: u32,
-    /// Number of lines per column.
-    lines: u32,
-    /// Width and height of the whole canvas.
-    size: (u32, u32),
+#[derive(Debug, Clone, PartialEq)]
+struct LegendEntry {
+    /// Color of the swatch; none for the line that says how many classes are left out.
+    color: Option<Rgb>,
+    name: String,
+    /// Share of the pixels in percent, with its sign.
+    share: String,
+    /// Number of pixels.
+    count: u64,
+}
+
+/// Sizes of a legend in pixels, for a number of columns.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct LegendLayout {
+    font_px: f32,
+    name_px: f32,
+    share_px: f32,
+    columns: usize,
+    lines: usize,
+}
+
+impl Legend {
+    /// Lists the classes that occur in `ids`.
+    pub(super) fn new(ids: &GrayImage, class_names: &[String], colors: &ClassColors) -> Self {
+        let mut counts = [0_u64; 256];
+        for id in ids.as_raw() {
+            counts[usize::from(*id)] += 1;
+        }
+        let total = ids.as_raw().len() as f64;
+        let mut entries = Vec::new();
+        for (id, count) in counts.into_iter().enumerate() {
+            if count == 0 {
+                continue;
+            }
+            let percent = 100.0 * count as f64 / total;
+            let share =
+                if percent < 0.05 { "<0.1 %".to_owned() } else { format!("{percent:.1} %") };
+            let name = class_label(id, class_names);
+            entries.push(LegendEntry { color: Some(colors[id]), name, share, count });
+        }
+        Self { entries }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Returns the legend with the `count` most frequent entries, the last of which tells how many
+    /// classes are left out.
+    pub(super) fn keep_largest(&self, count: usize) -> Self {
+        if self.len() <= count {
+            return self.clone();
+        }
+        let kept = count.saturating_sub(1);
+        let mut by_count: Vec<usize> = (0..self.len()).collect();
+        by_count.sort_by_key(|&index| std::cmp::Reverse(self.entries[index].count));
+        let (mut largest, rest) = (by_count[..kept].to_vec(), &by_count[kept..]);
+        largest.sort_unstable();
+        let mut entries: Vec<LegendEntry> = Vec::with_capacity(count);
+        for index in largest {
+            entries.push(self.entries[index].clone());
+        }
+        let left_out = rest.iter().map(|&index| self.entries[index].count).sum();
+        let name = format!("and {} more", rest.len());
+        entries.push(LegendEntry { color: None, name, share: String::new(), count: left_out });
+        Self { entries }
+    }
+
+    /// Returns the sizes with letters of `font_px`, in columns that are at most `max_width_px` wide
+    /// together, and at least one.
+    pub(super) fn fit_to_width(&self, font_px: f32, max_width_px: f32) -> LegendLayout {
+        let single = self.measure(font_px, max_width_px);
+        let pitch = single.width_px() + COLUMN_GAP_EM * font_px;
+        let columns = ((max_width_px + COLUMN_GAP_EM * font_px) / pitch) as usize;
+        single.with_columns(columns.clamp(1, self.len().max(1)), self.len())
+    }
+
+    /// Returns the sizes with letters of `font_px`, in as many columns as it takes to be at most
+    /// `max_height_px` high. A column is at most `max_width_px` wide.
+    pub(super) fn fit_to_height(
+        &self,
+        font_px: f32,
+        max_height_px: f32,
+        max_width_px: f32,
+    ) -> LegendLayout {
+        let lines = ((max_height_px / (LINE_EM * font_px)) as usize).max(1);
+        let columns = self.len().div_ceil(lines).max(1);
+        self.measure(font_px, max_width_px).with_columns(columns, self.len())
+    }
+
+    /// Measures a single column that is at most `max_width_px` wide.
+    fn measure(&self, font_px: f32, max_width_px: f32) -> LegendLayout {
+        let (mut name_px, mut share_px) = (0.0_f32, 0.0_f32);
+        for entry in &self.entries {
+            let width = |text| text_width_px(text, font_px, FontWeight::Regular);
+            name_px = name_px.max(width(&entry.name));
+            share_px = share_px.max(width(&entry.share));
+        }
+        let share_px = share_px.ceil();
+        let others_px = share_px + (SWATCH_WIDTH_EM + 2.0 * GAP_EM) * font_px;
+        let max_name_px = (max_width_px - others_px).clamp(3.0 * font_px, MAX_NAME_EM * font_px);
+        let name_px = name_px.ceil().min(max_name_px);
+        LegendLayout { font_px, name_px, share_px, columns: 1, lines: self.len() }
+    }
+
+    /// Draws the legend with its upper left corner at `left_top`. Entries run down the columns, as in
+    /// a printed list.
+    pub(super) fn draw(&self, scene: &mut Scene, (left, top): (f32, f32), layout: LegendLayout) {
+        let LegendLayout { font_px, name_px, share_px, lines, .. } = layout;
+        let pitch = layout.column_px() + COLUMN_GAP_EM * font_px;
+        for (index, entry) in self.entries.iter().enumerate() {
+            let x = left + (index / lines) as f32 * pitch;
+            let middle = top + ((index % lines) as f32 + 0.5) * LINE_EM * font_px;
+            if let Some(color) = entry.color {
+                draw_swatch(scene, (x, middle), font_px, color);
+            }
+            let base_line = middle + CAP_HEIGHT * font_px / 2.0;
+            let name_x = x + (SWATCH_WIDTH_EM + GAP_EM) * font_px;
+            let name = shorten_text(&entry.name, name_px, font_px, FontWeight::Regular);
+            scene.add_text(Text::new(name, (name_x, base_line), font_px, INK));
+            if !entry.share.is_empty() {
+                let share_x = name_x + name_px + GAP_EM * font_px + share_px;
+                let share = Text::new(&*entry.share, (share_x, base_line), font_px, MUTED_INK);
+                scene.add_text(share.anchored(Anchor::End));
+            }
+        }
+    }
+}
+
+/// Draws a swatch with a dark edge, which sets off light colors from the paper.
+fn draw_swatch(scene: &mut Scene, (left, middle): (f32, f32), font_px: f32, color: Rgb) {
+    // Whole pixels, so that edges are sharp.
+    let (width, height) =
+        ((SWATCH_WIDTH_EM * font_px).round(), (SWATCH_HEIGHT_EM * font_px).round());
+    let (left, top) = (left.round(), (middle - height / 2.0).round());
+    let edge = (font_px / 16.0).round().max(1.0);
+    scene.add_rectangle((left, top), (width, height), MUTED_INK);
+    let inner_size = (width - 2.0 * edge, height - 2.0 * edge);
+    scene.add_rectangle((left + edge, top + edge), inner_size, color);
 }
 
 impl LegendLayout {
-    /// Returns the layout with letters of this scale, for a picture of this size.
-    fn new((width, height): (u32, u32), entries: &[LegendEntry], scale: u32) -> Self {
-        let mut longest_text_chars = 0;
-        for entry in entries {
-            longest_text_chars = longest_text_chars.max(entry.text.chars().count());
-        }
-        let letter = LETTER_DOTS * scale;
-        // A column is a swatch of two letters, a gap of one, the text, and a gap of one.
-        let (column, line) = (letter * (longest_text_chars as u32 + 4), letter * 3 / 2);
-        let count = entries.len() as u32;
-        let columns = (width.saturating_sub(letter) / column).clamp(1, count.max(1));
-        let lines = count.div_ceil(columns);
-        let panel = if entries.is_empty() { 0 } else { lines * line + letter };
-        let size = (width.max(columns * column + letter), height + panel);
-        Self { scale, letter, column, line, lines, size }
+    fn with_columns(self, columns: usize, entries: usize) -> Self {
+        Self { columns, lines: entries.div_ceil(columns).max(1), ..self }
     }
 
-    /// Returns the layout with the size of letters that suits a picture of this width and height,
-    /// or with the largest one for which the canvas stays within [`MAX_CANVAS_PIXELS`].
-    fn fit_to_picture(picture: (u32, u32), entries: &[LegendEntry]) -> Self {
-        // Letters stay readable when a large picture is displayed small. The shorter side decides,
-        // because a long thin picture would otherwise get a legend much larger than itself.
-        let preferred_scale = (f64::from(picture.0.min(picture.1)) / 300.0).round() as u32;
-        let preferred_scale = preferred_scale.clamp(MIN_TEXT_SCALE, MAX_TEXT_SCALE);
-        let mut scale = preferred_scale;
-        loop {
-            let layout = Self::new(picture, entries, scale);
-            let pixels = u64::from(layout.size.0) * u64::from(layout.size.1);
-            if pixels <= MAX_CANVAS_PIXELS || scale == MIN_TEXT_SCALE {
-                return layout;
-            }
-            scale -= 1;
-        }
+    /// Returns the width of a column.
+    fn column_px(self) -> f32 {
+        (SWATCH_WIDTH_EM + 2.0 * GAP_EM) * self.font_px + self.name_px + self.share_px
     }
-}
 
-/// Draws the legend of `ids` below `picture`, on a canvas as wide as both need. The shares are
-/// those of `ids`, which may have another size than the picture.
-pub(super) fn add_legend(
-    picture: &RgbImage,
-    ids: &GrayImage,
-    class_names: &[String],
-    colors: &ClassColors,
-) -> RgbImage {
-    let entries = legend_entries(ids, class_names, colors);
-    let LegendLayout { scale, letter, column, line, lines, size } =
-        LegendLayout::fit_to_picture(picture.dimensions(), &entries);
-    let mut canvas = RgbImage::from_pixel(size.0, size.1, BACKGROUND_COLOR);
-    image::imageops::replace(&mut canvas, picture, 0, 0);
-    // Entries run down the columns, as in a printed list.
-    let top = picture.height() + letter * 3 / 4;
-    for (i, entry) in (0..).zip(&entries) {
-        let (x, y) = (letter + i / lines * column, top + i % lines * line);
-        fill_rectangle(&mut canvas, (x, y), (2 * letter, letter), TEXT_COLOR);
-        let border = scale.div_ceil(2);
-        let inner_size = (2 * letter - 2 * border, letter - 2 * border);
-        fill_rectangle(&mut canvas, (x + border, y + border), inner_size, entry.color);
-        draw_text(&mut canvas, (x + 3 * letter, y), &entry.text, scale, TEXT_COLOR);
+    pub(super) fn width_px(self) -> f32 {
+        let gaps = (self.columns - 1) as f32 * COLUMN_GAP_EM * self.font_px;
+        self.columns as f32 * self.column_px() + gaps
     }
-    canvas
-}
 
-/// Lists the classes that occur by id, the ignored pixels last. Names and shares are aligned.
-fn legend_entries(
-    ids: &GrayImage,
-    class_names: &[String],
-    colors: &ClassColors,
-) -> Vec<LegendEntry> {
-    let mut counts = [0_u64; 256];
-    for id in ids.as_raw() {
-        counts[usize::from(*id)] += 1;
+    pub(super) fn columns(self) -> usize {
+        self.columns
     }
-    let total = ids.as_raw().len() as f64;
-    let (mut names, mut percentages) = (Vec::new(), Vec::new());
-    let mut widest_name_chars = 0;
-    for (id, count) in (0..=255).zip(counts) {
-        if count == 0 {
-            continue;
-        }
-        let name = class_label(id, class_names);
-        widest_name_chars = widest_name_chars.max(name.chars().count());
-        names.push((id, name));
-        percentages.push(match 100.0 * count as f64 / total {
-            small if small < 0.05 => " <0.1 %".to_owned(),
-            share => format!("{share:5.1} %"),
-        });
-    }
-    let mut entries = Vec::with_capacity(names.len());
-    for ((id, name), percentage) in names.iter().zip(percentages) {
-        entries.push(LegendEntry {
-            color: Rgb(colors[usize::from(*id)]),
-            text: format!("{name:widest_name_chars$} {percentage}"),
-        });
-    }
-    entries
-}
 
-fn class_label(id: u8, class_names: &[String]) -> String {
-    match class_names.get(usize::from(id)) {
-        Some(name) if name.chars().count() > MAX_NAME_CHARS => {
-            name.chars().take(MAX_NAME_CHARS - 2).chain("..".chars()).collect()
-        }
-        Some(name) => name.clone(),
-        None if id == IGNORED_CLASS_ID => "ignored".to_owned(),
-        None => format!("class {id}"),
+    pub(super) fn height_px(self) -> f32 {
+        self.lines as f32 * LINE_EM * self.font_px
+    }
+
+    /// Returns how many entries columns and lines hold.
+    pub(super) fn capacity(font_px: f32, columns: usize, max_height_px: f32) -> usize {
+        columns * ((max_height_px / (LINE_EM * font_px)) as usize)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::scene::tests::assert_texts_are_apart;
 
-    fn texts(ids: Vec<u8>, names: &[&str]) -> Vec<String> {
+    fn legend(ids: Vec<u8>, names: &[&str]) -> Legend {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let ids = GrayImage::from_raw(ids.len() as u32, 1, ids).unwrap();
-        legend_entries(&ids, &names, &[[0; 3]; 256]).into_iter().map(|entry| entry.text).collect()
+        Legend::new(&ids, &names, &[[0; 3]; 256])
+    }
+
+    fn texts(legend: &Legend) -> Vec<String> {
+        let mut texts = Vec::new();
+        for entry in &legend.entries {
+            texts.push(format!("{} {}", entry.name, entry.share));
+        }
+        texts
     }
 
     #[test]
     fn only_classes_that_occur_are_listed_with_their_shares() {
-        assert_eq!(
-            texts(vec![0, 0, 0, 2, 2, 255, 7, 7], &["sky", "dog", "road"]),
-            ["sky      37.5 %", "road     25.0 %", "class 7  25.0 %", "ignored  12.5 %"]
-        );
-    }
-
-    #[test]
-    fn letters_shrink_before_the_canvas_grows_too_large() {
-        let scale = |picture, count| {
-            let text = "x".repeat(MAX_NAME_CHARS + 8);
-            let entry = |_| LegendEntry { color: TEXT_COLOR, text: text.clone() };
-            let layout =
-                LegendLayout::fit_to_picture(picture, &(0..count).map(entry).collect::<Vec<_>>());
-            assert!(u64::from(layout.size.0) * u64::from(layout.size.1) <= MAX_CANVAS_PIXELS);
-            layout.scale
-        };
-        assert_eq!([scale((4096, 4096), 5), scale((900, 1200), 5), scale((64, 48), 5)], [14, 3, 2]);
-        assert_eq!([scale((4096, 1), 256), scale((1, 4096), 256)], [2, 2]);
-        assert!((3..14).contains(&scale((4096, 4096), 256)));
-    }
-
-    #[test]
-    fn long_names_are_cut_and_small_shares_are_not_zero() {
+        let legend = legend(vec![0, 0, 0, 2, 2, 255, 7, 7], &["sky", "dog", "road"]);
+        let expected = ["sky 37.5 %", "road 25.0 %", "class 7 25.0 %", "ignored 12.5 %"];
+        assert_eq!(texts(&legend), expected);
         let mut ids = vec![0; 5000];
         ids[0] = 1;
-        let lines = texts(ids, &["a", "a name that is much too long for a legend"]);
-        assert_eq!(lines[1], "a name that is much to..  <0.1 %");
+        assert_eq!(texts(&self::legend(ids, &[]))[1], "class 1 <0.1 %");
+    }
+
+    #[test]
+    fn the_largest_classes_are_kept_in_their_order() {
+        let legend = legend(vec![0, 1, 1, 2, 3, 3, 3, 4], &[]);
+        let kept = legend.keep_largest(3);
+        assert_eq!(texts(&kept), ["class 1 25.0 %", "class 3 37.5 %", "and 3 more "]);
+        assert_eq!(legend.keep_largest(5), legend);
+        assert_eq!(texts(&legend.keep_largest(1)), ["and 5 more "]);
+    }
+
+    #[test]
+    fn columns_fill_the_width_or_the_height_that_there_is() {
+        let legend = legend((0..60).collect(), &["a name", "x"]);
+        let layout = legend.fit_to_width(14.0, 800.0);
+        assert!(layout.columns > 3 && layout.width_px() <= 800.0, "{layout:?}");
+        assert_eq!(layout.lines, 60_usize.div_ceil(layout.columns));
+        let layout = legend.fit_to_height(14.0, 300.0, 400.0);
+        assert!(layout.height_px() <= 300.0 && layout.columns == 5, "{layout:?}");
+        for layout in [layout, legend.fit_to_width(14.0, 10.0)] {
+            let size = (layout.width_px().ceil() as u32, layout.height_px().ceil() as u32);
+            let mut scene = Scene::new(size, [255; 3]);
+            legend.draw(&mut scene, (0.0, 0.0), layout);
+            assert_texts_are_apart(&scene);
+        }
+    }
+
+    #[test]
+    fn long_names_are_cut_in_the_middle() {
+        let legend =
+            legend(vec![0, 1], &["a", "the beginning of a name that is long, and the end"]);
+        let layout = legend.fit_to_width(14.0, 200.0);
+        assert!(layout.width_px() <= 200.0, "{layout:?}");
+        let mut scene = Scene::new((300, 300), [255; 3]);
+        legend.draw(&mut scene, (0.0, 0.0), layout);
+        let name = scene.texts().find(|text| text.text.contains('…')).unwrap();
+        assert!(name.text.starts_with("the") && name.text.ends_with("end"), "{}", name.text);
     }
 }

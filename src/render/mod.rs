@@ -1,15 +1,26 @@
-//! Pictures for people: overlays, legends, charts and contact sheets.
+//! Pictures for people: overlays, legends, charts and contact sheets. Charts and sheets are described
+//! as a [`Scene`], of which [`rasterize`] makes pixels and [`to_svg`] a document.
 
 mod axis;
-mod chart;
+mod bar_chart;
+mod class_label;
+mod confusion_matrix;
 mod contact_sheet;
-mod heatmap;
+mod font;
 mod legend;
+mod line_chart;
 mod overlay;
-mod stroke;
-mod text;
+mod palette;
+mod rasterize;
+mod scene;
+mod svg;
 
-pub use chart::{Panel, Series, draw_chart};
+pub use bar_chart::{Bar, BarChart, draw_bar_chart};
+pub use confusion_matrix::draw_confusion_matrix;
 pub use contact_sheet::{ContactSheet, SheetRow, cell_side_px, draw_contact_sheet};
-pub use heatmap::draw_confusion_matrix;
+pub use font::FontWeight;
+pub use line_chart::{LineChart, Mark, Panel, PanelHeight, Series, XAxis, draw_line_chart};
 pub use overlay::{draw_classes, draw_overlay, draw_overlay_with_colors};
+pub use rasterize::rasterize;
+pub use scene::{Anchor, Rectangle, Rgb, Scene, Shape, Text};
+pub use svg::to_svg;

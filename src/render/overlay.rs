@@ -4,7 +4,11 @@ use std::borrow::Cow;
 
 use image::{GrayImage, Rgb, RgbImage, imageops};
 
-use super::legend;
+use super::class_label::IGNORED_CLASS_ID;
+use super::legend::{Legend, LegendLayout};
+use super::palette::BACKGROUND;
+use super::rasterize::rasterize;
+use super::scene::{Scene, Shape};
 use crate::colors::class_color;
 
 /// Opacity of the class color inside a region, 0 to 1.
@@ -13,7 +17,19 @@ const OVERLAY_ALPHA: f32 = 0.5;
 /// Longest side of the picture in an overlay, in pixels. Larger pictures are drawn on a smaller
 /// copy: overlays are for people to look at, and their cost must not grow with the size in a
 /// picture's header.
-pub(super) const MAX_SIDE_PX: u32 = 4096;
+const MAX_SIDE_PX: u32 = 4096;
+/// Shortest longer side of the picture in an overlay, in pixels.
+const MIN_SIDE_PX: u32 = 480;
+
+/// Sizes of the legend's letters in pixels: the size on pictures that fit a screen, the largest one,
+/// for pictures that are looked at in parts or shrunk, and the smallest that is easy to read.
+const PREFERRED_FONT_PX: f32 = 14.0;
+const MAX_FONT_PX: f32 = 56.0;
+const MIN_FONT_PX: f32 = 11.0;
+/// Distance of the legend from the picture and from the edge, in pixels.
+const LEGEND_MARGIN_PX: f32 = 12.0;
+/// Number of lines that a legend may have beside pictures that are a few pixels high or wide.
+const MIN_ENTRIES: usize = 4;
 
 /// Red, green and blue by class id.
 pub(super) type ClassColors = [[u8; 3]; 256];
@@ -23,15 +39,19 @@ pub(super) fn default_class_colors() -> ClassColors {
     std::array::from_fn(|id| class_color(id as u8))
 }
 
-/// Draws `image` with the classes of `ids` painted over it, and a legend below: a swatch, the name
-/// and the share of the pixels in percent of each class that occurs.
+/// Draws `image` with the classes of `ids` painted over it, and a legend: a swatch, the name and
+/// the share of the pixels in percent of each class that occurs.
 ///
 /// Class 0, the background, stays as it is. Regions of other classes are tinted and outlined in
 /// their color. `ids` has the size of `image`; a mask of another size is stretched over it. Ids
-/// without a name appear as `class N`, and 255 as `ignored`. The result is higher than `image` by
-/// the legend, and wider where the legend needs it. An `image` with a side over 4096 pixels is
-/// shrunk to that first (the shares are still those of the whole mask), and no result has more than
-/// 32 million pixels.
+/// without a name appear as `class N`, and 255 as `ignored`. An `image` with a side over 4096 pixels
+/// is shrunk to that first (the shares are still those of the whole mask), and one whose longer side
+/// is under 480 pixels is enlarged by a whole factor.
+///
+/// The legend stands beside an image that is wider than high, and below others, or the other way
+/// where it fits only so. It is never larger than the image, except for images that are a few pixels
+/// high or wide: where it would be, the classes of the fewest pixels are left out, and their number
+/// is said.
 pub fn draw_overlay(image: &RgbImage, ids: &GrayImage, class_names: &[String]) -> RgbImage {
     draw_overlay_with_colors(image, ids, class_names, class_color)
 }
@@ -47,12 +67,92 @@ pub fn draw_overlay_with_colors(
         return image.clone();
     }
     let colors: ClassColors = std::array::from_fn(|id| color(id as u8));
-    legend::add_legend(
-        &blend_classes(&shrink_to_limit(image), ids, &colors, false),
-        ids,
-        class_names,
-        &colors,
-    )
+    let picture = enlarge_small(shrink_to_limit(image));
+    let picture = blend_classes(&picture, ids, &colors, false);
+    rasterize(&add_legend(picture, &Legend::new(ids, class_names, &colors)))
+}
+
+/// Where the legend stands, and how.
+struct Placement {
+    legend: Legend,
+    layout: LegendLayout,
+    is_beside: bool,
+}
+
+/// Places the legend beside or below a picture.
+fn add_legend(picture: RgbImage, legend: &Legend) -> Scene {
+    let (width, height) = picture.dimensions();
+    let placement = place_legend((width, height), legend);
+    let (legend_width, legend_height) = (placement.layout.width_px(), placement.layout.height_px());
+    let panel = (legend_width + 2.0 * LEGEND_MARGIN_PX, legend_height + 2.0 * LEGEND_MARGIN_PX);
+    let panel = (panel.0.ceil() as u32, panel.1.ceil() as u32);
+    let (size, left_top) = if placement.is_beside {
+        let size = (width + panel.0, height.max(panel.1));
+        (size, (width as f32 + LEGEND_MARGIN_PX, LEGEND_MARGIN_PX))
+    } else {
+        let size = (width.max(panel.0), height + panel.1);
+        (size, (LEGEND_MARGIN_PX, height as f32 + LEGEND_MARGIN_PX))
+    };
+    let mut scene = Scene::new(size, BACKGROUND);
+    scene.shapes.push(Shape::Picture { left_top: (0, 0), image: picture });
+    placement.legend.draw(&mut scene, left_top, placement.layout);
+    scene
+}
+
+/// Finds the largest letters for which the legend is not larger than a picture of this size.
+fn place_legend(size: (u32, u32), legend: &Legend) -> Placement {
+    let is_wide = size.0 > size.1;
+    let space = (
+        (size.0 as f32 - 2.0 * LEGEND_MARGIN_PX).max(0.0),
+        (size.1 as f32 - 2.0 * LEGEND_MARGIN_PX).max(0.0),
+    );
+    let longer = size.0.max(size.1) as f32;
+    let mut font_px = (longer / 75.0).clamp(PREFERRED_FONT_PX, MAX_FONT_PX);
+    loop {
+        for is_beside in [is_wide, !is_wide] {
+            let layout = if is_beside {
+                legend.fit_to_height(font_px, space.1, space.0)
+            } else {
+                legend.fit_to_width(font_px, space.0)
+            };
+            if layout.width_px() <= space.0 && layout.height_px() <= space.1 {
+                return Placement { legend: legend.clone(), layout, is_beside };
+            }
+        }
+        if font_px <= MIN_FONT_PX {
+            return place_part(space, legend, is_wide);
+        }
+        font_px = (font_px - 1.0).max(MIN_FONT_PX);
+    }
+}
+
+/// Places as much of the legend as there is space for (width and height in pixels), with small
+/// letters, and at least a few lines.
+fn place_part((width, height): (f32, f32), legend: &Legend, is_beside: bool) -> Placement {
+    let font_px = MIN_FONT_PX;
+    let columns = legend.fit_to_width(font_px, width).columns();
+    let mut count = LegendLayout::capacity(font_px, columns, height).max(MIN_ENTRIES);
+    loop {
+        let part = legend.keep_largest(count);
+        let layout = part.fit_to_width(font_px, width);
+        // The classes that stay may have longer names, which make fewer columns.
+        if layout.height_px() <= height || count <= MIN_ENTRIES {
+            return Placement { legend: part, layout, is_beside };
+        }
+        count -= 1;
+    }
+}
+
+/// Enlarges a picture whose longer side is under [`MIN_SIDE_PX`] by the smallest whole factor that
+/// reaches it, so that its pixels stay visible and a legend has room beside it.
+fn enlarge_small(image: Cow<'_, RgbImage>) -> Cow<'_, RgbImage> {
+    let (width, height) = image.dimensions();
+    let factor = MIN_SIDE_PX.div_ceil(width.max(height));
+    if factor == 1 {
+        return image;
+    }
+    let nearest = imageops::FilterType::Nearest;
+    Cow::Owned(imageops::resize(&*image, width * factor, height * factor, nearest))
 }
 
 /// Draws `image` with the classes of `ids` painted over it as [`draw_overlay`] does, without a
@@ -113,7 +213,7 @@ fn blend_classes(
         let class_id = mask.class_id(x, y);
         let pixel = *image.get_pixel(x, y);
         let is_gap_of_stripes =
-            stripe_ignored && class_id == legend::IGNORED_CLASS_ID && !is_striped(x, y, thickness);
+            stripe_ignored && class_id == IGNORED_CLASS_ID && !is_striped(x, y, thickness);
         if class_id == 0 || is_gap_of_stripes {
             return pixel;
         }
@@ -146,27 +246,39 @@ fn shrink_to_limit(image: &RgbImage) -> Cow<'_, RgbImage> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::render::scene::tests::assert_texts_are_apart;
+    use image::Luma;
+
+    /// Makes a gray picture, and a mask of two classes side by side.
+    fn two_halves(width: u32, height: u32) -> (RgbImage, GrayImage) {
+        let image = RgbImage::from_pixel(width, height, Rgb([100; 3]));
+        let ids = GrayImage::from_fn(width, height, |x, _| Luma([u8::from(x >= width / 2)]));
+        (image, ids)
+    }
+
+    /// Makes a mask of as many classes in stripes.
+    fn stripes(width: u32, height: u32, classes: u32) -> GrayImage {
+        GrayImage::from_fn(width, height, |x, y| Luma([((x + y * width) % classes) as u8]))
+    }
 
     #[test]
     fn regions_are_tinted_outlined_and_the_background_is_left_alone() {
-        let image = RgbImage::from_pixel(40, 30, Rgb([100, 100, 100]));
-        let ids = GrayImage::from_fn(40, 30, |x, _| image::Luma([u8::from(x >= 20)]));
+        let (image, ids) = two_halves(600, 400);
         let result = draw_overlay(&image, &ids, &["nothing".to_owned(), "thing".to_owned()]);
-        assert!(result.width() >= 40 && result.height() > 30);
+        assert!(result.width() > 600 && result.height() == 400, "the legend stands beside");
         assert_eq!(result.get_pixel(5, 5).0, [100, 100, 100]);
-        assert_eq!(result.get_pixel(20, 5).0, [128, 0, 0]);
-        assert_eq!(result.get_pixel(30, 5).0, [114, 50, 50]);
+        assert_eq!(result.get_pixel(300, 5).0, [128, 0, 0]);
+        assert_eq!(result.get_pixel(400, 5).0, [114, 50, 50]);
     }
 
     #[test]
     fn regions_and_legend_have_the_colors_that_were_given() {
-        let image = RgbImage::from_pixel(40, 30, Rgb([100, 100, 100]));
-        let ids = GrayImage::from_fn(40, 30, |x, _| image::Luma([u8::from(x >= 20)]));
+        let (image, ids) = two_halves(600, 400);
         let names = ["nothing".to_owned(), "thing".to_owned()];
         let result = draw_overlay_with_colors(&image, &ids, &names, |id| [0, id.min(1) * 200, 250]);
-        assert_eq!(result.get_pixel(30, 5).0, [50, 150, 175]);
+        assert_eq!(result.get_pixel(400, 5).0, [50, 150, 175]);
         let swatch = Rgb([0, 200, 250]);
-        assert!(result.enumerate_pixels().any(|(_, y, pixel)| y > 30 && *pixel == swatch));
+        assert!(result.enumerate_pixels().any(|(x, _, pixel)| x > 600 && *pixel == swatch));
         assert_eq!(
             draw_overlay_with_colors(&image, &ids, &names, class_color),
             draw_overlay(&image, &ids, &names)
@@ -176,7 +288,7 @@ mod tests {
     #[test]
     fn ignored_pixels_are_striped_and_told_from_classes() {
         let image = RgbImage::from_pixel(40, 30, Rgb([100, 100, 100]));
-        let ids = GrayImage::from_fn(40, 30, |x, _| image::Luma([if x < 20 { 255 } else { 1 }]));
+        let ids = GrayImage::from_fn(40, 30, |x, _| Luma([if x < 20 { 255 } else { 1 }]));
         let result = draw_classes(&image, &ids);
         assert_eq!(result.dimensions(), (40, 30));
         let left: Vec<_> = (0..12).map(|x| result.get_pixel(x, 5).0).collect();
@@ -187,16 +299,45 @@ mod tests {
     }
 
     #[test]
-    fn a_large_picture_is_shrunk_with_its_regions() {
-        let image = RgbImage::from_pixel(8192, 20, Rgb([100, 100, 100]));
-        let ids = GrayImage::from_fn(8192, 20, |x, _| image::Luma([u8::from(x >= 4096)]));
+    fn large_pictures_are_shrunk_and_small_ones_enlarged_by_a_whole_factor() {
+        let (image, ids) = two_halves(8192, 4000);
         let result = draw_overlay(&image, &ids, &[]);
-        assert_eq!(result.width(), MAX_SIDE_PX);
+        assert_eq!(result.height(), 2000);
         assert_eq!(result.get_pixel(2000, 5).0, [100, 100, 100]);
         assert_eq!(result.get_pixel(2048, 5).0, [128, 0, 0]);
         assert_eq!(result.get_pixel(3000, 5).0, [114, 50, 50]);
-        // The legend's background follows after half of the rows.
-        assert_eq!(result.get_pixel(3000, 10).0, [250, 250, 250]);
+        let (image, ids) = two_halves(50, 70);
+        let result = draw_overlay(&image, &ids, &[]);
+        assert_eq!(result.width(), 7 * 50);
+        assert_eq!(result.get_pixel(7 * 25 - 1, 3).0, [100, 100, 100]);
+        assert_eq!(result.get_pixel(7 * 25, 3).0, [128, 0, 0]);
+    }
+
+    #[test]
+    fn the_legend_is_beside_wide_and_below_high_pictures_and_never_larger() {
+        let names: Vec<String> = (0..254).map(|id| format!("class number {id}")).collect();
+        for (width, height) in [(480, 320), (320, 480), (640, 640), (1920, 1080), (4096, 3000)] {
+            for classes in [1, 2, 21, 150, 254] {
+                let ids = stripes(width, height, classes);
+                let legend = Legend::new(&ids, &names, &default_class_colors());
+                let scene = add_legend(RgbImage::new(width, height), &legend);
+                assert_texts_are_apart(&scene);
+                let (beside, below) = (scene.size.0 - width, scene.size.1 - height);
+                assert!((beside == 0) != (below == 0), "{:?}", scene.size);
+                assert!(beside <= width && below <= height, "{width}x{height} {classes}");
+                if classes <= 2 {
+                    assert_eq!(beside > 0, width > height, "{width}x{height}");
+                }
+                let text = scene.texts().last().unwrap();
+                assert!(text.size_px >= MIN_FONT_PX);
+                // What has no room is counted.
+                let listed = scene.texts().filter(|text| text.text.starts_with("class")).count();
+                let left_out = scene.texts().find_map(|text| {
+                    text.text.strip_prefix("and ")?.strip_suffix(" more")?.parse::<usize>().ok()
+                });
+                assert_eq!(listed + left_out.unwrap_or(0), classes as usize);
+            }
+        }
     }
 
     #[test]
@@ -206,13 +347,13 @@ mod tests {
         for (width, height) in small.into_iter().chain(thin) {
             let image = RgbImage::new(width, height);
             let own = GrayImage::new(width, height);
-            let other = GrayImage::from_fn(50, 6, |x, y| image::Luma([(50 * y + x) as u8]));
+            let other = GrayImage::from_fn(50, 6, |x, y| Luma([(50 * y + x) as u8]));
             for ids in [GrayImage::new(3, 2), own, other] {
                 let result = draw_overlay(&image, &ids, &[]);
                 let least = (width.min(MAX_SIDE_PX), height.min(MAX_SIDE_PX));
-                assert!(result.width() >= least.0 && result.height() > least.1, "{width}x{height}");
-                let most = u64::from(width) * u64::from(height) + 4_000_000;
-                assert!(result.pixels().len() as u64 <= most, "{width}x{height}");
+                assert!(result.width() >= least.0 && result.height() >= least.1);
+                let pixels = u64::from(width) * u64::from(height);
+                assert!(result.pixels().len() as u64 <= pixels + 1_000_000, "{width}x{height}");
             }
         }
         assert_eq!(

@@ -10,6 +10,7 @@ use crate::colors::class_color;
 use crate::data::audit::{Audit, SizeRange};
 use crate::error::{Error, Result};
 use crate::metrics::IGNORE_INDEX;
+use crate::model::artifact::{CONFUSION_MATRIX_FILE, LEARNING_CURVES_FILE, METRICS_FILE};
 use crate::model::{Algorithm, Backbone, ModelConfig};
 
 /// Content of a model card.
@@ -105,9 +106,14 @@ impl<'a> ModelCard<'a> {
                 ),
             );
         }
-        text.push_str(
-            "\nA score whose denominator is zero is absent. `metrics.json` holds all of them, the \
-             confusion matrix and every epoch.\n",
+        push_line(
+            &mut text,
+            format_args!(
+                "\nA score whose denominator is zero is absent. `{METRICS_FILE}` holds all of them, \
+                 the confusion matrix and every epoch.\n\n\
+                 ![Confusion matrix of the validation images]({CONFUSION_MATRIX_FILE})\n\n\
+                 ![Loss, scores and learning rate by epoch]({LEARNING_CURVES_FILE})"
+            ),
         );
         text
     }

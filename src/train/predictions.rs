@@ -7,7 +7,9 @@ use crate::data::Sample;
 use crate::error::{ErrorContext, Result};
 use crate::model::Network;
 use crate::model::size::{DEFAULT_MAX_SIDE_PX, restore_mask_size, shrink_image};
-use crate::render::{ContactSheet, SheetRow, cell_side_px, draw_classes, draw_contact_sheet};
+use crate::render::{
+    ContactSheet, SheetRow, cell_side_px, draw_classes, draw_contact_sheet, rasterize,
+};
 
 /// Largest number of images in the picture. They are the same after every epoch.
 const MAX_IMAGES: usize = 4;
@@ -59,5 +61,5 @@ pub(super) fn draw_predictions(
         ids: &present_ids,
         class_names,
     });
-    Ok(Some(sheet))
+    Ok(Some(rasterize(&sheet)))
 }

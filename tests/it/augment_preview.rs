@@ -43,8 +43,9 @@ fn the_sheet_shows_the_loaders_crops_pixel_for_pixel() {
     // 6 samples, of which 2 are shown: the first and the fourth.
     for (index, epoch) in [(0, 0), (0, 2), (3, 1)] {
         let (crop, _) = plan.load_crop(index, epoch).unwrap();
-        // A pixel of the crop is 5 x 5 on the sheet; the column follows from the epoch.
-        let left = 8 + (epoch as u32 + 1) * 168;
+        // A pixel of the crop is 5 x 5 on the sheet; the column follows from the epoch, and each has
+        // 160 pixels and a gap of 12 after a margin of 24.
+        let left = 24 + (epoch as u32 + 1) * 172;
         let is_at = |top: u32| {
             crop.enumerate_pixels().all(|(x, y, pixel)| {
                 [0, 4].iter().all(|i| sheet.get_pixel(left + 5 * x + i, top + 5 * y + i) == pixel)

@@ -9,6 +9,7 @@ mod class_coverage;
 mod device;
 mod distributed;
 mod export;
+mod gallery;
 mod golden;
 mod gpu;
 mod ground_truth;

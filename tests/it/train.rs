@@ -29,7 +29,9 @@ fn a_job_leaves_a_model_with_its_configuration_and_scores() {
         [
             "README.md",
             "config.json",
+            "confusion-matrix.png",
             "labels.json",
+            "learning-curves.png",
             "metrics.json",
             "model.pt",
             "model.safetensors"

@@ -7,13 +7,15 @@ use crate::console::print_stdout;
 use crate::data::audit::Audit;
 use crate::error::Result;
 use crate::files::write_atomically;
+use crate::imaging::encode_png;
 use crate::model::artifact;
+use crate::render::{draw_confusion_matrix, rasterize};
 use crate::train::history::ModelMetrics;
 use crate::train::model_card::{ModelCard, SplitSummary};
-use crate::train::{Hyperparameters, TrainOutcome, TrainerSettings};
+use crate::train::{Hyperparameters, TrainOutcome, TrainerSettings, write_learning_curves};
 
-/// Adds TorchScript and the model card to the best weights. Both take time and are not needed to
-/// resume a job, so they are not written after every epoch.
+/// Adds TorchScript and the model card with its pictures to the best weights. They take time and are
+/// not needed to resume a job, so they are not written after every epoch.
 pub(super) fn write_torchscript_and_card(
     settings: &TrainerSettings,
     hyperparameters: &Hyperparameters,
@@ -27,6 +29,12 @@ pub(super) fn write_torchscript_and_card(
         SplitSummary { images: loader_config.total_samples(), audit: training },
         SplitSummary { images: settings.validation_images, audit: validation },
     ];
+    if let Some(metrics) = &metrics {
+        write_learning_curves(model_folder, &metrics.epochs)?;
+        let matrix = draw_confusion_matrix(&metrics.confusion_matrix, &config.class_names);
+        let picture = encode_png(&rasterize(&matrix));
+        write_atomically(&model_folder.join(artifact::CONFUSION_MATRIX_FILE), &picture)?;
+    }
     let card = ModelCard::new(config, metrics.as_ref(), splits, hyperparameters)?;
     write_atomically(&model_folder.join(artifact::MODEL_CARD_FILE), card.to_markdown().as_bytes())?;
     print_stdout(format_args!(

@@ -2,7 +2,7 @@
 
 use super::SummaryWriter;
 use crate::error::Result;
-use crate::render::draw_confusion_matrix;
+use crate::render::{draw_confusion_matrix, rasterize};
 use crate::train::observer::{DataWaitEvent, EpochEndEvent, EpochEvent, StepEvent, TrainObserver};
 use crate::train::predictions::draw_predictions;
 use crate::train::trainer::TrainOutcome;
@@ -27,7 +27,8 @@ impl TrainObserver for SummaryWriter {
             return Ok(());
         }
         let class_names = &event.settings.config.class_names;
-        let matrix_image = draw_confusion_matrix(&event.model.confusion_matrix, class_names);
+        let matrix = draw_confusion_matrix(&event.model.confusion_matrix, class_names);
+        let matrix_image = rasterize(&matrix);
         self.add_image(event.last_step, "confusion_matrix", &matrix_image);
         let samples = &event.settings.validation_samples;
         if let Some(sheet) = draw_predictions(event.network, samples, class_names, event.epoch)? {
