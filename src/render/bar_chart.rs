@@ -51,7 +51,9 @@ pub fn draw_bar_chart(chart: &BarChart) -> Scene {
     let height = bottom + 10.0 + LABEL_PX + MARGIN_PX;
     let mut scene = Scene::new((CHART_WIDTH_PX as u32, height.ceil() as u32), BACKGROUND);
     let title_position = (MARGIN_PX, MARGIN_PX + TITLE_PX);
-    scene.add_text(Text::new(&*chart.title, title_position, TITLE_PX, INK).bold());
+    let title_px = CHART_WIDTH_PX - 2.0 * MARGIN_PX;
+    let title = shorten_text(&chart.title, title_px, TITLE_PX, FontWeight::Bold);
+    scene.add_text(Text::new(title, title_position, TITLE_PX, INK).bold());
     let axis = Axis::from_range(0.0, 1.0);
     let x_px = |value: f64| left + axis.fraction(value).clamp(0.0, 1.0) as f32 * (right - left);
     for (value, label) in axis.ticks() {
@@ -137,6 +139,7 @@ mod tests {
             assert_texts_are_apart(&draw_bar_chart(&chart(count)));
         }
         let mut chart = chart(3);
+        chart.title = "a very long title ".repeat(40);
         chart.bars[0].name = "a very long name ".repeat(40);
         chart.bars[1].value = None;
         chart.bars[2].value = Some(f64::NAN);

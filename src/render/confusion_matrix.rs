@@ -1,8 +1,8 @@
 //! Pictures of confusion matrices.
 
 use super::class_label::class_label;
-use super::font::{ASCENT, CAP_HEIGHT, FontWeight, shorten_text, text_width_px};
-use super::palette::{BACKGROUND, INK, MUTED_INK, heat_color, ink_on};
+use super::font::{CAP_HEIGHT, FontWeight, shorten_text, text_width_px};
+use super::palette::{BACKGROUND, GRID, INK, MUTED_INK, heat_color, heat_ink};
 use super::scene::{Anchor, Scene, Text};
 
 /// Size of the cells and their letters, which follow from the number of classes.
@@ -45,7 +45,7 @@ const STYLES: [CellStyle; 4] = [
         side_px: 14.0,
         share_px: None,
         count_px: None,
-        label_px: 11.0,
+        label_px: 10.5,
     },
 ];
 
@@ -59,15 +59,17 @@ const MAX_LABEL_PX: f32 = 180.0;
 /// Width of the gap between two cells, in pixels.
 const CELL_GAP_PX: f32 = 1.0;
 /// Size of the scale of colors, in pixels.
-const SCALE_WIDTH_PX: f32 = 160.0;
+const SCALE_WIDTH_PX: f32 = 200.0;
 const SCALE_HEIGHT_PX: f32 = 12.0;
+/// Shares with a label on the scale, in percent.
+const SCALE_TICKS: [f64; 5] = [0.0, 5.0, 20.0, 50.0, 100.0];
 /// Smallest width of a picture, in pixels, for title and scale.
-const MIN_WIDTH_PX: f32 = 460.0;
+const MIN_WIDTH_PX: f32 = 500.0;
 
 /// Draws the share of each true class (row) that was predicted as each class (column), darker for
-/// larger shares. Up to 64 classes have the shares in percent in their cells, and up to 32 the
-/// counts of pixels. Rows of classes without pixels stay empty. Each of `rows` has as many counts
-/// as there are rows.
+/// larger shares; differences between small shares are larger, so that rare confusions are seen. Up
+/// to 64 classes have the shares in percent in their cells, and up to 32 the counts of pixels. Rows
+/// of classes without pixels are gray. Each of `rows` has as many counts as there are rows.
 pub fn draw_confusion_matrix(rows: &[Vec<u64>], class_names: &[String]) -> Scene {
     let style = choose_style(rows.len());
     let mut labels = Vec::with_capacity(rows.len());
@@ -85,7 +87,7 @@ pub fn draw_confusion_matrix(rows: &[Vec<u64>], class_names: &[String]) -> Scene
     let left = (MARGIN_PX + 2.0 * CAPTION_PX + widest_label_px + LABEL_GAP_PX).ceil();
     // From the top: title, scale, caption of the columns, and their names.
     let scale_top = MARGIN_PX + TITLE_PX + 14.0;
-    let caption_y = scale_top + SCALE_HEIGHT_PX + 22.0 + 2.0 * CAPTION_PX;
+    let caption_y = scale_top + SCALE_HEIGHT_PX + 40.0 + 2.0 * CAPTION_PX;
     let top = (caption_y + CAPTION_PX + labels_height + LABEL_GAP_PX).ceil();
     let side = style.side_px * rows.len() as f32;
     let width = (left + side + MARGIN_PX).max(MIN_WIDTH_PX).ceil();
@@ -127,8 +129,13 @@ fn draw_scale(scene: &mut Scene, top: f32) {
         scene.add_rectangle((MARGIN_PX + step as f32, top), (1.0, SCALE_HEIGHT_PX), color);
     }
     let y = top + SCALE_HEIGHT_PX;
-    let explanation = "0 to 100 % of the pixels of the true class";
-    let position = (MARGIN_PX + SCALE_WIDTH_PX + LABEL_GAP_PX, y - 1.0);
+    for percent in SCALE_TICKS {
+        let x = MARGIN_PX + heat_position(percent / 100.0) as f32 * SCALE_WIDTH_PX;
+        let label = Text::new(format!("{percent}"), (x, y + 16.0), 12.0, MUTED_INK);
+        scene.add_text(label.anchored(Anchor::Middle));
+    }
+    let explanation = "% of the pixels of the true class";
+    let position = (MARGIN_PX + SCALE_WIDTH_PX + 3.0 * LABEL_GAP_PX, y - 1.0);
     scene.add_text(Text::new(explanation, position, 13.0, MUTED_INK));
 }
 
@@ -137,7 +144,7 @@ fn draw_captions(scene: &mut Scene, (left, top): (f32, f32), side: f32, caption_
     let columns = Text::new("predicted class", (left, caption_y), CAPTION_PX, MUTED_INK);
     scene.add_text(columns);
     // Turned, the caption ends at the upper edge, whatever the height of the matrix is.
-    let position = (MARGIN_PX + ASCENT * CAPTION_PX, top);
+    let position = (MARGIN_PX + CAPTION_PX, top);
     let rows = Text::new("true class", position, CAPTION_PX, MUTED_INK).turned();
     let rows = if side >= rows.width_px() { rows.anchored(Anchor::End) } else { rows };
     scene.add_text(rows);
@@ -168,22 +175,25 @@ fn draw_labels(
 }
 
 fn draw_row(scene: &mut Scene, (left, top): (f32, f32), style: CellStyle, counts: &[u64]) {
-    let total: u64 = counts.iter().sum();
-    if total == 0 {
+    // The sum of counts may be larger than any of their type.
+    let total: f64 = counts.iter().map(|&count| count as f64).sum();
+    let side = style.side_px;
+    let row_size = (counts.len() as f32 * side, side);
+    if total == 0.0 {
+        scene.add_rectangle((left, top), row_size, GRID);
         return;
     }
-    let side = style.side_px;
-    scene.add_rectangle((left, top), (counts.len() as f32 * side, side), heat_color(0.0));
+    scene.add_rectangle((left, top), row_size, heat_color(0.0));
     for (column, &count) in counts.iter().enumerate() {
         if count == 0 {
             continue;
         }
         let x = left + column as f32 * side;
-        let share = count as f64 / total as f64;
-        let color = heat_color(share);
-        scene.add_rectangle((x, top), (side, side), color);
+        let share = count as f64 / total;
+        let position = heat_position(share);
+        scene.add_rectangle((x, top), (side, side), heat_color(position));
         let Some(share_px) = style.share_px else { continue };
-        let ink = ink_on(color);
+        let ink = heat_ink(position);
         let center = x + (side - CELL_GAP_PX) / 2.0;
         let half_letter = CAP_HEIGHT * share_px / 2.0;
         let share_y = match style.count_px {
@@ -198,6 +208,11 @@ fn draw_row(scene: &mut Scene, (left, top): (f32, f32), style: CellStyle, counts
             scene.add_text(count_text.anchored(Anchor::Middle));
         }
     }
+}
+
+/// Returns where the color of a share, 0 to 1, lies on the scale of colors, 0 to 1.
+fn heat_position(share: f64) -> f64 {
+    share.sqrt()
 }
 
 /// Returns a share above 0 in percent, without the sign.
@@ -248,7 +263,13 @@ mod tests {
         let names: Vec<String> = ["background", "road", "sky"].map(str::to_owned).to_vec();
         let scene = draw_confusion_matrix(&rows, &names);
         let shares = [0.9, 0.1, 1.0];
-        assert_eq!(cell_colors(&scene, STYLES[0].side_px), shares.map(heat_color));
+        let expected = shares.map(|share: f64| heat_color(share.sqrt()));
+        assert_eq!(cell_colors(&scene, STYLES[0].side_px), expected);
+        let gray_rows = scene
+            .shapes
+            .iter()
+            .filter(|shape| matches!(shape, Shape::Rectangle(rectangle) if rectangle.fill == GRID));
+        assert_eq!(gray_rows.count(), 1, "the class without pixels");
         let texts: Vec<&str> = scene.texts().map(|text| text.text.as_str()).collect();
         for expected in ["90", "1.8k", "10", "200", "100", "1.5M", "background", "sky"] {
             assert!(texts.contains(&expected), "{expected} in {texts:?}");
@@ -260,15 +281,13 @@ mod tests {
     fn any_number_of_classes_is_drawn_with_names_that_can_be_read() {
         for classes in [0, 1, 2, 12, 13, 21, 32, 33, 64, 65, 150, 254] {
             let rows = vec![vec![123_456; classes]; classes];
-            let names: Vec<String> = (0..classes).map(|id| format!("class name {id}")).collect();
+            let names: Vec<String> = (0..classes).map(|id| format!("class ṒŠģ {id}")).collect();
             let scene = draw_confusion_matrix(&rows, &names);
             assert!(scene.size.0 < 4000 && scene.size.1 < 4000, "{classes}: {:?}", scene.size);
-            let named = scene.texts().filter(|text| text.text.starts_with("class name")).count();
+            let named = scene.texts().filter(|text| text.text.starts_with("class ṒŠģ")).count();
             assert_eq!(named, 2 * classes);
             assert!(scene.texts().all(|text| text.size_px >= 10.5));
-            if classes <= 64 {
-                assert_texts_are_apart(&scene);
-            }
+            assert_texts_are_apart(&scene);
         }
     }
 
@@ -284,6 +303,12 @@ mod tests {
         assert!(!is_turned(["a", "b"]));
         assert!(is_turned(["a", "a name that is longer than its cell"]));
         assert!(is_turned(["a", &"long ".repeat(200)]));
+    }
+
+    #[test]
+    fn the_largest_counts_have_shares_too() {
+        let scene = draw_confusion_matrix(&[vec![u64::MAX, u64::MAX], vec![0, 1]], &[]);
+        assert_eq!(scene.texts().filter(|text| text.text == "50").count(), 3, "and on the scale");
     }
 
     #[test]

@@ -9,6 +9,8 @@ use std::sync::LazyLock;
 use tiny_skia::PathBuilder;
 use ttf_parser::{Face, GlyphId, OutlineBuilder};
 
+use crate::files::normalize_name;
+
 /// Thickness of letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FontWeight {
@@ -21,11 +23,6 @@ pub enum FontWeight {
 pub(super) const FONT_FAMILY: &str = "Noto Sans";
 /// Height of capital letters, relative to the size of the font.
 pub(super) const CAP_HEIGHT: f32 = 0.714;
-/// Distance from the highest letter to the base line, relative to the size of the font. Some
-/// accents of capital letters reach a little higher.
-pub(super) const ASCENT: f32 = 0.8;
-/// Distance from the base line to the lowest letter, relative to the size of the font.
-pub(super) const DESCENT: f32 = 0.24;
 
 /// Letter that is drawn for one that the font lacks.
 const MISSING_LETTER: char = '?';
@@ -43,20 +40,42 @@ fn face(weight: FontWeight) -> Option<&'static Face<'static>> {
     }
 }
 
-/// Returns true if the font has every letter of a text.
-pub(super) fn has_letters(text: &str) -> bool {
-    let Some(face) = face(FontWeight::Regular) else { return false };
-    text.chars().all(|letter| is_blank(letter) || face.glyph_index(letter).is_some())
+/// Returns a text as it is drawn: letters in Unicode's composed form, as the font has them, no
+/// characters that are not to be seen, and single spaces in place of line breaks and the like.
+pub(super) fn clean_text(text: &str) -> String {
+    let mut cleaned = String::with_capacity(text.len());
+    for letter in normalize_name(text).chars() {
+        if letter.is_whitespace() || letter.is_control() {
+            if !cleaned.is_empty() && !cleaned.ends_with(' ') {
+                cleaned.push(' ');
+            }
+        } else if !is_invisible(letter) {
+            cleaned.push(letter);
+        }
+    }
+    cleaned.truncate(cleaned.trim_end().len());
+    cleaned
 }
 
-/// Returns true for characters that take room and show nothing. Line breaks are among them: a text
-/// is one line.
-fn is_blank(letter: char) -> bool {
-    letter.is_whitespace() || letter.is_control()
+/// Returns true for characters that change how others are drawn, or where lines break, and have no
+/// form of their own: Unicode's `Default_Ignorable_Code_Point`
+/// (<https://www.unicode.org/reports/tr44/>), and the two that are no characters.
+fn is_invisible(letter: char) -> bool {
+    matches!(letter,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}' | '\u{fffe}'..='\u{ffff}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Returns true if the font has every letter of a cleaned text.
+pub(super) fn has_letters(text: &str) -> bool {
+    let Some(face) = face(FontWeight::Regular) else { return false };
+    text.chars().all(|letter| face.glyph_index(letter).is_some())
 }
 
 fn find_glyph(face: &Face<'_>, letter: char) -> GlyphId {
-    let letter = if is_blank(letter) { ' ' } else { letter };
     let found = face.glyph_index(letter).or_else(|| face.glyph_index(MISSING_LETTER));
     found.unwrap_or_default()
 }
@@ -72,27 +91,45 @@ pub(super) fn text_width_px(text: &str, size_px: f32, weight: FontWeight) -> f32
     text.chars().map(|letter| advance_px(face, find_glyph(face, letter), size_px)).sum()
 }
 
+/// Returns how far the letters of a text reach above and below their base line, in pixels.
+pub(super) fn text_extent_px(text: &str, size_px: f32, weight: FontWeight) -> (f32, f32) {
+    let Some(face) = face(weight) else { return (0.0, 0.0) };
+    let (mut above, mut below) = (0, 0);
+    for letter in text.chars() {
+        if let Some(bounds) = face.glyph_bounding_box(find_glyph(face, letter)) {
+            above = above.max(bounds.y_max);
+            below = below.min(bounds.y_min);
+        }
+    }
+    let scale = size_px / f32::from(face.units_per_em());
+    (f32::from(above) * scale, f32::from(-below) * scale)
+}
+
 /// Cuts letters out of the middle of a text, so that it is at most `max_width_px` wide: names of
-/// files and classes often differ at their ends.
+/// files and classes often differ at their ends. The time does not depend on what is cut out.
 pub(super) fn shorten_text(
     text: &str,
     max_width_px: f32,
     size_px: f32,
     weight: FontWeight,
 ) -> String {
-    if text_width_px(text, size_px, weight) <= max_width_px {
+    // No letter is narrower than an eighth of the font's size.
+    let most_letters = (8.0 * max_width_px.max(0.0) / size_px).ceil() as usize + 1;
+    let letters = text.chars().count();
+    if letters <= most_letters && text_width_px(text, size_px, weight) <= max_width_px {
         return text.to_owned();
     }
-    let letters: Vec<char> = text.chars().collect();
     let with_kept = |kept: usize| -> String {
         let (head, tail) = (kept.div_ceil(2), kept / 2);
-        let mut shortened: String = letters[..head].iter().collect();
+        let mut shortened: String = text.chars().take(head).collect();
         shortened.push('…');
-        shortened.extend(&letters[letters.len() - tail..]);
+        let mut end: Vec<char> = text.chars().rev().take(tail).collect();
+        end.reverse();
+        shortened.extend(end);
         shortened
     };
     // The largest number of kept letters that fits, by bisection.
-    let (mut fits, mut exceeds) = (0, letters.len());
+    let (mut fits, mut exceeds) = (0, letters.min(most_letters).max(1));
     while exceeds - fits > 1 {
         let kept = usize::midpoint(fits, exceeds);
         if text_width_px(&with_kept(kept), size_px, weight) <= max_width_px {
@@ -177,7 +214,34 @@ mod tests {
                 assert!(face.glyph_index(letter).is_some(), "{letter:?} {weight:?}");
             }
         }
-        assert!(has_letters("Straße\t5 % …") && !has_letters("道路") && !has_letters("a🙂"));
+        assert!(has_letters("Straße 5 % …") && !has_letters("道路") && !has_letters("a🙂"));
+        for weight in [FontWeight::Regular, FontWeight::Bold] {
+            let face = face(weight).unwrap();
+            let narrowest = ('!'..='\u{2fff}')
+                .filter_map(|letter| face.glyph_index(letter))
+                .map(|glyph| face.glyph_hor_advance(glyph).unwrap())
+                .min();
+            assert!(narrowest.unwrap() * 8 >= face.units_per_em(), "{narrowest:?}");
+        }
+    }
+
+    #[test]
+    fn texts_are_composed_and_what_is_not_to_be_seen_is_left_out() {
+        assert_eq!(clean_text("Ba\u{308}ume"), "Bäume");
+        assert_eq!(clean_text("\u{feff}road\u{200e}\u{ad}side\u{202e}"), "roadside");
+        assert_eq!(clean_text(" a \t\n b\u{2028}c\0 "), "a b c");
+        assert_eq!(clean_text("\u{200b} \u{2060}"), "");
+        // What stays of those is drawn as a question mark and not as a box.
+        assert!(!has_letters("\u{483}"));
+    }
+
+    #[test]
+    fn extents_are_those_of_the_letters() {
+        let (above, below) = text_extent_px("H", 100.0, FontWeight::Regular);
+        assert!((above - 71.4).abs() < 0.1 && below.abs() < 0.1, "{above} {below}");
+        let (above, below) = text_extent_px("Ṓģ", 100.0, FontWeight::Regular);
+        assert!(above > 100.0 && below > 20.0, "{above} {below}");
+        assert_eq!(text_extent_px(" ", 100.0, FontWeight::Regular), (0.0, 0.0));
     }
 
     #[test]

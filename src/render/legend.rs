@@ -29,11 +29,24 @@ pub(super) struct Legend {
 struct LegendEntry {
     /// Color of the swatch; none for the line that says how many classes are left out.
     color: Option<Rgb>,
+    /// Name of at most [`MAX_NAME_EM`].
     name: String,
     /// Share of the pixels in percent, with its sign.
     share: String,
+    /// Widths of both, relative to the size of the letters.
+    name_em: f32,
+    share_em: f32,
     /// Number of pixels.
     count: u64,
+}
+
+impl LegendEntry {
+    fn new(color: Option<Rgb>, name: &str, share: String, count: u64) -> Self {
+        let name = shorten_text(name, MAX_NAME_EM, 1.0, FontWeight::Regular);
+        let name_em = text_width_px(&name, 1.0, FontWeight::Regular);
+        let share_em = text_width_px(&share, 1.0, FontWeight::Regular);
+        Self { color, name, share, name_em, share_em, count }
+    }
 }
 
 /// Sizes of a legend in pixels, for a number of columns.
@@ -62,8 +75,12 @@ impl Legend {
             let percent = 100.0 * count as f64 / total;
             let share =
                 if percent < 0.05 { "<0.1 %".to_owned() } else { format!("{percent:.1} %") };
-            let name = class_label(id, class_names);
-            entries.push(LegendEntry { color: Some(colors[id]), name, share, count });
+            entries.push(LegendEntry::new(
+                Some(colors[id]),
+                &class_label(id, class_names),
+                share,
+                count,
+            ));
         }
         Self { entries }
     }
@@ -89,7 +106,7 @@ impl Legend {
         }
         let left_out = rest.iter().map(|&index| self.entries[index].count).sum();
         let name = format!("and {} more", rest.len());
-        entries.push(LegendEntry { color: None, name, share: String::new(), count: left_out });
+        entries.push(LegendEntry::new(None, &name, String::new(), left_out));
         Self { entries }
     }
 
@@ -119,13 +136,15 @@ impl Legend {
     fn measure(&self, font_px: f32, max_width_px: f32) -> LegendLayout {
         let (mut name_px, mut share_px) = (0.0_f32, 0.0_f32);
         for entry in &self.entries {
-            let width = |text| text_width_px(text, font_px, FontWeight::Regular);
-            name_px = name_px.max(width(&entry.name));
-            share_px = share_px.max(width(&entry.share));
+            // What is said of the others has the place of the share, too.
+            if entry.color.is_some() {
+                name_px = name_px.max(entry.name_em * font_px);
+            }
+            share_px = share_px.max(entry.share_em * font_px);
         }
         let share_px = share_px.ceil();
         let others_px = share_px + (SWATCH_WIDTH_EM + 2.0 * GAP_EM) * font_px;
-        let max_name_px = (max_width_px - others_px).clamp(3.0 * font_px, MAX_NAME_EM * font_px);
+        let max_name_px = (max_width_px - others_px).max(3.0 * font_px);
         let name_px = name_px.ceil().min(max_name_px);
         LegendLayout { font_px, name_px, share_px, columns: 1, lines: self.len() }
     }
@@ -143,7 +162,11 @@ impl Legend {
             }
             let base_line = middle + CAP_HEIGHT * font_px / 2.0;
             let name_x = x + (SWATCH_WIDTH_EM + GAP_EM) * font_px;
-            let name = shorten_text(&entry.name, name_px, font_px, FontWeight::Regular);
+            let room_px = match entry.color {
+                Some(_) => name_px,
+                None => name_px + GAP_EM * font_px + share_px,
+            };
+            let name = shorten_text(&entry.name, room_px, font_px, FontWeight::Regular);
             scene.add_text(Text::new(name, (name_x, base_line), font_px, INK));
             if !entry.share.is_empty() {
                 let share_x = name_x + name_px + GAP_EM * font_px + share_px;

@@ -1,7 +1,7 @@
 //! Line charts: curves over a common horizontal axis, in one panel below the other.
 
 use super::axis::Axis;
-use super::font::{CAP_HEIGHT, FontWeight, text_width_px};
+use super::font::{CAP_HEIGHT, FontWeight, shorten_text, text_width_px};
 use super::palette::{BACKGROUND, CURVES, GRID, INK, MUTED_INK};
 use super::scene::{Anchor, Rgb, Scene, Shape, Text};
 
@@ -31,6 +31,7 @@ pub struct Panel {
     pub height: PanelHeight,
     /// Range of the vertical axis; without one the axis fits the values.
     pub range: Option<(f64, f64)>,
+    /// Curves, of which up to 16 differ in color or dashes.
     pub series: Vec<Series>,
     pub marks: Vec<Mark>,
 }
@@ -158,7 +159,9 @@ pub fn draw_line_chart(chart: &LineChart) -> Scene {
         top = plot.bottom() + TICKS_PX;
     }
     let middle = f32::midpoint(left, PLOT_RIGHT_PX);
-    let x_label = Text::new(&*chart.x_axis.label, (middle, top + 4.0), LABEL_PX, MUTED_INK);
+    let x_label_px = PLOT_RIGHT_PX - left;
+    let x_label = shorten_text(&chart.x_axis.label, x_label_px, LABEL_PX, FontWeight::Regular);
+    let x_label = Text::new(x_label, (middle, top + 4.0), LABEL_PX, MUTED_INK);
     scene.add_text(x_label.anchored(Anchor::Middle));
     scene.set_height(top + X_LABEL_PX);
     scene
@@ -202,12 +205,16 @@ fn curve_style(series: &Series, number: usize) -> (Rgb, Option<(f32, f32)>) {
 /// Draws the title at the left and the legend beside it, or below it where it is too long. Returns
 /// the height of both in pixels.
 fn draw_heading(scene: &mut Scene, panel: &Panel, left: f32, top: f32) -> f32 {
-    let title = Text::new(&*panel.title, (left, top + TITLE_PX), TITLE_PX, INK).bold();
     let right = PLOT_RIGHT_PX;
-    let mut entry_widths = Vec::with_capacity(panel.series.len());
+    let title = shorten_text(&panel.title, right - left, TITLE_PX, FontWeight::Bold);
+    let title = Text::new(title, (left, top + TITLE_PX), TITLE_PX, INK).bold();
+    let max_name_px = right - left - SAMPLE_PX - SAMPLE_GAP_PX;
+    let (mut names, mut entry_widths) = (Vec::new(), Vec::new());
     for series in &panel.series {
-        let name_px = text_width_px(&series.name, LABEL_PX, FontWeight::Regular);
+        let name = shorten_text(&series.name, max_name_px, LABEL_PX, FontWeight::Regular);
+        let name_px = text_width_px(&name, LABEL_PX, FontWeight::Regular);
         entry_widths.push(SAMPLE_PX + SAMPLE_GAP_PX + name_px + ENTRY_GAP_PX);
+        names.push(name);
     }
     let legend_px = entry_widths.iter().sum::<f32>() - ENTRY_GAP_PX;
     let fits_beside = left + title.width_px() + ENTRY_GAP_PX + legend_px <= right;
@@ -217,7 +224,8 @@ fn draw_heading(scene: &mut Scene, panel: &Panel, left: f32, top: f32) -> f32 {
     } else {
         (left, top + TITLE_PX + LEGEND_LINE_PX)
     };
-    for ((series, width), number) in panel.series.iter().zip(entry_widths).zip(0..) {
+    for (number, series) in panel.series.iter().enumerate() {
+        let (name, width) = (&names[number], entry_widths[number]);
         if x > left && x + width - ENTRY_GAP_PX > right + 0.5 {
             (x, y) = (left, y + LEGEND_LINE_PX);
         }
@@ -230,7 +238,7 @@ fn draw_heading(scene: &mut Scene, panel: &Panel, left: f32, top: f32) -> f32 {
             dash,
         });
         let name_x = x + SAMPLE_PX + SAMPLE_GAP_PX;
-        scene.add_text(Text::new(&*series.name, (name_x, y), LABEL_PX, INK));
+        scene.add_text(Text::new(name, (name_x, y), LABEL_PX, INK));
         x += width;
     }
     y - top + 14.0
@@ -302,7 +310,10 @@ fn draw_marks(scene: &mut Scene, plot: &Plot<'_>, marks: &[Mark]) {
             dash: Some((3.0, 4.0)),
         });
         let y = plot.bottom() - 10.0 - 20.0 * number as f32;
-        let mut label = Text::new(&*mark.label, (x + 8.0, y), LABEL_PX, INK);
+        // Beside the line there is more room on one of its sides.
+        let room_px = (x - plot.left).max(PLOT_RIGHT_PX - x) - 8.0;
+        let label = shorten_text(&mark.label, room_px, LABEL_PX, FontWeight::Regular);
+        let mut label = Text::new(label, (x + 8.0, y), LABEL_PX, INK);
         if x + 8.0 + label.width_px() > PLOT_RIGHT_PX {
             label.position.0 = x - 8.0;
             label.anchor = Anchor::End;
@@ -414,6 +425,17 @@ mod tests {
         for (index, style) in styles.iter().enumerate() {
             assert!(!styles[..index].contains(style), "{index} {style:?}");
         }
+    }
+
+    #[test]
+    fn very_long_texts_are_cut() {
+        let mut panel = panel(&[Some(0.5); 5]);
+        let long = "long ".repeat(100);
+        panel.title.clone_from(&long);
+        panel.series.push(Series { name: long.clone(), ..panel.series[0].clone() });
+        panel.marks.push(Mark { x: 3.0, label: long.clone() });
+        let x_axis = XAxis { label: long, range: None };
+        assert_texts_are_apart(&draw_line_chart(&LineChart { x_axis, panels: vec![panel] }));
     }
 
     proptest! {

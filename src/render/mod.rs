@@ -16,6 +16,7 @@ mod scene;
 mod svg;
 
 pub use bar_chart::{Bar, BarChart, draw_bar_chart};
+pub use class_label::class_label;
 pub use confusion_matrix::draw_confusion_matrix;
 pub use contact_sheet::{ContactSheet, SheetRow, cell_side_px, draw_contact_sheet};
 pub use font::FontWeight;

@@ -19,7 +19,10 @@ pub(super) const CURVES: [Rgb; 4] = [[0, 114, 178], [213, 94, 0], [0, 158, 115],
 const HEAT: [Rgb; 5] =
     [[247, 251, 255], [198, 219, 239], [107, 174, 214], [33, 113, 181], [8, 48, 107]];
 
-/// Returns the color of a share, 0 to 1: nearly white to dark blue.
+/// Position on the scale from which on white letters differ more from the color than black ones.
+const DARK_HEAT: f64 = 0.715;
+
+/// Returns the color of a position, 0 to 1, on the scale: nearly white to dark blue.
 pub(super) fn heat_color(share: f64) -> Rgb {
     let share = if share.is_nan() { 0.0 } else { share.clamp(0.0, 1.0) };
     let position = share * (HEAT.len() - 1) as f64;
@@ -32,25 +35,9 @@ pub(super) fn heat_color(share: f64) -> Rgb {
     })
 }
 
-/// Returns the color of letters that can be read on this color: black or white, one of which has a
-/// contrast of 4.5 or more to any color.
-pub(super) fn ink_on(background: Rgb) -> Rgb {
-    let (black, white) = ([0; 3], [255; 3]);
-    if contrast(background, black) >= contrast(background, white) { black } else { white }
-}
-
-/// Returns the contrast of two colors, 1 to 21
-/// (<https://www.w3.org/TR/WCAG21/#dfn-contrast-ratio>).
-fn contrast(first: Rgb, second: Rgb) -> f64 {
-    let (first, second) = (relative_luminance(first), relative_luminance(second));
-    (first.max(second) + 0.05) / (first.min(second) + 0.05)
-}
-
-/// Returns how light a color is, 0 (black) to 1 (white), about: with the square in place of the
-/// exponent of sRGB.
-fn relative_luminance([red, green, blue]: Rgb) -> f64 {
-    let linear = |value: u8| (f64::from(value) / 255.0).powi(2);
-    0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue)
+/// Returns the color of letters on [`heat_color`] of a share: black or white, whichever differs more.
+pub(super) fn heat_ink(share: f64) -> Rgb {
+    if share < DARK_HEAT { [0; 3] } else { [255; 3] }
 }
 
 #[cfg(test)]
@@ -79,6 +66,23 @@ mod tests {
         [-0.011_820, 0.042_940, 0.968_881],
     ];
 
+    /// Returns how light a color is, 0 (black) to 1 (white)
+    /// (<https://www.w3.org/TR/WCAG21/#dfn-relative-luminance>).
+    fn relative_luminance([red, green, blue]: Rgb) -> f64 {
+        let linear = |value: u8| {
+            let value = f64::from(value) / 255.0;
+            if value <= 0.040_45 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue)
+    }
+
+    /// Returns the contrast of two colors, 1 to 21
+    /// (<https://www.w3.org/TR/WCAG21/#dfn-contrast-ratio>).
+    fn contrast(first: Rgb, second: Rgb) -> f64 {
+        let (first, second) = (relative_luminance(first), relative_luminance(second));
+        (first.max(second) + 0.05) / (first.min(second) + 0.05)
+    }
+
     #[test]
     fn curves_are_told_apart_without_red_and_green() {
         for matrix in [PROTANOPIA, DEUTERANOPIA] {
@@ -100,7 +104,8 @@ mod tests {
             let luminance = relative_luminance(color);
             assert!(luminance < before, "{percent}");
             before = luminance;
-            assert!(contrast(color, ink_on(color)) > 4.5, "{percent} {color:?}");
+            let ink = heat_ink(f64::from(percent) / 100.0);
+            assert!(contrast(color, ink) > 4.5, "{percent} {color:?} {}", contrast(color, ink));
         }
         assert_eq!((heat_color(-1.0), heat_color(2.0)), (HEAT[0], HEAT[4]));
         assert_eq!(heat_color(f64::NAN), HEAT[0]);

@@ -109,6 +109,9 @@ fn draw_text(pixmap: &mut Pixmap, text: &Text) {
 fn copy_picture(pixmap: &mut Pixmap, (left, top): (u32, u32), image: &RgbImage) {
     let (width, height) = (pixmap.width(), pixmap.height());
     let columns = width.saturating_sub(left).min(image.width()) as usize;
+    if columns == 0 {
+        return;
+    }
     let rows = height.saturating_sub(top).min(image.height());
     let image_row_bytes = 3 * image.width() as usize;
     for row in 0..rows {
@@ -166,7 +169,8 @@ mod tests {
     fn letters_lie_within_the_box_of_their_text() {
         for is_turned in [false, true] {
             for anchor in [Anchor::Start, Anchor::Middle, Anchor::End] {
-                let mut text = Text::new("Hxgyß", (100.0, 100.0), 30.0, [0; 3]).anchored(anchor);
+                let mut text =
+                    Text::new("HxgyßÉŠÅЙẤģṒ", (100.0, 100.0), 14.0, [0; 3]).anchored(anchor);
                 text.is_turned = is_turned;
                 let bounds = text.bounds();
                 let mut scene = Scene::new((200, 200), [255; 3]);
@@ -195,8 +199,9 @@ mod tests {
         scene.shapes.push(Shape::Circle { center: (1.0, 1.0), radius: 0.0, fill: [0; 3] });
         scene.shapes.push(Shape::Polygon { points: vec![], fill: [0; 3], opacity: 2.0 });
         scene.add_text(Text::new("", (f32::NAN, 3.0), -1.0, [0; 3]));
-        let image = RgbImage::new(3, 3);
-        scene.shapes.push(Shape::Picture { left_top: (50, 50), image });
+        for left_top in [(50, 50), (50, 5), (5, 50), (u32::MAX, 0)] {
+            scene.shapes.push(Shape::Picture { left_top, image: RgbImage::new(3, 3) });
+        }
         assert_eq!(rasterize(&scene), RgbImage::from_pixel(10, 10, image::Rgb([255; 3])));
         assert!(rasterize(&Scene { size: (0, 5), shapes: vec![] }).is_empty());
     }

@@ -4,7 +4,7 @@
 
 use image::RgbImage;
 
-use super::font::{ASCENT, DESCENT, FontWeight, text_width_px};
+use super::font::{FontWeight, clean_text, text_extent_px, text_width_px};
 
 /// A picture.
 #[derive(Debug, Clone, PartialEq)]
@@ -122,10 +122,11 @@ impl Scene {
 }
 
 impl Text {
-    /// Makes a text in regular letters from `position` to the right.
-    pub fn new(text: impl Into<String>, position: (f32, f32), size_px: f32, color: Rgb) -> Self {
+    /// Makes a text in regular letters from `position` to the right. Characters that are not to be
+    /// seen are left out, and line breaks are spaces.
+    pub fn new(text: impl AsRef<str>, position: (f32, f32), size_px: f32, color: Rgb) -> Self {
         Self {
-            text: text.into(),
+            text: clean_text(text.as_ref()),
             position,
             anchor: Anchor::Start,
             size_px,
@@ -167,11 +168,11 @@ impl Text {
         }
     }
 
-    /// Returns left, top, right and bottom of the box around the text, in pixels.
+    /// Returns left, top, right and bottom of the box around the letters, in pixels.
     pub fn bounds(&self) -> [f32; 4] {
         let (x, y) = self.position;
         let (before, after) = (self.shift_px(), self.width_px() - self.shift_px());
-        let (above, below) = (ASCENT * self.size_px, DESCENT * self.size_px);
+        let (above, below) = text_extent_px(&self.text, self.size_px, self.weight);
         if self.is_turned {
             [x - above, y - after, x + below, y + before]
         } else {
@@ -215,9 +216,9 @@ pub(super) mod tests {
         let text = Text::new("HHHH", (100.0, 50.0), 10.0, [0; 3]);
         let width = text.width_px();
         for (text, expected) in [
-            (text.clone(), [100.0, 42.0, 100.0 + width, 52.4]),
-            (text.clone().anchored(Anchor::End), [100.0 - width, 42.0, 100.0, 52.4]),
-            (text.turned(), [92.0, 50.0 - width, 102.4, 50.0]),
+            (text.clone(), [100.0, 42.86, 100.0 + width, 50.0]),
+            (text.clone().anchored(Anchor::End), [100.0 - width, 42.86, 100.0, 50.0]),
+            (text.turned(), [92.86, 50.0 - width, 100.0, 50.0]),
         ] {
             for (found, expected) in text.bounds().into_iter().zip(expected) {
                 assert_near(found, expected);

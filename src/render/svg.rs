@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use image::{ImageFormat, RgbImage};
 
-use super::font::{FONT_FAMILY, FontWeight};
+use super::font::{FONT_FAMILY, FontWeight, clean_text};
 use super::scene::{Anchor, Rgb, Scene, Shape, Text};
 
 /// Writes a scene as an SVG document. Texts take the width that they have in
@@ -111,15 +111,11 @@ fn write_text(svg: &mut String, text: &Text) -> std::fmt::Result {
         write!(svg, " transform=\"rotate(-90 {x} {y})\"")?;
     }
     svg.push('>');
-    for letter in text.text.chars() {
+    for letter in clean_text(&text.text).chars() {
         match letter {
             '<' => svg.push_str("&lt;"),
             '>' => svg.push_str("&gt;"),
             '&' => svg.push_str("&amp;"),
-            // XML has no control characters, nor the two that are no characters.
-            letter if letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}') => {
-                svg.push(' ');
-            }
             letter => svg.push(letter),
         }
     }
@@ -191,9 +187,7 @@ mod tests {
             let svg = to_svg(&scene);
             let document = roxmltree::Document::parse(&svg).unwrap();
             let found = document.descendants().find(|node| node.has_tag_name("text")).unwrap();
-            let is_left_out =
-                |letter: char| letter.is_control() || matches!(letter, '\u{fffe}' | '\u{ffff}');
-            let expected = text.replace(is_left_out, " ");
+            let expected = crate::render::font::clean_text(&text);
             prop_assert_eq!(found.text().unwrap_or_default(), expected);
         }
     }

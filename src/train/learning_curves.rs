@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::history::EpochMetrics;
 use super::observer::{EpochEvent, TrainObserver};
+use super::trainer::is_better_score;
 use crate::error::Result;
 use crate::files::write_atomically;
 use crate::imaging::encode_png;
@@ -33,11 +34,12 @@ impl TrainObserver for LearningCurves {
 
 /// Draws loss, scores and learning rate against epochs and writes the picture into `folder`.
 pub fn write_learning_curves(folder: &Path, history: &[EpochMetrics]) -> Result<()> {
-    let chart = rasterize(&draw_line_chart(&learning_curves(history)));
+    let chart = rasterize(&draw_line_chart(&describe_learning_curves(history)));
     write_atomically(&folder.join(LEARNING_CURVES_FILE), &encode_png(&chart))
 }
 
-fn learning_curves(history: &[EpochMetrics]) -> LineChart {
+/// Describes loss, scores and learning rate against epochs, and the best epoch.
+pub fn describe_learning_curves(history: &[EpochMetrics]) -> LineChart {
     let series = |name: &str, get_value: fn(&EpochMetrics) -> Option<f64>| Series {
         name: name.to_owned(),
         points: history.iter().map(|epoch| (epoch.epoch as f64, get_value(epoch))).collect(),
@@ -70,18 +72,16 @@ fn learning_curves(history: &[EpochMetrics]) -> LineChart {
     }
 }
 
-/// Marks the first epoch with the highest mean IoU, whose weights are the model.
+/// Marks the epoch with the best mean IoU, whose weights are the model.
 fn mark_best_epoch(history: &[EpochMetrics]) -> Option<Mark> {
-    let mut best: Option<(usize, f64)> = None;
+    let (mut best_epoch, mut best_score) = (0, None);
     for epoch in history {
-        if let Some(miou) = epoch.validation_miou
-            && best.is_none_or(|(_, highest)| miou > highest)
-        {
-            best = Some((epoch.epoch, miou));
+        if is_better_score(epoch.validation_miou, best_score) {
+            (best_epoch, best_score) = (epoch.epoch, epoch.validation_miou);
         }
     }
-    let (epoch, miou) = best?;
-    Some(Mark { x: epoch as f64, label: format!("best: epoch {epoch}, mIoU {miou:.3}") })
+    let label = format!("best: epoch {best_epoch}, mIoU {:.3}", best_score?);
+    Some(Mark { x: best_epoch as f64, label })
 }
 
 #[cfg(test)]
@@ -107,7 +107,7 @@ mod tests {
         let mark = mark_best_epoch(&history).unwrap();
         assert_eq!((mark.x, &*mark.label), (3.0, "best: epoch 3, mIoU 0.700"));
         assert_eq!(mark_best_epoch(&history[..1]), None);
-        let scene = draw_line_chart(&learning_curves(&history));
+        let scene = draw_line_chart(&describe_learning_curves(&history));
         assert!(scene.texts().any(|text| text.text == mark.label));
     }
 }

@@ -10,7 +10,9 @@ use crate::colors::class_color;
 use crate::data::audit::{Audit, SizeRange};
 use crate::error::{Error, Result};
 use crate::metrics::IGNORE_INDEX;
-use crate::model::artifact::{CONFUSION_MATRIX_FILE, LEARNING_CURVES_FILE, METRICS_FILE};
+use crate::model::artifact::{
+    CLASS_IOU_FILE, CONFUSION_MATRIX_FILE, LEARNING_CURVES_FILE, METRICS_FILE,
+};
 use crate::model::{Algorithm, Backbone, ModelConfig};
 
 /// Content of a model card.
@@ -111,6 +113,7 @@ impl<'a> ModelCard<'a> {
             format_args!(
                 "\nA score whose denominator is zero is absent. `{METRICS_FILE}` holds all of them, \
                  the confusion matrix and every epoch.\n\n\
+                 ![IoU of each class]({CLASS_IOU_FILE})\n\n\
                  ![Confusion matrix of the validation images]({CONFUSION_MATRIX_FILE})\n\n\
                  ![Loss, scores and learning rate by epoch]({LEARNING_CURVES_FILE})"
             ),

@@ -72,7 +72,7 @@ enum Next {
 
 /// Returns true if a score is above the best one so far. A score that is absent or not a number is
 /// never better, and any number is better than those.
-fn is_better_score(score: Option<f64>, best: Option<f64>) -> bool {
+pub(super) fn is_better_score(score: Option<f64>, best: Option<f64>) -> bool {
     match (score, best) {
         (Some(score), Some(best)) if !best.is_nan() => score > best,
         (Some(score), _) => !score.is_nan(),

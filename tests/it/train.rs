@@ -28,6 +28,7 @@ fn a_job_leaves_a_model_with_its_configuration_and_scores() {
         names(&job.path("model")),
         [
             "README.md",
+            "class-iou.png",
             "config.json",
             "confusion-matrix.png",
             "labels.json",

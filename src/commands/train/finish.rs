@@ -9,8 +9,8 @@ use crate::error::Result;
 use crate::files::write_atomically;
 use crate::imaging::encode_png;
 use crate::model::artifact;
-use crate::render::{draw_confusion_matrix, rasterize};
-use crate::train::history::ModelMetrics;
+use crate::render::{Bar, BarChart, class_label, draw_bar_chart, draw_confusion_matrix, rasterize};
+use crate::train::history::{ClassMetrics, ModelMetrics};
 use crate::train::model_card::{ModelCard, SplitSummary};
 use crate::train::{Hyperparameters, TrainOutcome, TrainerSettings, write_learning_curves};
 
@@ -30,10 +30,7 @@ pub(super) fn write_torchscript_and_card(
         SplitSummary { images: settings.validation_images, audit: validation },
     ];
     if let Some(metrics) = &metrics {
-        write_learning_curves(model_folder, &metrics.epochs)?;
-        let matrix = draw_confusion_matrix(&metrics.confusion_matrix, &config.class_names);
-        let picture = encode_png(&rasterize(&matrix));
-        write_atomically(&model_folder.join(artifact::CONFUSION_MATRIX_FILE), &picture)?;
+        write_pictures(model_folder, metrics, &config.class_names)?;
     }
     let card = ModelCard::new(config, metrics.as_ref(), splits, hyperparameters)?;
     write_atomically(&model_folder.join(artifact::MODEL_CARD_FILE), card.to_markdown().as_bytes())?;
@@ -43,6 +40,27 @@ pub(super) fn write_torchscript_and_card(
         artifact::MODEL_CARD_FILE,
         started.elapsed().as_secs_f64()
     ));
+    Ok(())
+}
+
+/// Writes the pictures of the model card.
+fn write_pictures(folder: &Path, metrics: &ModelMetrics, class_names: &[String]) -> Result<()> {
+    write_learning_curves(folder, &metrics.epochs)?;
+    let mut bars = Vec::new();
+    for ClassMetrics { id, scores, .. } in &metrics.classes {
+        let name = class_label(*id, class_names);
+        bars.push(Bar { name, value: scores.iou, interval: None });
+    }
+    let title = "IoU of each class on the validation images".to_owned();
+    for (file, scene) in [
+        (artifact::CLASS_IOU_FILE, draw_bar_chart(&BarChart { title, bars })),
+        (
+            artifact::CONFUSION_MATRIX_FILE,
+            draw_confusion_matrix(&metrics.confusion_matrix, class_names),
+        ),
+    ] {
+        write_atomically(&folder.join(file), &encode_png(&rasterize(&scene)))?;
+    }
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use image::RgbImage;
-use tch::Device;
+use tch::{Device, Tensor};
 
 use super::fused_network::FusedNetwork;
 use super::postprocess::postprocess_logits;
@@ -18,6 +18,7 @@ use crate::model::artifact::{
     CONFIG_FILE, LABELS_FILE, StoredModel, TORCHSCRIPT_FILE, WEIGHTS_FILE, no_model_error,
 };
 use crate::model::labels::read_labels;
+use crate::model::precision::ComputePrecision;
 use crate::model::size::restore_mask_size;
 use crate::torch::{default_device, float_slice, release_memory};
 
@@ -142,6 +143,7 @@ impl Engine {
         // One copy for all images. The rest is done on the processor, because the grid is smaller
         // than what follows from it.
         let batch_logits = predicted.logits.f_to_device(Device::Cpu)?;
+        check_finite(&batch_logits, self.info.precision)?;
         let mut segmentations = Vec::with_capacity(images.len());
         for (index, image) in images.iter().enumerate() {
             let logits = batch_logits.f_get(index as i64)?;
@@ -168,6 +170,22 @@ impl Segment for Engine {
     }
 }
 
+/// Checks that a network's answer is made of numbers, of which alone the most likely class can be
+/// told. Half precision ends at 65,504, so activations that are fine in other formats may exceed it.
+fn check_finite(logits: &Tensor, precision: &str) -> Result<()> {
+    if logits.f_isfinite()?.f_all()?.f_int64_value(&[])? == 1 {
+        return Ok(());
+    }
+    let advice = if precision == ComputePrecision::Fp32.name() {
+        "the weights are damaged, or training diverged"
+    } else {
+        "choose --precision fp32 (MASKMAKER_PRECISION)"
+    };
+    Err(Error::input(format!(
+        "the network's answer in {precision} holds numbers that are not finite: {advice}"
+    )))
+}
+
 /// Resizes the answer about an image that was scaled down to the image's own size.
 fn resize_segmentation(
     segmentation: Segmentation,
@@ -192,7 +210,7 @@ fn resize_planes(planes: &[f32], from_size: (u32, u32), to_size: (u32, u32)) -> 
     let pixels = (from_size.0 as usize * from_size.1 as usize).max(1);
     let classes = (planes.len() / pixels) as i64;
     let size = [1, classes, i64::from(from_size.1), i64::from(from_size.0)];
-    let tensor = tch::Tensor::f_from_slice(planes)?.f_reshape(size)?;
+    let tensor = Tensor::f_from_slice(planes)?.f_reshape(size)?;
     let size = [i64::from(to_size.1), i64::from(to_size.0)];
     let resized = tensor.f_upsample_bilinear2d(size, false, None, None)?.f_contiguous()?;
     Ok(float_slice(&resized)?.to_vec())

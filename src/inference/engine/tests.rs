@@ -168,3 +168,27 @@ fn the_memory_to_load_a_model_follows_its_file() {
     let error = Engine::memory_to_load(&folder.path().join("absent")).unwrap_err();
     assert!(error.to_string().contains("absent"), "{error}");
 }
+
+#[test]
+fn an_answer_that_is_not_finite_is_an_error_and_no_mask() {
+    let (folder, mut network) = model();
+    // What exceeds half precision is fine in 32 bits; a damaged weight of the last layer is not.
+    for (module, factor, precision, said) in [
+        ("backbone.conv1", 1e6, InferencePrecision::Fp32, None),
+        ("backbone.conv1", 1.0, InferencePrecision::Fp16, Some("choose --precision fp32")),
+        ("classifier.4", f64::NAN, InferencePrecision::Fp32, Some("training diverged")),
+    ] {
+        let weight = network.weights.get(module, "weight").unwrap() * factor;
+        network.weights.replace(&format!("{module}.weight"), &weight).unwrap();
+        let config = ModelConfig::new(KIND, 3, None);
+        artifact::write_model(folder.path(), &config, &network).unwrap();
+        let mut engine =
+            Engine::load(folder.path(), EngineOptions { precision, ..OPTIONS }).unwrap();
+        let answer = engine.segment(&[&picture(40, 40)], &SegmentOptions::default());
+        match (answer, said) {
+            (Ok(_), None) => {}
+            (Err(error), Some(said)) => assert!(error.to_string().contains(said), "{error}"),
+            (answer, said) => panic!("{:?}, expected {said:?}", answer.err()),
+        }
+    }
+}

@@ -79,9 +79,10 @@ fn an_overlay_shows_image_mask_and_legend() {
     let reply = negotiated_format("image/png;overlay=true", "");
     let png = reply.encode(&image, &answer, &model_info()).unwrap();
     let shown = decode_upright(&png, DecodeLimits::default()).unwrap();
-    assert!(shown.height() > 40);
-    assert_eq!(shown.get_pixel(5, 5).0, [100; 3]);
-    assert_eq!(shown.get_pixel(50, 5).0, [55, 150, 65]);
+    // Enlarged eight times, with the legend beside it.
+    assert!(shown.width() > 480 && shown.height() == 320);
+    assert_eq!(shown.get_pixel(40, 40).0, [100; 3]);
+    assert_eq!(shown.get_pixel(400, 40).0, [55, 150, 65]);
 }
 
 #[test]
