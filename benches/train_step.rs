@@ -36,7 +36,7 @@ struct Arguments {
     /// Number of steps between two readings of the loss, each of which waits for the device.
     #[arg(long, default_value_t = 1)]
     steps_per_reading: usize,
-    /// cpu, or auto: a GPU where there is one.
+    /// cpu, or cuda: the first GPU.
     #[arg(long, default_value = "cpu")]
     device: DeviceChoice,
     #[arg(long)]
@@ -97,6 +97,10 @@ fn main() -> Result<()> {
     let architecture = Architecture { algorithm: Algorithm::Fcn, backbone: Backbone::Resnet50 };
     choose_device(arguments.device)?;
     let device = default_device();
+    assert!(
+        arguments.device == DeviceChoice::Cpu || device.is_cuda(),
+        "libtorch can use no GPU; `maskmaker doctor` says why"
+    );
     let network = Network::random(architecture, 4, 1, device)?;
     let optimizer = OptimizerConfig::Sgd { momentum: 0.9, weight_decay: 1e-4 };
     let mut train_step =

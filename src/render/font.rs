@@ -231,7 +231,7 @@ mod tests {
         assert_eq!(clean_text("\u{feff}road\u{200e}\u{ad}side\u{202e}"), "roadside");
         assert_eq!(clean_text(" a \t\n b\u{2028}c\0 "), "a b c");
         assert_eq!(clean_text("\u{200b} \u{2060}"), "");
-        // What stays of those is drawn as a question mark and not as a box.
+        // The font has no combining marks, so a question mark stands for one that stays.
         assert!(!has_letters("\u{483}"));
     }
 

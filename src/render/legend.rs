@@ -21,7 +21,7 @@ const COLUMN_GAP_EM: f32 = 1.5;
 /// The classes of a mask.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Legend {
-    /// Classes by id, the ignored pixels last.
+    /// Classes by id; the ignored pixels, whose id is 255, come last.
     entries: Vec<LegendEntry>,
 }
 
@@ -136,7 +136,7 @@ impl Legend {
     fn measure(&self, font_px: f32, max_width_px: f32) -> LegendLayout {
         let (mut name_px, mut share_px) = (0.0_f32, 0.0_f32);
         for entry in &self.entries {
-            // What is said of the others has the place of the share, too.
+            // The line about the classes that are left out takes the place of a share, too.
             if entry.color.is_some() {
                 name_px = name_px.max(entry.name_em * font_px);
             }

@@ -16,7 +16,7 @@ pub struct LineChart {
 /// The horizontal axis.
 #[derive(Debug, Clone, PartialEq)]
 pub struct XAxis {
-    /// What stands below the axis.
+    /// Name that stands below the axis.
     pub label: String,
     /// Range of values; without one the axis spans the points, which are counted things, such as
     /// epochs.

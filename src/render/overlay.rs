@@ -351,7 +351,7 @@ mod tests {
                 }
                 let text = scene.texts().last().unwrap();
                 assert!(text.size_px >= MIN_FONT_PX);
-                // What has no room is counted.
+                // The legend counts the classes that it has no room for.
                 let lines = scene.texts().filter(|text| text.color == INK).count();
                 let left_out = scene.texts().find_map(|text| {
                     text.text.strip_prefix("and ")?.strip_suffix(" more")?.parse::<usize>().ok()

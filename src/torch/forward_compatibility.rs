@@ -37,18 +37,18 @@ const SUPPORTED_BRANCHES: [&str; 1] = ["470"];
 /// Why newer libraries would be needed, and are not used.
 static UNUSED_REASON: OnceLock<String> = OnceLock::new();
 
-/// What the host says of its GPUs and their driver.
+/// GPUs of the host, and the versions of their driver.
 #[derive(Debug)]
 struct Host {
     /// True if this process may see a GPU.
     has_devices: bool,
     /// Latest version of CUDA that the libraries which the linker finds run.
     driver_cuda: Option<(i32, i32)>,
-    /// What the kernel module says of its version; none if there is none.
+    /// Text in which the kernel module tells its version; none if there is no module.
     kernel_module: Option<String>,
 }
 
-/// What is done about the host's driver.
+/// Decision about the host's driver.
 #[derive(Debug, PartialEq, Eq)]
 enum Choice {
     /// The host's driver is right, or there is none.

@@ -172,7 +172,7 @@ fn the_memory_to_load_a_model_follows_its_file() {
 #[test]
 fn an_answer_that_is_not_finite_is_an_error_and_no_mask() {
     let (folder, mut network) = model();
-    // What exceeds half precision is fine in 32 bits; a damaged weight of the last layer is not.
+    // 32 bits hold numbers that exceed half precision; no format holds a damaged weight.
     for (module, factor, precision, said) in [
         ("backbone.conv1", 1e6, InferencePrecision::Fp32, None),
         ("backbone.conv1", 1.0, InferencePrecision::Fp16, Some("choose --precision fp32")),

@@ -2,8 +2,8 @@
 
 use crate::machine;
 
-/// Default share of the memory for models, in percent. The rest is for requests and for
-/// the buffers of a network while it computes.
+/// Default share of the memory for models, in percent. The rest is for requests and for the buffers
+/// of a network while it computes.
 const MODELS_PERCENT: u64 = 60;
 
 /// Returns the default bound on the bytes of all models: a share of the GPU's memory where there is
