@@ -172,19 +172,22 @@ impl fmt::Debug for ProcessGroup {
     }
 }
 
-/// Runs `work` as each rank of a group, a thread per rank, and returns the results by rank.
+/// Runs `work` as each rank of a group, a thread per rank, and returns the results by rank. No rank
+/// leaves before all are done, so that none sees the connection to another end.
 #[cfg(test)]
 pub(crate) fn run_ranks<T: Send>(
     world_size: usize,
     work: impl Fn(std::sync::Arc<ProcessGroup>) -> T + Sync,
 ) -> Vec<T> {
+    use std::io::Write;
     const TIMEOUT: Duration = Duration::from_mins(2);
     let server = Store::serve_on_loopback(TIMEOUT).unwrap();
     let run_rank = |rank| {
         let store = Store::connect("127.0.0.1", server.port(), TIMEOUT).unwrap();
         let group =
             ProcessGroup::join(&store, rank, world_size, "127.0.0.1", TIMEOUT, TIMEOUT).unwrap();
-        work(std::sync::Arc::new(group))
+        let group = std::sync::Arc::new(group);
+        (work(std::sync::Arc::clone(&group)), group, store)
     };
     std::thread::scope(|scope| {
         let mut threads = Vec::new();
@@ -192,7 +195,19 @@ pub(crate) fn run_ranks<T: Send>(
             let run_rank = &run_rank;
             threads.push(scope.spawn(move || run_rank(rank)));
         }
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        let mut ranks = Vec::new();
+        for (rank, thread) in threads.into_iter().enumerate() {
+            match thread.join() {
+                Ok(result) => ranks.push(result),
+                Err(panic) => {
+                    // The test's own output is lost if the process crashes on its way out.
+                    let message = panic.downcast_ref::<String>();
+                    let _ = writeln!(std::io::stderr(), "rank {rank} of {world_size}: {message:?}");
+                    std::panic::resume_unwind(panic)
+                }
+            }
+        }
+        ranks.into_iter().map(|(result, _group, _store)| result).collect()
     })
 }
 
