@@ -48,13 +48,14 @@ pub(super) fn postprocess_logits(
         builder.add_strip(&strip, (first_row * width) as usize, detail)?;
         first_row += rows;
     }
-    let ids = GrayImage::from_raw(width as u32, height as u32, builder.ids);
-    let ids = ids.ok_or_else(|| Error::internal("a mask has another size than its image"))?;
     let mut confidence = Vec::with_capacity(builder.probability_sums.len());
     for (&sum, &count) in builder.probability_sums.iter().zip(&builder.pixel_counts) {
         confidence.push(if count == 0 { 0.0 } else { (sum / count as f64) as f32 });
     }
-    Ok(Segmentation { ids, confidence, probabilities: builder.probabilities })
+    let SegmentationBuilder { ids, pixel_confidence, probabilities, .. } = builder;
+    let ids = GrayImage::from_raw(width as u32, height as u32, ids);
+    let ids = ids.ok_or_else(|| Error::internal("a mask has another size than its image"))?;
+    Ok(Segmentation { ids, confidence, pixel_confidence, probabilities })
 }
 
 /// Returns the class of every pixel, row by row, from logits `[classes, rows, columns]` that cover
@@ -130,6 +131,7 @@ struct SegmentationBuilder {
     ids: Vec<u8>,
     probability_sums: Vec<f64>,
     pixel_counts: Vec<u64>,
+    pixel_confidence: Vec<f32>,
     probabilities: Vec<f32>,
 }
 
@@ -138,10 +140,12 @@ impl SegmentationBuilder {
         let confidence_classes = if detail >= OutputDetail::Confidence { classes } else { 0 };
         let probability_classes = if detail >= OutputDetail::Probabilities { classes } else { 0 };
         let pixels = ids.len();
+        let confidence_pixels = if detail >= OutputDetail::PixelConfidence { pixels } else { 0 };
         Self {
             ids,
             probability_sums: vec![0.0; confidence_classes],
             pixel_counts: vec![0; confidence_classes],
+            pixel_confidence: vec![0.0; confidence_pixels],
             probabilities: vec![0.0; probability_classes * pixels],
         }
     }
@@ -160,8 +164,12 @@ impl SegmentationBuilder {
         let pixels = scores.len() / classes.max(1);
         for (pixel, &id) in self.ids[first_pixel..first_pixel + pixels].iter().enumerate() {
             let class = usize::from(id);
-            self.probability_sums[class] += f64::from(scores[class * pixels + pixel]);
+            let probability = scores[class * pixels + pixel];
+            self.probability_sums[class] += f64::from(probability);
             self.pixel_counts[class] += 1;
+            if detail >= OutputDetail::PixelConfidence {
+                self.pixel_confidence[first_pixel + pixel] = probability;
+            }
         }
         if detail >= OutputDetail::Probabilities {
             let image_pixels = self.ids.len();
@@ -248,6 +256,21 @@ mod tests {
             OutputDetail::Confidence,
         )
         .unwrap();
-        assert!(answer.confidence.len() == 3 && answer.probabilities.is_empty());
+        assert!(answer.confidence.len() == 3 && answer.pixel_confidence.is_empty());
+        let answer = postprocess_logits(
+            &logits(3, 2, 2),
+            GridAlignment::FitsImage,
+            (4, 4),
+            OutputDetail::Probabilities,
+        )
+        .unwrap();
+        for (pixel, (id, confidence)) in
+            answer.ids.as_raw().iter().zip(&answer.pixel_confidence).enumerate()
+        {
+            let probability = |class: usize| answer.probabilities[class * 16 + pixel];
+            let highest = (0..3).map(probability).fold(0.0, f32::max);
+            assert_eq!(confidence.to_bits(), highest.to_bits());
+            assert_eq!(probability(usize::from(*id)).to_bits(), highest.to_bits());
+        }
     }
 }

@@ -28,6 +28,8 @@ pub enum OutputDetail {
     Classes,
     /// The mean probability of each class too.
     Confidence,
+    /// The probability of the most likely class in every pixel too.
+    PixelConfidence,
     /// The probability of every class in every pixel too.
     Probabilities,
 }
@@ -50,6 +52,9 @@ pub struct Segmentation {
     /// Mean probability of each class, 0 to 1, over the pixels where it is the most likely one; 0
     /// for a class without pixels. Empty below [`OutputDetail::Confidence`].
     pub confidence: Vec<f32>,
+    /// Probability of the most likely class of every pixel, 0 to 1, row by row, at the image's own
+    /// size. Empty below [`OutputDetail::PixelConfidence`].
+    pub pixel_confidence: Vec<f32>,
     /// Probabilities `[classes, height, width]`, 0 to 1, at the image's own size. Empty below
     /// [`OutputDetail::Probabilities`].
     pub probabilities: Vec<f32>,

@@ -196,13 +196,15 @@ fn resize_segmentation(
     if from_size == to_size {
         return Ok(segmentation);
     }
-    let Segmentation { ids, confidence, probabilities } = segmentation;
-    let probabilities = if detail >= OutputDetail::Probabilities {
-        resize_planes(&probabilities, from_size, to_size)?
-    } else {
-        probabilities
-    };
-    Ok(Segmentation { ids: restore_mask_size(ids, to_size), confidence, probabilities })
+    let Segmentation { ids, confidence, mut pixel_confidence, mut probabilities } = segmentation;
+    if detail >= OutputDetail::PixelConfidence {
+        pixel_confidence = resize_planes(&pixel_confidence, from_size, to_size)?;
+    }
+    if detail >= OutputDetail::Probabilities {
+        probabilities = resize_planes(&probabilities, from_size, to_size)?;
+    }
+    let ids = restore_mask_size(ids, to_size);
+    Ok(Segmentation { ids, confidence, pixel_confidence, probabilities })
 }
 
 /// Resizes planes of `from_size` pixels to `to_size`, bilinearly.

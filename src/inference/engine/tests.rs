@@ -61,6 +61,7 @@ fn masks_are_those_of_the_network_that_was_trained() {
         let expected = Segmentation {
             ids: expected.clone(),
             confidence: Vec::new(),
+            pixel_confidence: Vec::new(),
             probabilities: Vec::new(),
         };
         assert!(differing_share(answer, &expected) < 0.001);

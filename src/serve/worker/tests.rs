@@ -35,6 +35,7 @@ impl Segment for StubEngine {
                 image::Luma([image.get_pixel(0, 0)[0]]),
             ),
             confidence: Vec::new(),
+            pixel_confidence: Vec::new(),
             probabilities: Vec::new(),
         };
         Ok(images.iter().map(answer).collect())

@@ -36,6 +36,7 @@ where
             Segmentation {
                 ids,
                 confidence: of(OutputDetail::Confidence, 4),
+                pixel_confidence: of(OutputDetail::PixelConfidence, pixels),
                 probabilities: of(OutputDetail::Probabilities, 4 * pixels),
             }
         };
