@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Number of bytes at the beginning and at the end of an image that its digest depends on. The
-/// headers and the length differ in nearly all images that differ, and hashing them whole would
-/// take a noticeable part of the time that decoding takes.
+/// headers and the length differ in nearly all images that differ. Digests of checkpoints keep to it,
+/// so that jobs of earlier versions can go on.
 const HASHED_IMAGE_BYTES: usize = 64 << 10;
 
 /// SHA-256 of some bytes or of what stands for them.
@@ -20,6 +20,14 @@ pub struct SampleDigest {
     pub image: ContentDigest,
     /// Digest of all bytes of the mask.
     pub mask: ContentDigest,
+    /// Hash of all bytes of the image, by [`hash_bytes`]: the same wherever the image comes from.
+    pub image_hash: u64,
+}
+
+/// Returns the CRC-32 of some bytes in the upper half, and their CRC-32C in the lower one. Two
+/// different images have the same hash once in 2^64.
+pub fn hash_bytes(bytes: &[u8]) -> u64 {
+    u64::from(crc32fast::hash(bytes)) << 32 | u64::from(crc32c::crc32c(bytes))
 }
 
 impl SampleDigest {
@@ -42,7 +50,11 @@ impl SampleDigest {
         if let Some(etag) = image_etag {
             hasher.update(etag.as_bytes());
         }
-        Self { image: hasher.finalize().into(), mask: Sha256::digest(mask).into() }
+        Self {
+            image: hasher.finalize().into(),
+            mask: Sha256::digest(mask).into(),
+            image_hash: hash_bytes(image),
+        }
     }
 }
 
@@ -71,6 +83,18 @@ mod tests {
         let other = SampleDigest::new(&image, None, &other_mask);
         assert_eq!(other.image, digest.image);
         assert_ne!(other.mask, digest.mask);
+    }
+
+    #[test]
+    fn hashes_are_the_checksums_of_all_bytes() {
+        // The check values of both polynomials: zlib.crc32(b"123456789"), and RFC 3720's.
+        assert_eq!(hash_bytes(b"123456789"), 0xcbf4_3926_e306_9283);
+        let image = vec![7; 3 * HASHED_IMAGE_BYTES];
+        let digest = |image: &[u8], etag| SampleDigest::new(image, etag, b"mask").image_hash;
+        assert_eq!(digest(&image, None), digest(&image, Some("\"1\"")));
+        let mut changed = image.clone();
+        changed[HASHED_IMAGE_BYTES] = 8;
+        assert_ne!(digest(&image, None), digest(&changed, None));
     }
 
     proptest::proptest! {

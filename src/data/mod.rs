@@ -10,6 +10,7 @@ pub mod content;
 pub mod dataset;
 pub mod digest;
 pub mod fifo;
+pub mod image_hashes;
 pub mod label_map;
 pub mod listener;
 pub mod loader;

@@ -33,6 +33,8 @@ pub const TORCHSCRIPT_FILE: &str = "model.pt";
 pub const ONNX_FILE: &str = "model.onnx";
 /// Name of the file with the classes' names and colors.
 pub const LABELS_FILE: &str = "labels.json";
+/// Name of the file with the hashes of the images that the model was trained on.
+pub const DATA_FILE: &str = "data.json";
 /// Name of the model card.
 pub const MODEL_CARD_FILE: &str = "README.md";
 /// Pictures in the model card.
@@ -225,6 +227,7 @@ pub fn write_model_bytes(folder: &Path, config: &ModelConfig, safetensors: &[u8]
         TORCHSCRIPT_FILE,
         ONNX_FILE,
         METRICS_FILE,
+        DATA_FILE,
         MODEL_CARD_FILE,
         LEARNING_CURVES_FILE,
         CONFUSION_MATRIX_FILE,
@@ -268,6 +271,15 @@ pub(super) fn check_num_classes(config: &ModelConfig, file: &dyn TensorSource) -
         }
         _ => Ok(()),
     }
+}
+
+/// Files in an artifact of Amazon's built-in algorithm.
+const BUILT_IN_MODEL_FILES: [&str; 3] = ["model_algo-1", "model_best.params", "hyperparams.json"];
+
+/// Returns true if the built-in algorithm writes files of this name.
+pub(super) fn is_built_in_model_file(name: &str) -> bool {
+    let name = name.rsplit('/').next().unwrap_or(name);
+    BUILT_IN_MODEL_FILES.contains(&name) || name.starts_with("model_algo-")
 }
 
 /// Returns the error about a folder without a model, which lists up to 10 of its files.
@@ -354,6 +366,7 @@ mod tests {
         let first = std::fs::read(path(TORCHSCRIPT_FILE)).unwrap();
         let others = [
             METRICS_FILE,
+            DATA_FILE,
             MODEL_CARD_FILE,
             ONNX_FILE,
             LEARNING_CURVES_FILE,

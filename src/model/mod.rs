@@ -5,6 +5,7 @@
 
 mod algorithm;
 pub mod architecture;
+pub mod archive;
 pub mod artifact;
 mod backbone;
 pub mod forward;

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::data::Sample;
 use crate::data::digest::{ContentDigest, SampleDigest};
+use crate::data::image_hashes::ImageHashes;
 use crate::error::{Error, Result, join_examples, pluralize};
 
 /// Number of bytes of a file's digest that the list of samples keeps.
@@ -32,6 +33,16 @@ pub struct SplitRecord {
     /// Digest of the names, images and masks, in hexadecimal digits.
     digest: String,
     samples: Vec<SampleRecord>,
+    /// Hashes of the images, for the artifact; checkpoints hold none.
+    #[serde(skip)]
+    image_hashes: Vec<u64>,
+}
+
+impl DataRecord {
+    /// Returns the hashes of all images. Those of records from checkpoints are not known.
+    pub fn image_hashes(&self) -> ImageHashes {
+        ImageHashes::new(self.training.image_hashes.clone(), self.validation.image_hashes.clone())
+    }
 }
 
 /// Name and digests of one sample, written as a list of three texts.
@@ -82,6 +93,7 @@ impl SplitRecord {
         }
         let mut hasher = Sha256::new();
         let mut records = Vec::with_capacity(keys.len());
+        let image_hashes = digests.iter().map(|digest| digest.image_hash).collect();
         for (key, digest) in keys.iter().zip(digests) {
             hasher.update((key.len() as u64).to_le_bytes());
             hasher.update(key.as_bytes());
@@ -94,7 +106,7 @@ impl SplitRecord {
             });
         }
         let digest: ContentDigest = hasher.finalize().into();
-        Ok(Self { digest: to_hex(&digest, SPLIT_DIGEST_BYTES), samples: records })
+        Ok(Self { digest: to_hex(&digest, SPLIT_DIGEST_BYTES), samples: records, image_hashes })
     }
 
     /// Returns the digest of all names and files, in hexadecimal digits.
@@ -270,7 +282,10 @@ mod tests {
         let data = DataRecord { training: split.clone(), validation: SplitRecord::default() };
         let text = serde_json::to_string(&data).unwrap();
         assert!(text.len() < 100 * samples.len() + 120, "{text}");
-        assert_eq!(serde_json::from_str::<DataRecord>(&text).unwrap(), data);
+        let mut reread: DataRecord = serde_json::from_str(&text).unwrap();
+        // Hashes of images are for the artifact alone.
+        reread.training.image_hashes.clone_from(&data.training.image_hashes);
+        assert_eq!(reread, data);
         // A list that was lost leaves the digests.
         let lost = SplitRecord { samples: Vec::new(), ..split.clone() };
         assert_eq!(

@@ -31,6 +31,7 @@ fn a_job_leaves_a_model_with_its_configuration_and_scores() {
             "class-iou.png",
             "config.json",
             "confusion-matrix.png",
+            "data.json",
             "labels.json",
             "learning-curves.png",
             "metrics.json",

@@ -8,6 +8,7 @@ use super::{finish, start};
 use crate::data::batch_parts::RankShare;
 use crate::data::dataset::AuditedSplit;
 use crate::error::Result;
+use crate::model::artifact;
 use crate::model::initial::InitialWeights;
 use crate::sagemaker::{MlRoot, StopSignal};
 use crate::train::data_record::{DataRecord, SplitRecord};
@@ -63,6 +64,7 @@ impl WriterProcess<'_> {
         mut observers: Vec<Box<dyn TrainObserver>>,
     ) -> Result<()> {
         let Self { root, job, place, splits: [training, validation], data, class_names } = self;
+        let image_hashes = data.image_hashes();
         let mut checkpoints =
             start::open_checkpoints(job, [&training, &validation], data, &initial)?;
         let audits = [training.audit, validation.audit];
@@ -94,6 +96,7 @@ impl WriterProcess<'_> {
             stop_signal: stop,
         };
         let outcome = trainer.run()?;
+        artifact::write_json(&settings.model_folder.join(artifact::DATA_FILE), &image_hashes)?;
         finish::write_torchscript_and_card(&settings, &job.hyperparameters, &audits)?;
         finish::print_outcome(&outcome, &settings.model_folder);
         Ok(())

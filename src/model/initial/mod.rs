@@ -1,7 +1,6 @@
 //! The weights that a job starts from: those of the `model` channel, pretrained ones, or random
 //! ones.
 
-mod archive;
 mod backbone_file;
 mod misfits;
 mod model_channel;

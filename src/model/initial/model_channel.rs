@@ -3,18 +3,14 @@
 
 use std::path::Path;
 
-use super::archive;
 use crate::error::{Error, ErrorContext, Problems, Result};
 use crate::files::PathContext;
 use crate::model::Architecture;
-use crate::model::artifact::{CONFIG_FILE, ModelConfig, WEIGHTS_FILE, check_num_classes};
+use crate::model::archive::{self, ARCHIVE_FILE};
+use crate::model::artifact::{
+    CONFIG_FILE, ModelConfig, WEIGHTS_FILE, check_num_classes, is_built_in_model_file,
+};
 use crate::model::tensor_file::parse_safetensors;
-
-/// SageMaker's name of an artifact.
-const ARCHIVE_FILE: &str = "model.tar.gz";
-
-/// Files in an artifact of Amazon's built-in algorithm.
-const BUILT_IN_MODEL_FILES: [&str; 3] = ["model_algo-1", "model_best.params", "hyperparams.json"];
 
 #[derive(Debug)]
 pub(super) struct ChannelModel {
@@ -36,26 +32,6 @@ pub(super) struct FoundFiles {
     pub(super) names: Vec<String>,
 }
 
-/// A file that belongs to a model.
-#[derive(Debug)]
-pub(super) struct ModelFile<'a> {
-    /// Bytes of the file, if it was found.
-    pub(super) content: &'a mut Option<Vec<u8>>,
-    /// Largest size of the file in an archive, in bytes.
-    pub(super) max_bytes: u64,
-}
-
-impl FoundFiles {
-    /// Returns the model's file of this name, or `None` for names of other files.
-    pub(super) fn model_file(&mut self, name: &str) -> Option<ModelFile<'_>> {
-        match name {
-            CONFIG_FILE => Some(ModelFile { content: &mut self.config, max_bytes: 1 << 20 }),
-            WEIGHTS_FILE => Some(ModelFile { content: &mut self.weights, max_bytes: 1 << 30 }),
-            _ => None,
-        }
-    }
-}
-
 impl ChannelModel {
     /// Reads the folder of the channel, which holds the archive or its contents, and checks that
     /// the model is one of this network.
@@ -68,7 +44,7 @@ impl ChannelModel {
                      may differ; remove one of them"
                 )));
             }
-            (archive::read_archive(&archive).error_context(archive.display())?, archive)
+            (read_model_archive(&archive).error_context(archive.display())?, archive)
         } else {
             (read_model_folder(folder)?, folder.to_owned())
         };
@@ -83,6 +59,15 @@ impl ChannelModel {
         check_weights(&config, &weights).error_context(format!("{location}: {WEIGHTS_FILE}"))?;
         Ok(Self { config, weights, location })
     }
+}
+
+fn read_model_archive(path: &Path) -> Result<FoundFiles> {
+    let mut content = archive::read_archive(path, &[archive::CONFIG, archive::WEIGHTS])?;
+    Ok(FoundFiles {
+        config: content.files.remove(CONFIG_FILE),
+        weights: content.files.remove(WEIGHTS_FILE),
+        names: content.names,
+    })
 }
 
 fn read_model_folder(folder: &Path) -> Result<FoundFiles> {
@@ -152,10 +137,4 @@ fn no_channel_model_error(location: &str, names: &[String]) -> Error {
          in it: {CONFIG_FILE} and {WEIGHTS_FILE} (found: {found}); point the channel at the \
          {ARCHIVE_FILE} of a training job, or remove it"
     ))
-}
-
-/// Returns true if the built-in algorithm writes files of this name.
-fn is_built_in_model_file(name: &str) -> bool {
-    let name = name.rsplit('/').next().unwrap_or(name);
-    BUILT_IN_MODEL_FILES.contains(&name) || name.starts_with("model_algo-")
 }

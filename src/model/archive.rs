@@ -1,15 +1,21 @@
-//! Reader of `model.tar.gz`. It reads the archive as a stream and unpacks nothing to disk, so that
-//! no path, link or device in an archive has any effect. Entries, bytes and names have limits.
+//! Reader of `model.tar.gz`. It reads the archive as a stream and takes the model's own files alone, so
+//! that no path, link or device in an archive has any effect. Entries, bytes and names have limits.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use super::model_channel::FoundFiles;
-use crate::error::{Error, Result};
-use crate::files::PathContext;
+use super::artifact::{
+    CONFIG_FILE, DATA_FILE, LABELS_FILE, TORCHSCRIPT_FILE, WEIGHTS_FILE, is_built_in_model_file,
+};
+use crate::error::{Error, ErrorContext, Result};
+use crate::files::{PathContext, write_without_sync};
+
+/// SageMaker's name of an artifact.
+pub const ARCHIVE_FILE: &str = "model.tar.gz";
 
 /// Largest number of entries in an archive; those that `train` writes have fewer than ten.
 const MAX_ENTRIES: usize = 10_000;
@@ -20,16 +26,86 @@ const MAX_UNPACKED_BYTES: u64 = 8 << 30;
 /// Largest number of names that are kept for messages.
 const MAX_LISTED_NAMES: usize = 1000;
 
-/// Reads the files of a model, and the names of all files.
-pub(super) fn read_archive(path: &Path) -> Result<FoundFiles> {
-    let file = File::open(path).with_path("read", path)?;
-    read_tar_gz(BufReader::new(file), MAX_UNPACKED_BYTES)
+/// A file at the top of an archive that is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WantedFile {
+    pub(super) name: &'static str,
+    /// Largest size of the file, in bytes.
+    pub(super) max_bytes: u64,
 }
 
-fn read_tar_gz(compressed: impl Read, limit: u64) -> Result<FoundFiles> {
+/// `config.json`.
+pub(super) const CONFIG: WantedFile = WantedFile { name: CONFIG_FILE, max_bytes: 1 << 20 };
+/// `model.safetensors`.
+pub(super) const WEIGHTS: WantedFile = WantedFile { name: WEIGHTS_FILE, max_bytes: 1 << 30 };
+
+/// What was read of an archive.
+#[derive(Debug, Default)]
+pub(super) struct ArchiveContent {
+    /// Bytes of the wanted files that are there, by name.
+    pub(super) files: BTreeMap<&'static str, Vec<u8>>,
+    /// Names of all files; of a large archive only the first ones.
+    pub(super) names: Vec<String>,
+}
+
+/// Unpacks the files of a model that this program reads into a folder that exists.
+///
+/// # Errors
+///
+/// The archive is damaged, too large, or holds no model at its top.
+pub fn unpack_model(path: &Path, folder: &Path) -> Result<()> {
+    let torchscript = WantedFile { name: TORCHSCRIPT_FILE, ..WEIGHTS };
+    let labels = WantedFile { name: LABELS_FILE, ..CONFIG };
+    // A hash takes 24 bytes in the file, so these are those of five million images.
+    let data = WantedFile { name: DATA_FILE, max_bytes: 128 << 20 };
+    let wanted = [CONFIG, WEIGHTS, torchscript, labels, data];
+    let content = read_archive(path, &wanted).error_context(path.display())?;
+    let has = |name: &str| content.files.contains_key(name);
+    let is_model = has(CONFIG_FILE) && has(WEIGHTS_FILE) || has(TORCHSCRIPT_FILE);
+    if !is_model {
+        return Err(no_model_in_archive_error(path, &content.names));
+    }
+    for (name, bytes) in content.files {
+        write_without_sync(&folder.join(name), &bytes)?;
+    }
+    Ok(())
+}
+
+/// Returns the error about an archive without a model, which lists up to 10 of its files.
+fn no_model_in_archive_error(path: &Path, names: &[String]) -> Error {
+    let is_below = |name: &&String| {
+        let model_files = [CONFIG_FILE, WEIGHTS_FILE, TORCHSCRIPT_FILE];
+        name.rsplit_once('/').is_some_and(|(_, file)| model_files.contains(&file))
+    };
+    let hint = if let Some(built_in) = names.iter().find(|name| is_built_in_model_file(name)) {
+        format!("; {built_in} is of Amazon's built-in algorithm, whose models only MXNet can read")
+    } else if let Some(name) = names.iter().find(is_below) {
+        let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+        format!(
+            "; {name} lies in a folder: pack what is in it, by tar -C {folder} -czf {ARCHIVE_FILE} ."
+        )
+    } else {
+        String::new()
+    };
+    let shown = &names[..names.len().min(10)];
+    let found = if shown.is_empty() { "nothing".to_owned() } else { shown.join(", ") };
+    Error::input(format!(
+        "{} holds no model of maskmaker: {CONFIG_FILE} and {WEIGHTS_FILE}, or {TORCHSCRIPT_FILE}, must lie \
+         at its top (found: {found}){hint}",
+        path.display()
+    ))
+}
+
+/// Reads the wanted files, and the names of all files.
+pub(super) fn read_archive(path: &Path, wanted: &[WantedFile]) -> Result<ArchiveContent> {
+    let file = File::open(path).with_path("read", path)?;
+    read_tar_gz(BufReader::new(file), wanted, MAX_UNPACKED_BYTES)
+}
+
+fn read_tar_gz(compressed: impl Read, wanted: &[WantedFile], limit: u64) -> Result<ArchiveContent> {
     let mut stream =
         LimitedReader { inner: MultiGzDecoder::new(compressed), remaining: limit, exceeded: false };
-    let found = read_entries(&mut stream);
+    let content = read_entries(&mut stream, wanted);
     // The rest is read too, because the checksum at the end reveals a damaged file.
     let drain_result = io::copy(&mut stream, &mut io::sink());
     if stream.exceeded {
@@ -38,14 +114,14 @@ fn read_tar_gz(compressed: impl Read, limit: u64) -> Result<FoundFiles> {
              config.json and model.safetensors alone"
         )));
     }
-    let found = found?;
+    let content = content?;
     drain_result.map_err(archive_error)?;
-    Ok(found)
+    Ok(content)
 }
 
-fn read_entries(stream: impl Read) -> Result<FoundFiles> {
+fn read_entries(stream: impl Read, wanted: &[WantedFile]) -> Result<ArchiveContent> {
     let mut archive = tar::Archive::new(stream);
-    let mut found = FoundFiles::default();
+    let mut content = ArchiveContent::default();
     // Raw entries: long names and other extensions are entries of their own and are skipped. The
     // names of the model's files are short.
     let entries = archive.entries().map_err(archive_error)?.raw(true);
@@ -60,17 +136,17 @@ fn read_entries(stream: impl Read) -> Result<FoundFiles> {
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let name = name.trim_start_matches("./").to_owned();
         let kind = entry.header().entry_type();
-        if let Some(model_file) = found.model_file(&name) {
-            let bytes = read_entry(&mut entry, &name, model_file.max_bytes)?;
-            if model_file.content.replace(bytes).is_some() {
+        if let Some(file) = wanted.iter().find(|file| file.name == name) {
+            let bytes = read_entry(&mut entry, &name, file.max_bytes)?;
+            if content.files.insert(file.name, bytes).is_some() {
                 return Err(Error::input(format!("the archive holds {name} twice; pack it once")));
             }
         }
-        if found.names.len() < MAX_LISTED_NAMES && kind.is_file() {
-            found.names.push(name);
+        if content.names.len() < MAX_LISTED_NAMES && kind.is_file() {
+            content.names.push(name);
         }
     }
-    Ok(found)
+    Ok(content)
 }
 
 /// Reads the content of a model's file.
@@ -159,8 +235,13 @@ mod tests {
         entry(name, EntryType::Regular, bytes)
     }
 
-    fn unpacked(bytes: &[u8]) -> Result<FoundFiles> {
-        read_tar_gz(bytes, 1 << 20)
+    const WANTED: [WantedFile; 2] = [
+        WantedFile { name: "config.json", max_bytes: 1 << 20 },
+        WantedFile { name: "model.safetensors", max_bytes: 1 << 30 },
+    ];
+
+    fn unpacked(bytes: &[u8]) -> Result<ArchiveContent> {
+        read_tar_gz(bytes, &WANTED, 1 << 20)
     }
 
     fn failure(entries: &[Vec<u8>]) -> String {
@@ -178,8 +259,8 @@ mod tests {
                 file(&format!("{before}config.json"), b"config"),
             ]))
             .unwrap();
-            assert_eq!(found.config.unwrap(), b"config");
-            assert_eq!(found.weights.unwrap(), b"weights");
+            assert_eq!(found.files["config.json"], b"config");
+            assert_eq!(found.files["model.safetensors"], b"weights");
             assert!(found.names.contains(&"metrics.json".to_owned()), "{:?}", found.names);
         }
     }
@@ -192,7 +273,7 @@ mod tests {
             file("a/../config.json", b"x"),
         ]))
         .unwrap();
-        assert!(found.config.is_none() && found.weights.is_none());
+        assert!(found.files.is_empty());
         assert_eq!(found.names.len(), 3);
     }
 
@@ -216,10 +297,11 @@ mod tests {
             assert!(said.contains("unpacks to more than 1048576 bytes"), "{said}");
         }
         let large = packed(&[file("config.json", &zeros)]);
-        let said = read_tar_gz(&large[..], 8 << 20).unwrap_err().to_string();
+        let said = read_tar_gz(&large[..], &WANTED, 8 << 20).unwrap_err().to_string();
         assert!(said.contains("config.json in the archive has 2097152 bytes"), "{said}");
         let many: Vec<_> = (0..=MAX_ENTRIES).map(|_| file("x", b"")).collect();
-        let said = read_tar_gz(&packed(&many)[..], MAX_UNPACKED_BYTES).unwrap_err().to_string();
+        let said =
+            read_tar_gz(&packed(&many)[..], &WANTED, MAX_UNPACKED_BYTES).unwrap_err().to_string();
         assert!(said.contains("more than 10000 entries"), "{said}");
     }
 
@@ -245,6 +327,35 @@ mod tests {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
         gzip.write_all(&short).unwrap();
         assert!(unpacked(&gzip.finish().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_model_is_unpacked_and_what_lies_in_a_folder_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let archive = folder.path().join("model.tar.gz");
+        let target = folder.path().join("model");
+        std::fs::create_dir(&target).unwrap();
+        let unpack = |entries: &[Vec<u8>]| {
+            std::fs::write(&archive, packed(entries)).unwrap();
+            unpack_model(&archive, &target)
+        };
+        let said = |entries: &[Vec<u8>]| unpack(entries).unwrap_err().to_string();
+        let in_folder = said(&[file("a/config.json", b"{}"), file("a/model.safetensors", b"w")]);
+        assert!(in_folder.contains("a/config.json lies in a folder"), "{in_folder}");
+        assert!(in_folder.contains("tar -C a -czf model.tar.gz ."), "{in_folder}");
+        let built_in = said(&[file("model_algo-1", b"x")]);
+        assert!(built_in.contains("only MXNet can read"), "{built_in}");
+        assert!(said(&[file("config.json", b"{}")]).contains("must lie at its top"));
+        assert_eq!(std::fs::read_dir(&target).unwrap().count(), 0);
+        unpack(&[
+            file("config.json", b"{}"),
+            file("model.safetensors", b"w"),
+            file("../evil", b"x"),
+            file("README.md", b"x"),
+        ])
+        .unwrap();
+        assert_eq!(std::fs::read_dir(&target).unwrap().count(), 2);
+        assert_eq!(std::fs::read(target.join("model.safetensors")).unwrap(), b"w");
     }
 
     proptest::proptest! {
