@@ -57,6 +57,8 @@ pub enum ErrorKind {
     /// The data or settings need more memory than there is. The exit code is 3. A caller that knows
     /// which setting lowers the need adds it by [`Error::with_memory_advice`].
     Memory,
+    /// A model was evaluated and may not go live. The exit code is 4.
+    Rejected,
     /// The program itself is at fault. The exit code is 1.
     Internal,
 }
@@ -73,6 +75,11 @@ impl Error {
     /// found, what is allowed, and the fix.
     pub fn input(problem: impl Into<String>) -> Self {
         Self::new(ErrorKind::Input, &problem.into())
+    }
+
+    /// Creates the error of a model that may not go live.
+    pub fn rejected(reason: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Rejected, &reason.into())
     }
 
     /// Creates the error of a state that no input should be able to cause.
@@ -102,7 +109,7 @@ impl Error {
     /// a problem must stay one line that people can read.
     fn new(kind: ErrorKind, problem: &str) -> Self {
         let problem = match kind {
-            ErrorKind::Input => shorten_text(problem, MAX_PROBLEM_CHARS),
+            ErrorKind::Input | ErrorKind::Rejected => shorten_text(problem, MAX_PROBLEM_CHARS),
             ErrorKind::Memory | ErrorKind::Internal => Cow::Borrowed(problem),
         };
         Self { kind, problems: vec![replace_control_characters(&problem).into_owned()] }
@@ -151,6 +158,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self.kind {
             ErrorKind::Input | ErrorKind::Memory => 3,
+            ErrorKind::Rejected => 4,
             ErrorKind::Internal => 1,
         }
     }

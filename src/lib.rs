@@ -8,7 +8,7 @@
 //! |---|---|
 //! | the program | [`cli`] |
 //! | one file per subcommand, which wires rooms together | [`commands`] |
-//! | the server of models | [`serve`] |
+//! | the server of models; scores and comparisons of models | [`serve`], [`evaluate`] |
 //! | artifact and image to class ids; training; annotated images to channels | [`inference`], [`train`], [`preprocess`] |
 //! | files to batches; networks and weights; convolutions on the processor; regions and outlines; processes of one job | [`data`], [`model`], [`kernels`], [`annotations`], [`distributed`] |
 //! | the ground floor | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`], [`http`], [`torch`] |
@@ -33,6 +33,7 @@ pub mod console;
 pub mod data;
 pub mod distributed;
 pub mod error;
+pub mod evaluate;
 pub mod files;
 pub mod http;
 pub mod imaging;

@@ -1,5 +1,5 @@
-//! Defaults and ranges of the settings on the command line: flags of `train`, `serve`, `predict`
-//! and `preprocess`, and their environment variables.
+//! Defaults and ranges of the settings on the command line: flags of `train`, `serve`, `predict`,
+//! `preprocess` and `evaluate`, and their environment variables.
 //!
 //! Each number stands here and nowhere else. `src/cli/` gives it to clap, rooms take their defaults
 //! from here and check their settings against the ranges, and the tables in `docs/` are made of
@@ -23,7 +23,7 @@ pub struct IntegerSetting {
 }
 
 /// Every setting with a range.
-pub const INTEGER_SETTINGS: [IntegerSetting; 19] = [
+pub const INTEGER_SETTINGS: [IntegerSetting; 20] = [
     PIPE_TIMEOUT,
     S3_CACHE_SIZE,
     S3_TIMEOUT,
@@ -43,6 +43,7 @@ pub const INTEGER_SETTINGS: [IntegerSetting; 19] = [
     MAX_BATCH,
     MODELS_MB,
     DRAIN_TIMEOUT,
+    BOOTSTRAP_DRAWS,
 ];
 
 // All subcommands.
@@ -154,3 +155,10 @@ pub const DEFAULT_DRAIN_TIMEOUT_S: u64 = 25;
 pub const DEFAULT_HOST: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 /// SageMaker's port.
 pub const DEFAULT_PORT: u16 = 8080;
+
+// `evaluate`.
+
+/// Draws of the bootstrap. With fewer than 100 the ends of an interval are those of single draws.
+pub const BOOTSTRAP_DRAWS: IntegerSetting =
+    IntegerSetting { name: "bootstrap_draws", unit: "DRAWS", min: 100, max: 100_000 };
+pub const DEFAULT_BOOTSTRAP_DRAWS: u32 = 1000;

@@ -3,6 +3,7 @@
 // clap prints the comments on flags as help texts, so they hold no Markdown.
 #![allow(clippy::doc_markdown)]
 
+mod evaluate;
 mod preprocess;
 mod serve;
 mod settings_table;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use self::evaluate::EvaluateArgs;
 use self::preprocess::PreprocessArgs;
 use self::serve::ServeArgs;
 pub use self::settings_table::settings_markdown;
@@ -66,6 +68,8 @@ enum Command {
     Predict(PredictArgs),
     /// Make masks of annotations, and channels to train on
     Preprocess(PreprocessArgs),
+    /// Score a model on a test set, compare it with another, and decide if it may go live
+    Evaluate(EvaluateArgs),
     /// Draw what the network will see of the training images
     AugmentPreview(AugmentPreviewArgs),
     /// Write a model as TorchScript or ONNX, for other programs
@@ -216,9 +220,9 @@ enum HyperparametersFormat {
     Schema,
 }
 
-/// Flags of the network's computation, the same in predict and serve.
+/// Flags of the network's computation, the same in predict, serve and evaluate.
 #[derive(Debug, Args)]
-struct InferenceArgs {
+struct NetworkArgs {
     #[command(flatten)]
     device: DeviceArgs,
     /// Arithmetic of the network
@@ -229,15 +233,22 @@ struct InferenceArgs {
           value_name = settings::MAX_SIDE.unit,
           value_parser = integer_parser::<u32>(settings::MAX_SIDE))]
     max_side: u32,
+    /// Threads of the network's layers [default: one per core]
+    #[arg(long, env = "MASKMAKER_THREADS", value_name = settings::THREADS.unit,
+          value_parser = integer_parser::<u16>(settings::THREADS))]
+    threads: Option<u16>,
+}
+
+/// Flags of the network's computation on images that users send, the same in predict and serve.
+#[derive(Debug, Args)]
+struct InferenceArgs {
+    #[command(flatten)]
+    network: NetworkArgs,
     /// Side of the tiles that larger images are computed in where that is asked for
     #[arg(long, env = "MASKMAKER_TILE_SIDE", default_value_t = settings::DEFAULT_TILE_SIDE_PX,
           value_name = settings::TILE_SIDE.unit,
           value_parser = integer_parser::<u32>(settings::TILE_SIDE))]
     tile_side: u32,
-    /// Threads of the network's layers [default: one per core]
-    #[arg(long, env = "MASKMAKER_THREADS", value_name = settings::THREADS.unit,
-          value_parser = integer_parser::<u16>(settings::THREADS))]
-    threads: Option<u16>,
     /// Refuse images with more pixels
     #[arg(long, env = "MASKMAKER_MAX_PIXELS", default_value_t = settings::DEFAULT_MAX_PIXELS,
           value_name = settings::MAX_PIXELS.unit,
@@ -245,14 +256,20 @@ struct InferenceArgs {
     max_pixels: u64,
 }
 
-impl InferenceArgs {
+impl NetworkArgs {
     fn to_options(&self) -> EngineOptions {
         EngineOptions {
             precision: self.precision,
             max_side: self.max_side,
-            tile_side: self.tile_side,
+            tile_side: settings::DEFAULT_TILE_SIDE_PX,
             threads: self.threads.map(usize::from),
         }
+    }
+}
+
+impl InferenceArgs {
+    fn to_options(&self) -> EngineOptions {
+        EngineOptions { tile_side: self.tile_side, ..self.network.to_options() }
     }
 }
 
@@ -417,7 +434,7 @@ fn run_command(command: Command, root: &MlRoot) -> Result<()> {
     match command {
         Command::Train(train) => commands::train::run_train(root, &train.into_options()),
         Command::Serve(serve) => {
-            torch::choose_device(serve.inference.device.device)?;
+            torch::choose_device(serve.inference.network.device.device)?;
             let options = serve.inference.to_options();
             commands::serve::run_serve(
                 &serve.to_settings(root),
@@ -427,7 +444,7 @@ fn run_command(command: Command, root: &MlRoot) -> Result<()> {
         }
         Command::Predict(predict) => {
             let PredictArgs { model, images, output, inference } = predict;
-            torch::choose_device(inference.device.device)?;
+            torch::choose_device(inference.network.device.device)?;
             let limits = DecodeLimits { max_pixels: inference.max_pixels };
             commands::predict::run_predict(
                 &model,
@@ -441,6 +458,10 @@ fn run_command(command: Command, root: &MlRoot) -> Result<()> {
             let settings = preprocess.into_settings(root);
             commands::preprocess::check_split_shares(settings.split)?;
             commands::preprocess::run_preprocess(root, settings)
+        }
+        Command::Evaluate(evaluate) => {
+            torch::choose_device(evaluate.network.device.device)?;
+            commands::evaluate::run_evaluate(root, &evaluate.into_options(root))
         }
         Command::AugmentPreview(preview) => {
             let AugmentPreviewArgs { output, samples, epochs, augmentations, plain } = preview;

@@ -108,7 +108,7 @@ mod tests {
     fn ranges_and_units_in_the_tables_are_those_that_clap_checks() {
         for setting in INTEGER_SETTINGS {
             let mut uses = 0;
-            for subcommand in ["train", "serve", "predict", "preprocess"] {
+            for subcommand in ["train", "serve", "predict", "preprocess", "evaluate"] {
                 let mut cli = Cli::command();
                 cli.build();
                 let command = cli.find_subcommand(subcommand).unwrap();

@@ -3,6 +3,7 @@
 pub mod augment_preview;
 mod device;
 pub mod doctor;
+pub mod evaluate;
 pub mod export;
 pub mod predict;
 pub mod preprocess;

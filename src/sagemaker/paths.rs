@@ -78,6 +78,16 @@ impl MlRoot {
         self.0.join("processing/input").join(name)
     }
 
+    /// `processing/input`, the folder of all inputs.
+    pub fn processing_inputs_folder(&self) -> PathBuf {
+        self.0.join("processing/input")
+    }
+
+    /// `processing/model`, by custom the model of an evaluation.
+    pub fn processing_model_folder(&self) -> PathBuf {
+        self.0.join("processing/model")
+    }
+
     /// `processing/output`, by custom the folder of all outputs.
     pub fn processing_output_folder(&self) -> PathBuf {
         self.0.join("processing/output")

@@ -8,6 +8,7 @@ mod checkpoints;
 mod class_coverage;
 mod device;
 mod distributed;
+mod evaluate;
 mod export;
 mod gallery;
 mod golden;

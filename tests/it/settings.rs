@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use maskmaker::cli::settings_markdown;
 
 /// Pages with tables, and the subcommands of these tables.
-const PAGES: [(&str, &[&str]); 3] = [
+const PAGES: [(&str, &[&str]); 4] = [
     ("docs/serving.md", &["serve"]),
     ("docs/preprocess.md", &["preprocess"]),
     ("docs/local.md", &["train", "predict"]),
+    ("docs/evaluate.md", &["evaluate"]),
 ];
 
 fn page_path(page: &str) -> PathBuf {

@@ -1,5 +1,6 @@
-"""The image under SageMaker's Python SDK version 2 in local mode: fit, deploy, predict, batch transform, a failing job."""
+"""The image under SageMaker's Python SDK version 2 in local mode: fit, evaluate, deploy, predict, batch transform, a failing job."""
 
+import json
 import tarfile
 
 import boto3
@@ -79,6 +80,33 @@ def test_a_batch_transform_writes_a_mask_per_image(session, fitted, validation, 
     transformer.transform(f"file://{validation[0].parent}", content_type="image/jpeg", wait=False)
     written = {path.name.removesuffix(".jpg.out"): path.read_bytes() for path in tmp_path.rglob("*.out")}
     assert written == expected
+
+
+def test_a_processing_job_evaluates_the_model_of_the_estimator(session, fitted, data, validation, tmp_path):
+    # The SDK's Processor would upload these folders to S3 first; its client in local mode takes them as they are.
+    def mounted(name, folder, path):
+        s3 = {"S3Uri": f"file://{folder}", "LocalPath": f"/opt/ml/processing/{path}", "S3DataType": "S3Prefix",
+              "S3InputMode": "File", "S3DataDistributionType": "FullyReplicated"}
+        return {"InputName": name, "S3Input": s3}
+
+    session.sagemaker_client.create_processing_job(
+        ProcessingJobName="evaluate",
+        AppSpecification={"ImageUri": IMAGE, "ContainerEntrypoint": ["maskmaker", "evaluate"]},
+        ProcessingResources={"ClusterConfig": {"InstanceCount": 1, "InstanceType": "local", "VolumeSizeInGB": 1}},
+        ProcessingInputs=[
+            mounted("model", fitted.parent, "model"),
+            mounted("test", data / "validation", "input/test"),
+            mounted("masks", data / "validation_annotation", "input/test_annotation"),
+        ],
+        ProcessingOutputConfig={"Outputs": [{"OutputName": "evaluation", "S3Output": {
+            "S3Uri": f"file://{tmp_path}", "LocalPath": "/opt/ml/processing/output", "S3UploadMode": "EndOfJob"}}]},
+    )
+    evaluation = json.loads(next(tmp_path.rglob("evaluation.json")).read_text())
+    metrics = evaluation["segmentation_metrics"]
+    assert metrics["images"] == len(validation) and metrics["miou"]["value"] >= jobs.LEAST_MIOU, metrics
+    assert evaluation["gate"]["passed"] and evaluation["data"]["leaks"]["in_validation"]["images"] == len(validation)
+    assert evaluation["data"]["leaks"]["in_train"]["images"] == 0
+    assert len(next(tmp_path.rglob("images.jsonl")).read_text().splitlines()) == len(validation)
 
 
 def test_two_instances_train_one_whole_model(session, data, tmp_path, capfd):

@@ -81,7 +81,7 @@ mod histogram_values {
 /// Names of a split and of its two halves, for messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SplitDescription {
-    /// Name of the split: `train` or `validation`.
+    /// Name of the split: `train`, `validation` or `test`.
     pub split: &'static str,
     /// Images and annotations, such as `channels train and train_annotation`.
     pub channels: String,
@@ -142,7 +142,8 @@ fn merge_ranges(one: (u32, u32), other: (u32, u32)) -> (u32, u32) {
 }
 
 /// Findings in some samples, in their order.
-struct AuditFindings {
+#[derive(Debug)]
+pub struct AuditFindings {
     digests: Vec<SampleDigest>,
     histogram: Box<Histogram>,
     size_range: Option<SizeRange>,
@@ -177,12 +178,18 @@ impl Default for AuditFindings {
 }
 
 impl AuditFindings {
-    fn add_sample(&mut self, sample: &Sample, num_classes: usize) {
-        match sample.read_for_audit() {
-            Ok(ReadSample { mask, snapped_pixels: snapped, digest, .. }) => {
-                self.digests.push(digest);
-                if snapped > 0 {
-                    self.snapped.push((sample.key.clone(), snapped));
+    /// Adds what reading a sample of a network with `num_classes` classes gave.
+    pub fn add(
+        &mut self,
+        sample: &Sample,
+        read: Result<&ReadSample, SampleError>,
+        num_classes: usize,
+    ) {
+        match read {
+            Ok(ReadSample { mask, snapped_pixels, digest, .. }) => {
+                self.digests.push(*digest);
+                if *snapped_pixels > 0 {
+                    self.snapped.push((sample.key.clone(), *snapped_pixels));
                 }
                 let mut histogram: Histogram = [0; 256];
                 for &id in mask.as_raw() {
@@ -249,68 +256,83 @@ pub fn audit_samples(
         .par_iter()
         .fold(AuditFindings::default, |mut findings, sample| {
             if keep_going.load(Ordering::Relaxed) {
-                findings.add_sample(sample, num_classes);
+                let read = sample.read_for_audit();
+                findings.add(sample, read.as_ref().map_err(Clone::clone), num_classes);
                 keep_going.fetch_and(progress(), Ordering::Relaxed);
             }
             findings
         })
         .reduce(AuditFindings::default, AuditFindings::merge);
-    let AuditFindings {
-        digests,
-        histogram,
-        size_range,
-        out_of_range,
-        unreadable,
-        not_masks,
-        size_mismatches,
-        unmapped,
-        snapped,
-        only_ignored,
-    } = findings;
-    let SplitDescription { split, channels, annotations } = split_description;
-    // All samples of a split have the same label map.
-    let label_map = samples.first().and_then(|sample| sample.label_map.as_deref());
-    if !unreadable.is_empty() {
-        let files = pluralize(unreadable.len(), "file");
-        problems.push(format!(
-            "{channels}: {files} cannot be read: {}",
-            join_examples(unreadable.iter().cloned())
-        ));
-    }
-    if !not_masks.is_empty() {
-        let masks = pluralize_is(not_masks.len(), "mask");
-        let advice = if not_masks.len() == samples.len() {
-            format!("; does its S3 URI point at the images of {split}?")
-        } else {
-            String::new()
-        };
-        problems.push(format!(
-            "{annotations}: {masks} not of class ids{advice}: {}",
-            join_examples(not_masks.iter().cloned())
-        ));
-    }
-    if !size_mismatches.is_empty() {
-        problems.push(format!(
-            "{annotations}: {} not as large as the image: {}",
-            pluralize_is(size_mismatches.len(), "mask"),
-            join_examples(size_mismatches.iter().cloned())
-        ));
-    }
-    if !unmapped.is_empty() {
-        problems.push(describe_unmapped(annotations, &unmapped, label_map));
-    }
-    if !out_of_range.is_empty() {
-        let mut message =
-            describe_out_of_range(annotations, num_classes, &out_of_range, &histogram);
-        match label_map {
-            Some(map) => {
-                message = format!("{message}; the values are those after the label map ({map})");
-            }
-            None => message.push_str(&scale_advice(split, &histogram)),
+    findings.into_audit(split_description, samples, num_classes, problems)
+}
+
+impl AuditFindings {
+    /// Describes what is wrong with the samples of a split, and returns the rest.
+    pub fn into_audit(
+        self,
+        split_description: &SplitDescription,
+        samples: &[Sample],
+        num_classes: usize,
+        problems: &mut Problems,
+    ) -> Audit {
+        let Self {
+            digests,
+            histogram,
+            size_range,
+            out_of_range,
+            unreadable,
+            not_masks,
+            size_mismatches,
+            unmapped,
+            snapped,
+            only_ignored,
+        } = self;
+        let SplitDescription { split, channels, annotations } = split_description;
+        // All samples of a split have the same label map.
+        let label_map = samples.first().and_then(|sample| sample.label_map.as_deref());
+        if !unreadable.is_empty() {
+            let files = pluralize(unreadable.len(), "file");
+            problems.push(format!(
+                "{channels}: {files} cannot be read: {}",
+                join_examples(unreadable.iter().cloned())
+            ));
         }
-        problems.push(message);
+        if !not_masks.is_empty() {
+            let masks = pluralize_is(not_masks.len(), "mask");
+            let advice = if not_masks.len() == samples.len() {
+                format!("; does its S3 URI point at the images of {split}?")
+            } else {
+                String::new()
+            };
+            problems.push(format!(
+                "{annotations}: {masks} not of class ids{advice}: {}",
+                join_examples(not_masks.iter().cloned())
+            ));
+        }
+        if !size_mismatches.is_empty() {
+            problems.push(format!(
+                "{annotations}: {} not as large as the image: {}",
+                pluralize_is(size_mismatches.len(), "mask"),
+                join_examples(size_mismatches.iter().cloned())
+            ));
+        }
+        if !unmapped.is_empty() {
+            problems.push(describe_unmapped(annotations, &unmapped, label_map));
+        }
+        if !out_of_range.is_empty() {
+            let mut message =
+                describe_out_of_range(annotations, num_classes, &out_of_range, &histogram);
+            match label_map {
+                Some(map) => {
+                    message =
+                        format!("{message}; the values are those after the label map ({map})");
+                }
+                None => message.push_str(&scale_advice(split, &histogram)),
+            }
+            problems.push(message);
+        }
+        Audit { digests, histogram, snapped, only_ignored, size_range }
     }
-    Audit { digests, histogram, snapped, only_ignored, size_range }
 }
 
 impl Audit {
@@ -349,7 +371,7 @@ impl Audit {
     /// Checks that the masks of a split hold anything to learn or to score.
     pub fn check_learnable(&self, split_description: &SplitDescription, problems: &mut Problems) {
         let SplitDescription { split, annotations, .. } = split_description;
-        let purpose = if *split == "validation" { "score" } else { "learn" };
+        let purpose = if *split == "train" { "learn" } else { "score" };
         let ignored = usize::from(IGNORE_INDEX);
         let (has_background, has_ignored) = (self.histogram[0] > 0, self.histogram[ignored] > 0);
         let has_foreground = self.has_foreground();

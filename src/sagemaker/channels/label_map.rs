@@ -16,7 +16,10 @@ const TRAIN_MAP_FILE: &str = "train_label_map.json";
 /// File with the label map of the validation masks.
 const VALIDATION_MAP_FILE: &str = "validation_label_map.json";
 
-/// File with one label map for both splits.
+/// File with the label map of the test masks.
+const TEST_MAP_FILE: &str = "test_label_map.json";
+
+/// File with one label map for all splits.
 const SHARED_MAP_FILE: &str = "label_map.json";
 
 /// Files of the channel; each may be absent.
@@ -28,11 +31,13 @@ pub struct LabelMapChannel {
     pub train: Option<PathBuf>,
     /// `validation_label_map.json`, or `label_map.json`.
     pub validation: Option<PathBuf>,
+    /// `test_label_map.json`, or `label_map.json`. Training does not read it.
+    pub test: Option<PathBuf>,
 }
 
 impl LabelMapChannel {
     /// Finds the files in the channel's folder. Unknown files are problems.
-    pub(super) fn read(folder: &Path) -> Result<Self> {
+    pub fn read(folder: &Path) -> Result<Self> {
         let mut file_names = Vec::new();
         for entry in std::fs::read_dir(folder).with_path("list", folder)? {
             let entry = entry.with_path("list", folder)?;
@@ -44,7 +49,8 @@ impl LabelMapChannel {
         }
         file_names.sort();
         let mut problems = Problems::new();
-        let known_files = [LABELS_FILE, TRAIN_MAP_FILE, VALIDATION_MAP_FILE, SHARED_MAP_FILE];
+        let known_files =
+            [LABELS_FILE, TRAIN_MAP_FILE, VALIDATION_MAP_FILE, TEST_MAP_FILE, SHARED_MAP_FILE];
         let allowed = known_files.join(", ");
         for name in &file_names {
             if known_files.contains(&name.as_str()) {
@@ -63,6 +69,7 @@ impl LabelMapChannel {
         let shared_map = find_file(SHARED_MAP_FILE, folder, &file_names);
         let train_map = find_file(TRAIN_MAP_FILE, folder, &file_names);
         let validation_map = find_file(VALIDATION_MAP_FILE, folder, &file_names);
+        let test_map = find_file(TEST_MAP_FILE, folder, &file_names);
         for (split_map, path) in
             [(TRAIN_MAP_FILE, &train_map), (VALIDATION_MAP_FILE, &validation_map)]
         {
@@ -78,7 +85,8 @@ impl LabelMapChannel {
         Ok(Self {
             labels: find_file(LABELS_FILE, folder, &file_names),
             train: train_map.or(shared_map.clone()),
-            validation: validation_map.or(shared_map),
+            validation: validation_map.or(shared_map.clone()),
+            test: test_map.or(shared_map),
         })
     }
 }
@@ -118,10 +126,22 @@ mod tests {
             (&[SHARED_MAP_FILE], [None, Some(SHARED_MAP_FILE), Some(SHARED_MAP_FILE)]),
             (&[LABELS_FILE], [Some(LABELS_FILE), None, None]),
         ] {
-            let LabelMapChannel { labels, train, validation } = channel(files).1.unwrap();
+            let LabelMapChannel { labels, train, validation, .. } = channel(files).1.unwrap();
             let found = [labels, train, validation].map(name);
             assert_eq!(found, expected.map(|name| name.map(Into::into)), "{files:?}");
         }
+    }
+
+    #[test]
+    fn the_map_of_test_masks_may_lie_beside_the_shared_one() {
+        let test_map = |files: &[&str]| {
+            let path = channel(files).1.unwrap().test?;
+            Some(path.file_name().unwrap().to_string_lossy().into_owned())
+        };
+        assert_eq!(test_map(&[TRAIN_MAP_FILE]), None);
+        assert_eq!(test_map(&[SHARED_MAP_FILE]).as_deref(), Some(SHARED_MAP_FILE));
+        let both = test_map(&[SHARED_MAP_FILE, TEST_MAP_FILE]);
+        assert_eq!(both.as_deref(), Some(TEST_MAP_FILE));
     }
 
     #[test]

@@ -1,0 +1,139 @@
+//! `maskmaker evaluate` scores a model on a test set, compares it with another one, and decides if it
+//! may go live.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::device::check_inference_device;
+use super::training_job::s3::lazy_s3_connection;
+use crate::console::{print_stderr, print_stdout};
+use crate::data::image_hashes::ImageHashes;
+use crate::error::{Error, Result};
+use crate::evaluate::{
+    Candidate, EVALUATION_FILE, EvaluateSettings, Evaluation, evaluate, prepare_output,
+};
+use crate::files::PathContext;
+use crate::inference::{Engine, EngineOptions};
+use crate::model::archive::{ARCHIVE_FILE, unpack_model};
+use crate::model::artifact::{CONFIG_FILE, DATA_FILE, TORCHSCRIPT_FILE};
+use crate::sagemaker::{MlRoot, ProcessingJob, StopSignal};
+
+/// What to evaluate.
+#[derive(Debug, Clone)]
+pub struct EvaluateOptions {
+    /// Folder of the model, or its `model.tar.gz`, or a folder that holds this archive.
+    pub model: PathBuf,
+    /// The same of another model to compare with. An empty folder means that there is none yet.
+    pub other: Option<PathBuf>,
+    pub settings: EvaluateSettings,
+    pub engine: EngineOptions,
+    /// Longest time that S3 may bring nothing.
+    pub s3_timeout: Duration,
+    /// Makes a gate that fails an error.
+    pub fail: bool,
+}
+
+/// A model in a folder, which may be a temporary one.
+#[derive(Debug)]
+struct OpenModel {
+    folder: PathBuf,
+    _unpacked: Option<TempDir>,
+}
+
+/// Evaluates the model, and prints the scores. In a processing job the decision, or the error, also
+/// becomes the job's exit message.
+///
+/// # Errors
+///
+/// Those of [`evaluate`], a model that cannot be read, and with `fail` a gate that fails.
+pub fn run_evaluate(root: &MlRoot, options: &EvaluateOptions) -> Result<()> {
+    let stop = StopSignal::listen()?;
+    let job = ProcessingJob::read(root)?;
+    let result = match &job {
+        Some(ProcessingJob { host: Some(host) }) => Err(several_hosts_error(host)),
+        _ => evaluate_models(options, &stop),
+    };
+    let message = match &result {
+        Ok(evaluation) => evaluation.short_summary(),
+        Err(error) => error.to_string(),
+    };
+    if let Some(job) = job
+        && let Err(error) = job.write_exit_message(root, &message)
+    {
+        // The scores are written already, so a lost message does not fail the job.
+        print_stderr(format_args!("warning: {error}"));
+    }
+    let evaluation = result?;
+    for warning in evaluation.warnings() {
+        print_stderr(format_args!("warning: {warning}"));
+    }
+    for line in evaluation.summary() {
+        print_stdout(line);
+    }
+    let file = options.settings.output.join(EVALUATION_FILE);
+    print_stdout(format_args!("-> {}", file.display()));
+    if options.fail && !evaluation.gate.passed {
+        return Err(Error::rejected(evaluation.gate.summary()));
+    }
+    Ok(())
+}
+
+/// Returns the error of a job of which each instance has other inputs: each would score its part.
+fn several_hosts_error(host: &str) -> Error {
+    Error::input(format!(
+        "the job has several instances, and {host} may have a part of the inputs: evaluate on one \
+         instance, or with S3DataDistributionType FullyReplicated for every input"
+    ))
+}
+
+fn evaluate_models(options: &EvaluateOptions, stop: &StopSignal) -> Result<Evaluation> {
+    prepare_output(&options.settings.output, &options.settings.data)?;
+    check_inference_device()?;
+    let connect = lazy_s3_connection(options.s3_timeout, stop);
+    let model = OpenModel::open(&options.model)?;
+    let mut engine = Engine::load(&model.folder, options.engine)?;
+    let seen_images = ImageHashes::read(&model.folder.join(DATA_FILE))?;
+    let candidate = Candidate { engine: &mut engine, path: &options.model, seen_images };
+    let Some(path) = options.other.as_deref().filter(|path| !is_empty_folder(path)) else {
+        return evaluate(&options.settings, candidate, None, connect, stop);
+    };
+    let other = OpenModel::open(path)?;
+    let mut engine = Engine::load(&other.folder, options.engine)?;
+    let seen_images = ImageHashes::read(&other.folder.join(DATA_FILE))?;
+    let other = Candidate { engine: &mut engine, path, seen_images };
+    evaluate(&options.settings, candidate, Some(other), connect, stop)
+}
+
+/// Returns true for a folder without files: the place of a model that was not trained yet.
+fn is_empty_folder(path: &Path) -> bool {
+    std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+impl OpenModel {
+    /// Finds the model, and unpacks it if it is an archive.
+    fn open(path: &Path) -> Result<Self> {
+        let archive = path.join(ARCHIVE_FILE);
+        let has_model =
+            [CONFIG_FILE, TORCHSCRIPT_FILE].iter().any(|name| path.join(name).is_file());
+        let archive = match (path.is_file(), archive.is_file()) {
+            (true, _) => path,
+            (false, true) if has_model => {
+                return Err(Error::input(format!(
+                    "{} holds {ARCHIVE_FILE} and an unpacked model beside it, and they may differ; \
+                     remove one of them",
+                    path.display()
+                )));
+            }
+            (false, true) => &archive,
+            (false, false) => return Ok(Self { folder: path.to_owned(), _unpacked: None }),
+        };
+        let unpacked = tempfile::Builder::new()
+            .prefix("maskmaker-")
+            .tempdir()
+            .with_path("write to", &std::env::temp_dir())?;
+        unpack_model(archive, unpacked.path())?;
+        Ok(Self { folder: unpacked.path().to_owned(), _unpacked: Some(unpacked) })
+    }
+}

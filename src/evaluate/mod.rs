@@ -1,0 +1,203 @@
+//! Evaluation of a model on a test set: scores with their uncertainty, a comparison with another
+//! model, and a decision.
+//!
+//! | step | files |
+//! |---|---|
+//! | find the test images and their masks | `test_set.rs` |
+//! | compute and compare masks, image by image | `scoring.rs` |
+//! | estimate scores of the whole set | `estimates.rs`, `reliability.rs` |
+//! | find test images that the model has seen | `leaks.rs` |
+//! | compare with another model | `comparison.rs` |
+//! | decide if the model may go live | `gate.rs` |
+//! | write `evaluation.json` and the files beside it | `document.rs`, `monitor.rs`, `image_lines.rs` |
+
+mod comparison;
+mod document;
+mod estimates;
+mod gate;
+mod image_lines;
+mod leaks;
+mod monitor;
+mod reliability;
+mod scoring;
+mod test_set;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+pub use self::document::Evaluation;
+use self::document::{DataSection, ModelSection, SegmentationMetrics};
+use self::estimates::estimate_scores;
+pub use self::gate::{Gate, GateRules};
+use self::leaks::Leaks;
+use self::scoring::{ScoringOptions, score_samples};
+use self::test_set::{TestSet, TestSetRequest};
+use crate::console::print_stderr;
+use crate::data::image_hashes::SeenImages;
+use crate::data::objects::ConnectStore;
+use crate::error::{Error, Problems, Result};
+use crate::files::{self, remove_file_if_exists};
+use crate::inference::Segment;
+use crate::metrics::Bootstrap;
+use crate::model::ModelConfig;
+use crate::model::artifact::write_json;
+use crate::sagemaker::StopSignal;
+
+/// File with the scores and the decision.
+pub const EVALUATION_FILE: &str = "evaluation.json";
+/// File with a line about each image.
+pub const IMAGES_FILE: &str = "images.jsonl";
+/// Files that the model registry takes as a model's quality.
+pub const STATISTICS_FILE: &str = "statistics.json";
+pub const CONSTRAINTS_FILE: &str = "constraints.json";
+
+/// Settings of an evaluation.
+#[derive(Debug, Clone)]
+pub struct EvaluateSettings {
+    /// Folder with `test` and `test_annotation`, or with a manifest, or a manifest.
+    pub data: PathBuf,
+    /// Folder of the files that are written.
+    pub output: PathBuf,
+    pub gate: GateRules,
+    /// Tolerance of borders, relative to the image's diagonal.
+    pub boundary_tolerance: f64,
+    pub bootstrap: Bootstrap,
+    /// Fails if a sample cannot be read, instead of leaving it out.
+    pub strict: bool,
+}
+
+/// A model that is evaluated.
+pub struct Candidate<'a> {
+    pub engine: &'a mut dyn Segment,
+    /// Path of the folder or archive, as the user gave it.
+    pub path: &'a Path,
+    /// Images that the model was trained and validated on, if that is known.
+    pub seen_images: Option<SeenImages>,
+}
+
+/// Evaluates a model, beside `other` if there is one, and writes the results. Returns them.
+///
+/// # Errors
+///
+/// The test set does not fit the model or the models do not fit each other, no sample can be used,
+/// the output cannot be written, or `stop` was requested. Then nothing was written. The caller calls
+/// [`prepare_output`] before it reads the models.
+pub fn evaluate<'a>(
+    settings: &EvaluateSettings,
+    model: Candidate<'a>,
+    other: Option<Candidate<'a>>,
+    connect: ConnectStore,
+    stop: &StopSignal,
+) -> Result<Evaluation> {
+    let mut problems = Problems::new();
+    if let Some(other) = &other {
+        comparison::check_same_classes(&model, other, &mut problems);
+    }
+    let class_names = model.engine.info().class_names.clone();
+    let num_classes = class_names.len();
+    let are_names_made_up = class_names == ModelConfig::default_class_names(num_classes);
+    let request = TestSetRequest {
+        data: &settings.data,
+        class_names: &class_names,
+        are_names_made_up,
+        connect,
+    };
+    let test_set = TestSet::find(&request, &mut problems);
+    let test_set = problems.finish_with(test_set)?;
+
+    let model_section = ModelSection::new(&model);
+    let seen_images = model.seen_images;
+    let mut engines = vec![model.engine];
+    let mut other_model = None;
+    if let Some(Candidate { engine, path, seen_images }) = other {
+        engines.push(engine);
+        other_model = Some((path.display().to_string(), seen_images));
+    }
+    let options = ScoringOptions {
+        num_classes,
+        boundary_tolerance: settings.boundary_tolerance,
+        strict: settings.strict,
+        stop,
+    };
+    let scored = score_samples(&mut engines, &test_set, &options)?;
+    for warning in &scored.warnings {
+        print_stderr(format_args!("warning: {warning}"));
+    }
+
+    let scores = &scored.models[0];
+    let estimates = estimate_scores(&settings.bootstrap, &scores.images, num_classes);
+    let comparison = match (&other_model, scored.models.get(1)) {
+        (Some((path, seen_images)), Some(other)) => Some(comparison::compare_models(
+            &settings.bootstrap,
+            path,
+            Leaks::find(&scored.images, seen_images.as_ref()),
+            [other, scores].map(|model| &model.images[..]),
+            &class_names,
+        )),
+        _ => None,
+    };
+    let leaks = Leaks::find(&scored.images, seen_images.as_ref());
+    let gate = Gate::decide(&settings.gate, estimates.miou.value, comparison.as_ref());
+    let evaluation = Evaluation {
+        format_version: document::FORMAT_VERSION,
+        maskmaker_version: env!("CARGO_PKG_VERSION"),
+        multiclass_classification_metrics: monitor::metrics_section(&scores.matrix, &estimates),
+        segmentation_metrics: SegmentationMetrics::new(&scored, &estimates, &class_names),
+        comparison,
+        gate,
+        model: model_section,
+        data: DataSection::new(&settings.data, &scored, leaks),
+        settings: document::SettingsSection::new(settings),
+    };
+    if stop.is_requested() {
+        return Err(stopped_error());
+    }
+    write_results(&settings.output, &evaluation, &scored, &class_names)?;
+    Ok(evaluation)
+}
+
+/// Makes the folder of the output, and removes the results of an earlier evaluation, which a failure
+/// of this one would leave there.
+///
+/// # Errors
+///
+/// The folder cannot be written, or `data` lies right in it, of which a file could be taken for a
+/// result.
+pub fn prepare_output(output: &Path, data: &Path) -> Result<()> {
+    files::create_folder(output)?;
+    let data_folder = if data.is_file() { data.parent().unwrap_or(data) } else { data };
+    let canonical = [output, data_folder].map(std::fs::canonicalize);
+    if let [Ok(output_folder), Ok(data_folder)] = canonical
+        && output_folder == data_folder
+    {
+        return Err(Error::input(format!(
+            "--output {} is the folder of the data: write the results to another folder",
+            output.display()
+        )));
+    }
+    files::check_writable(output)?;
+    for name in [EVALUATION_FILE, IMAGES_FILE, STATISTICS_FILE, CONSTRAINTS_FILE] {
+        remove_file_if_exists(&output.join(name))?;
+    }
+    Ok(())
+}
+
+/// Writes all files, `evaluation.json` last: where it lies, the others are whole.
+fn write_results(
+    output: &Path,
+    evaluation: &Evaluation,
+    scored: &scoring::Scored,
+    class_names: &[String],
+) -> Result<()> {
+    image_lines::write_image_lines(&output.join(IMAGES_FILE), scored, class_names)?;
+    let statistics = monitor::statistics(evaluation);
+    write_json(&output.join(STATISTICS_FILE), &statistics)?;
+    write_json(&output.join(CONSTRAINTS_FILE), &monitor::constraints(evaluation))?;
+    write_json(&output.join(EVALUATION_FILE), evaluation)
+}
+
+/// Returns the error of an evaluation that was asked to stop.
+fn stopped_error() -> Error {
+    Error::input("asked to stop before the end: nothing was written; run again")
+}
