@@ -1,6 +1,7 @@
 """The image under SageMaker's Python SDK version 2 in local mode: fit, evaluate, deploy, predict, batch transform, a failing job."""
 
 import json
+import shutil
 import tarfile
 
 import boto3
@@ -89,24 +90,28 @@ def test_a_processing_job_evaluates_the_model_of_the_estimator(session, fitted, 
               "S3InputMode": "File", "S3DataDistributionType": "FullyReplicated"}
         return {"InputName": name, "S3Input": s3}
 
+    # Deploying unpacks the archive beside it, and a job of SageMaker gets the archive alone.
+    model = tmp_path / "model"
+    model.mkdir()
+    shutil.copy(fitted, model)
     session.sagemaker_client.create_processing_job(
         ProcessingJobName="evaluate",
         AppSpecification={"ImageUri": IMAGE, "ContainerEntrypoint": ["maskmaker", "evaluate"]},
         ProcessingResources={"ClusterConfig": {"InstanceCount": 1, "InstanceType": "local", "VolumeSizeInGB": 1}},
         ProcessingInputs=[
-            mounted("model", fitted.parent, "model"),
+            mounted("model", model, "model"),
             mounted("test", data / "validation", "input/test"),
             mounted("masks", data / "validation_annotation", "input/test_annotation"),
         ],
         ProcessingOutputConfig={"Outputs": [{"OutputName": "evaluation", "S3Output": {
-            "S3Uri": f"file://{tmp_path}", "LocalPath": "/opt/ml/processing/output", "S3UploadMode": "EndOfJob"}}]},
+            "S3Uri": f"file://{tmp_path}/results", "LocalPath": "/opt/ml/processing/output", "S3UploadMode": "EndOfJob"}}]},
     )
-    evaluation = json.loads(next(tmp_path.rglob("evaluation.json")).read_text())
+    evaluation = json.loads(next((tmp_path / "results").rglob("evaluation.json")).read_text())
     metrics = evaluation["segmentation_metrics"]
     assert metrics["images"] == len(validation) and metrics["miou"]["value"] >= jobs.LEAST_MIOU, metrics
     assert evaluation["gate"]["passed"] and evaluation["data"]["leaks"]["in_validation"]["images"] == len(validation)
     assert evaluation["data"]["leaks"]["in_train"]["images"] == 0
-    assert len(next(tmp_path.rglob("images.jsonl")).read_text().splitlines()) == len(validation)
+    assert len(next((tmp_path / "results").rglob("images.jsonl")).read_text().splitlines()) == len(validation)
 
 
 def test_two_instances_train_one_whole_model(session, data, tmp_path, capfd):
