@@ -51,6 +51,46 @@ pub fn forward(
     input: &Tensor,
     mode: ForwardMode<'_>,
 ) -> Result<Logits> {
+    run_graph(graph, weights, input, mode, |_| Ok(()))
+}
+
+/// Logits that can be differentiated by the features that they were computed from.
+#[derive(Debug)]
+pub struct DifferentiableLogits {
+    /// Output of the backbone's last layer, `[batch, channels, height, width]`.
+    pub features: Tensor,
+    /// Logits of the main head, `[batch, classes, height, width]`.
+    pub out: Tensor,
+}
+
+/// Runs `graph` on normalized images `[batch, 3, height, width]` in evaluation mode. What follows the
+/// backbone's features records gradients, and what comes before them does not.
+pub fn forward_from_features(
+    graph: &Graph,
+    weights: &Weights,
+    input: &Tensor,
+) -> Result<DifferentiableLogits> {
+    let mut features = None;
+    let mode = ForwardMode::Eval { aux: false };
+    let logits = run_graph(graph, weights, input, mode, |value| {
+        *value = value.f_detach()?.set_requires_grad(true);
+        features = Some(value.shallow_clone());
+        Ok(())
+    })?;
+    match features {
+        Some(features) => Ok(DifferentiableLogits { features, out: logits.out }),
+        None => Err(missing_value_error(graph.features)),
+    }
+}
+
+/// Runs `graph`, and calls `on_features` with the output of the backbone's last layer.
+fn run_graph(
+    graph: &Graph,
+    weights: &Weights,
+    input: &Tensor,
+    mode: ForwardMode<'_>,
+    mut on_features: impl FnMut(&mut Tensor) -> Result<()>,
+) -> Result<Logits> {
     let requested = match mode {
         ForwardMode::Eval { aux: false } => vec![graph.out],
         ForwardMode::Eval { aux: true } | ForwardMode::Train { .. } => vec![graph.out, graph.aux],
@@ -68,7 +108,10 @@ pub fn forward(
             pass.values.push(None);
             continue;
         }
-        let value = pass.compute(index, node)?;
+        let mut value = pass.compute(index, node)?;
+        if index == graph.features {
+            on_features(&mut value)?;
+        }
         pass.values.push(Some(value));
         for &input in &node.inputs {
             if pass.last_uses[input] == Some(index) {

@@ -104,6 +104,8 @@ pub struct Node {
 pub struct Graph {
     /// The operations, each after its inputs.
     pub nodes: Vec<Node>,
+    /// Output of the backbone's last layer, which the main head reads.
+    pub features: ValueId,
     /// The main head's logits `[batch, classes, height, width]`, at the input's height and width.
     pub out: ValueId,
     /// The auxiliary head's logits in the same shape, which training uses.
@@ -273,7 +275,7 @@ impl GraphBuilder {
         self.push(Op::Dropout { probability, index }, &[input])
     }
 
-    pub(super) fn finish(self, out: ValueId, aux: ValueId) -> Graph {
-        Graph { nodes: self.nodes, out, aux }
+    pub(super) fn finish(self, features: ValueId, out: ValueId, aux: ValueId) -> Graph {
+        Graph { nodes: self.nodes, features, out, aux }
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn build_network(architecture: Architecture, classes: i64) -> Graph {
     let out = builder.push(Op::ResizeLike, &[out, 0]);
     let aux = add_fcn_head(&mut builder, "aux_classifier", features.layer3, classes);
     let aux = builder.push(Op::ResizeLike, &[aux, 0]);
-    builder.finish(out, aux)
+    builder.finish(features.layer4.value, out, aux)
 }
 
 /// Adds torchvision's `FCNHead`: a 3x3 convolution to a quarter of the channels, BatchNorm, ReLU,

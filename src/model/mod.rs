@@ -9,6 +9,7 @@ pub mod archive;
 pub mod artifact;
 mod backbone;
 pub mod forward;
+pub mod grad_cam;
 pub mod graph;
 mod heads;
 pub mod initial;

@@ -428,3 +428,28 @@ fn schedules_give_pytorchs_rates() {
         assert!(worst <= 1e-9, "{run}: {got:?}");
     }
 }
+
+#[test]
+fn seg_grad_cam_is_pytorchs() {
+    let golden = golden("grad_cam.json");
+    let side = |name: &str| golden[name].as_u64().unwrap() as usize;
+    let (height, width) = (side("height"), side("width"));
+    let bytes = Vec::<u8>::try_from(picture(height, width).flatten(0, -1)).unwrap();
+    let image = image::RgbImage::from_raw(width as u32, height as u32, bytes).unwrap();
+    for case in golden["cases"].as_array().unwrap() {
+        let algorithm: Algorithm = serde_json::from_value(case["algorithm"].clone()).unwrap();
+        let backbone: Backbone = serde_json::from_value(case["backbone"].clone()).unwrap();
+        let class = case["class"].as_u64().unwrap() as usize;
+        let found = network(algorithm, backbone).grad_cam(&image, class).unwrap().unwrap();
+        // Pixels whose two best classes are nearly equal may go to either.
+        let expected_pixels = case["pixels"].as_u64().unwrap();
+        assert!(found.pixels.abs_diff(expected_pixels) <= 3, "{} {case}", found.pixels);
+        let tolerance = if found.pixels == expected_pixels { 1e-4 } else { 2e-3 };
+        for (k, expected) in floats(&case["samples"]).into_iter().enumerate() {
+            let importance = f64::from(found.importance[k * 7919 % found.importance.len()]);
+            assert!((importance - expected).abs() < tolerance, "{k}: {importance} {expected}");
+        }
+        let sum: f64 = found.importance.iter().map(|value| f64::from(*value)).sum();
+        assert!((sum / case["sum"].as_f64().unwrap() - 1.0).abs() < tolerance, "{sum} {case}");
+    }
+}
