@@ -23,7 +23,7 @@ pub struct IntegerSetting {
 }
 
 /// Every setting with a range.
-pub const INTEGER_SETTINGS: [IntegerSetting; 20] = [
+pub const INTEGER_SETTINGS: [IntegerSetting; 23] = [
     PIPE_TIMEOUT,
     S3_CACHE_SIZE,
     S3_TIMEOUT,
@@ -44,6 +44,9 @@ pub const INTEGER_SETTINGS: [IntegerSetting; 20] = [
     MODELS_MB,
     DRAIN_TIMEOUT,
     BOOTSTRAP_DRAWS,
+    ROBUSTNESS_IMAGES,
+    EXPLAIN,
+    OCCLUSION_GRID,
 ];
 
 // All subcommands.
@@ -162,3 +165,17 @@ pub const DEFAULT_PORT: u16 = 8080;
 pub const BOOTSTRAP_DRAWS: IntegerSetting =
     IntegerSetting { name: "bootstrap_draws", unit: "DRAWS", min: 100, max: 100_000 };
 pub const DEFAULT_BOOTSTRAP_DRAWS: u32 = 1000;
+
+/// Images that are disturbed, each in 40 ways.
+pub const ROBUSTNESS_IMAGES: IntegerSetting =
+    IntegerSetting { name: "robustness_images", unit: "IMAGES", min: 1, max: 100_000 };
+pub const DEFAULT_ROBUSTNESS_IMAGES: u32 = 200;
+
+/// Images of each kind (worst, typical, best) that are explained.
+pub const EXPLAIN: IntegerSetting =
+    IntegerSetting { name: "explain", unit: "IMAGES", min: 1, max: 8 };
+
+/// Patches along each side of an image that are covered in turn.
+pub const OCCLUSION_GRID: IntegerSetting =
+    IntegerSetting { name: "occlusion_grid", unit: "PATCHES", min: 3, max: 32 };
+pub const DEFAULT_OCCLUSION_GRID: u32 = 8;

@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::{NetworkArgs, integer_parser};
 use crate::commands::evaluate::EvaluateOptions;
-use crate::evaluate::{EvaluateSettings, GateRules};
+use crate::evaluate::{EvaluateSettings, ExplainSettings, GateRules};
 use crate::metrics::{Bootstrap, DEFAULT_BOUNDARY_TOLERANCE};
 use crate::sagemaker::MlRoot;
 use crate::settings;
@@ -19,6 +19,7 @@ use crate::settings;
 const DEFAULT_IMPROVEMENT_PROBABILITY: f64 = 0.95;
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that stands alone")]
 pub(super) struct EvaluateArgs {
     /// Folder of the model, or model.tar.gz, or a folder that holds it [default: processing/model
     /// below the root]
@@ -53,6 +54,33 @@ pub(super) struct EvaluateArgs {
     /// End with exit code 4 if the gate fails
     #[arg(long)]
     fail: bool,
+    /// Score the model on disturbed images, too: noise, blur, JPEG, brightness, contrast, haze, rotation
+    /// and scale at five strengths each
+    #[arg(long)]
+    robustness: bool,
+    /// Images that are disturbed, chosen at random
+    #[arg(long, default_value_t = settings::DEFAULT_ROBUSTNESS_IMAGES, requires = "robustness",
+          value_name = settings::ROBUSTNESS_IMAGES.unit,
+          value_parser = integer_parser::<u32>(settings::ROBUSTNESS_IMAGES))]
+    robustness_images: u32,
+    /// Show where the model looks in so many of the worst, of typical and of the best images
+    #[arg(long, value_name = settings::EXPLAIN.unit,
+          value_parser = integer_parser::<u32>(settings::EXPLAIN))]
+    explain: Option<u32>,
+    /// Patches along each side of an image, which are covered in turn to explain it
+    #[arg(long, default_value_t = settings::DEFAULT_OCCLUSION_GRID, requires = "explain",
+          value_name = settings::OCCLUSION_GRID.unit,
+          value_parser = integer_parser::<u32>(settings::OCCLUSION_GRID))]
+    occlusion_grid: u32,
+    /// Folder that gets an event file of TensorBoard with the scores
+    #[arg(long, value_name = "DIR")]
+    tensorboard: Option<PathBuf>,
+    /// Attribute of the manifest, such as camera or meta.camera, by whose values scores are given too
+    #[arg(long, value_name = "KEY")]
+    group: Option<String>,
+    /// Write the model's masks into the folder masks of the output
+    #[arg(long)]
+    save_masks: bool,
     /// Fail if a sample cannot be read, instead of leaving it out and reporting it
     #[arg(long)]
     strict: bool,
@@ -65,7 +93,8 @@ pub(super) struct EvaluateArgs {
           value_name = settings::BOOTSTRAP_DRAWS.unit,
           value_parser = integer_parser::<u32>(settings::BOOTSTRAP_DRAWS))]
     bootstrap_draws: u32,
-    /// Another seed gives other draws
+    /// Another seed gives other draws, and chooses other images and noise for --robustness and
+    /// --explain
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Longest time that S3 may bring nothing, after which it is asked again
@@ -92,9 +121,17 @@ impl EvaluateArgs {
                 },
                 boundary_tolerance: self.boundary_tolerance / 100.0,
                 bootstrap: Bootstrap { draws: self.bootstrap_draws as usize, seed: self.seed },
+                robustness_images: self.robustness.then_some(self.robustness_images as usize),
+                explain: self.explain.map(|images| ExplainSettings {
+                    images: images as usize,
+                    grid: self.occlusion_grid,
+                }),
+                group: self.group,
+                save_masks: self.save_masks,
                 strict: self.strict,
             },
             engine: self.network.to_options(),
+            tensorboard: self.tensorboard,
             s3_timeout: Duration::from_secs(self.s3_timeout),
             fail: self.fail,
         }

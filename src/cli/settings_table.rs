@@ -128,6 +128,12 @@ mod tests {
                     if subcommand == "predict" {
                         words.extend(["model".to_owned(), "image.jpg".to_owned()]);
                     }
+                    if setting.name == "robustness_images" {
+                        words.push("--robustness".to_owned());
+                    }
+                    if setting.name == "occlusion_grid" {
+                        words.push("--explain=1".to_owned());
+                    }
                     Cli::command().try_get_matches_from(words).is_ok()
                 };
                 let (min, max) = (i64::from(setting.min), i64::from(setting.max));

@@ -14,11 +14,15 @@ use crate::error::{Error, Result};
 use crate::evaluate::{
     Candidate, EVALUATION_FILE, EvaluateSettings, Evaluation, evaluate, prepare_output,
 };
-use crate::files::PathContext;
+use crate::files::{PathContext, check_writable, create_folder};
 use crate::inference::{Engine, EngineOptions};
 use crate::model::archive::{ARCHIVE_FILE, unpack_model};
 use crate::model::artifact::{CONFIG_FILE, DATA_FILE, TORCHSCRIPT_FILE};
+use crate::model::precision::ComputePrecision;
+use crate::model::{Artifact, Network};
 use crate::sagemaker::{MlRoot, ProcessingJob, StopSignal};
+use crate::torch::default_device;
+use crate::train::write_scalars;
 
 /// What to evaluate.
 #[derive(Debug, Clone)]
@@ -29,6 +33,8 @@ pub struct EvaluateOptions {
     pub other: Option<PathBuf>,
     pub settings: EvaluateSettings,
     pub engine: EngineOptions,
+    /// Folder of `TensorBoard`'s event files, if they are wanted.
+    pub tensorboard: Option<PathBuf>,
     /// Longest time that S3 may bring nothing.
     pub s3_timeout: Duration,
     /// Makes a gate that fails an error.
@@ -72,6 +78,11 @@ pub fn run_evaluate(root: &MlRoot, options: &EvaluateOptions) -> Result<()> {
     for line in evaluation.summary() {
         print_stdout(line);
     }
+    if let Some(folder) = &options.tensorboard
+        && let Err(error) = write_scalars(folder, &evaluation.scalars())
+    {
+        print_stderr(format_args!("warning: nothing for TensorBoard: {error}"));
+    }
     let file = options.settings.output.join(EVALUATION_FILE);
     print_stdout(format_args!("-> {}", file.display()));
     if options.fail && !evaluation.gate.passed {
@@ -89,20 +100,29 @@ fn several_hosts_error(host: &str) -> Error {
 }
 
 fn evaluate_models(options: &EvaluateOptions, stop: &StopSignal) -> Result<Evaluation> {
-    prepare_output(&options.settings.output, &options.settings.data)?;
+    prepare_output(&options.settings)?;
+    if let Some(folder) = &options.tensorboard {
+        create_folder(folder)?;
+        check_writable(folder)?;
+    }
     check_inference_device()?;
     let connect = lazy_s3_connection(options.s3_timeout, stop);
     let model = OpenModel::open(&options.model)?;
     let mut engine = Engine::load(&model.folder, options.engine)?;
     let seen_images = ImageHashes::read(&model.folder.join(DATA_FILE))?;
-    let candidate = Candidate { engine: &mut engine, path: &options.model, seen_images };
+    let network = match options.settings.explain {
+        Some(_) => model.read_layers()?,
+        None => None,
+    };
+    let path = &options.model;
+    let candidate = Candidate { engine: &mut engine, network: network.as_ref(), path, seen_images };
     let Some(path) = options.other.as_deref().filter(|path| !is_empty_folder(path)) else {
         return evaluate(&options.settings, candidate, None, connect, stop);
     };
     let other = OpenModel::open(path)?;
     let mut engine = Engine::load(&other.folder, options.engine)?;
     let seen_images = ImageHashes::read(&other.folder.join(DATA_FILE))?;
-    let other = Candidate { engine: &mut engine, path, seen_images };
+    let other = Candidate { engine: &mut engine, network: None, path, seen_images };
     evaluate(&options.settings, candidate, Some(other), connect, stop)
 }
 
@@ -135,5 +155,17 @@ impl OpenModel {
             .with_path("write to", &std::env::temp_dir())?;
         unpack_model(archive, unpacked.path())?;
         Ok(Self { folder: unpacked.path().to_owned(), _unpacked: Some(unpacked) })
+    }
+
+    /// Reads the model with its layers. Returns nothing for TorchScript, whose layers are not known.
+    fn read_layers(&self) -> Result<Option<Network>> {
+        if !self.folder.join(CONFIG_FILE).is_file() {
+            print_stderr(
+                "note: the layers of a TorchScript file are not known, so it is explained by occlusion alone",
+            );
+            return Ok(None);
+        }
+        let Artifact { network, .. } = Artifact::read(&self.folder, default_device())?;
+        network.frozen_copy(ComputePrecision::Fp32).map(Some)
     }
 }

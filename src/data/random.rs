@@ -32,6 +32,14 @@ pub enum Purpose {
     Jpeg = 22,
     /// Cutout of a sample.
     Cutout = 23,
+    /// Choice of the images of a test of robustness.
+    RobustnessImages = 32,
+    /// Noise of a test of robustness.
+    RobustnessNoise = 33,
+    /// Choice of the images on which explanations are checked.
+    DeletionImages = 34,
+    /// Random order of the patches of an image that are covered in that check.
+    DeletionOrder = 35,
 }
 
 /// Key of all random draws for one sample in one epoch.

@@ -9,12 +9,14 @@ use serde_json::{Map, Value};
 use super::comparison::Comparison;
 use super::estimates::{ClassEstimates, ScoreEstimates};
 use super::gate::Gate;
+use super::groups::Groups;
 use super::leaks::Leaks;
 use super::reliability::{doubt_class, doubt_set};
+use super::robustness::Robustness;
 use super::scoring::Scored;
 use super::{Candidate, EvaluateSettings};
 use crate::error::pluralize;
-use crate::metrics::Estimate;
+use crate::metrics::{Estimate, OBJECT_SIZES, ObjectCounts};
 
 /// Version of the layout.
 pub(super) const FORMAT_VERSION: u32 = 1;
@@ -29,6 +31,10 @@ pub struct Evaluation {
     pub(super) maskmaker_version: &'static str,
     pub(super) multiclass_classification_metrics: Map<String, Value>,
     pub segmentation_metrics: SegmentationMetrics,
+    /// Null without `--robustness`.
+    pub robustness: Option<Robustness>,
+    /// Null without `--group`.
+    pub groups: Option<Groups>,
     /// Null where there is no other model.
     pub comparison: Option<Comparison>,
     pub gate: Gate,
@@ -69,8 +75,23 @@ pub struct SegmentationMetrics {
     pub reliable: bool,
     /// Why the scores are not to be relied on.
     pub reliable_reason: Option<String>,
+    /// What is found of objects, the smallest first.
+    pub object_sizes: Vec<ObjectSizeMetrics>,
     /// Scores of the classes, class 0 first.
     pub classes: Vec<ClassMetrics>,
+}
+
+/// What is found of the objects of a size.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ObjectSizeMetrics {
+    /// `small`, `medium` or `large`.
+    pub size: &'static str,
+    /// Number of objects in the masks.
+    pub objects: u64,
+    /// Number of their pixels.
+    pub pixels: u64,
+    /// Share of these pixels that are predicted as their class.
+    pub recall: Score,
 }
 
 /// Scores of one class, each 0 to 1.
@@ -117,6 +138,12 @@ impl SegmentationMetrics {
                 reliable_reason,
             });
         }
+        let mut object_sizes = Vec::with_capacity(OBJECT_SIZES.len());
+        for (size, recall) in OBJECT_SIZES.into_iter().zip(estimates.object_recalls) {
+            let ObjectCounts { objects, pixels, .. } = totals.objects(size);
+            let (size, recall) = (size.name(), recall.into());
+            object_sizes.push(ObjectSizeMetrics { size, objects, pixels, recall });
+        }
         let reliable_reason = doubt_set(images);
         Self {
             miou: estimates.miou.into(),
@@ -128,6 +155,7 @@ impl SegmentationMetrics {
             pixels,
             reliable: reliable_reason.is_none(),
             reliable_reason,
+            object_sizes,
             classes,
         }
     }
@@ -136,13 +164,13 @@ impl SegmentationMetrics {
 /// The model that was evaluated.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct ModelSection {
-    path: String,
-    class_names: Vec<String>,
+    pub(super) path: String,
+    pub(super) class_names: Vec<String>,
     /// Number format in which it was computed.
-    precision: &'static str,
-    device: String,
+    pub(super) precision: &'static str,
+    pub(super) device: String,
     /// Largest side that was computed whole, in pixels; images with a longer one were scaled down.
-    max_side: u32,
+    pub(super) max_side: u32,
 }
 
 impl ModelSection {
@@ -161,9 +189,9 @@ impl ModelSection {
 /// The test set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DataSection {
-    path: String,
+    pub(super) path: String,
     /// Number of images that were scored.
-    images: usize,
+    pub(super) images: usize,
     /// Number of samples that could not be read and were left out.
     pub skipped: usize,
     /// The first 100 of them.
@@ -197,9 +225,9 @@ impl DataSection {
 /// Settings that the scores depend on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct SettingsSection {
-    boundary_tolerance: f64,
-    bootstrap_draws: usize,
-    seed: u64,
+    pub(super) boundary_tolerance: f64,
+    pub(super) bootstrap_draws: usize,
+    pub(super) seed: u64,
     strict: bool,
 }
 
@@ -243,8 +271,42 @@ impl Evaluation {
                 None => line,
             });
         }
+        if let Some(robustness) = &self.robustness {
+            for of_kind in &robustness.perturbations {
+                let drop = match of_kind.relative_drop {
+                    Some(drop) => format!("{drop:.6}"),
+                    None => "nan".to_owned(),
+                };
+                lines.push(format!("test_drop_{}={drop}", of_kind.name));
+            }
+        }
         lines.push(self.gate.summary());
         lines
+    }
+
+    /// Returns the scores that are defined, by the names of `TensorBoard`'s tags.
+    pub fn scalars(&self) -> Vec<(String, f64)> {
+        let metrics = &self.segmentation_metrics;
+        let mut named = Vec::new();
+        for (name, score) in [
+            ("miou", metrics.miou),
+            ("frequency_weighted_iou", metrics.frequency_weighted_iou),
+            ("pixel_accuracy", metrics.pixel_accuracy),
+            ("boundary_f1", metrics.boundary_f1),
+            ("expected_calibration_error", metrics.expected_calibration_error),
+        ] {
+            named.push((format!("test/{name}"), score.value));
+        }
+        for class in &metrics.classes {
+            named.push((format!("test_iou/{}", class.name), class.iou.value));
+        }
+        let mut scalars = Vec::new();
+        for (name, value) in named {
+            if let Some(value) = value {
+                scalars.push((name, value));
+            }
+        }
+        scalars
     }
 
     /// Returns the decision, the mIoU and the warnings: the message of a job, which is cut at its end.

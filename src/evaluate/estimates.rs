@@ -1,6 +1,6 @@
 //! Scores of the whole test set, each with its uncertainty.
 
-use crate::metrics::{Bootstrap, ClassScores, Estimate, ImageScores, Totals};
+use crate::metrics::{Bootstrap, ClassScores, Estimate, ImageScores, OBJECT_SIZES, Totals};
 
 /// Number of scores of each class.
 const SCORES_PER_CLASS: usize = 5;
@@ -16,6 +16,8 @@ pub(super) struct ScoreEstimates {
     pub(super) weighted: WeightedScores<Estimate>,
     /// The same of a classifier that says the most frequent class everywhere.
     pub(super) best_constant: WeightedScores<Estimate>,
+    /// Share of the pixels of objects that are right, in the order of [`OBJECT_SIZES`].
+    pub(super) object_recalls: [Estimate; 3],
     /// Scores of each class.
     pub(super) classes: Vec<ClassEstimates>,
     /// Sums over all images.
@@ -67,6 +69,7 @@ pub(super) fn estimate_scores(
         f2: next(),
     };
     let (weighted, best_constant) = (next_weighted(), next_weighted());
+    let object_recalls = OBJECT_SIZES.map(|_| next());
     let mut class_estimates = Vec::with_capacity(classes);
     for _ in 0..classes {
         class_estimates.push(ClassEstimates {
@@ -85,6 +88,7 @@ pub(super) fn estimate_scores(
         expected_calibration_error,
         weighted,
         best_constant,
+        object_recalls,
         classes: class_estimates,
         totals,
     }
@@ -105,6 +109,9 @@ fn list_scores(totals: &Totals, classes: usize) -> Vec<Option<f64>> {
     for weighted in [weight_scores(&by_class), weight_best_constant(&by_class)] {
         let WeightedScores { recall, precision, f0_5, f1, f2 } = weighted;
         scores.extend([recall, precision, f0_5, f1, f2]);
+    }
+    for size in OBJECT_SIZES {
+        scores.push(totals.object_recall(size));
     }
     scores.reserve(classes * SCORES_PER_CLASS);
     for (class, ClassScores { iou, precision, recall, f1, .. }) in by_class.into_iter().enumerate()

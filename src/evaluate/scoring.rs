@@ -1,9 +1,10 @@
 //! The masks of each image, as the models compute them, compared with the truth.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
 use std::sync::mpsc::sync_channel;
 
-use image::RgbImage;
+use image::{GrayImage, RgbImage};
 use rayon::prelude::*;
 
 use super::stopped_error;
@@ -12,8 +13,12 @@ use crate::data::Sample;
 use crate::data::audit::AuditFindings;
 use crate::data::sample::{ReadSample, SampleError};
 use crate::error::{ErrorContext, Problems, Result, join_examples, pluralize};
-use crate::inference::{OutputDetail, Segment, SegmentOptions, Segmentation};
-use crate::metrics::{Calibration, ConfusionMatrix, IGNORE_INDEX, ImageScores, score_boundaries};
+use crate::files::{create_folder, write_without_sync};
+use crate::imaging::encode_mask_with_colors;
+use crate::inference::{ModelInfo, OutputDetail, Segment, SegmentOptions, Segmentation};
+use crate::metrics::{
+    Calibration, ConfusionMatrix, IGNORE_INDEX, ImageScores, count_objects, score_boundaries,
+};
 use crate::progress::Progress;
 
 /// Largest number of images that are computed together.
@@ -37,6 +42,8 @@ pub(super) struct ScoringOptions<'a> {
     pub(super) boundary_tolerance: f64,
     /// Fails if a sample cannot be read, instead of leaving it out.
     pub(super) strict: bool,
+    /// Folder for the first model's masks, if they are wanted.
+    pub(super) masks: Option<&'a Path>,
     pub(super) stop: &'a crate::sagemaker::StopSignal,
 }
 
@@ -55,6 +62,8 @@ pub(super) struct Scored {
 /// An image of the test set.
 #[derive(Debug)]
 pub(super) struct ScoredImage {
+    /// Position of the sample in the test set.
+    pub(super) sample: usize,
     /// Path or S3 URI.
     pub(super) file: String,
     pub(super) width: u32,
@@ -253,6 +262,12 @@ impl<'a> Scoring<'a> {
         for (model, engine) in engines.iter_mut().enumerate() {
             let segmentations =
                 engine.segment(&images, &segment_options).error_context(&context)?;
+            if let (0, Some(folder)) = (model, self.options.masks) {
+                for ((index, _), segmentation) in batch.iter().zip(&segmentations) {
+                    let path = folder.join(self.test_set.mask_name(*index));
+                    write_mask(&path, &segmentation.ids, engine.info())?;
+                }
+            }
             let compared: Vec<(ConfusionMatrix, ImageScores)> = batch
                 .par_iter()
                 .zip(segmentations)
@@ -271,6 +286,7 @@ impl<'a> Scoring<'a> {
         {
             let (width, height) = sample.image.dimensions();
             let image = ScoredImage {
+                sample: *index,
                 file: self.samples[*index].image.display().to_string(),
                 width,
                 height,
@@ -295,7 +311,8 @@ impl<'a> Scoring<'a> {
         let boundaries = score_boundaries(truth, predicted, sample.mask.width(), tolerance);
         let mut calibration = Box::<Calibration>::default();
         calibration.update(truth, predicted, &segmentation.pixel_confidence);
-        let scores = ImageScores::new(&matrix, &boundaries, Some(calibration));
+        let mut scores = ImageScores::new(&matrix, &boundaries, Some(calibration));
+        scores.objects = count_objects(truth, predicted, sample.mask.width());
         (matrix, scores)
     }
 
@@ -328,6 +345,14 @@ impl<'a> Scoring<'a> {
         }
         Ok(scored)
     }
+}
+
+/// Writes a predicted mask with the colors of the classes.
+fn write_mask(path: &Path, ids: &GrayImage, info: &ModelInfo) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        create_folder(folder)?;
+    }
+    write_without_sync(path, &encode_mask_with_colors(ids, |id| info.color(id)))
 }
 
 /// Finds the two classes that are confused in most pixels; of several the first.

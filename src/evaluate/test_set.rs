@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
+use super::groups::read_values;
 use crate::data::Sample;
 use crate::data::audit::SplitDescription;
 use crate::data::class_names::{ClassNames, GivenClassNames, ModelClassNames};
@@ -32,6 +33,8 @@ pub(super) struct TestSetRequest<'a> {
     pub(super) class_names: &'a [String],
     /// True if the model was trained without names, so that these are numbers.
     pub(super) are_names_made_up: bool,
+    /// Attribute of the manifest by whose values the images are grouped.
+    pub(super) group: Option<&'a str>,
     pub(super) connect: ConnectStore,
 }
 
@@ -41,8 +44,25 @@ pub(super) struct TestSet {
     pub(super) samples: Vec<Sample>,
     /// Where the samples are, for messages.
     pub(super) description: SplitDescription,
+    /// Value of the attribute for groups of each sample.
+    pub(super) group_values: Option<Vec<String>>,
+    is_manifest: bool,
     /// Objects of S3 that the samples are, which lie there until this is dropped.
     _fetched: Option<TempDir>,
+}
+
+impl TestSet {
+    /// Returns the name of a sample's mask among files: the key of a sample in folders, and the
+    /// number and the image's name for a line of a manifest, in which names may come twice.
+    pub(super) fn mask_name(&self, index: usize) -> String {
+        let sample = &self.samples[index];
+        if !self.is_manifest {
+            return format!("{}.png", sample.key);
+        }
+        let name = sample.image.display().to_string();
+        let stem = Path::new(&name).file_stem().unwrap_or_default().to_string_lossy();
+        format!("{:06}-{stem}.png", index + 1)
+    }
 }
 
 /// Where the samples are listed.
@@ -76,6 +96,17 @@ impl TestSet {
                 (samples, description)
             }
         };
+        let group_values = match (request.group, &source) {
+            (None, _) => None,
+            (Some(key), Source::Manifest(file)) => problems.record_err(read_values(file, key)),
+            (Some(key), Source::Folders(folders)) => {
+                problems.push(format!(
+                    "--group {key} is for a manifest, whose lines have attributes; {} is a folder of images",
+                    folders.images.display()
+                ));
+                None
+            }
+        };
         let folder = if request.data.is_file() {
             request.data.parent().unwrap_or(Path::new("."))
         } else {
@@ -84,7 +115,8 @@ impl TestSet {
         resolve_classes(&mut samples, &folder.join(LABEL_MAP_FOLDER), request, &mut problems);
         problems.into_result()?;
         let fetched = fetch_objects(&objects)?;
-        Ok(Self { samples, description, _fetched: fetched })
+        let is_manifest = matches!(source, Source::Manifest(_));
+        Ok(Self { samples, description, group_values, is_manifest, _fetched: fetched })
     }
 }
 

@@ -73,6 +73,10 @@ impl Fixture {
             gate: GateRules::default(),
             boundary_tolerance: 0.05,
             bootstrap: Bootstrap { draws: 200, seed: 0 },
+            robustness_images: None,
+            explain: None,
+            group: None,
+            save_masks: false,
             strict: false,
         };
         Self { folder, settings, names: vec!["background", "road", "sky"], seen: None }
@@ -106,11 +110,17 @@ impl Fixture {
         other: Option<&mut dyn Segment>,
         stop: &StopSignal,
     ) -> Result<Evaluation> {
-        prepare_output(&self.settings.output, &self.settings.data)?;
+        prepare_output(&self.settings)?;
         let mut engine = ImageReader::new(&self.names);
         let (path, other_path) = (Path::new("model.tar.gz"), Path::new("old.tar.gz"));
-        let model = Candidate { engine: &mut engine, path, seen_images: self.seen.clone() };
-        let other = other.map(|engine| Candidate { engine, path: other_path, seen_images: None });
+        let seen_images = self.seen.clone();
+        let model = Candidate { engine: &mut engine, network: None, path, seen_images };
+        let other = other.map(|engine| Candidate {
+            engine,
+            network: None,
+            path: other_path,
+            seen_images: None,
+        });
         let connect: ConnectStore = Arc::new(|| panic!("nothing is in S3"));
         evaluate(&self.settings, model, other, connect, stop)
     }
@@ -340,8 +350,9 @@ fn a_gate_fails_below_its_limits() {
     let evaluation = {
         let mut constant = Constant(ImageReader::new(&names));
         let (path, other) = (Path::new("new"), Path::new("old"));
-        let model = Candidate { engine: &mut constant, path, seen_images: None };
-        let other = Candidate { engine: &mut perfect, path: other, seen_images: None };
+        let model = Candidate { engine: &mut constant, network: None, path, seen_images: None };
+        let other =
+            Candidate { engine: &mut perfect, network: None, path: other, seen_images: None };
         let connect: ConnectStore = Arc::new(|| panic!("nothing is in S3"));
         evaluate(&fixture.settings, model, Some(other), connect, &StopSignal::default()).unwrap()
     };
@@ -495,4 +506,221 @@ fn a_request_to_stop_leaves_no_results() {
     assert!(error.contains("asked to stop"), "{error}");
     // Those of the evaluation before are gone, too: nobody takes them for the new ones.
     assert_eq!(std::fs::read_dir(&fixture.settings.output).unwrap().count(), 0);
+}
+
+/// Segments each image by a function of its own: the probability of class 1 of every pixel, in a
+/// network of two classes.
+struct ByFunction<F>(ImageReader, F);
+
+impl<F: Fn(&RgbImage) -> Vec<f32> + Send> Segment for ByFunction<F> {
+    fn segment(
+        &mut self,
+        images: &[&RgbImage],
+        _options: &SegmentOptions,
+    ) -> Result<Vec<Segmentation>> {
+        let mut segmentations = Vec::new();
+        for image in images {
+            let of_class_1 = (self.1)(image);
+            let ids = of_class_1.iter().map(|p| u8::from(*p > 0.5)).collect();
+            let of_class_0 = of_class_1.iter().map(|p| 1.0 - p);
+            segmentations.push(Segmentation {
+                ids: GrayImage::from_raw(image.width(), image.height(), ids).unwrap(),
+                confidence: Vec::new(),
+                pixel_confidence: of_class_1.iter().map(|p| p.max(1.0 - p)).collect(),
+                probabilities: of_class_0.chain(of_class_1.iter().copied()).collect(),
+            });
+        }
+        Ok(segmentations)
+    }
+
+    fn info(&self) -> &ModelInfo {
+        &self.0.0
+    }
+}
+
+impl Fixture {
+    /// Evaluates an engine of two classes.
+    fn evaluate_function(
+        &self,
+        function: impl Fn(&RgbImage) -> Vec<f32> + Send,
+    ) -> Result<Evaluation> {
+        prepare_output(&self.settings)?;
+        let mut engine = ByFunction(ImageReader::new(&["background", "road"]), function);
+        let path = Path::new("model");
+        let model = Candidate { engine: &mut engine, network: None, path, seen_images: None };
+        let connect: ConnectStore = Arc::new(|| panic!("nothing is in S3"));
+        evaluate(&self.settings, model, None, connect, &StopSignal::default())
+    }
+
+    /// Adds a picture with its mask.
+    fn add_picture(&self, name: &str, image: &RgbImage, mask: &GrayImage) {
+        self.write(&format!("test/{name}.png"), &encode_png(image));
+        self.write(&format!("test_annotation/{name}.png"), &encode_mask(mask));
+    }
+}
+
+#[test]
+fn the_report_has_the_scores_and_the_worst_images_first() {
+    let mut fixture = Fixture::new();
+    fixture.names = vec!["background", "<road>", "sky"];
+    for (name, wrong) in [("good", 0), ("middling", 1), ("bad", 3)] {
+        let mut predicted = [0, 0, 1, 1];
+        predicted[..wrong].fill(2);
+        fixture.add(name, &predicted, &[0, 0, 1, 1]);
+    }
+    let evaluation = fixture.evaluate().unwrap();
+    let report = fixture.read(REPORT_FILE);
+    let miou = evaluation.segmentation_metrics.miou.value.unwrap();
+    assert!(report.contains(&format!("<td>mIoU</td><td class=\"number\">{miou:.4}</td>")));
+    assert!(report.contains("&lt;road&gt;") && !report.contains("<road>"), "names are no markup");
+    assert!(report.contains("Gate passed: no rule was given."));
+    let place = |name: &str| report.find(&format!("test/{name}.png: mIoU")).unwrap();
+    assert!(place("bad") < place("middling") && place("middling") < place("good"));
+    assert!(
+        !report.contains("http://") && !report.contains("https://") && !report.contains("<script")
+    );
+
+    let pictures = fixture.settings.output.join(PICTURES_FOLDER);
+    let names = |folder: &Path| {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            names.push(entry.unwrap().file_name().into_string().unwrap());
+        }
+        names.sort();
+        names
+    };
+    let first = names(&pictures);
+    assert_eq!(first.len(), 3 * 4 + 3 * 2, "{first:?}");
+    assert!(first.contains(&"worst-1-error.jpg".to_owned()));
+    // The pictures of an evaluation of fewer images are its own alone.
+    for name in ["middling", "bad"] {
+        for folder in ["test", "test_annotation"] {
+            std::fs::remove_file(fixture.settings.data.join(format!("{folder}/{name}.png")))
+                .unwrap();
+        }
+    }
+    fixture.evaluate().unwrap();
+    assert_eq!(names(&pictures).len(), 4 + 3 * 2);
+}
+
+#[test]
+fn masks_are_written_where_they_are_wanted() {
+    let mut fixture = Fixture::new();
+    std::fs::create_dir(fixture.settings.data.join("test/sub")).unwrap();
+    std::fs::create_dir(fixture.settings.data.join("test_annotation/sub")).unwrap();
+    fixture.add("sub/a", &[2, 1, 0], &[0, 1, 1]);
+    fixture.evaluate().unwrap();
+    assert!(!fixture.settings.output.join(MASKS_FOLDER).exists());
+    fixture.settings.save_masks = true;
+    fixture.evaluate().unwrap();
+    let bytes = std::fs::read(fixture.settings.output.join("masks/sub/a.png")).unwrap();
+    let mask =
+        crate::imaging::decode_mask(&bytes, crate::imaging::DecodeLimits::default()).unwrap();
+    assert_eq!(mask.as_raw(), &[2, 1, 0]);
+    assert!(fixture.error().contains("masks holds masks already"));
+}
+
+#[test]
+fn groups_are_the_values_of_an_attribute() {
+    let mut fixture = Fixture::new();
+    fixture.add("a", &[0, 1], &[0, 1]);
+    fixture.add("b", &[1, 0], &[0, 1]);
+    let mut lines = String::new();
+    for (image, camera) in [("a", "north"), ("b", "south"), ("a", "north")] {
+        let line = serde_json::json!({
+            "source-ref": format!("data/test/{image}.png"),
+            "x-ref": format!("data/test_annotation/{image}.png"),
+            "meta": {"camera": camera},
+        });
+        lines.push_str(&line.to_string());
+        lines.push('\n');
+    }
+    let manifest = fixture.folder.path().join("mine.manifest");
+    std::fs::write(&manifest, lines).unwrap();
+    fixture.settings.group = Some("meta.camera".to_owned());
+    assert!(fixture.error().contains("--group meta.camera is for a manifest"));
+    fixture.settings.data = manifest;
+    let evaluation = fixture.evaluate().unwrap();
+    let groups = evaluation.groups.as_ref().unwrap();
+    let found: Vec<_> =
+        groups.groups.iter().map(|g| (g.value.as_str(), g.images, g.miou.value)).collect();
+    assert_eq!(found, [("north", 2, Some(1.0)), ("south", 1, Some(0.0))]);
+    assert!(fixture.read(REPORT_FILE).contains("By meta.camera"));
+    fixture.settings.save_masks = true;
+    fixture.evaluate().unwrap();
+    assert!(fixture.settings.output.join("masks/000003-a.png").is_file());
+    fixture.settings.save_masks = false;
+    fixture.settings.group = Some("meta.camra".to_owned());
+    assert!(fixture.error().contains("no line of"));
+    fixture.settings.group = Some("meta".to_owned());
+    assert!(fixture.error().contains("meta is an object"), "{}", fixture.error());
+}
+
+#[test]
+fn disturbances_lower_the_scores_that_they_should() {
+    let mut fixture = Fixture::new();
+    fixture.settings.robustness_images = Some(3);
+    for name in ["a", "b", "c", "d"] {
+        let is_road = |x: u32| x >= 20;
+        let image = RgbImage::from_fn(40, 30, |x, _| Rgb([if is_road(x) { 200 } else { 40 }; 3]));
+        let mask = GrayImage::from_fn(40, 30, |x, _| Luma([u8::from(is_road(x))]));
+        fixture.add_picture(name, &image, &mask);
+    }
+    // Bright pixels are road.
+    let by_brightness = |image: &RgbImage| -> Vec<f32> {
+        image.pixels().map(|pixel| f32::from(pixel.0[0]) / 255.0).collect()
+    };
+    let evaluation = fixture.evaluate_function(by_brightness).unwrap();
+    let robustness = evaluation.robustness.as_ref().unwrap();
+    assert_eq!((robustness.images, robustness.miou), (3, Some(1.0)));
+    let drop = |name: &str| {
+        let of_kind = robustness.perturbations.iter().find(|p| p.name == name).unwrap();
+        of_kind.relative_drop.unwrap()
+    };
+    // What is brighter by half is all road; a turned or smaller picture is the same with its mask.
+    assert!(drop("brightness") > 0.1, "{robustness:?}");
+    assert!(drop("rotation") < 0.1 && drop("scale") < 0.1, "{robustness:?}");
+    assert!(drop("noise") > drop("jpeg"), "{robustness:?}");
+    assert!(fixture.read(REPORT_FILE).contains("<table id=\"robustness\">"));
+    let summary = evaluation.summary().join("\n");
+    assert!(summary.contains("test_drop_brightness=0."), "{summary}");
+    // The same again chooses the same images and draws the same noise.
+    let again = fixture.evaluate_function(by_brightness).unwrap();
+    assert_eq!(again.robustness.as_ref(), Some(robustness));
+}
+
+#[test]
+fn explanations_find_the_place_that_decides() {
+    let mut fixture = Fixture::new();
+    fixture.settings.explain = Some(ExplainSettings { images: 1, grid: 8 });
+    for index in 0..24 {
+        // The upper left patch is bright.
+        let image =
+            RgbImage::from_fn(16, 16, |x, y| Rgb([if x < 2 && y < 2 { 255 } else { 0 }, index, 0]));
+        fixture.add_picture(
+            &format!("{index:02}"),
+            &image,
+            &GrayImage::from_pixel(16, 16, Luma([1])),
+        );
+    }
+    // That patch alone decides the class of every pixel.
+    let by_corner = |image: &RgbImage| vec![f32::from(image.get_pixel(0, 0).0[0]) / 255.0; 16 * 16];
+    fixture.evaluate_function(by_corner).unwrap();
+    let explainability = fixture.read_json(EXPLAINABILITY_FILE);
+    assert_eq!(explainability["has_grad_cam"], false);
+    let images = explainability["images"].as_array().unwrap();
+    assert_eq!(images.len(), 3, "one of each kind");
+    let class = &images[0]["classes"][0];
+    assert_eq!(
+        (&class["id"], &class["pixels"], &class["grad_cam"]),
+        (&1.into(), &256.into(), &Value::Null)
+    );
+    let occlusion: Vec<Vec<f64>> = serde_json::from_value(class["occlusion"].clone()).unwrap();
+    assert!(occlusion[0][0] > 0.9, "{occlusion:?}");
+    let rest: f64 = occlusion.iter().flatten().sum::<f64>() - occlusion[0][0];
+    assert!(rest.abs() < 1e-6, "{occlusion:?}");
+    let check = &explainability["deletion_check"];
+    assert_eq!(check["method"], "occlusion");
+    assert!(check["p_value"].as_f64().unwrap() < 0.01, "{check}");
+    assert!(fixture.read(REPORT_FILE).contains("Where the model looks"));
 }

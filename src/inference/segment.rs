@@ -3,6 +3,7 @@
 
 use image::{GrayImage, RgbImage};
 
+use crate::colors::class_color;
 use crate::error::Result;
 
 /// Passes over an image beyond the plain one.
@@ -90,6 +91,13 @@ pub trait Segment: Send {
 
     /// Returns the engine's description, which never changes.
     fn info(&self) -> &ModelInfo;
+}
+
+impl ModelInfo {
+    /// Returns the color of a class: the model's own, or the default one of other ids.
+    pub fn color(&self, id: u8) -> [u8; 3] {
+        self.colors.get(usize::from(id)).copied().unwrap_or_else(|| class_color(id))
+    }
 }
 
 impl TestTimeAugmentation {

@@ -3,6 +3,7 @@
 use super::boundary::BoundaryScore;
 use super::calibration::Calibration;
 use super::confusion_matrix::{ClassScores, ConfusionMatrix, divide_or_none, mean_of_present};
+use super::object_sizes::{ObjectCounts, ObjectSize};
 
 /// Counts of one class in one image.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,6 +26,8 @@ pub struct ImageScores {
     pub classes: Vec<ClassCounts>,
     /// Probabilities of the predicted classes, if they were asked for.
     pub calibration: Option<Box<Calibration>>,
+    /// Objects by size, in the order of [`OBJECT_SIZES`](super::OBJECT_SIZES).
+    pub objects: [ObjectCounts; 3],
 }
 
 /// Sums over images, some of which may count several times.
@@ -32,6 +35,7 @@ pub struct ImageScores {
 pub struct Totals {
     classes: Vec<ClassTotals>,
     calibration: Calibration,
+    objects: [ObjectCounts; 3],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -61,14 +65,18 @@ impl ImageScores {
                 classes.push(ClassCounts { class, true_positives, truth, predicted, boundary_f1 });
             }
         }
-        Self { classes, calibration }
+        Self { classes, calibration, objects: Default::default() }
     }
 }
 
 impl Totals {
     /// Returns the sums of no image, of a network with so many classes.
     pub fn new(classes: usize) -> Self {
-        Self { classes: vec![ClassTotals::default(); classes], calibration: Calibration::default() }
+        Self {
+            classes: vec![ClassTotals::default(); classes],
+            calibration: Calibration::default(),
+            objects: Default::default(),
+        }
     }
 
     /// Adds an image that counts `times` times.
@@ -86,6 +94,11 @@ impl Totals {
         }
         if let Some(calibration) = &image.calibration {
             self.calibration.add(calibration, times);
+        }
+        for (totals, counts) in self.objects.iter_mut().zip(&image.objects) {
+            totals.objects += times * counts.objects;
+            totals.pixels += times * counts.pixels;
+            totals.true_positives += times * counts.true_positives;
         }
     }
 
@@ -131,6 +144,18 @@ impl Totals {
     /// Returns the number of images whose truth has a class.
     pub fn images_with_class(&self, class: usize) -> u64 {
         self.classes[class].images
+    }
+
+    /// Returns the counts of the objects of a size.
+    pub fn objects(&self, size: ObjectSize) -> ObjectCounts {
+        self.objects[size as usize]
+    }
+
+    /// Returns the share of the pixels of objects of a size that are predicted as their class, 0 to
+    /// 1.
+    pub fn object_recall(&self, size: ObjectSize) -> Option<f64> {
+        let ObjectCounts { pixels, true_positives, .. } = self.objects(size);
+        divide_or_none(true_positives, pixels)
     }
 
     pub fn calibration(&self) -> &Calibration {

@@ -21,7 +21,7 @@ pub use confusion_matrix::draw_confusion_matrix;
 pub use contact_sheet::{ContactSheet, SheetRow, cell_side_px, draw_contact_sheet};
 pub use font::FontWeight;
 pub use line_chart::{LineChart, Mark, Panel, PanelHeight, Series, XAxis, draw_line_chart};
-pub use overlay::{draw_classes, draw_overlay, draw_overlay_with_colors};
+pub use overlay::{draw_classes, draw_classes_with_colors, draw_overlay, draw_overlay_with_colors};
 pub use rasterize::rasterize;
 pub use scene::{Anchor, Rectangle, Rgb, Scene, Shape, Text};
 pub use svg::to_svg;

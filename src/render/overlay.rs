@@ -175,10 +175,20 @@ fn enlarge_small(image: Cow<'_, RgbImage>) -> Cow<'_, RgbImage> {
 /// Draws `image` with the classes of `ids` painted over it as [`draw_overlay`] does, without a
 /// legend. Ignored pixels are striped in their color, which tells them from a class.
 pub fn draw_classes(image: &RgbImage, ids: &GrayImage) -> RgbImage {
+    draw_classes_with_colors(image, ids, class_color)
+}
+
+/// Draws classes as [`draw_classes`] does, with other colors: red, green and blue by class id.
+pub fn draw_classes_with_colors(
+    image: &RgbImage,
+    ids: &GrayImage,
+    color: impl Fn(u8) -> [u8; 3],
+) -> RgbImage {
     if image.is_empty() || ids.is_empty() {
         return image.clone();
     }
-    blend_classes(&shrink_to_limit(image), ids, &default_class_colors(), true)
+    let colors: ClassColors = std::array::from_fn(|id| color(id as u8));
+    blend_classes(&shrink_to_limit(image), ids, &colors, true)
 }
 
 /// A mask stretched over a picture.

@@ -32,7 +32,7 @@ mod validate;
 pub use device_batch::DeviceBatch;
 pub use hyperparameters::Hyperparameters;
 pub use learning_curves::{LearningCurves, describe_learning_curves, write_learning_curves};
-pub use tensorboard::SummaryWriter;
+pub use tensorboard::{SummaryWriter, write_scalars};
 pub use train_config::TrainConfig;
 pub use train_state::TrainState;
 pub use train_step::TrainStep;

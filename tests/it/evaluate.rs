@@ -145,13 +145,14 @@ fn a_processing_step_needs_no_arguments() {
     assert!(run.stdout.contains(&format!("test_miou={miou:.6} low=")), "{}", run.stdout);
     let message = fs::read_to_string(job.path("output/message")).unwrap();
     assert!(message.starts_with("gate passed: no rule was given\ntest_miou="), "{message}");
-    for name in ["images.jsonl", "statistics.json", "constraints.json"] {
+    for name in ["images.jsonl", "statistics.json", "constraints.json", "report.html"] {
         assert!(job.path("processing/output").join(name).is_file(), "{name}");
     }
     // The same again gives the same bytes.
-    let first = fs::read(job.path("processing/output/evaluation.json")).unwrap();
+    let read = |name: &str| fs::read(job.path("processing/output").join(name)).unwrap();
+    let first = ["evaluation.json", "report.html"].map(read);
     assert_eq!(job.run(&["evaluate"]).code, Some(0));
-    assert!(fs::read(job.path("processing/output/evaluation.json")).unwrap() == first);
+    assert!(["evaluation.json", "report.html"].map(read) == first);
 }
 
 /// Runs `evaluate` on the job's model, data and output.
@@ -189,6 +190,48 @@ fn a_gate_that_fails_has_an_exit_code_of_its_own() {
     let run = evaluate(&job, &["--min-miou", "75"]);
     assert_eq!(run.code, Some(2));
     assert!(run.stderr.contains("for 75 percent write 0.75"), "{}", run.stderr);
+}
+
+#[test]
+fn a_model_is_disturbed_and_explained_where_that_is_asked_for() {
+    let job = trained_job();
+    let events = job.path("events");
+    let run = evaluate(
+        &job,
+        &[
+            "--robustness",
+            "--explain",
+            "1",
+            "--occlusion-grid",
+            "3",
+            "--save-masks",
+            "--tensorboard",
+            events.to_str().unwrap(),
+        ],
+    );
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+    let output = job.path("processing/output");
+    let evaluation = read_json(&output.join("evaluation.json"));
+    check_evaluation(&evaluation);
+    let kinds = evaluation["robustness"]["perturbations"].as_array().unwrap();
+    assert_eq!((kinds.len(), &evaluation["robustness"]["images"]), (8, &2.into()));
+    assert!(run.stdout.contains("test_drop_haze="), "{}", run.stdout);
+    let explainability = read_json(&output.join("explainability.json"));
+    assert_eq!(explainability["has_grad_cam"], true);
+    let class = &explainability["images"][0]["classes"][0];
+    assert_eq!(class["occlusion"].as_array().unwrap().len(), 3);
+    assert_eq!(class["grad_cam"][2].as_array().unwrap().len(), 3, "{class}");
+    assert_eq!(explainability["deletion_check"], Value::Null, "two images are too few");
+    assert_eq!(fs::read_dir(output.join("masks")).unwrap().count(), 2);
+    assert_eq!(fs::read_dir(events).unwrap().count(), 1);
+    // A TorchScript file does not tell its layers.
+    let script = job.path("script");
+    fs::create_dir(&script).unwrap();
+    fs::copy(job.path("model/model.pt"), script.join("model.pt")).unwrap();
+    let run = job.run(&["evaluate", "--model", script.to_str().unwrap(), "--explain", "1"]);
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
+    assert!(run.stderr.contains("it is explained by occlusion alone"), "{}", run.stderr);
+    assert_eq!(read_json(&output.join("explainability.json"))["has_grad_cam"], false);
 }
 
 #[test]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from png import Png
 from server import Server, copied
+from test_report import Report  # noqa: F401, its tests run with those here.
 from webdriver import DOWN, ENTER, LEFT, RIGHT, SHIFT, SPACE, TAB, Browser
 
 MODEL = Path(os.environ["MASKMAKER_PAGE_MODEL"])

@@ -1,6 +1,6 @@
 //! Gaussian blur, mirrored at the edges.
 
-use super::patch::Patch;
+use image::RgbImage;
 
 /// Radius of the kernel in standard deviations. Taps farther away weigh less than a hundredth of
 /// the middle one.
@@ -9,16 +9,15 @@ const RADIUS_SIGMAS: f64 = 3.0;
 /// Blurs by a Gaussian of standard deviation `sigma`, in pixels, mirrored at the edge without
 /// repeating the edge's own pixel. This is torchvision's `gaussian_blur` with a kernel of 3
 /// deviations to either side.
-pub(super) fn gaussian_blur(patch: &mut Patch, sigma: f64) {
+pub fn gaussian_blur(image: &mut RgbImage, sigma: f64) {
     let kernel = gaussian_kernel(sigma);
-    let (width, height) = (patch.image.width() as usize, patch.image.height() as usize);
+    let (width, height) = (image.width() as usize, image.height() as usize);
     let (row_len, radius) = (width * 3, kernel.len() / 2);
     // Rows come first, into floats. Each row is continued beyond its edges, so that the inner loop
     // needs no condition.
     let mut blurred_rows = vec![0.0_f32; row_len * height];
     let mut padded_row = vec![0.0_f32; row_len + 6 * radius];
-    for (source, target) in
-        patch.image.chunks_exact(row_len).zip(blurred_rows.chunks_exact_mut(row_len))
+    for (source, target) in image.chunks_exact(row_len).zip(blurred_rows.chunks_exact_mut(row_len))
     {
         for (index, pixel) in padded_row.as_chunks_mut::<3>().0.iter_mut().enumerate() {
             let x = reflect_index(index as isize - radius as isize, width) * 3;
@@ -29,7 +28,7 @@ pub(super) fn gaussian_blur(patch: &mut Patch, sigma: f64) {
         }
     }
     let mut sum = vec![0.0_f32; row_len];
-    for (y, target) in patch.image.chunks_exact_mut(row_len).enumerate() {
+    for (y, target) in image.chunks_exact_mut(row_len).enumerate() {
         // The sum begins at one half, so that cutting the fraction off rounds.
         sum.fill(0.5);
         for (tap, weight) in kernel.iter().enumerate() {

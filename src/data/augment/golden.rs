@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::color_jitter::ColorAdjustment;
 use super::homography::Homography;
 use super::patch::Patch;
-use super::{blur, warp};
+use super::{gaussian_blur, gaussian_noise, warp};
 use crate::imaging::{DecodeLimits, LazyImage, encode_png};
 
 const SIZE: (u32, u32) = (24, 18);
@@ -50,7 +50,7 @@ fn colors_and_blur_are_torchvisions_to_the_rounding_of_a_byte() {
             ("contrast", share) => ColorAdjustment::Contrast(share).apply(&mut patch),
             ("saturation", share) => ColorAdjustment::Saturation(share).apply(&mut patch),
             ("hue", turn) => ColorAdjustment::Hue(turn).apply(&mut patch),
-            (_, sigma) => blur::gaussian_blur(&mut patch, f64::from(sigma)),
+            (_, sigma) => gaussian_blur(&mut patch.image, f64::from(sigma)),
         }
         assert!(patch != before, "{name} does something");
         for (got, expected) in patch.image.as_raw().iter().zip(golden(name)) {
@@ -90,7 +90,7 @@ fn normal_noise_has_the_deviation_asked_for() {
     let ids = GrayImage::new(300, 300);
     let mut patch = Patch { image: gray, ids, outside: Vec::new() };
     let mut rng = RngKey { seed: 0, epoch: 0, sample_index: 0 }.generator(Purpose::Noise);
-    super::noise::gaussian_noise(&mut patch, 0.05, &mut rng);
+    gaussian_noise(&mut patch.image, 0.05, &mut rng);
     let values = || patch.image.as_raw().iter().map(|value| f64::from(*value) - 128.0);
     let count = patch.image.as_raw().len() as f64;
     let moment = |power: i32| values().map(|value| value.powi(power)).sum::<f64>() / count;

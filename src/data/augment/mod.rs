@@ -17,7 +17,9 @@ mod warp;
 
 pub use augmentations::{Augmentation, Augmentations};
 pub(crate) use augmentations::{augmentations_markdown, augmentations_pattern};
+pub use blur::gaussian_blur;
 pub use crop_params::CropParams;
+pub use noise::gaussian_noise;
 
 use image::GrayImage;
 use rand::RngExt;
@@ -91,11 +93,11 @@ impl Transforms {
             }
         }
         if let Some((max_strength, mut rng)) = draw(Augmentation::Blur, Purpose::Blur) {
-            blur::gaussian_blur(patch, rng.random_range(0.0..=max_strength));
+            gaussian_blur(&mut patch.image, rng.random_range(0.0..=max_strength));
         }
         if let Some((max_strength, mut rng)) = draw(Augmentation::Noise, Purpose::Noise) {
             let sigma = rng.random_range(0.0..=max_strength);
-            noise::gaussian_noise(patch, sigma, &mut rng);
+            gaussian_noise(&mut patch.image, sigma, &mut rng);
         }
         if let Some((max_strength, mut rng)) = draw(Augmentation::Jpeg, Purpose::Jpeg) {
             let quality = 100.0 - rng.random_range(0.0..=max_strength);

@@ -2,9 +2,8 @@
 
 use std::sync::LazyLock;
 
+use image::RgbImage;
 use rand::Rng;
-
-use super::patch::Patch;
 
 /// Number of values that the noise can take.
 const QUANTILES: usize = 4096;
@@ -29,11 +28,11 @@ static NORMAL_QUANTILES: LazyLock<[f32; QUANTILES]> = LazyLock::new(|| {
 
 /// Adds independent noise of standard deviation `sigma`, a share of the range from black to white,
 /// to each channel of each pixel.
-pub(super) fn gaussian_noise(patch: &mut Patch, sigma: f64, rng: &mut impl Rng) {
+pub fn gaussian_noise(image: &mut RgbImage, sigma: f64, rng: &mut impl Rng) {
     let scale = (sigma * 255.0) as f32;
     let offsets: Vec<f32> = NORMAL_QUANTILES.iter().map(|value| value * scale + 0.5).collect();
     let mut random_bytes = [0; 1024];
-    for values in patch.image.chunks_mut(random_bytes.len() / 2) {
+    for values in image.chunks_mut(random_bytes.len() / 2) {
         rng.fill_bytes(&mut random_bytes);
         for (value, &two_bytes) in values.iter_mut().zip(random_bytes.as_chunks::<2>().0) {
             let offset = offsets[usize::from(u16::from_le_bytes(two_bytes)) % QUANTILES];

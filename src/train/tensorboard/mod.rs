@@ -168,6 +168,15 @@ fn warn_disabled(error: &Error) {
     print_stderr(format_args!("warning: nothing more for TensorBoard, training goes on: {error}"));
 }
 
+/// Writes numbers of step 0 into an event file of their own in `folder`, such as the scores of an
+/// evaluation.
+pub fn write_scalars(folder: &Path, scalars: &[(String, f64)]) -> Result<()> {
+    let mut file = EventFile::create(folder, 0)?;
+    let values = scalars.iter().map(|(tag, value)| scalar_value(tag, *value)).collect();
+    file.write_summary(0, values)?;
+    file.flush()
+}
+
 fn scalar_value(tag: &str, value: f64) -> SummaryValue {
     let content = Some(SummaryContent::Scalar(value as f32));
     SummaryValue { tag: tag.to_owned(), metadata: None, content }
