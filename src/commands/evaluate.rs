@@ -24,7 +24,7 @@ use crate::sagemaker::{MlRoot, ProcessingJob, StopSignal};
 use crate::torch::default_device;
 use crate::train::write_scalars;
 
-/// What to evaluate.
+/// Models and settings of an evaluation.
 #[derive(Debug, Clone)]
 pub struct EvaluateOptions {
     /// Folder of the model, or its `model.tar.gz`, or a folder that holds this archive.
@@ -53,7 +53,7 @@ struct OpenModel {
 ///
 /// # Errors
 ///
-/// Those of [`evaluate`], a model that cannot be read, and with `fail` a gate that fails.
+/// Errors are those of [`evaluate`], a model that cannot be read, and with `fail` a gate that fails.
 pub fn run_evaluate(root: &MlRoot, options: &EvaluateOptions) -> Result<()> {
     let stop = StopSignal::listen()?;
     let job = ProcessingJob::read(root)?;

@@ -75,13 +75,13 @@ pub struct SegmentationMetrics {
     pub reliable: bool,
     /// Why the scores are not to be relied on.
     pub reliable_reason: Option<String>,
-    /// What is found of objects, the smallest first.
+    /// Scores of objects by their size, the smallest first.
     pub object_sizes: Vec<ObjectSizeMetrics>,
     /// Scores of the classes, class 0 first.
     pub classes: Vec<ClassMetrics>,
 }
 
-/// What is found of the objects of a size.
+/// Scores of the objects of one size.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ObjectSizeMetrics {
     /// `small`, `medium` or `large`.
@@ -113,6 +113,17 @@ pub struct ClassMetrics {
 }
 
 impl SegmentationMetrics {
+    /// Returns the scores of the whole set by their names in files.
+    fn named_scores(&self) -> [(&'static str, Score); 5] {
+        [
+            ("miou", self.miou),
+            ("frequency_weighted_iou", self.frequency_weighted_iou),
+            ("pixel_accuracy", self.pixel_accuracy),
+            ("boundary_f1", self.boundary_f1),
+            ("expected_calibration_error", self.expected_calibration_error),
+        ]
+    }
+
     pub(super) fn new(scored: &Scored, estimates: &ScoreEstimates, class_names: &[String]) -> Self {
         let images = scored.images.len();
         let totals = &estimates.totals;
@@ -196,6 +207,8 @@ pub struct DataSection {
     pub skipped: usize,
     /// The first 100 of them.
     skipped_samples: Vec<SkippedSection>,
+    /// Warnings about masks that may be meant otherwise than they were read.
+    warnings: Vec<String>,
     pub leaks: Leaks,
 }
 
@@ -217,6 +230,7 @@ impl DataSection {
             images: scored.images.len(),
             skipped: scored.skipped.len(),
             skipped_samples,
+            warnings: scored.warnings.clone(),
             leaks,
         }
     }
@@ -243,18 +257,12 @@ impl SettingsSection {
 }
 
 impl Evaluation {
-    /// Returns the most important scores as lines of `name=value` (`docs/evaluate.md#log`), and what
-    /// a person must know before they believe them.
+    /// Returns the most important scores as lines of `name=value` (`docs/evaluate.md#log`), and the
+    /// decision.
     pub fn summary(&self) -> Vec<String> {
         let metrics = &self.segmentation_metrics;
         let mut lines = Vec::new();
-        for (name, score) in [
-            ("miou", metrics.miou),
-            ("frequency_weighted_iou", metrics.frequency_weighted_iou),
-            ("pixel_accuracy", metrics.pixel_accuracy),
-            ("boundary_f1", metrics.boundary_f1),
-            ("expected_calibration_error", metrics.expected_calibration_error),
-        ] {
+        for (name, score) in metrics.named_scores() {
             lines.push(describe_score(&format!("test_{name}"), score));
         }
         for class in &metrics.classes {
@@ -288,13 +296,7 @@ impl Evaluation {
     pub fn scalars(&self) -> Vec<(String, f64)> {
         let metrics = &self.segmentation_metrics;
         let mut named = Vec::new();
-        for (name, score) in [
-            ("miou", metrics.miou),
-            ("frequency_weighted_iou", metrics.frequency_weighted_iou),
-            ("pixel_accuracy", metrics.pixel_accuracy),
-            ("boundary_f1", metrics.boundary_f1),
-            ("expected_calibration_error", metrics.expected_calibration_error),
-        ] {
+        for (name, score) in metrics.named_scores() {
             named.push((format!("test/{name}"), score.value));
         }
         for class in &metrics.classes {
@@ -326,6 +328,7 @@ impl Evaluation {
             warnings.extend(comparison.other_leaks.describe_seen(&comparison.other_model));
         }
         warnings.extend(self.data.leaks.describe_repeated());
+        warnings.extend(self.data.warnings.iter().cloned());
         if self.data.skipped > 0 {
             let first = &self.data.skipped_samples[0];
             warnings.push(format!(

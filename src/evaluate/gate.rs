@@ -19,7 +19,7 @@ pub struct GateRules {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Gate {
     pub passed: bool,
-    /// What decided, in a sentence or more.
+    /// Reason of the decision, in a sentence or more.
     pub reason: String,
     /// The decision of each rule.
     pub rules: Vec<RuleDecision>,
@@ -30,7 +30,7 @@ pub struct Gate {
 pub struct RuleDecision {
     /// Name of the rule: `min_miou`, `max_drop` or `must_improve`.
     pub rule: &'static str,
-    /// What the rule was given.
+    /// Limit that the rule was given, 0 to 1.
     pub limit: f64,
     pub passed: bool,
     pub reason: String,

@@ -47,7 +47,6 @@ use self::report::{ReportContent, write_report};
 use self::robustness::{RobustnessOptions, measure_robustness};
 use self::scoring::{ScoringOptions, score_samples};
 use self::test_set::{TestSet, TestSetRequest};
-use crate::console::print_stderr;
 use crate::data::image_hashes::SeenImages;
 use crate::data::objects::ConnectStore;
 use crate::error::{Error, Problems, Result};
@@ -98,7 +97,7 @@ pub struct EvaluateSettings {
     pub strict: bool,
 }
 
-/// What is explained.
+/// Settings of explanations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExplainSettings {
     /// Number of the worst, of typical and of the best images.
@@ -124,8 +123,8 @@ pub struct Candidate<'a> {
 /// # Errors
 ///
 /// The test set does not fit the model or the models do not fit each other, no sample can be used,
-/// the output cannot be written, or `stop` was requested. Then no result is left but masks that were wanted. The caller
-/// calls [`prepare_output`] before it reads the models.
+/// the output cannot be written, or `stop` was requested. Then no result is left but masks that were
+/// wanted. The caller calls [`prepare_output`] before it reads the models.
 pub fn evaluate<'a>(
     settings: &EvaluateSettings,
     model: Candidate<'a>,
@@ -168,10 +167,6 @@ pub fn evaluate<'a>(
         stop,
     };
     let scored = score_samples(&mut engines, &test_set, &options)?;
-    for warning in &scored.warnings {
-        print_stderr(format_args!("warning: {warning}"));
-    }
-
     let scores = &scored.models[0];
     let estimates = estimate_scores(&settings.bootstrap, &scores.images, num_classes);
     let comparison = match (&other_model, scored.models.get(1)) {

@@ -35,7 +35,7 @@ const WINDOW_IMAGES_PER_THREAD: usize = 4;
 /// computed. An image takes 4 bytes per pixel with its mask, and two windows are in memory.
 const WINDOW_PIXELS: u64 = 1 << 26;
 
-/// What scoring depends on beside models and samples.
+/// Settings of scoring.
 pub(super) struct ScoringOptions<'a> {
     pub(super) num_classes: usize,
     /// Tolerance of borders, relative to the image's diagonal.

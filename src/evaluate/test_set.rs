@@ -25,7 +25,7 @@ const SPLIT: &str = "test";
 /// Folder with label maps and the classes' names, beside the images.
 const LABEL_MAP_FOLDER: &str = "label_map";
 
-/// What a test set must fit.
+/// Place of a test set, and the classes that it must fit.
 pub(super) struct TestSetRequest<'a> {
     /// Folder with `test` and `test_annotation` or with a manifest, or a manifest.
     pub(super) data: &'a Path,

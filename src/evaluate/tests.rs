@@ -284,6 +284,13 @@ fn every_file_tells_its_part() {
     let text = fixture.read(EVALUATION_FILE);
     assert!(!text.contains("NaN"), "no score is without a number here: {text}");
 
+    // A mask that may be meant otherwise is told, in the file and the report, too.
+    assert!(evaluation.warnings().join("\n").contains("in 1 of 2 masks 255 is the only value"));
+    assert!(
+        text.contains("in 1 of 2 masks 255")
+            && fixture.read(REPORT_FILE).contains("in 1 of 2 masks 255"),
+        "{text}"
+    );
     let summary = evaluation.summary();
     assert!(summary[0].starts_with("test_miou=0.550000 low="), "{summary:?}");
     assert!(summary.contains(&"test_iou_2 (sky)=nan".to_owned()), "{summary:?}");

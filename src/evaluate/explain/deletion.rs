@@ -27,7 +27,7 @@ const STEPS: usize = 8;
 /// How often an explanation was better than chance.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(in crate::evaluate) struct DeletionCheck {
-    /// What was checked: `grad_cam`, or `occlusion` for a model without layers.
+    /// Method that was checked: `grad_cam`, or `occlusion` for a model without layers.
     pub(in crate::evaluate) method: &'static str,
     /// Number of images; those in which both orders are equal do not count.
     pub(in crate::evaluate) images: usize,

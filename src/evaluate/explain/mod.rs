@@ -35,7 +35,7 @@ const MIN_SHARE: f64 = 0.01;
 /// Color of what matters.
 const HOT: [f32; 3] = [213.0, 94.0, 0.0];
 
-/// What explanations depend on.
+/// Settings of explanations.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ExplainOptions {
     /// Number of images of each kind: worst, typical and best.

@@ -37,7 +37,7 @@ const MAX_MATRIX_SHAPES: usize = 64;
 /// Names of the charts' files without their endings.
 const CHARTS: [&str; 4] = ["class-iou", "confusion-matrix", "calibration", "robustness"];
 
-/// What the report shows.
+/// Results that the report shows.
 pub(super) struct ReportContent<'a> {
     pub(super) evaluation: &'a Evaluation,
     pub(super) estimates: &'a ScoreEstimates,

@@ -25,7 +25,7 @@ const MAX_BATCH_IMAGES: usize = 8;
 /// Largest number of pixels that are computed together, unless one picture has more.
 const MAX_BATCH_PIXELS: u64 = 1 << 22;
 
-/// What a measurement of robustness depends on.
+/// Settings of a measurement of robustness.
 pub(super) struct RobustnessOptions<'a> {
     /// Largest number of images.
     pub(super) images: usize,

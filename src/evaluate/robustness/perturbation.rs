@@ -64,7 +64,7 @@ impl Perturbation {
             Self::Blur => [1.0, 2.0, 3.0, 4.0, 6.0],
             // Quality of libjpeg.
             Self::Jpeg => [25.0, 18.0, 15.0, 10.0, 7.0],
-            // What is added, relative to the range from black to white.
+            // Addend, relative to the range from black to white.
             Self::Brightness => [0.1, 0.2, 0.3, 0.4, 0.5],
             // Factor of the distance from the mean color.
             Self::Contrast => [0.4, 0.3, 0.2, 0.1, 0.05],
