@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help tools libtorch demo test lint fmt hyperparameters settings gallery fuzz check-weights bench-train-step bench-recipe \
   bench-scaling bench-gpu bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels bench-audit soak image-cpu image-gpu test-image test-image-gpu \
-  test-page test-hosts test-nccl test-editor test-aws test-interop test-decoders test-restarts test-gpu test-gpu-bundle test-isa test-bare push
+  test-page test-hosts test-nccl test-editor test-aws test-pipeline test-interop test-decoders test-restarts test-gpu test-gpu-bundle test-isa test-bare push
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -137,6 +137,9 @@ test-hosts: libtorch ## Training on two hosts (network namespaces; root): links 
 
 test-aws: libtorch ## What reads S3, against moto's server on loopback
 	tests/aws/run.sh
+
+test-pipeline: ## pipeline.json and pipelines/ beside SageMaker's Python SDK, botocore's model of the API and the schema (PyPI once)
+	tests/pipeline/run.sh
 
 test-interop: libtorch ## Open models, event files and masks with PyTorch, ONNX Runtime, TensorBoard and Label Studio's converter (7 GB of packages into .venv/interop)
 	tests/interop/run.sh

@@ -1,0 +1,5 @@
+"""Keeps the tests away from AWS, before one of them imports the SDK."""
+
+from offline import forbid_aws
+
+forbid_aws()
