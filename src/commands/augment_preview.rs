@@ -10,7 +10,7 @@ use image::{GrayImage, RgbImage};
 use super::training_job::console_listener::ConsoleListener;
 use super::training_job::initial_weights::{find_initial_weights, model_class_names};
 use super::training_job::s3::lazy_s3_connection;
-use super::training_job::training_transforms;
+use super::training_job::{read_hyperparameters, training_transforms};
 use crate::console::print_stdout;
 use crate::data::Sample;
 use crate::data::augment::{Augmentations, Transforms};
@@ -94,12 +94,13 @@ struct PreviewJob {
 impl PreviewJob {
     fn read(root: &MlRoot, options: &PreviewOptions) -> Result<Self> {
         let mut problems = Problems::new();
-        let hyperparameters = problems.check(Hyperparameters::read(&root.hyperparameters_file()));
+        let hyperparameters = problems.check(read_hyperparameters(root));
         let channels = problems.check(Channels::read(root));
         let augmentations = options.augmentations.as_deref().map(Augmentations::parse).transpose();
         let augmentations = problems.check(augmentations);
-        let (mut hyperparameters, channels, augmentations) =
+        let (hyperparameters, channels, augmentations) =
             problems.finish_with((hyperparameters, channels, augmentations))?;
+        let mut hyperparameters = hyperparameters.hyperparameters;
         if let Some(augmentations) = augmentations {
             hyperparameters.augmentations = augmentations;
         }

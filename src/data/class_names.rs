@@ -125,6 +125,13 @@ fn read_class_names(
     }
 }
 
+/// Counts the classes that a `labels.json` names, the background included.
+pub fn count_named_classes(labels_path: &Path) -> Result<usize> {
+    let labels =
+        LabelsJson::parse(&read_file(labels_path)?).error_context(labels_path.display())?;
+    Ok(labels.classes.len())
+}
+
 /// Parses a `labels.json`, in whose classes a job needs only the names.
 fn parse_labels(bytes: &[u8], num_classes: usize) -> Result<Vec<String>> {
     let labels = LabelsJson::parse(bytes)?;

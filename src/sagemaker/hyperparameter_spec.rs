@@ -29,8 +29,8 @@ pub enum DefaultValue {
     Value(&'static str),
     /// The setting stays unset.
     None,
-    /// An absent key is a problem.
-    Required,
+    /// An absent key is a problem, unless the value is counted elsewhere, as the text says.
+    RequiredWithout(&'static str),
 }
 
 /// The values that a setting may have.
@@ -147,11 +147,14 @@ pub(crate) fn check_hyperparameters(
         let given_text = raw.get(spec.name).map(String::as_str);
         let Some(text) = given_text.or(match spec.default {
             DefaultValue::Value(text) => Some(text),
-            DefaultValue::None | DefaultValue::Required => None,
+            DefaultValue::None | DefaultValue::RequiredWithout(_) => None,
         }) else {
-            if spec.default == DefaultValue::Required {
+            if let DefaultValue::RequiredWithout(other) = spec.default {
                 let HyperparameterSpec { name, allowed, description, .. } = spec;
-                problems.push(format!("{name} is missing; it must be {allowed}: {description}"));
+                problems.push(format!(
+                    "{name} is missing, and so is {other}; give one of them: {name} must be \
+                     {allowed}: {description}"
+                ));
             }
             continue;
         };

@@ -14,7 +14,7 @@ pub mod processing;
 pub(crate) mod raw;
 mod signals;
 
-pub use channels::Channels;
+pub use channels::{Channels, LabelMapChannel};
 pub use output_folders::OutputFolders;
 pub use paths::MlRoot;
 pub use processing::ProcessingJob;

@@ -47,7 +47,8 @@ fn the_schema_knows_every_hyperparameter_of_the_ready_files() {
             }
         }
     }
-    assert_eq!(schema["required"], serde_json::json!(["num_classes"]));
+    // labels.json may take the place of num_classes, which an editor cannot know.
+    assert!(schema.get("required").is_none());
 }
 
 #[test]
@@ -60,7 +61,7 @@ fn every_ready_file_is_accepted() {
         let ready = name.ends_with(".json")
             && !["schema.json", "metric-definitions.json"].contains(&name.as_ref());
         if ready {
-            Hyperparameters::read(&path).unwrap_or_else(|error| panic!("{error}"));
+            Hyperparameters::read(&path, || Ok(None)).unwrap_or_else(|error| panic!("{error}"));
             files += 1;
         }
     }
@@ -71,7 +72,7 @@ fn every_ready_file_is_accepted() {
 fn the_pipelines_file_holds_the_pipelines_values() {
     let path =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("hyperparameters/pipeline-fcn-resnet50.json");
-    let h = Hyperparameters::read(&path).unwrap();
+    let h = Hyperparameters::read(&path, || Ok(None)).unwrap();
     assert_eq!((h.backbone.name(), h.optimizer.name()), ("resnet-50", "rmsprop"));
     assert_eq!((h.epochs, h.mini_batch_size, h.validation_mini_batch_size), (10, 16, 8));
     assert_eq!((h.num_training_samples, h.crop_size), (None, 240));

@@ -66,6 +66,11 @@ impl Job {
         self.hyperparameters.insert(key.to_owned(), value.to_owned());
     }
 
+    /// Removes a hyperparameter from the runs to come.
+    pub(crate) fn remove(&mut self, key: &str) {
+        self.hyperparameters.remove(key);
+    }
+
     /// Returns the hyperparameters that were set.
     pub(crate) fn hyperparameters(&self) -> &BTreeMap<String, String> {
         &self.hyperparameters

@@ -93,3 +93,25 @@ fn a_checkpoint_is_not_gone_on_with_under_another_map() {
     let reason = job.failure();
     assert!(reason.contains("training label map was unset, is now 0 is class 0"), "{reason}");
 }
+
+#[test]
+fn without_num_classes_the_classes_of_labels_json_are_counted() {
+    let job = Job::new();
+    let given = trained(&job);
+
+    let mut counted = Job::new();
+    counted.remove("num_classes");
+    let error = counted.failure();
+    assert!(
+        error.contains("num_classes is missing, and so is `labels.json` in channel `label_map`"),
+        "{error}"
+    );
+    map(&counted, "labels.json", r#"["background", "disc", "box", "triangle"]"#);
+    let log = counted.train().stderr;
+    assert!(log.contains("num_classes is 4, the number of classes in "), "{log}");
+    assert!(fs::read(counted.path("model/model.safetensors")).unwrap() == given);
+    map(&counted, "labels.json", r#"["background", "disc"#);
+    let error = counted.failure();
+    assert!(error.contains("labels.json") && error.contains("is no JSON"), "{error}");
+    assert!(!error.contains("num_classes is missing"), "{error}");
+}

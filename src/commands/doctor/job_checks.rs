@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::finding::Finding;
 use crate::aws::{S3Client, S3Settings};
+use crate::commands::training_job::read_hyperparameters;
 use crate::commands::training_job::s3::job_region;
 use crate::distributed::Route;
 use crate::error::Result;
 use crate::files::check_writable;
 use crate::sagemaker::cluster::Cluster;
 use crate::sagemaker::{Channels, MlRoot, OutputFolders};
-use crate::train::Hyperparameters;
 
 /// Longest time without a byte from AWS.
 const AWS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,7 +35,7 @@ pub(super) fn check_folders(root: &MlRoot) -> Vec<Finding> {
     }
     let mut findings = vec![Finding::ok("root", root.path().display().to_string())];
     findings.push(check_input("hyperparameters.json", root.hyperparameters_file(), || {
-        Hyperparameters::read(&root.hyperparameters_file()).map(drop)
+        read_hyperparameters(root).map(drop)
     }));
     findings.push(check_input("inputdataconfig.json", root.input_data_config_file(), || {
         Channels::read(root).map(drop)

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::commands::training_job::training_transforms;
+use crate::commands::training_job::{
+    JobHyperparameters, read_hyperparameters, training_transforms,
+};
 use crate::console::print_stderr;
 use crate::data::Sample;
 use crate::data::batch_parts::RankShare;
@@ -46,7 +48,7 @@ impl JobSettings {
     pub(super) fn read(root: &MlRoot) -> Result<Self> {
         let mut problems = Problems::new();
         problems.record_err(failure::clear_failure_reason(root));
-        let hyperparameters = problems.check(Hyperparameters::read(&root.hyperparameters_file()));
+        let hyperparameters = problems.check(read_hyperparameters(root));
         let channels = problems.check(Channels::read(root));
         let cluster = problems.check(Cluster::read(root));
         problems.record_err(check_writable(&root.model_folder(), "model"));
@@ -63,13 +65,21 @@ impl JobSettings {
         problems.record_err(check_writable(&root.output_data_folder(), "output/data"));
         let (hyperparameters, channels, cluster) =
             problems.finish_with((hyperparameters, channels, cluster))?;
+        let JobHyperparameters { hyperparameters, counted_labels } = hyperparameters;
+        if let Some(labels) = counted_labels {
+            print_stderr(format_args!(
+                "num_classes is {}, the number of classes in {}",
+                hyperparameters.num_classes,
+                labels.display()
+            ));
+        }
         Ok(Self { hyperparameters, channels, output_folders, cluster })
     }
 
     /// Reads in a worker what its parent has checked.
     pub(super) fn read_checked(root: &MlRoot) -> Result<Self> {
         Ok(Self {
-            hyperparameters: Hyperparameters::read(&root.hyperparameters_file())?,
+            hyperparameters: read_hyperparameters(root)?.hyperparameters,
             channels: Channels::read(root)?,
             output_folders: OutputFolders::read(root),
             cluster: Cluster::read(root)?,

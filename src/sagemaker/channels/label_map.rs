@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Problems, Result, did_you_mean};
 use crate::files::PathContext;
+use crate::sagemaker::MlRoot;
 
 pub(super) const LABEL_MAP_CHANNEL: &str = "label_map";
 
@@ -36,6 +37,12 @@ pub struct LabelMapChannel {
 }
 
 impl LabelMapChannel {
+    /// Returns `labels.json` of a job's channel, if the job has one.
+    pub fn find_labels(root: &MlRoot) -> Option<PathBuf> {
+        let file = root.channel_folder(LABEL_MAP_CHANNEL).join(LABELS_FILE);
+        file.is_file().then_some(file)
+    }
+
     /// Finds the files in the channel's folder. Unknown files are problems.
     pub fn read(folder: &Path) -> Result<Self> {
         let mut file_names = Vec::new();

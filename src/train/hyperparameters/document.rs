@@ -47,7 +47,7 @@ pub fn hyperparameters_markdown() -> String {
             let default = match default {
                 DefaultValue::Value(text) => format!("`{text}`"),
                 DefaultValue::None => "none".to_owned(),
-                DefaultValue::Required => "required".to_owned(),
+                DefaultValue::RequiredWithout(other) => format!("required without {other}"),
             };
             let allowed = match allowed {
                 AllowedValues::OneOf(words) => format!("`{}`", words.join("`, `")),
@@ -66,11 +66,6 @@ pub fn hyperparameters_schema() -> String {
         .iter()
         .map(|setting| (setting.name.to_owned(), property_schema(setting)))
         .collect();
-    let required: Vec<&str> = HYPERPARAMETER_SPECS
-        .iter()
-        .filter(|setting| setting.default == DefaultValue::Required)
-        .map(|setting| setting.name)
-        .collect();
     let step_condition = json!({"properties": {"lr_scheduler": {"const": "step"}}});
     let step_condition = with_key(step_condition, "required", json!(["lr_scheduler"]));
     let schema = json!({
@@ -80,7 +75,6 @@ pub fn hyperparameters_schema() -> String {
         "properties": properties,
         "patternProperties": {"^(sagemaker_.*|_tuning_objective_metric)$": {}},
         "additionalProperties": false,
-        "required": required,
         "if": step_condition,
         "then": {"required": ["lr_scheduler_step"]},
     });
@@ -119,7 +113,7 @@ fn property_schema(setting: &HyperparameterSpec) -> Value {
         with_key(value_schema, "description", format!("{description}; allowed: {allowed}").into());
     match default {
         DefaultValue::Value(text) => with_key(value_schema, "default", (*text).into()),
-        DefaultValue::None | DefaultValue::Required => value_schema,
+        DefaultValue::None | DefaultValue::RequiredWithout(_) => value_schema,
     }
 }
 

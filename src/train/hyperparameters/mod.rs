@@ -81,15 +81,26 @@ pub struct Hyperparameters {
 
 impl Hyperparameters {
     /// Reads and checks `hyperparameters.json`; problems are prefixed with the file's name.
-    pub fn read(path: &Path) -> Result<Self> {
+    /// `count_classes` is asked for an absent `num_classes`; it returns nothing if no other file of
+    /// the job names the classes.
+    pub fn read(
+        path: &Path,
+        count_classes: impl FnOnce() -> Result<Option<usize>>,
+    ) -> Result<Self> {
         let Some(map) = raw::read_json_object(path)? else {
             return Err(Error::input(format!(
                 "{} is missing; it must hold at least {{\"num_classes\": \"...\"}}",
                 path.display()
             )));
         };
+        let mut values = raw::stringify_values(map);
+        if !values.contains_key("num_classes")
+            && let Some(classes) = count_classes()?
+        {
+            values.insert("num_classes".to_owned(), classes.to_string());
+        }
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
-        Self::parse(&raw::stringify_values(map)).error_context(name)
+        Self::parse(&values).error_context(name)
     }
 
     /// Checks raw strings. The error holds all problems.

@@ -29,9 +29,9 @@ pub const HYPERPARAMETER_SPECS: &[HyperparameterSpec] = &[
     HyperparameterSpec {
         name: "num_classes",
         allowed: AllowedValues::Integer(2, 254),
-        default: DefaultValue::Required,
+        default: DefaultValue::RequiredWithout("`labels.json` in channel `label_map`"),
         is_extension: false,
-        description: "the number of classes, background included",
+        description: "the number of classes, background included; without it, the classes of `labels.json` are counted",
     },
     HyperparameterSpec {
         name: "num_training_samples",
