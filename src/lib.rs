@@ -8,7 +8,7 @@
 //! |---|---|
 //! | the program | [`cli`] |
 //! | one file per subcommand, which wires rooms together | [`commands`] |
-//! | the server of models; scores and comparisons of models | [`serve`], [`evaluate`] |
+//! | the server of models; scores and comparisons of models; definitions of pipelines | [`serve`], [`evaluate`], [`pipeline`] |
 //! | artifact and image to class ids; training; annotated images to channels | [`inference`], [`train`], [`preprocess`] |
 //! | files to batches; networks and weights; convolutions on the processor; regions and outlines; processes of one job | [`data`], [`model`], [`kernels`], [`annotations`], [`distributed`] |
 //! | the ground floor | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`], [`http`], [`torch`] |
@@ -44,6 +44,7 @@ pub mod machine;
 pub mod metrics;
 pub mod model;
 mod named_enum;
+pub mod pipeline;
 pub mod preprocess;
 pub mod progress;
 pub mod python_json;

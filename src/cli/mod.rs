@@ -4,6 +4,7 @@
 #![allow(clippy::doc_markdown)]
 
 mod evaluate;
+mod pipeline;
 mod preprocess;
 mod serve;
 mod settings_table;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::evaluate::EvaluateArgs;
+use self::pipeline::PipelineCommand;
 use self::preprocess::PreprocessArgs;
 use self::serve::ServeArgs;
 pub use self::settings_table::settings_markdown;
@@ -70,6 +72,9 @@ enum Command {
     Preprocess(PreprocessArgs),
     /// Score a model on a test set, compare it with another, and decide if it may go live
     Evaluate(EvaluateArgs),
+    /// Check, render and show definitions of pipelines
+    #[command(subcommand)]
+    Pipeline(PipelineCommand),
     /// Draw what the network will see of the training images
     AugmentPreview(AugmentPreviewArgs),
     /// Write a model as TorchScript or ONNX, for other programs
@@ -463,6 +468,7 @@ fn run_command(command: Command, root: &MlRoot) -> Result<()> {
             torch::choose_device(evaluate.network.device.device)?;
             commands::evaluate::run_evaluate(root, &evaluate.into_options(root))
         }
+        Command::Pipeline(command) => command.run(),
         Command::AugmentPreview(preview) => {
             let AugmentPreviewArgs { output, samples, epochs, augmentations, plain } = preview;
             let options = PreviewOptions {

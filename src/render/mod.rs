@@ -23,5 +23,7 @@ pub use font::FontWeight;
 pub use line_chart::{LineChart, Mark, Panel, PanelHeight, Series, XAxis, draw_line_chart};
 pub use overlay::{draw_classes, draw_classes_with_colors, draw_overlay, draw_overlay_with_colors};
 pub use rasterize::rasterize;
+#[cfg(test)]
+pub(crate) use scene::tests::assert_texts_are_apart;
 pub use scene::{Anchor, Rectangle, Rgb, Scene, Shape, Text};
 pub use svg::to_svg;

@@ -9,7 +9,7 @@ use std::path::Path;
 const FLOORS: [&[&str]; 8] = [
     &["cli"],
     &["commands"],
-    &["serve", "evaluate"],
+    &["serve", "evaluate", "pipeline"],
     &["inference", "train", "preprocess"],
     &["data", "model", "kernels", "annotations", "distributed"],
     &["imaging", "render", "metrics", "sagemaker", "aws", "http", "torch"],

@@ -24,6 +24,7 @@ mod matrix;
 mod metric_definitions;
 mod pictures;
 mod pipe;
+mod pipeline;
 mod preprocess;
 mod processes;
 mod restarts;

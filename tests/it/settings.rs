@@ -1,9 +1,12 @@
-//! The tables of flags in the pages of `docs/` are those that the command line has now.
+//! The tables of flags in the pages of `docs/` are those that the command line has now, and the
+//! table of parameters and the picture of the pipeline are those of `pipeline.json`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use maskmaker::cli::settings_markdown;
+use maskmaker::pipeline::{Definition, Graph, draw_graph, parameters_markdown};
+use maskmaker::render::to_svg;
 
 /// Pages with tables, and the subcommands of these tables.
 const PAGES: [(&str, &[&str]); 4] = [
@@ -23,14 +26,37 @@ fn read_and_render(page: &str, subcommands: &[&str]) -> (String, String) {
     let text = fs::read_to_string(page_path(page)).unwrap();
     let mut rendered = text.clone();
     for subcommand in subcommands {
-        let begin = format!("<!-- flags of {subcommand}: make settings -->\n");
-        let end = format!("<!-- end of the flags of {subcommand} -->\n");
-        let start = rendered.find(&begin).unwrap_or_else(|| panic!("{page} has no {begin}"));
-        let stop = rendered.find(&end).unwrap_or_else(|| panic!("{page} has no {end}"));
-        let table = format!("\n{}\n", settings_markdown(subcommand));
-        rendered.replace_range(start + begin.len()..stop, &table);
+        let name = format!("flags of {subcommand}");
+        replace_table(page, &mut rendered, &name, &settings_markdown(subcommand));
     }
     (text, rendered)
+}
+
+/// Puts a table between the markers of its name.
+fn replace_table(page: &str, text: &mut String, name: &str, table: &str) {
+    let begin = format!("<!-- {name}: make settings -->\n");
+    let end = format!("<!-- end of the {name} -->\n");
+    let start = text.find(&begin).unwrap_or_else(|| panic!("{page} has no {begin}"));
+    let stop = text.find(&end).unwrap_or_else(|| panic!("{page} has no {end}"));
+    text.replace_range(start + begin.len()..stop, &format!("\n{table}\n"));
+}
+
+/// Files on the pipeline, with their content as it follows from `pipeline.json`.
+fn render_pipeline_page() -> [(&'static str, String); 2] {
+    let (definition, _) = Definition::read(&page_path("pipeline.json")).unwrap();
+    let mut page = fs::read_to_string(page_path("docs/pipeline.md")).unwrap();
+    let table = parameters_markdown(&definition);
+    replace_table("docs/pipeline.md", &mut page, "parameters of pipeline.json", &table);
+    let picture = to_svg(&draw_graph(&definition, &Graph::new(&definition).unwrap()));
+    [("docs/pipeline.md", page), ("docs/pipeline.svg", picture)]
+}
+
+#[test]
+fn the_page_on_the_pipeline_shows_what_its_definition_has_now() {
+    for (file, expected) in render_pipeline_page() {
+        let found = fs::read_to_string(page_path(file)).unwrap();
+        assert!(found == expected, "{file} is out of date: make settings");
+    }
 }
 
 #[test]
@@ -47,5 +73,8 @@ fn write_the_tables_of_flags() {
     for (page, subcommands) in PAGES {
         let (_, rendered) = read_and_render(page, subcommands);
         fs::write(page_path(page), rendered).unwrap();
+    }
+    for (file, rendered) in render_pipeline_page() {
+        fs::write(page_path(file), rendered).unwrap();
     }
 }
