@@ -1,5 +1,6 @@
 //! Which scores are too uncertain to rely on: those of few images. Their intervals are too narrow,
-//! too (`docs/evaluate.md#how-sure-is-a-score`).
+//! too: `benches/bootstrap_coverage.rs` counts how many hold the true score
+//! (`docs/evaluate.md#how-sure-is-a-score`).
 
 use crate::error::pluralize;
 
