@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help tools libtorch demo test lint fmt hyperparameters settings gallery fuzz check-weights bench-train-step bench-recipe \
-  bench-scaling bench-gpu bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels bench-audit bench-coverage soak image-cpu image-gpu test-image test-image-gpu \
+  bench-scaling bench-gpu bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels bench-audit bench-coverage bench-robustness soak image-cpu image-gpu test-image test-image-gpu \
   test-page test-hosts test-nccl test-editor test-aws test-pipeline test-interop test-decoders test-restarts test-gpu test-gpu-bundle test-isa test-bare push
 
 help: ## List the targets
@@ -109,6 +109,9 @@ bench-audit: libtorch ## Measure what share of an audit's time the digests of it
 bench-coverage: libtorch ## Measure how many intervals of the bootstrap hold the true score, by size of the test set
 	cargo build --release --locked --example bootstrap_coverage $(options)
 	$${CARGO_TARGET_DIR:-target}/release/examples/bootstrap_coverage
+
+bench-robustness: libtorch ## Train without and with noise, and score both models on disturbed images
+	benches/robustness.sh
 
 soak: libtorch ## Drive the server with good, bad and abandoned requests, end it by SIGTERM (MINUTES=10 CLIENTS=64)
 	tests/soak/run.sh --minutes $(or $(MINUTES),10) --clients $(or $(CLIENTS),64)
