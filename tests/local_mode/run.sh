@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Acceptance of the image: by plain `docker run`, and by SageMaker's own Python SDKs in local mode. `make test-image` calls it.
-#   tests/local_mode/run.sh [all|container|sdk-v2|sdk-v3]...
+#   tests/local_mode/run.sh [all|container|sdk-v2|sdk-v3|sdk-pipeline]...
 # Says what it skips and why; what cannot be had (an engine, compose, an SDK) is no failure, what is there and fails is.
 # Needs docker with BuildKit; for the SDKs docker compose, python3 with venv, and PyPI for the first run (into .venv/).
 # Last line: "image: N passed, N failed, N skipped".
@@ -13,7 +13,7 @@ ends() { echo "image: $passed passed, $failed failed, $skipped skipped"; }
 skip() { echo "skipped: $1: $2"; skipped=$((skipped + 1)); }
 
 parts=${*:-all}
-[ "$parts" != all ] || parts="container sdk-v2 sdk-v3"
+[ "$parts" != all ] || parts="container sdk-v2 sdk-v3 sdk-pipeline"
 
 if ! docker=$(scripts/image.sh client 2>&1); then
   skip "$parts" "$docker"
@@ -66,11 +66,11 @@ run_part() {
   local part=$1 summary count
   case $part in
     container) environment container ;;
-    sdk-v2 | sdk-v3)
+    sdk-v2 | sdk-v3 | sdk-pipeline)
       compose || scripts/setup.sh compose || { skip "$part" "neither \`docker compose\` nor docker-compose is here"; return; }
       environment "$part"
       ;;
-    *) echo "unknown part $part; known: all, container, sdk-v2, sdk-v3"; failed=$((failed + 1)); return ;;
+    *) echo "unknown part $part; known: all, container, sdk-v2, sdk-v3, sdk-pipeline"; failed=$((failed + 1)); return ;;
   esac || { skip "$part" "its Python packages could not be installed (tests/local_mode/requirements-$part.txt)"; return; }
   summary=$(mktemp)
   ".venv/$part/bin/python" -m pytest -q -s -p no:cacheprovider --tb=short -W ignore "tests/local_mode/test_${part//-/_}.py" --junitxml "$summary" \

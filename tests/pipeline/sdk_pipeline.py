@@ -87,11 +87,12 @@ def job_retries():
     ]
 
 
-def build(session=None, local=False, hyperparameters=None):
+def build(session=None, local=False, register=True, hyperparameters=None):
     """Builds the pipeline.
 
-    With `local` it is one that local mode runs: without what that refuses, which are images that are divided among
-    instances, spot instances, checkpoints in S3 and RegisterModel. CreateModel takes the place of the last.
+    With `local` it is without what local mode refuses: images that are divided among instances, spot instances and
+    checkpoints in S3. Local mode does not know an image's own entrypoint either (aws/sagemaker-python-sdk#3422), so that
+    it is named. It refuses RegisterModel too; without `register` CreateModel takes its place.
     `hyperparameters` are added to those of the definition.
     """
     session = session or pipeline_session()
@@ -102,10 +103,11 @@ def build(session=None, local=False, hyperparameters=None):
         """Gives a place below the execution's own folder."""
         return Join(on="/", values=[given("OutputRoot"), ExecutionVariables.PIPELINE_EXECUTION_ID, *path])
 
+    entrypoint = ["maskmaker"] if local else None
     processor = Processor(
         image_uri=given("ImageUri"), role=given("RoleArn"), instance_count=given("ProcessingInstanceCount"),
         instance_type=given("ProcessingInstanceType"), volume_size_in_gb=30, max_runtime_in_seconds=14400,
-        env={"DATA_REVISION": given("DataRevision")}, sagemaker_session=session)
+        env={"DATA_REVISION": given("DataRevision")}, entrypoint=entrypoint, sagemaker_session=session)
     preprocess = ProcessingStep(
         "Preprocess",
         step_args=processor.run(
@@ -160,7 +162,7 @@ def build(session=None, local=False, hyperparameters=None):
     report = PropertyFile("EvaluationReport", output_name="evaluation", path="evaluation.json")
     processor = Processor(
         image_uri=given("ImageUri"), role=given("RoleArn"), instance_count=1, instance_type=given("EvaluationInstanceType"),
-        volume_size_in_gb=30, max_runtime_in_seconds=14400, sagemaker_session=session)
+        volume_size_in_gb=30, max_runtime_in_seconds=14400, entrypoint=entrypoint, sagemaker_session=session)
     evaluate = ProcessingStep(
         "Evaluate",
         step_args=processor.run(
@@ -187,12 +189,10 @@ def build(session=None, local=False, hyperparameters=None):
         return Join(on="", values=list(parts))
 
     model = Model(image_uri=given("ImageUri"), model_data=model_data, role=given("RoleArn"), sagemaker_session=session)
-    if local:
-        register = ModelStep("CreateModel", step_args=model.create(instance_type="local"))
-    else:
+    if register:
         processors = ["ml.c5.xlarge", "ml.c5.2xlarge", "ml.m5.xlarge", "ml.m5.2xlarge"]
         gpus = ["ml.g4dn.xlarge", "ml.g5.xlarge"]
-        register = ModelStep(
+        good_model = ModelStep(
             "RegisterModel",
             step_args=model.register(
                 model_package_group_name=given("ModelPackageGroupName"),
@@ -219,6 +219,10 @@ def build(session=None, local=False, hyperparameters=None):
                     "ServerlessInference": "MemorySizeInMB 4096 MASKMAKER_ENDPOINT=serverless",
                 }),
             display_name="Register-model", retry_policies=[step_retries()])
+    else:
+        # Model.create looks for a slash in the role, which it does not find in a parameter.
+        model.role = given("RoleArn").default_value
+        good_model = ModelStep("CreateModel", step_args=model.create(instance_type="local"))
 
     refuse = FailStep(
         "RefuseModel", display_name="Refuse-model",
@@ -230,7 +234,7 @@ def build(session=None, local=False, hyperparameters=None):
             ConditionGreaterThanOrEqualTo(read("segmentation_metrics.miou.value"), given("MinMiou")),
             ConditionEquals(read("gate.passed"), True),
         ],
-        if_steps=[register], else_steps=[refuse])
+        if_steps=[good_model], else_steps=[refuse])
     return Pipeline(name="maskmaker", parameters=list(declared.values()), steps=[preprocess, train, evaluate, condition],
                     sagemaker_session=session)
 
