@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help tools libtorch demo test lint fmt hyperparameters settings gallery fuzz check-weights bench-train-step bench-recipe \
-  bench-scaling bench-gpu bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels bench-audit bench-coverage bench-robustness soak image-cpu image-gpu test-image test-image-gpu \
+  bench-scaling bench-gpu bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels bench-audit bench-coverage bench-robustness bench-evaluate soak image-cpu image-gpu test-image test-image-gpu \
   test-page test-hosts test-nccl test-editor test-aws test-pipeline test-interop test-decoders test-restarts test-gpu test-gpu-bundle test-isa test-bare push
 
 help: ## List the targets
@@ -98,6 +98,10 @@ bench-serve: libtorch ## Time serving beside TorchServe, the SageMaker inference
 
 bench-latency: libtorch ## Time one forward pass beside ONNX Runtime, OpenVINO and PyTorch, in turn
 	benches/latency.sh
+
+bench-evaluate: libtorch ## Time an evaluation beside the same in PyTorch and torchvision, in turn, and hold its memory flat
+	benches/evaluate.sh
+	benches/evaluate.sh --memory
 
 bench-kernels: libtorch ## Time convolutions by oneDNN and by Winograd's algorithm, and print TRANSFORM_COST as each shape would have it
 	cargo build --release --locked --example kernels $(options)
