@@ -71,7 +71,7 @@ J
 if [ "$mode" = memory ]; then
   train small resnet-18 4 64 48 2
   exec python3 - "$maskmaker" "$folder/small" "$few" "$many" "$allowed" <<'P'
-import pathlib, resource, subprocess, sys, tempfile
+import os, pathlib, subprocess, sys, tempfile
 program, job, allowed = sys.argv[1], pathlib.Path(sys.argv[2]), float(sys.argv[5])
 peaks = []
 with tempfile.TemporaryDirectory(dir=job) as place:
@@ -83,9 +83,12 @@ with tempfile.TemporaryDirectory(dir=job) as place:
             for number in range(count):
                 (data / f"test{kind}/scene_{number:06}{suffix}").hardlink_to(files[number % len(files)])
         command = [program, "evaluate", "--model", job / "model", "--data", data, "--output", data / "results"]
-        # The system counts the largest child so far, and the one with more images comes last.
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        peaks.append(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6)
+        evaluation = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        # Usage of this one child: that of all children would hold the training before, too.
+        _, status, usage = os.wait4(evaluation.pid, 0)
+        if status != 0:
+            sys.exit(f"maskmaker evaluate ended with {os.waitstatus_to_exitcode(status)}")
+        peaks.append(usage.ru_maxrss * 1024 / 1e6)
         print(f"{count:6} images: peak {peaks[-1]:6.1f} MB", flush=True)
 growth = peaks[1] - peaks[0]
 print(f"growth: {growth:.1f} MB, allowed are {allowed:g}")
