@@ -73,7 +73,7 @@ fn check_arguments(arguments: &[String]) -> Result<(), String> {
         return Err(format!("is {shown}, which prints a text and does nothing"));
     }
     let message = error.to_string();
-    // Whether a flag takes a value that only a run knows cannot be said here.
+    // Only the run knows this value, so the flag may take it.
     if message.contains(UNKNOWN_ARGUMENT) {
         return Ok(());
     }

@@ -684,7 +684,7 @@ fn disturbances_lower_the_scores_that_they_should() {
         let of_kind = robustness.perturbations.iter().find(|p| p.name == name).unwrap();
         of_kind.relative_drop.unwrap()
     };
-    // What is brighter by half is all road; a turned or smaller picture is the same with its mask.
+    // This network takes every brighter picture for road alone; a turned or smaller picture is the same with its mask.
     assert!(drop("brightness") > 0.1, "{robustness:?}");
     assert!(drop("rotation") < 0.1 && drop("scale") < 0.1, "{robustness:?}");
     assert!(drop("noise") > drop("jpeg"), "{robustness:?}");

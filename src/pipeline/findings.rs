@@ -1,4 +1,4 @@
-//! What is wrong with a definition: errors and warnings with the step and field that they are about.
+//! Mistakes of a definition: errors and warnings with the step and field that they are about.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -81,7 +81,7 @@ fn is_word(key: &str) -> bool {
 pub struct Finding {
     pub severity: Severity,
     pub place: Place,
-    /// What was found, what is allowed, and the fix.
+    /// Text that says what was found, what is allowed, and the fix.
     pub problem: String,
 }
 

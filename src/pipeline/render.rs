@@ -1,4 +1,4 @@
-//! What a run of a pipeline would ask the service for.
+//! Requests that a run of a pipeline would send to the service.
 
 use serde_json::{Value, json};
 

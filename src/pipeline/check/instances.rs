@@ -28,7 +28,7 @@ pub(super) fn check_instances(step: &StepWithValues<'_>, findings: &mut Findings
             types.extend(name.as_str().map(|name| (field, name)));
         }
     }
-    // What other images need is not known.
+    // Other images may be built for other processors.
     if find_program(step).is_none() {
         return;
     }
@@ -95,7 +95,7 @@ fn calls_preprocess(step: &StepWithValues<'_>) -> bool {
     arguments.first().and_then(Value::as_str) == Some("preprocess")
 }
 
-/// What an instance computes with.
+/// Processor or accelerator by which an instance computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Processor {
     /// x86-64 alone.

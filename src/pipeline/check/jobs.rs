@@ -1,4 +1,4 @@
-//! What a job runs and where: paths in the container, names that stand twice, spot instances, and
+//! Checks of jobs: paths in the container, names that stand twice, spot instances, and
 //! the arguments and hyperparameters of this project's image and of Amazon's built-in algorithm.
 
 use std::collections::BTreeMap;

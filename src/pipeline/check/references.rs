@@ -95,7 +95,7 @@ fn find_step<'a>(
     place: &Place,
     findings: &mut Findings,
 ) -> Option<&'a Step> {
-    // What is wrong with such a step is told already.
+    // The reader has told the mistakes of such a step already.
     if definition.unread_steps.iter().any(|unread| unread == name) {
         return None;
     }

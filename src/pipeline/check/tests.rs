@@ -57,7 +57,8 @@ fn the_projects_own_definitions_have_no_error() {
         "pipelines/on-demand.json",
         "pipelines/two-steps.json",
     ] {
-        let text = std::fs::read_to_string(file).unwrap();
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let text = std::fs::read_to_string(path).unwrap();
         let findings = check(&serde_json::from_str(&text).unwrap());
         let errors: Vec<&String> =
             findings.iter().filter(|finding| finding.starts_with("error")).collect();

@@ -8,7 +8,7 @@ use crate::named_enum::named_enum;
 use crate::pipeline::findings::{Findings, Place};
 
 named_enum! {
-    /// What a step does.
+    /// Type of a step, which says what it does.
     StepKind {
         Processing = "Processing",
         Training = "Training",

@@ -31,7 +31,7 @@ pub enum Reference {
     Parameter(String),
     /// A variable of the run.
     Execution(ExecutionVariable),
-    /// What the service tells of a step's job.
+    /// Property of a step's job, as the service describes it.
     Property { step: String, path: PropertyPath },
     /// A JSON file that a processing step writes and declares.
     PropertyFile { step: String, name: String },

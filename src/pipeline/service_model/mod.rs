@@ -1,4 +1,4 @@
-//! What SageMaker's API takes and returns: the shapes of the requests that steps make and of the
+//! Shapes of SageMaker's API: those of the requests that steps make and of the
 //! descriptions that their references read. `scripts/service-model.py` writes the table out of the
 //! service model of a pinned version of botocore, whose own validator checks names and types only.
 
