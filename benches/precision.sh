@@ -2,7 +2,8 @@
 # Trains the same jobs in fp32 and in bf16, in turn, with several seeds.
 #   benches/precision.sh [--seeds 3] [--epochs 20] [--rate 0.02] [--images 160] [--backbone resnet-18]
 # Prints each job's best mean IoU and median images per second of its epochs, the means and the ratio of the medians. Exits
-# with 1 if bf16's mean is more than 0.02 below, or if it is less than 1.6 times as fast on a processor with avx512_bf16.
+# with 1 if bf16's mean is more than 0.02 below, or if it is less than 1.6 times as fast on a processor with
+# amx_bf16, or on AMD's with avx512_bf16, where `auto` is bf16.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -42,9 +43,10 @@ J
   done
 done
 
-python3 - "$out" "$seeds" "$(grep -c -m 1 avx512_bf16 /proc/cpuinfo || true)" <<'P'
+python3 - "$out" "$seeds" "$(grep -m 1 ^flags /proc/cpuinfo) $(grep -m 1 ^vendor_id /proc/cpuinfo)" <<'P'
 import json, statistics, sys
-out, seeds, has_bf16 = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "1"
+out, seeds, processor = sys.argv[1], int(sys.argv[2]), sys.argv[3].split()
+is_bf16_faster = "amx_bf16" in processor or {"avx512_bf16", "AuthenticAMD"} <= set(processor)
 scores, speeds = {}, {}
 for precision in ("fp32", "bf16"):
     runs = []
@@ -62,8 +64,8 @@ lost = scores["fp32"] - scores["bf16"]
 print(f"bf16 is {ratio:.2f} times as fast, and its mIoU {lost:+.4f} lower")
 if lost > 0.02:
     sys.exit("bf16's mean mIoU is more than 0.02 below fp32's")
-if not has_bf16:
-    print("this processor has no avx512_bf16: the speed is not judged")
+if not is_bf16_faster:
+    print("this processor has neither amx_bf16 nor AMD's avx512_bf16: the speed is not judged")
 elif ratio < 1.6:
     sys.exit("bf16 is less than 1.6 times as fast")
 P

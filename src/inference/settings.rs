@@ -13,7 +13,7 @@ const MAX_DIFFERING_SHARE: f64 = 0.005;
 /// Number format of inference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum InferencePrecision {
-    /// bf16 on a processor or GPU that has it, if training found the masks to be the same, and then
+    /// bf16 on a processor or GPU that is faster in it, if training found the masks to be the same, and then
     /// half precision on older GPUs; else fp32
     #[default]
     Auto,
@@ -93,7 +93,7 @@ fn count_physical_cores() -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::precision::cpu_has_bf16;
+    use crate::model::precision::cpu_is_faster_in_bf16;
 
     fn agreement(differing: f64) -> Bf16Agreement {
         Bf16Agreement { differing, images: 3, pixels: 1000 }
@@ -117,7 +117,8 @@ mod tests {
         let on_gpu =
             choose_precision(InferencePrecision::Auto, Device::Cuda(0), Some(&agreement(0.001)));
         assert_ne!(on_gpu, ComputePrecision::Fp32);
-        let expected = if cpu_has_bf16() { ComputePrecision::Bf16 } else { ComputePrecision::Fp32 };
+        let expected =
+            if cpu_is_faster_in_bf16() { ComputePrecision::Bf16 } else { ComputePrecision::Fp32 };
         assert_eq!(choose_auto(Some(agreement(0.001))), expected);
     }
 

@@ -1,6 +1,9 @@
 //! Number formats of a network's computations. Whatever the format, weights and BatchNorm's
 //! statistics are 32-bit floats, and so is everything from the layers on that give the logits.
 
+use std::sync::LazyLock;
+use std::{env, fs};
+
 use tch::{Device, Kind};
 
 use crate::named_enum::named_enum;
@@ -38,7 +41,7 @@ impl ComputePrecision {
     /// Returns the format that a setting asks for on a device.
     pub fn from_setting(precision: Precision, device: Device) -> Self {
         match precision {
-            Precision::Auto if device == Device::Cpu && !cpu_has_bf16() => Self::Fp32,
+            Precision::Auto if device == Device::Cpu && !cpu_is_faster_in_bf16() => Self::Fp32,
             // V100 and T4 have half precision only; bfloat16 came with compute capability 8.0.
             Precision::Auto
                 if device != Device::Cpu
@@ -79,15 +82,17 @@ impl ComputePrecision {
     }
 }
 
-/// Returns true if the CPU multiplies bfloat16 itself (`avx512_bf16`, which every CPU with
-/// `amx_bf16` has too) and oneDNN may use that.
-pub fn cpu_has_bf16() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    let has = std::arch::is_x86_feature_detected!("avx512bf16");
-    #[cfg(not(target_arch = "x86_64"))]
-    let has = false;
-    let max_isa = ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"].iter().find_map(std::env::var_os);
-    has && max_isa.is_none_or(|limit| allows_bf16(&limit.to_string_lossy()))
+/// Returns true if this CPU computes networks faster in bfloat16 than in 32 bits, and oneDNN may use
+/// the instructions for it. Linux lists them in `/proc/cpuinfo`; where there is no such file, the
+/// answer is false.
+pub fn cpu_is_faster_in_bf16() -> bool {
+    static ANSWER: LazyLock<bool> = LazyLock::new(|| {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let max_isa = ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"].iter().find_map(env::var_os);
+        let max_isa = max_isa.map(|limit| limit.to_string_lossy().into_owned());
+        is_faster_in_bf16(&cpuinfo, max_isa.as_deref())
+    });
+    *ANSWER
 }
 
 /// The values of `ONEDNN_MAX_CPU_ISA` under which oneDNN has no bfloat16 multiplication
@@ -95,21 +100,63 @@ pub fn cpu_has_bf16() -> bool {
 const ISAS_WITHOUT_BF16: [&str; 7] =
     ["SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"];
 
-fn allows_bf16(max_cpu_isa: &str) -> bool {
-    !ISAS_WITHOUT_BF16.iter().any(|isa| isa.eq_ignore_ascii_case(max_cpu_isa))
+/// The further values under which oneDNN has no AMX.
+const ISAS_WITHOUT_AMX: [&str; 3] = ["AVX512_CORE_BF16", "AVX512_CORE_FP16", "AVX10_1_512"];
+
+/// Returns true for the first CPU of `/proc/cpuinfo` if it has AMX for bfloat16, or is AMD's with
+/// `avx512_bf16`, and if the limit on oneDNN's instructions allows that.
+///
+/// AMD's `vdpbf16ps` multiplies twice as many numbers in a cycle as its instructions for 32 bits.
+/// Intel's does not, and the conversions cost time: on a Xeon without AMX, PyTorch and this program
+/// took longer in bfloat16 (`docs/evaluate.md`, "Speed and memory").
+fn is_faster_in_bf16(cpuinfo: &str, max_cpu_isa: Option<&str>) -> bool {
+    let is_limited_to = |isas: &[&str]| {
+        max_cpu_isa.is_some_and(|limit| isas.iter().any(|isa| isa.eq_ignore_ascii_case(limit)))
+    };
+    let value = |key: &str| {
+        let line = cpuinfo.lines().find(|line| line.starts_with(key))?;
+        line.split_once(':').map(|(_, value)| value.trim())
+    };
+    let has = |wanted: &str| {
+        value("flags").is_some_and(|flags| flags.split_whitespace().any(|flag| flag == wanted))
+    };
+    if is_limited_to(&ISAS_WITHOUT_BF16) {
+        return false;
+    }
+    let has_amx = has("amx_bf16") && !is_limited_to(&ISAS_WITHOUT_AMX);
+    has_amx || (has("avx512_bf16") && value("vendor_id") == Some("AuthenticAMD"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const AMD: &str =
+        "processor\t: 0\nvendor_id\t: AuthenticAMD\nflags\t\t: fpu avx2 avx512_bf16\n";
+    const AMD_WITHOUT: &str = "vendor_id\t: AuthenticAMD\nflags\t\t: fpu avx2\n";
+    const XEON: &str = "vendor_id\t: GenuineIntel\nflags\t\t: avx512f avx512_bf16 amx_tile\n";
+    const XEON_WITH_AMX: &str = "vendor_id\t: GenuineIntel\nflags\t\t: avx512_bf16 amx_bf16\n";
+
+    #[test]
+    fn bfloat16_is_faster_with_amx_and_on_amd() {
+        assert!(is_faster_in_bf16(AMD, None));
+        assert!(is_faster_in_bf16(XEON_WITH_AMX, None));
+        assert!(!is_faster_in_bf16(AMD_WITHOUT, None));
+        assert!(!is_faster_in_bf16(XEON, None));
+        assert!(!is_faster_in_bf16("", None));
+    }
+
     #[test]
     fn onednns_limit_on_instructions_rules_bfloat16_out() {
         for isa in ["AVX2", "avx512_core", "AVX512_CORE_VNNI"] {
-            assert!(!allows_bf16(isa), "{isa}");
+            assert!(!is_faster_in_bf16(AMD, Some(isa)), "{isa}");
+            assert!(!is_faster_in_bf16(XEON_WITH_AMX, Some(isa)), "{isa}");
         }
-        for isa in ["AVX512_CORE_BF16", "AVX512_CORE_AMX", "DEFAULT", ""] {
-            assert!(allows_bf16(isa), "{isa}");
+        assert!(is_faster_in_bf16(AMD, Some("AVX512_CORE_BF16")));
+        assert!(!is_faster_in_bf16(XEON_WITH_AMX, Some("avx512_core_bf16")));
+        for isa in ["AVX512_CORE_AMX", "DEFAULT", ""] {
+            assert!(is_faster_in_bf16(AMD, Some(isa)), "{isa}");
+            assert!(is_faster_in_bf16(XEON_WITH_AMX, Some(isa)), "{isa}");
         }
     }
 }

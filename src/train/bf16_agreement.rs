@@ -8,7 +8,7 @@ use crate::data::Sample;
 use crate::error::{ErrorContext, Result};
 use crate::model::Network;
 use crate::model::artifact::Bf16Agreement;
-use crate::model::precision::{ComputePrecision, cpu_has_bf16};
+use crate::model::precision::{ComputePrecision, cpu_is_faster_in_bf16};
 use crate::model::size::{DEFAULT_MAX_SIDE_PX, shrink_image};
 
 /// Largest number of images that are compared.
@@ -29,7 +29,7 @@ pub(super) fn measure_bf16_agreement(
         network.frozen_copy(ComputePrecision::Fp32)?,
         network.frozen_copy(ComputePrecision::Bf16)?,
     );
-    let is_fast = network.device() != Device::Cpu || cpu_has_bf16();
+    let is_fast = network.device() != Device::Cpu || cpu_is_faster_in_bf16();
     let max_pixels = if is_fast { MAX_PIXELS } else { MAX_PIXELS_WITHOUT_BF16 };
     let mut agreement = Bf16Agreement::default();
     let mut differing_pixels = 0;

@@ -213,7 +213,7 @@ pub const HYPERPARAMETER_SPECS: &[HyperparameterSpec] = &[
         allowed: AllowedValues::OneOf(&["auto", "fp32", "bf16", "fp16"]),
         default: DefaultValue::Value("auto"),
         is_extension: true,
-        description: "number format of the network's computations (weights, updates and the loss stay in 32 bits); auto is bf16 on processors with avx512_bf16, else fp32, and on GPUs bf16 from compute capability 8.0 on, else fp16; fp16 scales the loss, and is for GPUs",
+        description: "number format of the network's computations (weights, updates and the loss stay in 32 bits); auto is bf16 on processors with amx_bf16 and AMD's with avx512_bf16, else fp32, and on GPUs bf16 from compute capability 8.0 on, else fp16; fp16 scales the loss, and is for GPUs",
     },
     HyperparameterSpec {
         name: "allow_tf32",
