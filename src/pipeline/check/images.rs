@@ -2,6 +2,7 @@
 
 use super::StepWithValues;
 use crate::pipeline::definition::StepKind;
+use crate::pipeline::expression::Expression;
 use crate::pipeline::findings::Findings;
 
 /// Parts of the URI of an image in ECR: `ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY:TAG`.
@@ -83,6 +84,7 @@ pub(super) fn find_job_image<'a>(step: &'a StepWithValues<'_>) -> Option<ImageUr
 
 /// Checks the form of the image URIs of a step.
 pub(super) fn check_image(step: &StepWithValues<'_>, findings: &mut Findings) {
+    check_containers_have_images(step, findings);
     for (field, uri) in list_images(step) {
         let place = step.place(&field);
         match ImageUri::parse(uri) {
@@ -104,6 +106,33 @@ pub(super) fn check_image(step: &StepWithValues<'_>, findings: &mut Findings) {
                 format!("is {uri:?}, which is another image after each push; name the version"),
             ),
             Some(_) => {}
+        }
+    }
+}
+
+/// Finds containers of models that name no image. The service's request allows it, and no endpoint
+/// can be made of such a model.
+fn check_containers_have_images(step: &StepWithValues<'_>, findings: &mut Findings) {
+    let mut containers = Vec::new();
+    for (index, container) in
+        step.list(&["InferenceSpecification", "Containers"]).iter().enumerate()
+    {
+        containers.push((format!("InferenceSpecification.Containers[{index}]"), container));
+    }
+    for (index, container) in step.list(&["Containers"]).iter().enumerate() {
+        containers.push((format!("Containers[{index}]"), container));
+    }
+    if let Some(container) = step.argument(&["PrimaryContainer"]) {
+        containers.push(("PrimaryContainer".to_owned(), container));
+    }
+    for (field, container) in containers {
+        let has_image =
+            ["Image", "ModelPackageName"].iter().any(|key| container.get(key).is_some());
+        if container.is_object() && Expression::read(container).is_none() && !has_image {
+            findings.error(
+                step.place(&format!("{field}.Image")),
+                "is missing; give the image that serves the model",
+            );
         }
     }
 }
