@@ -336,9 +336,10 @@ struct DoctorArgs {
 
 #[derive(Debug, Args)]
 struct SampleDataArgs {
-    /// Folder that gets train, train_annotation, validation and validation_annotation
+    /// Folder that gets train, train_annotation, validation and validation_annotation, or with
+    /// --annotations images, annotations and label_config.xml
     folder: PathBuf,
-    /// Images all in all; a quarter of them is validation
+    /// Images all in all; a quarter of them is validation, except with --annotations
     #[arg(long, default_value_t = 200)]
     images: u32,
     /// Pixels of the longer side
@@ -347,6 +348,9 @@ struct SampleDataArgs {
     /// Another seed gives other images
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Write images and an export of Label Studio, for preprocess and pipeline.json, and no channels
+    #[arg(long)]
+    annotations: bool,
 }
 
 /// Runs the program and ends the process with an exit code of `docs/architecture.md#exit-codes`.
@@ -482,8 +486,13 @@ fn run_command(command: Command, root: &MlRoot) -> Result<()> {
         Command::Export(ExportArgs { model, format, output }) => {
             export::run_export(&model, format, output.as_deref())
         }
-        Command::SampleData(SampleDataArgs { folder, images, size, seed }) => {
-            commands::sample_data::write_sample_data(&folder, &SampleData { images, size, seed })
+        Command::SampleData(SampleDataArgs { folder, images, size, seed, annotations }) => {
+            let data = SampleData { images, size, seed };
+            if annotations {
+                commands::sample_data::write_sample_annotations(&folder, &data)
+            } else {
+                commands::sample_data::write_sample_data(&folder, &data)
+            }
         }
         Command::Doctor(DoctorArgs { device, rendezvous, json }) => {
             torch::choose_device(device.device)?;

@@ -15,6 +15,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use image::GrayImage;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -57,6 +58,16 @@ pub struct SampleDataSummary {
     pub ignored: u64,
 }
 
+/// An image and what is in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SampleScene {
+    /// Name without its ending.
+    pub name: String,
+    pub jpeg: Vec<u8>,
+    /// Class of each pixel, in the order of [`CLASS_NAMES`].
+    pub classes: GrayImage,
+}
+
 impl SampleData {
     /// Writes `train`, `train_annotation`, `validation` and `validation_annotation` under `folder`:
     /// JPEG images, and palette PNG masks of the same size and name.
@@ -87,7 +98,21 @@ impl SampleData {
         Ok(summary)
     }
 
-    fn check_options(&self) -> Result<()> {
+    /// Returns the name of image number `index`, from 0, without its ending.
+    pub fn scene_name(index: u32) -> String {
+        format!("scene_{:04}", index + 1)
+    }
+
+    /// Draws image number `index`, from 0, with the class of every pixel: the outlines, which masks
+    /// ignore, belong to one side or the other. The images are those of [`Self::write`].
+    pub fn draw_scene(&self, index: u32) -> SampleScene {
+        let (image, classes, quality) =
+            scene::draw_scene(self.size, false, &mut self.scene_rng(index));
+        SampleScene { name: Self::scene_name(index), jpeg: encode_jpeg(&image, quality), classes }
+    }
+
+    /// Finds options that are out of range.
+    pub fn check_options(&self) -> Result<()> {
         let mut problems = Problems::new();
         if !(2..=100_000).contains(&self.images) {
             problems.push(format!(
@@ -110,7 +135,7 @@ impl SampleData {
     fn paths(&self, index: u32) -> [PathBuf; 2] {
         let training = index < self.images - self.validation_images();
         let channel = if training { "train" } else { "validation" };
-        let stem = format!("scene_{:04}", index + 1);
+        let stem = Self::scene_name(index);
         [
             Path::new(channel).join(format!("{stem}.jpg")),
             Path::new(&format!("{channel}_annotation")).join(format!("{stem}.png")),
@@ -151,7 +176,7 @@ impl SampleData {
 
     /// Draws and writes one scene. Returns the count of each mask value.
     fn write_scene(&self, folder: &Path, index: u32) -> Result<[u64; 256]> {
-        let (image, mask, quality) = scene::draw_scene(self.size, &mut self.scene_rng(index));
+        let (image, mask, quality) = scene::draw_scene(self.size, true, &mut self.scene_rng(index));
         let [image_path, mask_path] = self.paths(index);
         write_atomically(&folder.join(image_path), &encode_jpeg(&image, quality))?;
         write_atomically(&folder.join(mask_path), &encode_mask(&mask))?;

@@ -39,15 +39,20 @@ impl SceneObject {
 }
 
 /// Draws a scene whose longer side is `size` pixels: the picture, the mask of the same size, and
-/// the JPEG quality to save the picture with.
-pub(super) fn draw_scene(size: u32, rng: &mut ChaCha8Rng) -> (RgbImage, GrayImage, u8) {
+/// the JPEG quality to save the picture with. Where outlines are ignored, the mask has a ring of 255
+/// around each object.
+pub(super) fn draw_scene(
+    size: u32,
+    has_ignored_outlines: bool,
+    rng: &mut ChaCha8Rng,
+) -> (RgbImage, GrayImage, u8) {
     let (width, height) = draw_size(size, rng);
     let unit = size as f32 / 256.0;
     let mut canvas = Canvas::new(width, height);
     paint_background(&mut canvas, unit, rng);
     let mut mask = GrayImage::new(width, height);
     // The ring around objects is 2 pixels wide at 160, and 3 at 320; this is half of it.
-    let half_ring_px = 0.5 + size as f32 / 320.0;
+    let half_ring_px = if has_ignored_outlines { 0.5 + size as f32 / 320.0 } else { 0.0 };
     let light_direction = rng.random_range(0.0..TAU).sin_cos();
     let shadow_length = unit * rng.random_range(4.0..9.0);
     let shadow = Shadow {

@@ -7,7 +7,57 @@ use std::io::Cursor;
 use image::GrayImage;
 use serde_json::{Value, json};
 
+use maskmaker::data::synthetic::SampleData;
+use maskmaker::imaging::{DecodeLimits, decode_mask};
+
 use super::{Folders, LABELS, boxes, compose, files, fixture, read, region, task};
+use crate::job::{Run, maskmaker};
+
+#[test]
+fn an_export_of_sample_data_gives_exactly_the_classes_that_were_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let path = |below: &str| data.join(below).to_str().unwrap().to_owned();
+    let mut command = maskmaker();
+    command.args(["sample-data", &path(""), "--annotations", "--images", "8", "--size", "96"]);
+    let made = Run::new(&command.args(["--seed", "5"]).output().unwrap());
+    assert_eq!(made.code, Some(0), "{}", made.stderr);
+    let output = folder.path().join("channels");
+    let mut command = maskmaker();
+    command.args([
+        "preprocess",
+        "--annotations",
+        &path("annotations"),
+        "--images",
+        &path("images"),
+    ]);
+    command.args(["--label-config", &path("label_config.xml"), "--output"]).arg(&output);
+    let run = Run::new(&command.output().unwrap());
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    let options = SampleData { images: 8, size: 96, seed: 5 };
+    for index in 0..8 {
+        let scene = options.draw_scene(index);
+        let name = format!("{}.png", scene.name);
+        let channels = ["train_annotation", "validation_annotation"];
+        let mask = channels.map(|channel| output.join(channel).join(&name));
+        let mask = fs::read(mask.iter().find(|path| path.exists()).unwrap()).unwrap();
+        let mask = decode_mask(&mask, DecodeLimits::default()).unwrap();
+        assert!(mask == scene.classes, "{name}");
+        let image = data.join("images").join(format!("{}.jpg", scene.name));
+        assert!(fs::read(image).unwrap() == scene.jpeg, "{name}");
+    }
+    // The images are those of the channels that sample-data writes without the flag.
+    let channels = folder.path().join("other");
+    options.write(&channels).unwrap();
+    let first = options.draw_scene(0);
+    assert!(fs::read(channels.join("train/scene_0001.jpg")).unwrap() == first.jpeg);
+    // Another data set in the same place would leave images without annotations.
+    let again =
+        maskmaker().args(["sample-data", &path(""), "--annotations", "--images", "4"]).output();
+    let again = Run::new(&again.unwrap());
+    assert_eq!(again.code, Some(3));
+    assert!(again.stderr.contains("which this data set would not write"), "{}", again.stderr);
+}
 
 /// The names of the images whose annotations are drawn.
 const DRAWN: [&str; 6] =
