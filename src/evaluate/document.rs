@@ -15,6 +15,7 @@ use super::reliability::{doubt_class, doubt_set};
 use super::robustness::Robustness;
 use super::scoring::Scored;
 use super::{Candidate, EvaluateSettings};
+use crate::data::image_hashes::SeenImages;
 use crate::error::pluralize;
 use crate::metrics::{Estimate, OBJECT_SIZES, ObjectCounts};
 
@@ -209,6 +210,10 @@ pub struct DataSection {
     skipped_samples: Vec<SkippedSection>,
     /// Warnings about masks that may be meant otherwise than they were read.
     warnings: Vec<String>,
+    /// Numbers of different images on which the model was trained and validated; none if the model
+    /// does not tell them.
+    pub train_images: Option<usize>,
+    pub validation_images: Option<usize>,
     pub leaks: Leaks,
 }
 
@@ -219,7 +224,12 @@ struct SkippedSection {
 }
 
 impl DataSection {
-    pub(super) fn new(path: &Path, scored: &Scored, leaks: Leaks) -> Self {
+    pub(super) fn new(
+        path: &Path,
+        scored: &Scored,
+        seen_images: Option<&SeenImages>,
+        leaks: Leaks,
+    ) -> Self {
         let mut skipped_samples = Vec::new();
         for skipped in scored.skipped.iter().take(MAX_LISTED) {
             let (sample, reason) = (skipped.key.clone(), skipped.reason.clone());
@@ -231,6 +241,8 @@ impl DataSection {
             skipped: scored.skipped.len(),
             skipped_samples,
             warnings: scored.warnings.clone(),
+            train_images: seen_images.map(|images| images.train.len()),
+            validation_images: seen_images.map(|images| images.validation.len()),
             leaks,
         }
     }

@@ -207,7 +207,7 @@ pub fn evaluate<'a>(
         comparison,
         gate,
         model: model_section,
-        data: DataSection::new(&settings.data, &scored, leaks),
+        data: DataSection::new(&settings.data, &scored, seen_images.as_ref(), leaks),
         settings: document::SettingsSection::new(settings),
     };
     if stop.is_requested() {

@@ -496,6 +496,8 @@ fn images_that_the_model_has_seen_are_counted() {
     let (in_train, in_validation) =
         (leaks.in_train.as_ref().unwrap(), leaks.in_validation.as_ref().unwrap());
     assert_eq!((in_train.images, in_validation.images), (2, 1));
+    let data = &evaluation.data;
+    assert_eq!((data.train_images, data.validation_images), (Some(2), Some(1)));
     assert!(in_validation.files[0].ends_with("c.png"));
     let warnings = evaluation.warnings().join("\n");
     assert!(warnings.contains("2 test images were in training of model.tar.gz"), "{warnings}");

@@ -459,6 +459,10 @@ fn describe_example(example: &Example, class_names: &[String]) -> String {
     format!("{file}: mIoU {miou:.4}{most_confused}")
 }
 
+fn describe_count(count: Option<usize>) -> String {
+    count.map_or("not known".to_owned(), |count| count.to_string())
+}
+
 fn add_data_and_settings(page: &mut Page, evaluation: &Evaluation) {
     page.heading("Data, model and settings");
     let model = &evaluation.model;
@@ -468,6 +472,8 @@ fn add_data_and_settings(page: &mut Page, evaluation: &Evaluation) {
         ("test set", evaluation.data.path.clone()),
         ("images", evaluation.data.images.to_string()),
         ("samples left out", evaluation.data.skipped.to_string()),
+        ("images of the training", describe_count(evaluation.data.train_images)),
+        ("images of the validation", describe_count(evaluation.data.validation_images)),
         ("model", model.path.clone()),
         ("classes", model.class_names.len().to_string()),
         ("computed in", format!("{} on {}", model.precision, model.device)),
