@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help tools libtorch demo test lint fmt hyperparameters settings gallery fuzz check-weights bench-train-step bench-recipe \
   bench-scaling bench-gpu bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels bench-audit bench-coverage bench-robustness bench-evaluate soak image-cpu image-gpu test-image test-image-gpu \
-  test-page test-hosts test-nccl test-editor test-aws test-pipeline test-interop test-decoders test-restarts test-gpu test-gpu-bundle test-isa test-bare push
+  test-kills test-page test-hosts test-nccl test-editor test-aws test-pipeline test-interop test-decoders test-restarts test-gpu test-gpu-bundle test-isa test-bare push
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ test: libtorch ## Formatting, clippy, documentation, every test
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked $(options)
 	cargo test --lib --bins --test it --locked $(options)
 	cargo test --doc --locked $(options)
+
+test-kills: libtorch ## Kill a local run of pipeline.json at 10 random moments (MASKMAKER_KILLS), and compare its model
+	MASKMAKER_KILLS=$${MASKMAKER_KILLS:-10} cargo test --test it --locked $(options) -- --exact \
+	  pipeline_run::a_run_that_is_killed_again_and_again_ends_with_the_same_model
 
 test-isa: libtorch ## What depends on the processor's instructions, with AVX2, AVX-512 and AVX-512 with bfloat16
 	tests/isa/run.sh

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use tempfile::{NamedTempFile, TempDir};
 use unicode_normalization::UnicodeNormalization;
 
@@ -57,6 +58,14 @@ fn write_and_sync(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fsync_folder(folder)
 }
 
+/// Writes a value as JSON for people, as [`write_atomically`] does.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let mut bytes = serde_json::to_vec_pretty(value)
+        .map_err(|cause| Error::internal(format!("{}: {cause}", path.display())))?;
+    bytes.push(b'\n');
+    write_atomically(path, &bytes)
+}
+
 /// Writes `bytes` to `path` as [`write_atomically`] does, but does not wait for the disk. The
 /// caller marks the folder with [`UNFINISHED_MARKER`] and calls [`sync_filesystem`] after the last
 /// file. The folder must exist.
@@ -104,7 +113,7 @@ pub fn write_atomically_with(
 }
 
 /// Makes `folder` and its missing parents, and in it a folder with a temporary name.
-fn create_partial_folder(folder: &Path) -> io::Result<TempDir> {
+pub(crate) fn create_partial_folder(folder: &Path) -> io::Result<TempDir> {
     fs::create_dir_all(folder)?;
     tempfile::Builder::new().prefix(PARTIAL_PREFIX).tempdir_in(folder)
 }
@@ -127,6 +136,11 @@ fn parent_folder(path: &Path) -> &Path {
 /// Brings a folder's entries to disk. A rename survives a power cut only after that.
 fn fsync_folder(folder: &Path) -> io::Result<()> {
     fs::File::open(folder)?.sync_all()
+}
+
+/// Returns true for the name of a file or folder that is being written.
+pub fn is_partial(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PARTIAL_PREFIX))
 }
 
 /// Removes the temporary files and folders that a killed process left in `folder`. Ignores those

@@ -8,13 +8,13 @@
 //! |---|---|
 //! | the program | [`cli`] |
 //! | one file per subcommand, which wires rooms together | [`commands`] |
-//! | the server of models; scores and comparisons of models; definitions of pipelines | [`serve`], [`evaluate`], [`pipeline`] |
+//! | the server of models; scores and comparisons of models; pipelines | [`serve`], [`evaluate`], [`pipeline`] |
 //! | artifact and image to class ids; training; annotated images to channels | [`inference`], [`train`], [`preprocess`] |
 //! | files to batches; networks and weights; convolutions on the processor; regions and outlines; processes of one job | [`data`], [`model`], [`kernels`], [`annotations`], [`distributed`] |
 //! | the ground floor | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`], [`http`], [`torch`] |
 //!
 //! Every room may use [`error`], [`files`], [`labels_json`], [`colors`], [`console`], [`progress`],
-//! [`machine`], [`python_json`], [`settings`] and the macro `named_enum!`.
+//! [`machine`], [`parent_process`], [`python_json`], [`settings`] and the macro `named_enum!`.
 //! `docs/architecture.md` lists the task of each room, the decisions that hold in all of them, and
 //! the way of an image through them. `tests/it/architecture.rs` checks the imports.
 //!
@@ -44,6 +44,7 @@ pub mod machine;
 pub mod metrics;
 pub mod model;
 mod named_enum;
+pub mod parent_process;
 pub mod pipeline;
 pub mod preprocess;
 pub mod progress;

@@ -57,6 +57,16 @@ pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("MASKMAK
 /// Folder of SageMaker's contract, if `--ml-root` does not move it.
 pub const DEFAULT_ML_ROOT: &str = "/opt/ml";
 
+/// Exit code of a training job of a local pipeline run that was asked to stop, so that its model so
+/// far does not pass for the whole one. SageMaker's jobs end with 0 then.
+pub const STOPPED_EXIT_CODE: i32 = 143;
+
+/// Folder of local executions of pipelines.
+pub const DEFAULT_LOCAL_ROOT: &str = "maskmaker-local";
+
+/// Folder of the model registry that local executions fill, in [`DEFAULT_LOCAL_ROOT`].
+pub const DEFAULT_REGISTRY: &str = "maskmaker-local/registry";
+
 // `train`.
 
 /// Longest time without a byte from a channel in Pipe mode.

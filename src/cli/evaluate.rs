@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::{NetworkArgs, integer_parser};
-use crate::commands::evaluate::EvaluateOptions;
+use crate::commands::evaluate::{EvaluateOptions, OtherModel};
 use crate::evaluate::{EvaluateSettings, ExplainSettings, GateRules};
 use crate::metrics::{Bootstrap, DEFAULT_BOUNDARY_TOLERANCE};
 use crate::sagemaker::MlRoot;
@@ -34,9 +34,14 @@ pub(super) struct EvaluateArgs {
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Another model, evaluated on the same images and compared; an empty folder means that there is
-    /// none yet
+    /// none yet. registry:GROUP is the last approved version of a group of the local registry, if one
+    /// is approved
     #[arg(long, value_name = "PATH")]
     compare: Option<PathBuf>,
+    /// Folder of the local registry
+    #[arg(long, env = "MASKMAKER_REGISTRY", default_value = settings::DEFAULT_REGISTRY,
+          value_name = "DIR")]
+    registry: PathBuf,
     /// The gate fails below this mIoU, 0 to 1
     #[arg(long, value_name = "MIOU", value_parser = parse_share)]
     min_miou: Option<f64>,
@@ -110,7 +115,7 @@ impl EvaluateArgs {
     pub(super) fn into_options(self, root: &MlRoot) -> EvaluateOptions {
         EvaluateOptions {
             model: self.model.unwrap_or_else(|| root.processing_model_folder()),
-            other: self.compare,
+            other: self.compare.map(|path| OtherModel::parse(path, self.registry)),
             settings: EvaluateSettings {
                 data: self.data.unwrap_or_else(|| root.processing_inputs_folder()),
                 output: self.output.unwrap_or_else(|| root.processing_output_folder()),

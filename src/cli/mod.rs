@@ -6,6 +6,7 @@
 mod evaluate;
 mod pipeline;
 mod preprocess;
+mod registry;
 mod serve;
 mod settings_table;
 mod variables;
@@ -22,6 +23,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use self::evaluate::EvaluateArgs;
 use self::pipeline::PipelineCommand;
 use self::preprocess::PreprocessArgs;
+use self::registry::RegistryCommand;
 use self::serve::ServeArgs;
 pub use self::settings_table::settings_markdown;
 use self::variables::{CommandLine, parse_command_line};
@@ -32,7 +34,8 @@ use crate::data::synthetic::SampleData;
 use crate::error::{Error, Result};
 use crate::imaging::DecodeLimits;
 use crate::inference::{EngineOptions, InferencePrecision};
-use crate::sagemaker::{MlRoot, failure};
+use crate::parent_process::end_with_parent;
+use crate::sagemaker::{MlRoot, StopSignal, failure};
 use crate::settings::{self, IntegerSetting, VERSION};
 use crate::torch::{self, DeviceChoice};
 use crate::train::hyperparameters;
@@ -56,6 +59,9 @@ struct Cli {
         value_name = "DIR"
     )]
     ml_root: PathBuf,
+    /// Process that started this one, with which it ends; `pipeline run` gives it
+    #[arg(long, hide = true, value_name = "PID")]
+    parent_process: Option<i32>,
     #[command(subcommand)]
     command: Command,
 }
@@ -72,9 +78,12 @@ enum Command {
     Preprocess(PreprocessArgs),
     /// Score a model on a test set, compare it with another, and decide if it may go live
     Evaluate(EvaluateArgs),
-    /// Check, render and show definitions of pipelines
+    /// Check, render, show and run definitions of pipelines
     #[command(subcommand)]
     Pipeline(PipelineCommand),
+    /// List, show, approve and reject models in a local registry
+    #[command(subcommand)]
+    Registry(RegistryCommand),
     /// Draw what the network will see of the training images
     AugmentPreview(AugmentPreviewArgs),
     /// Write a model as TorchScript or ONNX, for other programs
@@ -376,7 +385,20 @@ pub fn main() -> ! {
         print_stderr(format_args!("error: {error}"));
         torch::exit_process(USAGE_EXIT_CODE);
     }
-    let result = panic::catch_unwind(panic::AssertUnwindSafe(|| run_command(cli.command, &root)));
+    // Workers have the arguments of their parent, and watch it themselves.
+    let parent_process = cli.parent_process.filter(|_| !is_worker);
+    let is_training = matches!(cli.command, Command::Train(_));
+    let result = panic::catch_unwind(panic::AssertUnwindSafe(|| {
+        let Some(parent) = parent_process else { return run_command(cli.command, &root) };
+        end_with_parent(parent)?;
+        let stop = if is_training { StopSignal::listen()? } else { StopSignal::default() };
+        run_command(cli.command, &root)?;
+        if stop.is_requested() {
+            // What training leaves after a stop is not what the pipeline asked for.
+            torch::exit_process(settings::STOPPED_EXIT_CODE as u8);
+        }
+        Ok(())
+    }));
     let has_panicked = result.is_err();
     let error = match result {
         Ok(Ok(())) => torch::exit_process(0),
@@ -473,6 +495,7 @@ fn run_command(command: Command, root: &MlRoot) -> Result<()> {
             commands::evaluate::run_evaluate(root, &evaluate.into_options(root))
         }
         Command::Pipeline(command) => command.run(),
+        Command::Registry(command) => command.run(),
         Command::AugmentPreview(preview) => {
             let AugmentPreviewArgs { output, samples, epochs, augmentations, plain } = preview;
             let options = PreviewOptions {

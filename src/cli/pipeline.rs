@@ -9,9 +9,10 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Subcommand};
 
 use super::Cli;
-use crate::commands::pipeline::{self, GraphFormat, PipelineInput};
+use crate::commands::pipeline::{self, GraphFormat, LocalRunSettings, PipelineInput};
 use crate::error::Result;
-use crate::pipeline::UNKNOWN_ARGUMENT;
+use crate::pipeline::{Executor, PlaceMap, UNKNOWN_ARGUMENT};
+use crate::settings;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PipelineCommand {
@@ -19,6 +20,8 @@ pub(super) enum PipelineCommand {
     Check(PipelineArgs),
     /// Print what a run would ask the service for
     Render(PipelineArgs),
+    /// Run the steps on this machine, from the first to the registered model
+    Run(RunArgs),
     /// Print the graph of the steps
     Show {
         /// File with the definition, such as pipeline.json
@@ -38,6 +41,49 @@ pub(super) struct PipelineArgs {
     parameters: Vec<(String, String)>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Run on this machine; the only place so far
+    #[arg(long, required = true)]
+    local: bool,
+    /// Folder of local executions, of places that are not mapped, and of the registry
+    #[arg(long, env = "MASKMAKER_LOCAL_ROOT", default_value = settings::DEFAULT_LOCAL_ROOT,
+          value_name = "DIR")]
+    root: PathBuf,
+    /// Folder with the data of a place in S3, or for it; the flag may be repeated
+    #[arg(long = "map", value_name = "s3://BUCKET/PREFIX=DIR", value_parser = PlaceMap::parse)]
+    maps: Vec<PlaceMap>,
+    /// Folder of the model registry [default: registry in the root]
+    #[arg(long, env = "MASKMAKER_REGISTRY", value_name = "DIR")]
+    registry: Option<PathBuf>,
+    /// Run each job in a container of its image by docker run, and not as a process of this program
+    #[arg(long)]
+    docker: bool,
+    /// Image of all containers, in place of those in the definition
+    #[arg(long, value_name = "IMAGE", requires = "docker")]
+    image: Option<String>,
+    /// Begin a new execution and run every job, whatever is known of earlier ones
+    #[arg(long)]
+    no_cache: bool,
+}
+
+impl RunArgs {
+    fn run(self) -> Result<()> {
+        let executor =
+            if self.docker { Executor::Docker { image: self.image } } else { Executor::Process };
+        let settings = LocalRunSettings {
+            root: self.root,
+            maps: self.maps,
+            registry: self.registry,
+            executor,
+            uses_cache: !self.no_cache,
+        };
+        pipeline::run_local(&self.pipeline.into_input(), settings, &check_arguments)
+    }
+}
+
 impl PipelineArgs {
     fn into_input(self) -> PipelineInput {
         PipelineInput { file: self.file, parameters: self.parameters }
@@ -50,6 +96,7 @@ impl PipelineCommand {
         match self {
             Self::Check(args) => pipeline::run_check(&args.into_input(), &check_arguments),
             Self::Render(args) => pipeline::run_render(&args.into_input()),
+            Self::Run(args) => args.run(),
             Self::Show { file, format } => pipeline::run_show(&file, format),
         }
     }

@@ -20,6 +20,7 @@ use crate::model::archive::{ARCHIVE_FILE, unpack_model};
 use crate::model::artifact::{CONFIG_FILE, DATA_FILE, TORCHSCRIPT_FILE};
 use crate::model::precision::ComputePrecision;
 use crate::model::{Artifact, Network};
+use crate::pipeline::Registry;
 use crate::sagemaker::{MlRoot, ProcessingJob, StopSignal};
 use crate::torch::default_device;
 use crate::train::write_scalars;
@@ -29,8 +30,8 @@ use crate::train::write_scalars;
 pub struct EvaluateOptions {
     /// Folder of the model, or its `model.tar.gz`, or a folder that holds this archive.
     pub model: PathBuf,
-    /// The same of another model to compare with. An empty folder means that there is none yet.
-    pub other: Option<PathBuf>,
+    /// Another model to compare with.
+    pub other: Option<OtherModel>,
     pub settings: EvaluateSettings,
     pub engine: EngineOptions,
     /// Folder of `TensorBoard`'s event files, if they are wanted.
@@ -39,6 +40,44 @@ pub struct EvaluateOptions {
     pub s3_timeout: Duration,
     /// Makes a gate that fails an error.
     pub fail: bool,
+}
+
+/// Model to compare with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OtherModel {
+    /// Folder or archive of the model. An empty folder means that there is none yet.
+    Path(PathBuf),
+    /// The last approved version of a group, if there is one.
+    Registry { folder: PathBuf, group: String },
+}
+
+impl OtherModel {
+    /// Reads the value of `--compare`: a path, or `registry:GROUP` for a group of a registry.
+    pub fn parse(value: PathBuf, registry: PathBuf) -> Self {
+        match value.to_str().and_then(|text| text.strip_prefix("registry:")) {
+            Some(group) => Self::Registry { folder: registry, group: group.to_owned() },
+            None => Self::Path(value),
+        }
+    }
+
+    /// Returns the place of the model; nothing if there is none yet, which is printed.
+    fn find(&self) -> Result<Option<PathBuf>> {
+        match self {
+            Self::Path(path) if is_empty_folder(path) => Ok(None),
+            Self::Path(path) => Ok(Some(path.clone())),
+            Self::Registry { folder, group } => {
+                let registry = Registry::new(folder);
+                let approved = registry.last_approved(group)?;
+                if approved.is_none() {
+                    print_stderr(format_args!(
+                        "note: {} has no approved version of {group}, so there is no other model",
+                        folder.display()
+                    ));
+                }
+                Ok(approved.map(|package| registry.model_folder(&package)))
+            }
+        }
+    }
 }
 
 /// A model in a folder, which may be a temporary one.
@@ -116,7 +155,11 @@ fn evaluate_models(options: &EvaluateOptions, stop: &StopSignal) -> Result<Evalu
     };
     let path = &options.model;
     let candidate = Candidate { engine: &mut engine, network: network.as_ref(), path, seen_images };
-    let Some(path) = options.other.as_deref().filter(|path| !is_empty_folder(path)) else {
+    let other_path = match &options.other {
+        Some(other) => other.find()?,
+        None => None,
+    };
+    let Some(path) = &other_path else {
         return evaluate(&options.settings, candidate, None, connect, stop);
     };
     let other = OpenModel::open(path)?;

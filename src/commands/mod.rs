@@ -8,6 +8,7 @@ pub mod export;
 pub mod pipeline;
 pub mod predict;
 pub mod preprocess;
+pub mod registry;
 pub mod sample_data;
 pub mod serve;
 pub mod train;

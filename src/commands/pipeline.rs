@@ -1,4 +1,4 @@
-//! `maskmaker pipeline` checks, renders and shows definitions of pipelines.
+//! `maskmaker pipeline` checks, renders, shows and runs definitions of pipelines.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,14 @@ use serde_json::Value;
 
 use crate::console::{print_stderr, print_stdout};
 use crate::error::{Error, ErrorContext, Result, pluralize};
+use crate::files::read_file;
 use crate::pipeline::{
-    ArgumentsCheck, Definition, Findings, Graph, ParameterValues, Place, Severity,
-    check_definition, check_names, describe_graph, draw_graph, render_requests,
+    ArgumentsCheck, Definition, Executor, Findings, Graph, LocalRunOptions, ParameterValues, Place,
+    PlaceMap, Severity, check_definition, check_names, describe_graph, draw_graph, render_requests,
+    run_locally,
 };
 use crate::render::to_svg;
+use crate::sagemaker::StopSignal;
 
 /// Largest number of findings that are printed.
 const MAX_PRINTED: usize = 500;
@@ -38,6 +41,8 @@ pub enum GraphFormat {
 
 /// Definition that was read, with what is wrong with it so far.
 struct ReadPipeline {
+    /// Bytes of the file.
+    bytes: Vec<u8>,
     definition: Definition,
     values: ParameterValues,
     findings: Findings,
@@ -46,7 +51,7 @@ struct ReadPipeline {
 /// Prints everything that is wrong with a definition. Errors end the command with exit code 3,
 /// warnings do not.
 pub fn run_check(input: &PipelineInput, check_arguments: ArgumentsCheck<'_>) -> Result<()> {
-    let ReadPipeline { definition, values, mut findings } = read_pipeline(input)?;
+    let ReadPipeline { definition, values, mut findings, .. } = read_pipeline(input)?;
     check_definition(&definition, &values, check_arguments, &mut findings);
     for finding in findings.as_slice().iter().take(MAX_PRINTED) {
         print_stdout(finding);
@@ -75,7 +80,7 @@ pub fn run_check(input: &PipelineInput, check_arguments: ArgumentsCheck<'_>) -> 
 
 /// Prints the requests of a run as JSON.
 pub fn run_render(input: &PipelineInput) -> Result<()> {
-    let ReadPipeline { definition, values, mut findings } = read_pipeline(input)?;
+    let ReadPipeline { definition, values, mut findings, .. } = read_pipeline(input)?;
     check_names(&definition, &mut findings);
     let file = input.file.display();
     findings.into_result().error_context(&file)?;
@@ -83,6 +88,59 @@ pub fn run_render(input: &PipelineInput) -> Result<()> {
     let requests = render_requests(&definition, &graph, &values).error_context(&file)?;
     print_stdout(format_args!("{requests:#}"));
     Ok(())
+}
+
+/// Settings of a run on this machine.
+#[derive(Debug)]
+pub struct LocalRunSettings {
+    /// Folder of local executions.
+    pub root: PathBuf,
+    /// Folders of places in S3.
+    pub maps: Vec<PlaceMap>,
+    /// Folder of the model registry; none for that in the root.
+    pub registry: Option<PathBuf>,
+    pub executor: Executor,
+    /// False if a new execution begins, and every job is run.
+    pub uses_cache: bool,
+}
+
+/// Runs a pipeline on this machine. A definition with errors is not begun. A Fail step ends the
+/// command with exit code 4 and its message.
+pub fn run_local(
+    input: &PipelineInput,
+    settings: LocalRunSettings,
+    check_arguments: ArgumentsCheck<'_>,
+) -> Result<()> {
+    let ReadPipeline { bytes, definition, values, mut findings } = read_pipeline(input)?;
+    check_definition(&definition, &values, check_arguments, &mut findings);
+    for finding in findings.as_slice() {
+        if finding.severity == Severity::Warning {
+            print_stderr(finding);
+        }
+    }
+    let file = input.file.display();
+    findings.into_result().error_context(&file)?;
+    let graph = read_graph(&definition).error_context(&file)?;
+    let stem = input.file.file_stem().unwrap_or_default().to_string_lossy();
+    let options = LocalRunOptions {
+        pipeline_name: name_pipeline(&stem),
+        definition_bytes: bytes,
+        root: settings.root,
+        maps: settings.maps,
+        registry: settings.registry,
+        executor: settings.executor,
+        uses_cache: settings.uses_cache,
+    };
+    let stop = StopSignal::listen()?;
+    run_locally(&definition, &graph, &values, &options, &stop)
+}
+
+/// Returns a pipeline's name in the service's form, made of its file's name.
+fn name_pipeline(stem: &str) -> String {
+    let is_word = |c: char| c.is_ascii_alphanumeric();
+    let name: String = stem.chars().map(|c| if is_word(c) { c } else { '-' }).collect();
+    let name = name.trim_matches('-');
+    if name.is_empty() { "pipeline".to_owned() } else { name.to_owned() }
 }
 
 /// Prints the graph of the steps.
@@ -102,7 +160,9 @@ pub fn run_show(file: &Path, format: GraphFormat) -> Result<()> {
 
 /// Reads a definition and the values of its parameters.
 fn read_pipeline(input: &PipelineInput) -> Result<ReadPipeline> {
-    let (definition, mut findings) = Definition::read(&input.file)?;
+    let bytes = read_file(&input.file)?;
+    let (definition, mut findings) =
+        Definition::parse(&bytes).error_context(input.file.display())?;
     let mut given: BTreeMap<String, Value> = BTreeMap::new();
     for (name, text) in &input.parameters {
         let value = match definition.parameter(name) {
@@ -116,7 +176,7 @@ fn read_pipeline(input: &PipelineInput) -> Result<ReadPipeline> {
         }
     }
     let values = ParameterValues::choose(&definition, &given, &mut findings);
-    Ok(ReadPipeline { definition, values, findings })
+    Ok(ReadPipeline { bytes, definition, values, findings })
 }
 
 /// Orders the steps.

@@ -50,10 +50,9 @@ use self::test_set::{TestSet, TestSetRequest};
 use crate::data::image_hashes::SeenImages;
 use crate::data::objects::ConnectStore;
 use crate::error::{Error, Problems, Result};
-use crate::files::{self, remove_file_if_exists};
+use crate::files::{self, remove_file_if_exists, write_json};
 use crate::inference::Segment;
 use crate::metrics::Bootstrap;
-use crate::model::artifact::write_json;
 use crate::model::{ModelConfig, Network};
 use crate::sagemaker::StopSignal;
 

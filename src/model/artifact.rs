@@ -17,7 +17,7 @@ use super::network::{IMAGENET_MEAN, IMAGENET_STD, build_graph};
 use super::tensor_file::{TensorFile, TensorSource};
 use super::{Architecture, Network, weights};
 use crate::error::{Error, ErrorContext, Problems, Result};
-use crate::files::{read_file, remove_file_if_exists, write_atomically};
+use crate::files::{read_file, remove_file_if_exists, write_atomically, write_json};
 use crate::model::{Algorithm, Backbone};
 
 /// Name of the file with the weights.
@@ -244,14 +244,6 @@ pub fn write_model_bytes(folder: &Path, config: &ModelConfig, safetensors: &[u8]
 pub fn add_torchscript(folder: &Path) -> Result<()> {
     let Artifact { network, .. } = Artifact::read(folder, Device::Cpu)?;
     network.write_torchscript(&folder.join(TORCHSCRIPT_FILE))
-}
-
-/// Writes a value as indented JSON with a final newline.
-pub fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(value)
-        .map_err(|cause| Error::internal(format!("{}: {cause}", path.display())))?;
-    text.push('\n');
-    write_atomically(path, text.as_bytes())
 }
 
 /// Checks that the weights are for `config.num_classes` classes. The check has a message of its own

@@ -1,5 +1,5 @@
 //! Pipelines: `pipeline.json` in the format of Amazon SageMaker Pipelines, read, checked,
-//! rendered and shown.
+//! rendered, shown and run on this machine; and the registry of the models that they made.
 //!
 //! | module | task |
 //! |---|---|
@@ -10,6 +10,9 @@
 //! | `service_model` | requests and descriptions of SageMaker's API |
 //! | `render` | what a run would ask the service for |
 //! | `show` | the graph of the steps as text and as a picture |
+//! | `local` | a run on this machine |
+//! | `registry` | model packages in a folder |
+//! | `digest` | digests of files |
 //! | `findings` | errors and warnings with the step and field that they are about |
 //!
 //! The format is described by AWS in the repository
@@ -18,9 +21,12 @@
 
 mod check;
 mod definition;
+mod digest;
 mod expression;
 mod findings;
 mod graph;
+mod local;
+mod registry;
 mod render;
 mod service_model;
 mod show;
@@ -32,5 +38,7 @@ pub use expression::{
 };
 pub use findings::{Finding, Findings, Place, Severity};
 pub use graph::Graph;
+pub use local::{Executor, LocalRunOptions, PlaceMap, run_locally};
+pub use registry::{ApprovalStatus, ModelPackage, REGISTRY_VARIABLE, Registry};
 pub use render::render_requests;
 pub use show::{describe_graph, draw_graph, parameters_markdown};

@@ -17,21 +17,13 @@ pub fn render_requests(
     graph: &Graph,
     values: &ParameterValues,
 ) -> Result<Value> {
-    let mut problems = Problems::new();
+    check_parameter_values(definition, values)?;
     let mut parameters = serde_json::Map::new();
     for parameter in &definition.parameters {
-        match values.get(&parameter.name) {
-            Some(value) => {
-                parameters.insert(parameter.name.clone(), value.clone());
-            }
-            None => problems.push(format!(
-                "the parameter {} has no value; give one by --parameter {}=VALUE, or a DefaultValue \
-                 in the definition",
-                parameter.name, parameter.name
-            )),
+        if let Some(value) = values.get(&parameter.name) {
+            parameters.insert(parameter.name.clone(), value.clone());
         }
     }
-    problems.into_result()?;
     let mut steps = Vec::with_capacity(definition.steps.len());
     for &index in graph.order() {
         let step = &definition.steps[index];
@@ -54,4 +46,22 @@ pub fn render_requests(
         steps.push(rendered);
     }
     Ok(json!({"Parameters": parameters, "Steps": steps}))
+}
+
+/// Finds parameters that have no value.
+pub(super) fn check_parameter_values(
+    definition: &Definition,
+    values: &ParameterValues,
+) -> Result<()> {
+    let mut problems = Problems::new();
+    for parameter in &definition.parameters {
+        if values.get(&parameter.name).is_none() {
+            problems.push(format!(
+                "the parameter {} has no value; give one by --parameter {}=VALUE, or a DefaultValue \
+                 in the definition",
+                parameter.name, parameter.name
+            ));
+        }
+    }
+    problems.into_result()
 }

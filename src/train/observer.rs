@@ -16,6 +16,7 @@ use super::history::{EpochMetrics, ModelMetrics};
 use super::trainer::{TrainOutcome, TrainerSettings};
 use crate::console::{print_stderr, print_stdout};
 use crate::error::Result;
+use crate::files::write_json;
 use crate::model::artifact::Bf16Agreement;
 use crate::model::{Network, artifact};
 use crate::progress::Progress;
@@ -284,6 +285,6 @@ impl MetricsFile {
 
 impl TrainObserver for MetricsFile {
     fn on_best_metrics(&mut self, best: &ModelMetrics) -> Result<()> {
-        artifact::write_json(&self.model_folder.join(artifact::METRICS_FILE), best)
+        write_json(&self.model_folder.join(artifact::METRICS_FILE), best)
     }
 }

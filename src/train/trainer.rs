@@ -23,6 +23,7 @@ use crate::data::Sample;
 use crate::data::batch_parts::RankShare;
 use crate::data::loader::{BatchPosition, DataLoader, DataLoaderConfig};
 use crate::error::{Error, ErrorContext, Result};
+use crate::files::write_json;
 use crate::metrics::ConfusionMatrix;
 use crate::model::precision::ComputePrecision;
 use crate::model::{Artifact, ModelConfig, artifact};
@@ -182,7 +183,7 @@ impl Trainer<'_> {
             observer.on_bf16_agreement(&bf16);
         }
         let config = ModelConfig { bf16: Some(bf16), ..best_model.config };
-        artifact::write_json(&model_folder.join(artifact::CONFIG_FILE), &config)
+        write_json(&model_folder.join(artifact::CONFIG_FILE), &config)
     }
 
     /// Learns from the batches of the epoch that are left.

@@ -13,7 +13,7 @@ const FLOORS: [&[&str]; 8] = [
     &["inference", "train", "preprocess"],
     &["data", "model", "kernels", "annotations", "distributed"],
     &["imaging", "render", "metrics", "sagemaker", "aws", "http", "torch"],
-    &["files", "labels_json", "progress"],
+    &["files", "labels_json", "parent_process", "progress"],
     &["error", "colors", "console", "machine", "python_json", "settings", "named_enum"],
 ];
 

@@ -187,6 +187,24 @@ fn a_gate_that_fails_has_an_exit_code_of_its_own() {
         evaluate(&job, &["--compare", none_yet.to_str().unwrap(), "--must-improve", "--fail"]);
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert!(run.stdout.contains("there is no other model yet"), "{}", run.stdout);
+    // The last approved version of a group of the registry, and none while none is approved.
+    let version = job.path("registry/scenes/1");
+    copy_folder(&model, &version.join("model"));
+    let package = serde_json::json!({
+        "ModelPackageGroupName": "scenes", "ModelPackageVersion": 1,
+        "ModelApprovalStatus": "PendingManualApproval", "CreationTime": "2026-01-01T00:00:00Z",
+        "PipelineExecutionId": "e", "StepName": "RegisterModel",
+    });
+    fs::write(version.join("package.json"), package.to_string()).unwrap();
+    let registry = job.path("registry").to_str().unwrap().to_owned();
+    let of_registry = ["--compare", "registry:scenes", "--registry", &registry, "--must-improve"];
+    let run = evaluate(&job, &of_registry);
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(run.stderr.contains("has no approved version of scenes"), "{}", run.stderr);
+    let approve = ["registry", "approve", "scenes", "1", "--registry", &registry];
+    assert!(maskmaker().args(approve).status().unwrap().success());
+    let run = evaluate(&job, &of_registry);
+    assert!(run.stdout.contains("test_miou_difference=0.000000"), "{}", run.stdout);
     let run = evaluate(&job, &["--min-miou", "75"]);
     assert_eq!(run.code, Some(2));
     assert!(run.stderr.contains("for 75 percent write 0.75"), "{}", run.stderr);

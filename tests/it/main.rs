@@ -25,6 +25,7 @@ mod metric_definitions;
 mod pictures;
 mod pipe;
 mod pipeline;
+mod pipeline_run;
 mod preprocess;
 mod processes;
 mod restarts;

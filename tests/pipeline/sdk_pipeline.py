@@ -129,6 +129,8 @@ def build(session=None, local=False, register=True, hyperparameters=None):
         "epochs": given("Epochs"),
         "mini_batch_size": given("MiniBatchSize"),
         "validation_mini_batch_size": "8",
+        "base_size": given("BaseSize"),
+        "crop_size": given("CropSize"),
         "optimizer": given("Optimizer"),
         "learning_rate": given("LearningRate"),
         "lr_scheduler": "poly",
@@ -210,6 +212,8 @@ def build(session=None, local=False, register=True, hyperparameters=None):
                 customer_metadata_properties={
                     "mIoU": text(read("segmentation_metrics.miou.value")),
                     "MinMiou": given("MinMiou").to_string(),
+                    "TrainImages": text(read("data.train_images")),
+                    "ValidationImages": text(read("data.validation_images")),
                     "TestImages": text(read("segmentation_metrics.images")),
                     "SkippedTestImages": text(read("data.skipped")),
                     "DataRevision": given("DataRevision"),

@@ -12,6 +12,7 @@ use crate::data::batch_parts::RankShare;
 use crate::data::dataset::AuditedSplit;
 use crate::data::shards::Shards;
 use crate::error::{Result, pluralize};
+use crate::files::write_json;
 use crate::model::artifact;
 use crate::model::initial::InitialWeights;
 use crate::model::precision::ComputePrecision;
@@ -68,7 +69,7 @@ fn resume_training(
     if let (Some(metrics), Some(weights)) = (&state.best, best_weights) {
         let folder = &settings.model_folder;
         artifact::write_model_bytes(folder, &settings.config, &weights)?;
-        artifact::write_json(&folder.join(artifact::METRICS_FILE), metrics)?;
+        write_json(&folder.join(artifact::METRICS_FILE), metrics)?;
     }
     if state.is_finished(settings.epochs) {
         print_stdout(format_args!(

@@ -8,6 +8,7 @@ use super::{finish, start};
 use crate::data::batch_parts::RankShare;
 use crate::data::dataset::AuditedSplit;
 use crate::error::Result;
+use crate::files::write_json;
 use crate::model::artifact;
 use crate::model::initial::InitialWeights;
 use crate::sagemaker::{MlRoot, StopSignal};
@@ -96,7 +97,7 @@ impl WriterProcess<'_> {
             stop_signal: stop,
         };
         let outcome = trainer.run()?;
-        artifact::write_json(&settings.model_folder.join(artifact::DATA_FILE), &image_hashes)?;
+        write_json(&settings.model_folder.join(artifact::DATA_FILE), &image_hashes)?;
         finish::write_torchscript_and_card(&settings, &job.hyperparameters, &audits)?;
         finish::print_outcome(&outcome, &settings.model_folder);
         Ok(())

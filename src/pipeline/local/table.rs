@@ -1,0 +1,194 @@
+//! What a person sees of a local run: on a terminal a line per step, which changes as the step goes
+//! on; elsewhere a plain line for each change.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::step::StepNews;
+use crate::console::print_stderr;
+
+/// Least time between plain lines about a step's metrics.
+const PLAIN_LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Time between two drawings of the running times.
+const DRAW_INTERVAL: Duration = Duration::from_millis(200);
+
+/// State of a step as the table shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ShownState {
+    Waiting,
+    Running,
+    Succeeded,
+    /// The result of an earlier run stands for it.
+    Cached,
+    Failed,
+    /// It is in the branch that was not taken, or waits for one that is.
+    NotRun,
+}
+
+impl ShownState {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Cached => "cached",
+            Self::Failed => "failed",
+            Self::NotRun => "not run",
+        }
+    }
+}
+
+/// Table of the steps. Threads of several steps write to it.
+pub(super) struct Table {
+    lines: Mutex<BTreeMap<String, Line>>,
+    /// The drawing on a terminal; none elsewhere.
+    drawing: Option<MultiProgress>,
+    name_width: usize,
+}
+
+struct Line {
+    state: ShownState,
+    started: Option<Instant>,
+    /// Last metric or remark.
+    text: String,
+    bar: Option<ProgressBar>,
+    printed: Option<Instant>,
+}
+
+impl Table {
+    /// Shows steps, by name, which all wait.
+    pub(super) fn new(steps: &[&str]) -> Self {
+        let drawing = std::io::stderr()
+            .is_terminal()
+            .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+        let name_width = steps.iter().map(|name| name.chars().count()).max().unwrap_or_default();
+        let table = Self { lines: Mutex::new(BTreeMap::new()), drawing, name_width };
+        for name in steps {
+            let bar = table.drawing.as_ref().map(|drawing| {
+                let bar = drawing.add(ProgressBar::new_spinner());
+                if let Ok(style) = ProgressStyle::with_template("{msg}") {
+                    bar.set_style(style);
+                }
+                bar
+            });
+            let line = Line {
+                state: ShownState::Waiting,
+                started: None,
+                text: String::new(),
+                bar,
+                printed: None,
+            };
+            table.draw(name, &line);
+            table.lock().insert((*name).to_owned(), line);
+        }
+        table
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Line>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows another state of a step, and a remark such as the reason of a failure.
+    pub(super) fn set_state(&self, step: &str, state: ShownState, text: &str) {
+        let mut lines = self.lock();
+        let Some(line) = lines.get_mut(step) else { return };
+        line.state = state;
+        if state == ShownState::Running {
+            line.started = Some(Instant::now());
+        }
+        if !text.is_empty() || state != ShownState::Succeeded {
+            // The last metric of a job stays beside its success.
+            text.clone_into(&mut line.text);
+        }
+        self.draw(step, line);
+        if self.drawing.is_none() {
+            self.print(&describe(step, line));
+        }
+    }
+
+    /// Shows news of a running step.
+    pub(super) fn show_news(&self, step: &str, news: &StepNews) {
+        match news {
+            StepNews::Note(note) => self.print(&format!("{step}: {note}")),
+            StepNews::Metric(name, value) => {
+                let mut lines = self.lock();
+                let Some(line) = lines.get_mut(step) else { return };
+                line.text = format!("{name} {value}");
+                self.draw(step, line);
+                let is_due = line.printed.is_none_or(|time| time.elapsed() >= PLAIN_LINE_INTERVAL);
+                if self.drawing.is_none() && is_due {
+                    line.printed = Some(Instant::now());
+                    self.print(&describe(step, line));
+                }
+            }
+        }
+    }
+
+    /// Prints a line above the table.
+    pub(super) fn print(&self, line: &str) {
+        match &self.drawing {
+            Some(drawing) => drawing.suspend(|| print_stderr(line)),
+            None => print_stderr(line),
+        }
+    }
+
+    /// Draws the running times anew.
+    pub(super) fn draw_times(&self) {
+        if self.drawing.is_none() {
+            return;
+        }
+        for (step, line) in self.lock().iter() {
+            if line.state == ShownState::Running {
+                self.draw(step, line);
+            }
+        }
+    }
+
+    /// Returns the time between two calls of [`Self::draw_times`].
+    pub(super) fn draw_interval() -> Duration {
+        DRAW_INTERVAL
+    }
+
+    fn draw(&self, step: &str, line: &Line) {
+        let Some(bar) = &line.bar else { return };
+        let time = line
+            .started
+            .map_or(String::new(), |started| format!("{} s", started.elapsed().as_secs()));
+        let (state, text) = (line.state.name(), first_line(&line.text));
+        let message =
+            format!("{step:<width$}  {state:<9}  {time:>6}  {text}", width = self.name_width);
+        let is_over = !matches!(line.state, ShownState::Waiting | ShownState::Running);
+        if is_over && !bar.is_finished() {
+            bar.finish_with_message(message);
+        } else if !is_over {
+            bar.set_message(message);
+        }
+    }
+}
+
+/// Returns the plain line of a step.
+fn describe(step: &str, line: &Line) -> String {
+    let mut text = format!("{step}: {}", line.state.name());
+    if line.state != ShownState::Cached
+        && let Some(started) = line.started
+        && started.elapsed() >= Duration::from_secs(1)
+    {
+        let verb = if line.state == ShownState::Running { "for" } else { "after" };
+        let _ = write!(text, " {verb} {} s", started.elapsed().as_secs());
+    }
+    if !line.text.is_empty() {
+        text.push_str(", ");
+        text.push_str(first_line(&line.text));
+    }
+    text
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
