@@ -51,7 +51,7 @@ registry=$dir/local/registry
   --map "s3://amzn-s3-demo-bucket/annotations=$dir/data/annotations" \
   --map "s3://amzn-s3-demo-bucket/images=$dir/data/images" \
   --parameter DataRevision=demo --parameter Backbone=resnet-18 --parameter UsePretrainedModel=False \
-  --parameter Epochs=15 --parameter MiniBatchSize=8 --parameter BaseSize=136 --parameter CropSize=96 \
+  --parameter Epochs=13 --parameter MiniBatchSize=8 --parameter BaseSize=136 --parameter CropSize=96 \
   --parameter Optimizer=adam --parameter LearningRate=0.0005 --parameter Augmentations=none \
   --parameter "MinMiou=$least_miou" --parameter "ModelPackageGroupName=$group"
 

@@ -48,6 +48,10 @@ pub(super) fn check_deletion(
     let mut positions: Vec<usize> = (0..scored.images.len()).collect();
     positions.shuffle(&mut generator(options.seed, Purpose::DeletionImages, 0, 0));
     positions.truncate(MAX_TRIED);
+    if positions.len() < MIN_IMAGES {
+        // An image takes seconds, and these would tell nothing.
+        return Ok(None);
+    }
     let mut progress = Progress::new("check", positions.len());
     let (mut images, mut better) = (0, 0);
     for position in positions {
