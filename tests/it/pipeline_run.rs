@@ -324,6 +324,18 @@ fn a_run_that_was_killed_while_outputs_moved_does_not_repeat_the_job() {
     assert!(place.join(mask.file_name()).is_file());
     assert_eq!(pipeline.weights("root", 1), weights);
     assert!(!pipeline.path("root/registry/maskmaker/2").exists(), "registered once");
+
+    // What somebody changed meanwhile is not taken for the job's result: the job is run again.
+    let right = fs::read(place.join(mask.file_name())).unwrap();
+    fs::write(place.join(mask.file_name()), "changed").unwrap();
+    let text = fs::read_to_string(&state).unwrap().replace("\"Succeeded\"", "\"Executing\"");
+    fs::write(&state, text).unwrap();
+    let again = pipeline.run();
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert_eq!(Pipeline::execution(&again), execution);
+    assert_eq!(pipeline.attempts(&execution, "Preprocess"), 2);
+    assert_eq!(pipeline.attempts(&execution, "Train"), 1, "the data are the same again");
+    assert!(fs::read(place.join(mask.file_name())).unwrap() == right);
 }
 
 /// Starts a run whose output is kept.

@@ -46,6 +46,8 @@ struct PendingMove {
     /// Folder below `/opt/ml`.
     folder: PathBuf,
     names: Vec<String>,
+    /// Digest of names and contents as the job left them.
+    digest: String,
     /// False for checkpoints, which are nothing that other steps get.
     is_result: bool,
 }
@@ -115,7 +117,8 @@ impl PendingOutputs {
             let uri = format!("{place}/{MODEL_ARCHIVE}");
             description.insert("ModelArtifacts".into(), json!({"S3ModelArtifacts": uri}));
             let folder = ARCHIVES_FOLDER.into();
-            moves.push(PendingMove { s3_uri: place, folder, names, is_result: true });
+            let digest = digest_files(&files_of(&ml.join(ARCHIVES_FOLDER), &names))?;
+            moves.push(PendingMove { s3_uri: place, folder, names, digest, is_result: true });
             let mut list = Vec::new();
             for (name, value) in &metrics {
                 list.push(json!({"MetricName": name, "Value": value}));
@@ -135,6 +138,24 @@ impl PendingOutputs {
             all.push((pending.s3_uri.clone(), pending.names.clone()));
         }
         all
+    }
+
+    /// Returns true if all results are as the job left them, in its folder or at their places. A
+    /// person may have changed or removed them since.
+    pub(super) fn is_complete(&self, ml: &Path, places: &Places) -> bool {
+        for pending in self.moves.iter().filter(|pending| pending.is_result) {
+            let Ok(target) = places.path(&pending.s3_uri) else { return false };
+            let mut files = files_of(&ml.join(&pending.folder), &pending.names);
+            for file in &mut files {
+                if !file.path.exists() {
+                    file.path = target.join(&file.name);
+                }
+            }
+            if !digest_files(&files).is_ok_and(|digest| digest == pending.digest) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Moves the files that are not at their places yet, and returns what other steps may read.
@@ -157,11 +178,12 @@ impl PendingOutputs {
             let mut files = files_of(&source, &pending.names);
             files.retain(|file| file.path.exists());
             move_files(&files, &target).error_context(&pending.s3_uri)?;
-            let digest =
-                digest_files(&files_of(&target, &pending.names)).error_context(&pending.s3_uri)?;
             if pending.is_result {
-                let (s3_uri, names) = (pending.s3_uri.clone(), pending.names.clone());
-                written.push(WrittenPlace { s3_uri, names, digest });
+                written.push(WrittenPlace {
+                    s3_uri: pending.s3_uri.clone(),
+                    names: pending.names.clone(),
+                    digest: pending.digest.clone(),
+                });
             }
         }
         Ok(written)
@@ -222,7 +244,9 @@ fn list_output(
             left_out.len()
         )));
     }
+    let digest = digest_files(&files)?;
     Ok(PendingMove {
+        digest,
         s3_uri: output.uri.clone(),
         folder: output.folder.clone(),
         names: files.into_iter().map(|file| file.name).collect(),

@@ -119,9 +119,13 @@ impl Run<'_> {
             remove_job_folder(&ml, on_news);
             return Ok(StepEnd { result, is_cached: true });
         }
-        let state = read_state(&folder);
-        let state = match state {
-            Some(state) if state.key == keys.whole && state.pending.is_some() => state,
+        let has_ended_well = |state: &JobState| {
+            let pending = state.pending.as_ref();
+            state.key == keys.whole
+                && pending.is_some_and(|pending| pending.is_complete(&ml, self.places))
+        };
+        let state = match read_state(&folder) {
+            Some(state) if has_ended_well(&state) => state,
             state => {
                 let start_time = now_text();
                 let state =
