@@ -394,7 +394,7 @@ pub fn main() -> ! {
         let stop = if is_training { StopSignal::listen()? } else { StopSignal::default() };
         run_command(cli.command, &root)?;
         if stop.is_requested() {
-            // What training leaves after a stop is not what the pipeline asked for.
+            // A stopped training leaves a model, which is not the one that the pipeline asked for.
             torch::exit_process(settings::STOPPED_EXIT_CODE as u8);
         }
         Ok(())

@@ -26,15 +26,15 @@ pub(super) struct Job {
     pub inputs: Vec<JobInput>,
     /// Places that get folders of a processing job when it has ended.
     pub outputs: Vec<JobOutput>,
-    /// Of a training job, the place below which its archives go.
+    /// Place below which a training job's archives go; empty for a processing job.
     pub output_path: String,
-    /// Of a training job, the place of its checkpoints and their folder.
+    /// Place of a training job's checkpoints, and their folder.
     pub checkpoints: Option<JobOutput>,
     /// Files of configuration, by their paths below `/opt/ml`.
     pub config_files: Vec<(PathBuf, Value)>,
     /// Names of metrics and what finds them in a line of the log.
     pub metrics: Vec<(String, Regex)>,
-    /// What is done in another way here, for the log.
+    /// Lines that tell what a local run does in another way than the service.
     pub notes: Vec<String>,
 }
 

@@ -20,7 +20,7 @@ use crate::pipeline::definition::StepKind;
 pub(super) struct JobState {
     pub request_key: String,
     pub key: String,
-    /// What is to be moved, if the job has ended well.
+    /// Files that are to be moved, if the job has ended well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<PendingOutputs>,
     /// Files that the step wrote in this execution before its inputs changed, by their places.

@@ -1,5 +1,5 @@
-//! What a job leaves: the files of its outputs, the archives of a training job, and what the service
-//! would tell of them. A job that has ended well is not run again: what is still to be moved is on
+//! Results of a job: the files of its outputs, the archives of a training job, and their description in
+//! the service's words. A job that has ended well is not run again: what is still to be moved is on
 //! record before the first file moves, so a run that is killed meanwhile, or meets a full disk, goes
 //! on there.
 
@@ -27,12 +27,12 @@ const MODEL_ARCHIVE: &str = "model.tar.gz";
 /// Folder below `/opt/ml` in which archives are made. The contract has no such folder.
 const ARCHIVES_FOLDER: &str = ".archives";
 
-/// What is to be done after a job that has ended well.
+/// Work that is left after a job has ended well: files that go to their places.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct PendingOutputs {
     moves: Vec<PendingMove>,
-    /// What the service would tell of the job beside its request.
+    /// Description of the job in the service's words, without its request.
     pub description: Value,
     pub metrics: BTreeMap<String, f64>,
     pub start_time: String,

@@ -21,14 +21,14 @@ use crate::python_json::parse_python_json;
 /// Text that stands for an execution's identifier in what is compared between executions.
 const ANY_EXECUTION: &str = "<execution>";
 
-/// What a step left when it succeeded.
+/// Result of a step that succeeded.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct StepResult {
     /// Identifier of the execution that ran the step, which may be an earlier one.
     pub pipeline_execution_id: String,
     pub step_name: String,
-    /// What the service would tell of the step's job.
+    /// Description of the step's job in the service's words, to which references lead.
     pub properties: Value,
     /// Places that the step wrote.
     #[serde(default)]

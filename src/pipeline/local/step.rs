@@ -21,7 +21,7 @@ use crate::pipeline::digest::to_hex;
 use crate::pipeline::registry::Registry;
 use crate::sagemaker::StopSignal;
 
-/// What all steps of a run share.
+/// Settings and folders that all steps of a run share.
 pub(super) struct Run<'a> {
     pub root: &'a LocalRoot,
     pub places: &'a Places,
@@ -66,9 +66,9 @@ pub(super) struct StepEnd {
 /// Keys of a job: digests of what its results depend on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct JobKeys {
-    /// Of the request and the contents of the inputs.
+    /// Digest of the request and the contents of the inputs.
     pub request: String,
-    /// Of those, the program, and the settings outside of the request.
+    /// Digest of those, the program, and the settings outside of the request.
     pub whole: String,
 }
 
