@@ -18,6 +18,20 @@ pub fn print_stdout(line: impl Display) {
     write_above_bar(|| std::io::stdout().lock().write_all(line.as_bytes()));
 }
 
+/// Writes a line of results to standard output. Returns false if nobody reads it any more, as behind
+/// `| head`.
+pub fn try_print_stdout(line: impl Display) -> bool {
+    let line = format!("{line}\n");
+    let mut is_open = true;
+    write_above_bar(|| {
+        let written = std::io::stdout().lock().write_all(line.as_bytes());
+        is_open =
+            !written.as_ref().is_err_and(|cause| cause.kind() == std::io::ErrorKind::BrokenPipe);
+        written
+    });
+    is_open
+}
+
 /// Writes a line of progress, a warning or an error to standard error.
 pub fn print_stderr(line: impl Display) {
     let line = format!("{line}\n");

@@ -23,7 +23,7 @@ pub struct IntegerSetting {
 }
 
 /// Every setting with a range.
-pub const INTEGER_SETTINGS: [IntegerSetting; 23] = [
+pub const INTEGER_SETTINGS: [IntegerSetting; 24] = [
     PIPE_TIMEOUT,
     S3_CACHE_SIZE,
     S3_TIMEOUT,
@@ -47,6 +47,7 @@ pub const INTEGER_SETTINGS: [IntegerSetting; 23] = [
     ROBUSTNESS_IMAGES,
     EXPLAIN,
     OCCLUSION_GRID,
+    STATUS_INTERVAL,
 ];
 
 // All subcommands.
@@ -66,6 +67,16 @@ pub const DEFAULT_LOCAL_ROOT: &str = "maskmaker-local";
 
 /// Folder of the model registry that local executions fill, in [`DEFAULT_LOCAL_ROOT`].
 pub const DEFAULT_REGISTRY: &str = "maskmaker-local/registry";
+
+// `pipeline` in SageMaker.
+
+/// Name of a pipeline whose definition is `pipeline.json`.
+pub const DEFAULT_PIPELINE: &str = "pipeline";
+
+/// Time between two looks at an execution that is followed.
+pub const STATUS_INTERVAL: IntegerSetting =
+    IntegerSetting { name: "interval", unit: "SECONDS", min: 1, max: 3600 };
+pub const DEFAULT_STATUS_INTERVAL_S: u64 = 10;
 
 // `train`.
 

@@ -1,40 +1,22 @@
 //! S3 client on Amazon's SDK with blocking calls: all transfers share one small runtime.
 
-use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::config::{
-    Builder, Credentials, ProvideCredentials, Region, SharedHttpClient,
-    StalledStreamProtectionConfig,
-};
+use aws_sdk_s3::config::{Builder, Credentials, StalledStreamProtectionConfig};
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use tokio::runtime::Runtime;
+use aws_sdk_s3::primitives::ByteStream;
 use tokio::time::{sleep, timeout};
 
-use super::error::{CREDENTIALS_ADVICE, UNREACHABLE_ADVICE, convert_sdk_error, root_cause};
+use super::error::{UNREACHABLE_ADVICE, convert_sdk_error, root_cause};
+use super::session::{
+    BlockingRuntime, CONNECT_TIMEOUT, DEFAULT_MAX_ATTEMPTS, MAX_BACKOFF, Session, StopCheck,
+    first_env_variable, https_client, read_max_attempts,
+};
 use super::{GetRequest, ObjectInfo, ObjectSink, ObjectStore, S3Error, S3Uri};
-
-/// Longest time between a request to stop and the moment at which a call gives up.
-const STOP_POLL_INTERVAL: Duration = Duration::from_millis(100);
-
-/// Longest time to open a connection. A connection that takes longer has no route to S3.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Longest time to find a region and credentials; some providers ask another service for them.
-const CREDENTIALS_TIMEOUT: Duration = Duration::from_mins(1);
-
-/// Longest pause between two attempts.
-const MAX_BACKOFF: Duration = Duration::from_secs(20);
-
-/// Attempts per object if `AWS_MAX_ATTEMPTS` is not set. Their pauses add up to several seconds, so
-/// a short outage of S3 fails no job.
-const DEFAULT_MAX_ATTEMPTS: u32 = 5;
 
 /// Largest number of names that a listing returns.
 const MAX_LISTED_NAMES: usize = 10_000;
@@ -42,14 +24,8 @@ const MAX_LISTED_NAMES: usize = 10_000;
 /// Environment variables that name another endpoint, such as a VPC's or a test server's.
 const ENDPOINT_VARIABLES: [&str; 2] = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
 
-/// Environment variables that name a region.
-const REGION_VARIABLES: [&str; 2] = ["AWS_REGION", "AWS_DEFAULT_REGION"];
-
-/// Returns true if calls shall give up because the job was asked to stop.
-pub type StopCheck = Arc<dyn Fn() -> bool + Send + Sync>;
-
 /// Timeouts, region and stop check of a client.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct S3Settings {
     /// Longest time without a byte from S3, after which an attempt has failed.
     pub idle_timeout: Duration,
@@ -57,7 +33,7 @@ pub struct S3Settings {
     pub initial_backoff: Duration,
     /// AWS region if neither `AWS_REGION` nor `AWS_DEFAULT_REGION` is set.
     pub region: Option<String>,
-    /// Returns true if running calls shall give up.
+    /// Check whether running calls shall give up.
     pub should_stop: StopCheck,
 }
 
@@ -66,28 +42,13 @@ impl S3Settings {
     pub fn new(idle_timeout: Duration, should_stop: StopCheck) -> Self {
         Self { idle_timeout, initial_backoff: Duration::from_secs(1), region: None, should_stop }
     }
-
-    /// Returns the error of a stopped job once `should_stop` returns true.
-    async fn wait_for_stop(&self) -> S3Error {
-        while !(self.should_stop)() {
-            sleep(STOP_POLL_INTERVAL).await;
-        }
-        S3Error::stopped()
-    }
-}
-
-impl fmt::Debug for S3Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings").field("timeout", &self.idle_timeout).finish_non_exhaustive()
-    }
 }
 
 /// Client of one S3 endpoint, which any number of threads may read through.
 #[derive(Debug)]
 pub struct S3Client {
     s3: aws_sdk_s3::Client,
-    /// Runs the SDK's tasks. `None` only while the client is dropped.
-    runtime: Option<Runtime>,
+    runtime: BlockingRuntime,
     settings: S3Settings,
     max_attempts: u32,
     /// Name of the endpoint in messages.
@@ -99,22 +60,16 @@ impl S3Client {
     /// container's or the instance's role. `AWS_ENDPOINT_URL_S3` and `AWS_ENDPOINT_URL` name
     /// another endpoint, whose buckets are addressed by path.
     pub fn connect(settings: S3Settings) -> Result<Self, S3Error> {
-        let runtime = start_runtime()?;
-        let config = runtime.block_on(async {
-            tokio::select! {
-                config = load_sdk_config(settings.region.as_deref()) => config,
-                failure = settings.wait_for_stop() => Err(failure),
-                () = sleep(CREDENTIALS_TIMEOUT) => Err(S3Error::for_all_objects(
-                    format!("no AWS credentials came within {} s", CREDENTIALS_TIMEOUT.as_secs()),
-                    CREDENTIALS_ADVICE,
-                )),
-            }
-        })?;
         // The builder itself reads AWS_ENDPOINT_URL_S3; the URL is needed here for the addressing
         // style.
         let endpoint_url = first_env_variable(ENDPOINT_VARIABLES);
+        let Session { config, runtime } = Session::connect(
+            settings.region.as_deref(),
+            endpoint_url.is_some(),
+            settings.should_stop.clone(),
+        )?;
         let builder = Builder::from(&config).force_path_style(endpoint_url.is_some());
-        let max_attempts = parse_max_attempts(std::env::var("AWS_MAX_ATTEMPTS").ok().as_deref())?;
+        let max_attempts = read_max_attempts()?;
         let endpoint_label = match (endpoint_url, config.region()) {
             (Some(url), _) => url,
             (None, Some(region)) => format!("S3 in {region}"),
@@ -144,7 +99,8 @@ impl S3Client {
             .credentials_provider(credentials)
             .endpoint_url(url)
             .force_path_style(true);
-        let (endpoint_label, runtime) = (url.to_owned(), start_runtime()?);
+        let runtime = BlockingRuntime::start(settings.should_stop.clone())?;
+        let endpoint_label = url.to_owned();
         Ok(Self::from_builder(builder, endpoint_label, DEFAULT_MAX_ATTEMPTS, settings, runtime))
     }
 
@@ -153,7 +109,7 @@ impl S3Client {
         endpoint_label: String,
         max_attempts: u32,
         settings: S3Settings,
-        runtime: Runtime,
+        runtime: BlockingRuntime,
     ) -> Self {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(settings.idle_timeout.min(CONNECT_TIMEOUT))
@@ -171,7 +127,7 @@ impl S3Client {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .build();
         let s3 = aws_sdk_s3::Client::from_conf(config);
-        Self { s3, runtime: Some(runtime), settings, max_attempts, endpoint_label }
+        Self { s3, runtime, settings, max_attempts, endpoint_label }
     }
 
     /// Blocks until `operation` ends or the job is asked to stop.
@@ -179,11 +135,49 @@ impl S3Client {
         &self,
         operation: impl Future<Output = Result<T, S3Error>>,
     ) -> Result<T, S3Error> {
-        let Some(runtime) = &self.runtime else { return Err(S3Error::stopped()) };
-        runtime.block_on(async {
-            tokio::select! {
-                result = operation => result,
-                failure = self.settings.wait_for_stop() => Err(failure),
+        self.runtime.run(operation).unwrap_or_else(|| Err(S3Error::stopped()))
+    }
+
+    /// Calls `visit` with every object whose key begins with the prefix's, in the order of the keys'
+    /// bytes.
+    pub fn visit_objects(
+        &self,
+        prefix: &S3Uri,
+        mut visit: impl FnMut(ListedObject<'_>),
+    ) -> Result<(), S3Error> {
+        self.run_until_stopped(async {
+            let mut continuation_token = None;
+            loop {
+                let list_objects = self
+                    .s3
+                    .list_objects_v2()
+                    .bucket(prefix.bucket())
+                    .prefix(prefix.key())
+                    .set_continuation_token(continuation_token);
+                let response = list_objects.send().await.map_err(|error| {
+                    convert_sdk_error(&error, prefix, "s3:ListBucket", &self.endpoint_label)
+                })?;
+                for object in response.contents() {
+                    let etag = object.e_tag().unwrap_or_default();
+                    visit(ListedObject { key: object.key().unwrap_or_default(), etag });
+                }
+                continuation_token = response.next_continuation_token().map(str::to_owned);
+                if continuation_token.is_none() {
+                    return Ok(());
+                }
+            }
+        })
+    }
+
+    /// Writes an object, in place of one that may be there.
+    pub fn put(&self, uri: &S3Uri, bytes: Vec<u8>) -> Result<(), S3Error> {
+        let put_object = self.s3.put_object().bucket(uri.bucket()).key(uri.key());
+        self.run_until_stopped(async {
+            match put_object.body(ByteStream::from(bytes)).send().await {
+                Ok(_) => Ok(()),
+                Err(error) => {
+                    Err(convert_sdk_error(&error, uri, "s3:PutObject", &self.endpoint_label))
+                }
             }
         })
     }
@@ -347,13 +341,12 @@ impl ObjectStore for S3Client {
     }
 }
 
-impl Drop for S3Client {
-    fn drop(&mut self) {
-        // A plain drop would wait for name lookups that never end.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
+/// Object of a listing.
+#[derive(Debug, Clone, Copy)]
+pub struct ListedObject<'a> {
+    pub key: &'a str,
+    /// Identifier of the object's content, with the quotes that S3 writes; empty if a store has none.
+    pub etag: &'a str,
 }
 
 /// Result of one attempt that S3 answered.
@@ -377,101 +370,4 @@ fn write_error(uri: &S3Uri, cause: &io::Error) -> S3Error {
         format!("{uri}: cannot be written to disk: {cause}"),
         "name a folder on a larger disk with TMPDIR",
     )
-}
-
-fn start_runtime() -> Result<Runtime, S3Error> {
-    // One thread moves the bytes of all connections. Callers process objects on their own threads.
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(1).max_blocking_threads(8).thread_name("s3").enable_all();
-    match builder.build() {
-        Ok(runtime) => Ok(runtime),
-        Err(cause) => {
-            Err(S3Error::for_all_objects(format!("cannot start the S3 client: {cause}"), ""))
-        }
-    }
-}
-
-fn https_client() -> SharedHttpClient {
-    let builder = aws_smithy_http_client::Builder::new();
-    builder.tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
-}
-
-/// Returns the first environment variable that is set and not empty.
-fn first_env_variable(names: [&str; 2]) -> Option<String> {
-    for name in names {
-        if let Ok(value) = std::env::var(name)
-            && !value.is_empty()
-        {
-            return Some(value);
-        }
-    }
-    None
-}
-
-/// Returns the attempts per object that `AWS_MAX_ATTEMPTS` asks for.
-fn parse_max_attempts(variable: Option<&str>) -> Result<u32, S3Error> {
-    let text = variable.unwrap_or("").trim();
-    if text.is_empty() {
-        return Ok(DEFAULT_MAX_ATTEMPTS);
-    }
-    match text.parse() {
-        Ok(attempts) if attempts > 0 => Ok(attempts),
-        _ => Err(S3Error::for_all_objects(
-            format!("AWS_MAX_ATTEMPTS is {text:?}"),
-            format!("set it to a whole number from 1, or leave it out for {DEFAULT_MAX_ATTEMPTS}"),
-        )),
-    }
-}
-
-/// Finds region and credentials, and asks for the credentials once before any object is read.
-/// `region` is the region if no environment variable names one.
-async fn load_sdk_config(region: Option<&str>) -> Result<SdkConfig, S3Error> {
-    // An explicit retry configuration, because the SDK panics at values that other SDKs take, such
-    // as AWS_RETRY_MODE=legacy.
-    let mut loader = aws_config::defaults(BehaviorVersion::latest())
-        .http_client(https_client())
-        .retry_config(RetryConfig::standard());
-    if let Some(region) = region
-        && first_env_variable(REGION_VARIABLES).is_none()
-    {
-        loader = loader.region(Region::new(region.to_owned()));
-    }
-    let mut config = loader.load().await;
-    if config.region().is_none() {
-        if first_env_variable(ENDPOINT_VARIABLES).is_none() {
-            return Err(S3Error::for_all_objects(
-                "there is no AWS region",
-                "set AWS_REGION to that of the buckets",
-            ));
-        }
-        // Other servers of S3's protocol have no regions, but the signature needs one.
-        config = config.into_builder().region(Region::from_static("us-east-1")).build();
-    }
-    let Some(provider) = config.credentials_provider() else {
-        return Err(S3Error::for_all_objects("there are no AWS credentials", CREDENTIALS_ADVICE));
-    };
-    match provider.provide_credentials().await {
-        Ok(_) => Ok(config),
-        Err(cause) => Err(S3Error::for_all_objects(
-            format!("there are no AWS credentials ({})", root_cause(&cause)),
-            CREDENTIALS_ADVICE,
-        )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn attempts_are_a_whole_number_from_1() {
-        for (text, expected) in
-            [(None, DEFAULT_MAX_ATTEMPTS), (Some(" "), DEFAULT_MAX_ATTEMPTS), (Some("3"), 3)]
-        {
-            assert_eq!(parse_max_attempts(text).unwrap(), expected);
-        }
-        for text in ["0", "many", "-1", "2.5"] {
-            assert!(parse_max_attempts(Some(text)).unwrap_err().message.contains(text));
-        }
-    }
 }

@@ -34,11 +34,11 @@ pub(super) struct EvaluateArgs {
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
     /// Another model, evaluated on the same images and compared; an empty folder means that there is
-    /// none yet. registry:GROUP is the last approved version of a group of the local registry, if one
-    /// is approved
+    /// none yet. registry:GROUP is the last approved version of a group of the registry, if one is
+    /// approved
     #[arg(long, value_name = "PATH")]
     compare: Option<PathBuf>,
-    /// Folder of the local registry
+    /// Folder of the local registry, or sagemaker for that of the account
     #[arg(long, env = "MASKMAKER_REGISTRY", default_value = settings::DEFAULT_REGISTRY,
           value_name = "DIR")]
     registry: PathBuf,

@@ -4,14 +4,20 @@
 #![allow(clippy::doc_markdown)]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Subcommand};
 
-use super::Cli;
+use super::{Cli, integer_parser};
+use crate::aws::S3Uri;
 use crate::commands::pipeline::{self, GraphFormat, LocalRunSettings, PipelineInput};
-use crate::error::Result;
-use crate::pipeline::{Executor, PlaceMap, UNKNOWN_ARGUMENT};
+use crate::commands::remote_pipeline;
+use crate::error::{Error, Result};
+use crate::pipeline::{
+    ExecutionChoice, Executor, LogsOptions, PlaceMap, RegistryPlace, StartOptions, StatusOptions,
+    UNKNOWN_ARGUMENT, UpsertOptions,
+};
 use crate::settings;
 
 #[derive(Debug, Subcommand)]
@@ -22,6 +28,28 @@ pub(super) enum PipelineCommand {
     Render(PipelineArgs),
     /// Run the steps on this machine, from the first to the registered model
     Run(RunArgs),
+    /// Make the pipeline in SageMaker, or bring it up to date; doing so twice changes nothing
+    Upsert(UpsertArgs),
+    /// Start an execution in SageMaker, with the revision of its data
+    Start(StartArgs),
+    /// Print how far an execution in SageMaker is
+    Status {
+        #[command(flatten)]
+        execution: ExecutionArgs,
+        #[command(flatten)]
+        follow: FollowArgs,
+    },
+    /// Stop an execution in SageMaker
+    Stop(ExecutionArgs),
+    /// Print the log of a step's job in SageMaker
+    Logs {
+        /// Name of the step
+        step: String,
+        #[command(flatten)]
+        execution: ExecutionArgs,
+        #[command(flatten)]
+        follow: FollowArgs,
+    },
     /// Print the graph of the steps
     Show {
         /// File with the definition, such as pipeline.json
@@ -45,7 +73,7 @@ pub(super) struct PipelineArgs {
 pub(super) struct RunArgs {
     #[command(flatten)]
     pipeline: PipelineArgs,
-    /// Run on this machine; the only place so far
+    /// Run on this machine; pipeline start runs it in SageMaker
     #[arg(long, required = true)]
     local: bool,
     /// Folder of local executions, of places that are not mapped, and of the registry
@@ -69,10 +97,121 @@ pub(super) struct RunArgs {
     no_cache: bool,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct UpsertArgs {
+    #[command(flatten)]
+    pipeline: PipelineArgs,
+    /// Name of the pipeline [default: that of the file]
+    #[arg(long, env = "MASKMAKER_PIPELINE", value_name = "NAME")]
+    name: Option<String>,
+    /// Role of the pipeline [default: the value of its parameter RoleArn]
+    #[arg(long, value_name = "ARN")]
+    role_arn: Option<String>,
+    /// Description of the pipeline
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    /// Tag of the pipeline beside the version and the revision; the flag may be repeated
+    #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = parse_tag)]
+    tags: Vec<(String, String)>,
+    /// Folder of definitions from 100 KB [default: definitions below the parameter OutputRoot]
+    #[arg(long, value_name = "s3://BUCKET/PREFIX/", value_parser = parse_folder)]
+    definitions: Option<S3Uri>,
+    /// Replace a definition that another program wrote or a person changed
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StartArgs {
+    /// Name or ARN of the pipeline
+    #[arg(long, env = "MASKMAKER_PIPELINE", default_value = settings::DEFAULT_PIPELINE)]
+    name: String,
+    /// Value of a parameter, in place of its default; the flag may be repeated
+    #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parse_parameter)]
+    parameters: Vec<(String, String)>,
+    /// Text of 32 to 128 characters for which one execution begins, however often it is started
+    /// [default: another one each time]
+    #[arg(long, value_parser = StartOptions::parse_token)]
+    token: Option<String>,
+    /// Description of the execution
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+    #[command(flatten)]
+    follow: FollowArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExecutionArgs {
+    /// Name or ARN of the pipeline
+    #[arg(long, env = "MASKMAKER_PIPELINE", default_value = settings::DEFAULT_PIPELINE)]
+    name: String,
+    /// ARN or identifier of the execution [default: the last one]
+    #[arg(long, value_name = "ARN")]
+    execution: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FollowArgs {
+    /// Go on until the execution, or the step of a log, has ended
+    #[arg(long)]
+    follow: bool,
+    /// Seconds between two looks
+    #[arg(long, default_value_t = settings::DEFAULT_STATUS_INTERVAL_S,
+          value_name = settings::STATUS_INTERVAL.unit,
+          value_parser = integer_parser::<u64>(settings::STATUS_INTERVAL))]
+    interval: u64,
+}
+
+impl FollowArgs {
+    fn interval(&self) -> Option<Duration> {
+        self.follow.then(|| Duration::from_secs(self.interval))
+    }
+}
+
+impl ExecutionArgs {
+    fn into_choice(self) -> ExecutionChoice {
+        ExecutionChoice { pipeline: self.name, execution: self.execution }
+    }
+}
+
+impl UpsertArgs {
+    fn run(self) -> Result<()> {
+        let input = self.pipeline.into_input();
+        let options = UpsertOptions {
+            name: self.name.unwrap_or_else(|| pipeline::name_pipeline(&input.file)),
+            role_arn: self.role_arn,
+            description: self.description,
+            tags: self.tags,
+            definitions_folder: self.definitions,
+            replaces_others: self.force,
+        };
+        remote_pipeline::run_upsert(&input, &options, &check_arguments)
+    }
+}
+
+impl StartArgs {
+    fn run(self) -> Result<()> {
+        let follow_interval = self.follow.interval();
+        let options = StartOptions {
+            pipeline: self.name,
+            parameters: self.parameters,
+            token: self.token,
+            description: self.description,
+        };
+        remote_pipeline::run_start(&options, follow_interval)
+    }
+}
+
 impl RunArgs {
     fn run(self) -> Result<()> {
         let executor =
             if self.docker { Executor::Docker { image: self.image } } else { Executor::Process };
+        if self.registry.as_deref().map(RegistryPlace::new) == Some(RegistryPlace::SageMaker) {
+            return Err(Error::input(
+                "a local run registers its model in a folder, and --registry or MASKMAKER_REGISTRY \
+                 names that of the account; give --registry DIR",
+            ));
+        }
         let settings = LocalRunSettings {
             root: self.root,
             maps: self.maps,
@@ -97,6 +236,18 @@ impl PipelineCommand {
             Self::Check(args) => pipeline::run_check(&args.into_input(), &check_arguments),
             Self::Render(args) => pipeline::run_render(&args.into_input()),
             Self::Run(args) => args.run(),
+            Self::Upsert(args) => args.run(),
+            Self::Start(args) => args.run(),
+            Self::Status { execution, follow } => remote_pipeline::run_status(&StatusOptions {
+                execution: execution.into_choice(),
+                follow_interval: follow.interval(),
+            }),
+            Self::Stop(execution) => remote_pipeline::run_stop(&execution.into_choice()),
+            Self::Logs { step, execution, follow } => remote_pipeline::run_logs(&LogsOptions {
+                execution: execution.into_choice(),
+                step,
+                follow_interval: follow.interval(),
+            }),
             Self::Show { file, format } => pipeline::run_show(&file, format),
         }
     }
@@ -108,6 +259,20 @@ fn parse_parameter(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("give NAME=VALUE".to_owned()),
     }
+}
+
+/// Parses the value of `--tag`.
+fn parse_tag(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("give KEY=VALUE".to_owned()),
+    }
+}
+
+/// Parses a folder in S3.
+fn parse_folder(text: &str) -> Result<S3Uri, String> {
+    let text = if text.ends_with('/') { text.to_owned() } else { format!("{text}/") };
+    text.parse().map_err(|problem| format!("{text} {problem}"))
 }
 
 /// Checks that this program takes a step's arguments.

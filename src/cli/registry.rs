@@ -9,7 +9,7 @@ use clap::{Args, Subcommand};
 
 use crate::commands::registry;
 use crate::error::Result;
-use crate::pipeline::{ApprovalStatus, Registry};
+use crate::pipeline::{ApprovalStatus, RegistryPlace};
 use crate::settings;
 
 #[derive(Debug, Subcommand)]
@@ -31,7 +31,7 @@ pub(super) enum RegistryCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct RegistryArgs {
-    /// Folder of the registry
+    /// Folder of the registry, or sagemaker for that of the account
     #[arg(long, env = "MASKMAKER_REGISTRY", default_value = settings::DEFAULT_REGISTRY,
           value_name = "DIR")]
     registry: PathBuf,
@@ -58,8 +58,8 @@ pub(super) struct DecisionArgs {
 }
 
 impl RegistryArgs {
-    fn registry(&self) -> Registry {
-        Registry::new(&self.registry)
+    fn place(self) -> RegistryPlace {
+        RegistryPlace::new(self.registry)
     }
 }
 
@@ -68,10 +68,10 @@ impl RegistryCommand {
     pub(super) fn run(self) -> Result<()> {
         match self {
             Self::List { registry, group } => {
-                registry::list_packages(&registry.registry(), group.as_deref())
+                registry::list_packages(registry.place(), group.as_deref())
             }
             Self::Show(VersionArgs { registry, group, version }) => {
-                registry::show_package(&registry.registry(), &group, version)
+                registry::show_package(registry.place(), &group, version)
             }
             Self::Approve(decision) => decision.decide(ApprovalStatus::Approved),
             Self::Reject(decision) => decision.decide(ApprovalStatus::Rejected),
@@ -83,6 +83,6 @@ impl DecisionArgs {
     fn decide(self, status: ApprovalStatus) -> Result<()> {
         let VersionArgs { registry, group, version } = self.version;
         let description = self.description.as_deref();
-        registry::decide(&registry.registry(), &group, version, status, description)
+        registry::decide(registry.place(), &group, version, status, description)
     }
 }

@@ -108,10 +108,21 @@ mod tests {
     fn ranges_and_units_in_the_tables_are_those_that_clap_checks() {
         for setting in INTEGER_SETTINGS {
             let mut uses = 0;
-            for subcommand in ["train", "serve", "predict", "preprocess", "evaluate"] {
+            for path in [
+                &["train"][..],
+                &["serve"],
+                &["predict"],
+                &["preprocess"],
+                &["evaluate"],
+                &["pipeline", "status"],
+            ] {
                 let mut cli = Cli::command();
                 cli.build();
-                let command = cli.find_subcommand(subcommand).unwrap();
+                let subcommand = path.join(" ");
+                let mut command = &cli;
+                for name in path {
+                    command = command.find_subcommand(name).unwrap();
+                }
                 let Some(flag) = command.get_arguments().find(|flag| flag.get_id() == setting.name)
                 else {
                     continue;
@@ -120,11 +131,9 @@ mod tests {
                 assert_eq!(flag.get_value_names().unwrap(), [setting.unit], "{}", setting.name);
                 let long = flag.get_long().unwrap();
                 let accepts = |value: i64| {
-                    let mut words = vec![
-                        "maskmaker".to_owned(),
-                        subcommand.to_owned(),
-                        format!("--{long}={value}"),
-                    ];
+                    let mut words = vec!["maskmaker".to_owned()];
+                    words.extend(path.iter().map(|name| (*name).to_owned()));
+                    words.push(format!("--{long}={value}"));
                     if subcommand == "predict" {
                         words.extend(["model".to_owned(), "image.jpg".to_owned()]);
                     }

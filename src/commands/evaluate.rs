@@ -1,15 +1,19 @@
 //! `maskmaker evaluate` scores a model on a test set, compares it with another one, and decides if it
 //! may go live.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::device::check_inference_device;
+use super::remote_pipeline::connect as connect_service;
 use super::training_job::s3::lazy_s3_connection;
+use crate::aws::{GetRequest, SAGEMAKER};
 use crate::console::{print_stderr, print_stdout};
 use crate::data::image_hashes::ImageHashes;
+use crate::data::objects::ConnectStore;
 use crate::error::{Error, Result};
 use crate::evaluate::{
     Candidate, EVALUATION_FILE, EvaluateSettings, Evaluation, evaluate, prepare_output,
@@ -20,7 +24,7 @@ use crate::model::archive::{ARCHIVE_FILE, unpack_model};
 use crate::model::artifact::{CONFIG_FILE, DATA_FILE, TORCHSCRIPT_FILE};
 use crate::model::precision::ComputePrecision;
 use crate::model::{Artifact, Network};
-use crate::pipeline::Registry;
+use crate::pipeline::{ApprovedModel, Registry, RegistryPlace, SageMakerRegistry};
 use crate::sagemaker::{MlRoot, ProcessingJob, StopSignal};
 use crate::torch::default_device;
 use crate::train::write_scalars;
@@ -47,42 +51,53 @@ pub struct EvaluateOptions {
 pub enum OtherModel {
     /// Folder or archive of the model. An empty folder means that there is none yet.
     Path(PathBuf),
-    /// The last approved version of a group, if there is one.
-    Registry { folder: PathBuf, group: String },
+    /// The last approved version of a group of a registry, if there is one.
+    Registry { place: RegistryPlace, group: String },
 }
 
 impl OtherModel {
     /// Reads the value of `--compare`: a path, or `registry:GROUP` for a group of a registry.
     pub fn parse(value: PathBuf, registry: PathBuf) -> Self {
         match value.to_str().and_then(|text| text.strip_prefix("registry:")) {
-            Some(group) => Self::Registry { folder: registry, group: group.to_owned() },
+            Some(group) => {
+                Self::Registry { place: RegistryPlace::new(registry), group: group.to_owned() }
+            }
             None => Self::Path(value),
         }
     }
 
-    /// Returns the place of the model; nothing if there is none yet, which is printed.
-    fn find(&self) -> Result<Option<PathBuf>> {
-        match self {
-            Self::Path(path) if is_empty_folder(path) => Ok(None),
-            Self::Path(path) => Ok(Some(path.clone())),
-            Self::Registry { folder, group } => {
+    /// Finds and opens the model. Returns nothing if there is none yet, which is printed.
+    fn open(&self, connect: &ConnectStore, stop: &StopSignal) -> Result<Option<OpenModel>> {
+        let (name, group) = match self {
+            Self::Path(path) if is_empty_folder(path) => return Ok(None),
+            Self::Path(path) => return OpenModel::open(path).map(Some),
+            Self::Registry { place: RegistryPlace::Folder(folder), group } => {
                 let registry = Registry::new(folder);
-                let approved = registry.last_approved(group)?;
-                if approved.is_none() {
-                    print_stderr(format_args!(
-                        "note: {} has no approved version of {group}, so there is no other model",
-                        folder.display()
-                    ));
+                if let Some(package) = registry.last_approved(group)? {
+                    return OpenModel::open(&registry.model_folder(&package)).map(Some);
                 }
-                Ok(approved.map(|package| registry.model_folder(&package)))
+                (folder.display().to_string(), group)
             }
-        }
+            Self::Registry { place: RegistryPlace::SageMaker, group } => {
+                let client = connect_service(&SAGEMAKER, stop)?;
+                if let Some(model) = SageMakerRegistry(&client).last_approved(group)? {
+                    return OpenModel::fetch(&model, connect).map(Some);
+                }
+                ("the account's registry".to_owned(), group)
+            }
+        };
+        print_stderr(format_args!(
+            "note: {name} has no approved version of {group}, so there is no other model"
+        ));
+        Ok(None)
     }
 }
 
 /// A model in a folder, which may be a temporary one.
 #[derive(Debug)]
 struct OpenModel {
+    /// Place that is named in the evaluation: the folder or archive, or the ARN of a version.
+    path: PathBuf,
     folder: PathBuf,
     _unpacked: Option<TempDir>,
 }
@@ -153,20 +168,26 @@ fn evaluate_models(options: &EvaluateOptions, stop: &StopSignal) -> Result<Evalu
         Some(_) => model.read_layers()?,
         None => None,
     };
-    let path = &options.model;
+    let path = &model.path;
     let candidate = Candidate { engine: &mut engine, network: network.as_ref(), path, seen_images };
-    let other_path = match &options.other {
-        Some(other) => other.find()?,
+    let other = match &options.other {
+        Some(other) => other.open(&connect, stop)?,
         None => None,
     };
-    let Some(path) = &other_path else {
+    let Some(other) = &other else {
         return evaluate(&options.settings, candidate, None, connect, stop);
     };
-    let other = OpenModel::open(path)?;
+    let path = &other.path;
     let mut engine = Engine::load(&other.folder, options.engine)?;
     let seen_images = ImageHashes::read(&other.folder.join(DATA_FILE))?;
     let other = Candidate { engine: &mut engine, network: None, path, seen_images };
     evaluate(&options.settings, candidate, Some(other), connect, stop)
+}
+
+/// Makes a folder that goes away with its handle.
+fn make_temporary_folder() -> Result<TempDir> {
+    let folder = tempfile::Builder::new().prefix("maskmaker-").tempdir();
+    folder.with_path("write to", &std::env::temp_dir())
 }
 
 /// Returns true for a folder without files: the place of a model that was not trained yet.
@@ -190,14 +211,30 @@ impl OpenModel {
                 )));
             }
             (false, true) => &archive,
-            (false, false) => return Ok(Self { folder: path.to_owned(), _unpacked: None }),
+            (false, false) => {
+                let (path, folder) = (path.to_owned(), path.to_owned());
+                return Ok(Self { path, folder, _unpacked: None });
+            }
         };
-        let unpacked = tempfile::Builder::new()
-            .prefix("maskmaker-")
-            .tempdir()
-            .with_path("write to", &std::env::temp_dir())?;
+        let unpacked = make_temporary_folder()?;
         unpack_model(archive, unpacked.path())?;
-        Ok(Self { folder: unpacked.path().to_owned(), _unpacked: Some(unpacked) })
+        let folder = unpacked.path().to_owned();
+        Ok(Self { path: path.to_owned(), folder, _unpacked: Some(unpacked) })
+    }
+
+    /// Fetches and unpacks the model of a version in the account's registry.
+    fn fetch(model: &ApprovedModel, connect: &ConnectStore) -> Result<Self> {
+        let fetched = make_temporary_folder()?;
+        let archive = fetched.path().join(ARCHIVE_FILE);
+        let mut file = File::create(&archive).with_path("write", &archive)?;
+        let request = GetRequest { uri: &model.model_data, max_bytes: u64::MAX, etag: None };
+        print_stderr(format_args!("comparing with {}, {}", model.arn, model.model_data));
+        connect()?.get(&request, &mut file)?;
+        drop(file);
+        let unpacked = make_temporary_folder()?;
+        unpack_model(&archive, unpacked.path())?;
+        let folder = unpacked.path().to_owned();
+        Ok(Self { path: PathBuf::from(&model.arn), folder, _unpacked: Some(unpacked) })
     }
 
     /// Reads the model with its layers. Returns nothing for TorchScript, whose layers are not known.

@@ -9,6 +9,7 @@ pub mod pipeline;
 pub mod predict;
 pub mod preprocess;
 pub mod registry;
+pub mod remote_pipeline;
 pub mod sample_data;
 pub mod serve;
 pub mod train;

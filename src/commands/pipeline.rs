@@ -10,9 +10,9 @@ use crate::console::{print_stderr, print_stdout};
 use crate::error::{Error, ErrorContext, Result, pluralize};
 use crate::files::read_file;
 use crate::pipeline::{
-    ArgumentsCheck, Definition, Executor, Findings, Graph, LocalRunOptions, ParameterValues, Place,
-    PlaceMap, Severity, check_definition, check_names, describe_graph, draw_graph, render_requests,
-    run_locally,
+    ArgumentsCheck, Definition, Executor, Findings, Graph, LocalRunOptions, ParameterValues,
+    PlaceMap, Severity, check_definition, check_names, describe_graph, draw_graph, read_given,
+    render_requests, run_locally,
 };
 use crate::render::to_svg;
 use crate::sagemaker::StopSignal;
@@ -44,6 +44,8 @@ struct ReadPipeline {
     /// Bytes of the file.
     bytes: Vec<u8>,
     definition: Definition,
+    /// Values that a person gave to parameters.
+    given: BTreeMap<String, Value>,
     values: ParameterValues,
     findings: Findings,
 }
@@ -111,19 +113,11 @@ pub fn run_local(
     settings: LocalRunSettings,
     check_arguments: ArgumentsCheck<'_>,
 ) -> Result<()> {
-    let ReadPipeline { bytes, definition, values, mut findings } = read_pipeline(input)?;
-    check_definition(&definition, &values, check_arguments, &mut findings);
-    for finding in findings.as_slice() {
-        if finding.severity == Severity::Warning {
-            print_stderr(finding);
-        }
-    }
-    let file = input.file.display();
-    findings.into_result().error_context(&file)?;
-    let graph = read_graph(&definition).error_context(&file)?;
-    let stem = input.file.file_stem().unwrap_or_default().to_string_lossy();
+    let pipeline = read_checked_pipeline(input, check_arguments)?;
+    let CheckedPipeline { bytes, definition, values, .. } = pipeline;
+    let graph = read_graph(&definition).error_context(input.file.display())?;
     let options = LocalRunOptions {
-        pipeline_name: name_pipeline(&stem),
+        pipeline_name: name_pipeline(&input.file),
         definition_bytes: bytes,
         root: settings.root,
         maps: settings.maps,
@@ -135,8 +129,36 @@ pub fn run_local(
     run_locally(&definition, &graph, &values, &options, &stop)
 }
 
+/// Definition without errors, and the values of a run.
+#[derive(Debug)]
+pub(super) struct CheckedPipeline {
+    /// Bytes of the file.
+    pub bytes: Vec<u8>,
+    pub definition: Definition,
+    /// Values that a person gave to parameters.
+    pub given: BTreeMap<String, Value>,
+    pub values: ParameterValues,
+}
+
+/// Reads and checks a definition. Errors in it are the error, warnings are printed.
+pub(super) fn read_checked_pipeline(
+    input: &PipelineInput,
+    check_arguments: ArgumentsCheck<'_>,
+) -> Result<CheckedPipeline> {
+    let ReadPipeline { bytes, definition, given, values, mut findings } = read_pipeline(input)?;
+    check_definition(&definition, &values, check_arguments, &mut findings);
+    for finding in findings.as_slice() {
+        if finding.severity == Severity::Warning {
+            print_stderr(finding);
+        }
+    }
+    findings.into_result().error_context(input.file.display())?;
+    Ok(CheckedPipeline { bytes, definition, given, values })
+}
+
 /// Returns a pipeline's name in the service's form, made of its file's name.
-fn name_pipeline(stem: &str) -> String {
+pub fn name_pipeline(file: &Path) -> String {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
     let is_word = |c: char| c.is_ascii_alphanumeric();
     let name: String = stem.chars().map(|c| if is_word(c) { c } else { '-' }).collect();
     let name = name.trim_matches('-');
@@ -163,20 +185,9 @@ fn read_pipeline(input: &PipelineInput) -> Result<ReadPipeline> {
     let bytes = read_file(&input.file)?;
     let (definition, mut findings) =
         Definition::parse(&bytes).error_context(input.file.display())?;
-    let mut given: BTreeMap<String, Value> = BTreeMap::new();
-    for (name, text) in &input.parameters {
-        let value = match definition.parameter(name) {
-            // The check of the values tells a text that cannot be read.
-            Some(parameter) => parameter.read_value(text),
-            None => Value::String(text.clone()),
-        };
-        if given.insert(name.clone(), value).is_some() {
-            let place = Place::definition(format!("--parameter {name}"));
-            findings.error(place, "is given twice");
-        }
-    }
+    let given = read_given(&definition, &input.parameters, &mut findings);
     let values = ParameterValues::choose(&definition, &given, &mut findings);
-    Ok(ReadPipeline { bytes, definition, values, findings })
+    Ok(ReadPipeline { bytes, definition, given, values, findings })
 }
 
 /// Orders the steps.

@@ -99,7 +99,7 @@ fn connect_once(client: &OnceLock<S3Client>) -> Result<&S3Client, String> {
     if let Some(client) = client.get() {
         return Ok(client);
     }
-    let settings = aws::S3Settings::new(S3_TIMEOUT, Arc::new(|| false));
+    let settings = aws::S3Settings::new(S3_TIMEOUT, aws::StopCheck::never());
     let connected = S3Client::connect(settings).map_err(|failure| failure.to_string())?;
     Ok(client.get_or_init(|| connected))
 }

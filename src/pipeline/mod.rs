@@ -1,5 +1,6 @@
 //! Pipelines: `pipeline.json` in the format of Amazon SageMaker Pipelines, read, checked,
-//! rendered, shown and run on this machine; and the registry of the models that they made.
+//! rendered, shown, and run on this machine or in SageMaker; and the registry of the models that they
+//! made.
 //!
 //! | module | task |
 //! |---|---|
@@ -11,6 +12,8 @@
 //! | `render` | what a run would ask the service for |
 //! | `show` | the graph of the steps as text and as a picture |
 //! | `local` | a run on this machine |
+//! | `remote` | pipelines, executions and the registry in SageMaker |
+//! | `table` | the steps of an execution on a terminal |
 //! | `registry` | model packages in a folder |
 //! | `digest` | digests of files |
 //! | `findings` | errors and warnings with the step and field that they are about |
@@ -27,11 +30,15 @@ mod findings;
 mod graph;
 mod local;
 mod registry;
+mod remote;
 mod render;
 mod service_model;
 mod show;
+mod table;
 
-pub use check::{ArgumentsCheck, ParameterValues, UNKNOWN_ARGUMENT, check_definition, check_names};
+pub use check::{
+    ArgumentsCheck, ParameterValues, UNKNOWN_ARGUMENT, check_definition, check_names, read_given,
+};
 pub use definition::{Definition, Parameter, ParameterKind, PropertyFile, Step, StepKind};
 pub use expression::{
     ExecutionVariable, Expression, PathPart, PropertyPath, Reference, Values, resolve,
@@ -39,6 +46,13 @@ pub use expression::{
 pub use findings::{Finding, Findings, Place, Severity};
 pub use graph::Graph;
 pub use local::{Executor, LocalRunOptions, PlaceMap, run_locally};
-pub use registry::{ApprovalStatus, ModelPackage, REGISTRY_VARIABLE, Registry};
+pub use registry::{
+    ApprovalStatus, ApprovedModel, ModelPackage, REGISTRY_VARIABLE, RegisteredModel, Registry,
+    RegistryPlace, SageMakerRegistry,
+};
+pub use remote::{
+    ExecutionChoice, LogsOptions, StartOptions, StatusOptions, UpsertOptions, Upserted, print_logs,
+    show_status, start_execution, stop_execution, upsert_pipeline,
+};
 pub use render::render_requests;
 pub use show::{describe_graph, draw_graph, parameters_markdown};

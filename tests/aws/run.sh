@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# What reads S3, against moto's server on loopback. `make test-aws` calls it.
-# Needs moto's server: `moto_server` on the PATH, or python3 with venv and PyPI for the first run (into .venv/aws, from
-# tests/aws/requirements.txt). What cannot be had is skipped and said; what is there and fails is a failure.
+# Jobs that read S3, against moto's server on loopback; commands of pipelines in SageMaker, against sagemaker_stub.py, which
+# checks every request by the service's own model. `make test-aws` calls it.
+# Needs moto's server: `moto_server` on the PATH with what else tests/aws/requirements.txt names, or python3 with venv and PyPI for
+# the first run (into .venv/aws). What cannot be had is skipped and said; what is there and fails is a failure.
 # Last line: "aws: N passed, N failed, N skipped".
 set -uo pipefail
 cd "$(dirname "$0")/../.."
@@ -18,7 +19,7 @@ finish() {
 trap finish EXIT
 
 server=$(command -v moto_server)
-if [ -z "$server" ]; then
+if [ -z "$server" ] || ! "$(dirname "$server")/python3" -c 'import boto3, botocore, pytest' 2>/dev/null; then
   # Complete or absent.
   if ! cmp -s tests/aws/requirements.txt .venv/aws/requirements.txt; then
     rm -rf .venv/aws
@@ -60,4 +61,19 @@ if [ -z "$passed" ] || [ "$passed" = 0 ] && [ "$failed" = 0 ]; then
   echo "the tests did not run"
   ends 0 1 0 1
 fi
-ends "$passed" "$failed" 0 "$status"
+
+# The stub and the commands, in this environment or in the one in which moto's server was found.
+python=$(dirname "$server")/python3
+export MASKMAKER_BIN=${CARGO_TARGET_DIR:-target}/debug/maskmaker
+[[ $MASKMAKER_BIN = /* ]] || MASKMAKER_BIN=$PWD/$MASKMAKER_BIN
+export LD_LIBRARY_PATH=$PWD/.libtorch/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+summary=$work/commands.xml
+"$python" -m pytest -q -p no:cacheprovider --tb=short tests/aws --junitxml "$summary" || status=1
+count_commands() { sed -n "s/.*<testsuite [^>]*$1=\"\([0-9]*\)\".*/\1/p" "$summary" | head -1; }
+if [ ! -s "$summary" ]; then
+  echo "the tests of the commands did not run"
+  ends "$passed" "$((failed + 1))" 0 1
+fi
+skipped=$(count_commands skipped) bad=$(($(count_commands failures) + $(count_commands errors)))
+passed=$((passed + $(count_commands tests) - bad - skipped)) failed=$((failed + bad))
+ends "$passed" "$failed" "$skipped" "$status"

@@ -1,11 +1,10 @@
 //! Checks of the job's folders, its hosts, and the access to AWS.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::finding::Finding;
-use crate::aws::{S3Client, S3Settings};
+use crate::aws::{S3Client, S3Settings, StopCheck};
 use crate::commands::training_job::read_hyperparameters;
 use crate::commands::training_job::s3::job_region;
 use crate::distributed::Route;
@@ -102,7 +101,7 @@ pub(super) fn check_hosts(cluster: &Cluster) -> Vec<Finding> {
 
 /// Looks for region and credentials, which jobs need that read S3.
 pub(super) fn check_aws() -> Finding {
-    let mut settings = S3Settings::new(AWS_TIMEOUT, Arc::new(|| false));
+    let mut settings = S3Settings::new(AWS_TIMEOUT, StopCheck::never());
     settings.region = job_region();
     match S3Client::connect(settings) {
         Ok(client) => {

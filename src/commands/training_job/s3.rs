@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempPath;
 
-use crate::aws::{GetRequest, ObjectStore, S3Client, S3Error, S3Settings, S3Uri};
+use crate::aws::{GetRequest, ObjectStore, S3Client, S3Error, S3Settings, S3Uri, StopCheck};
 use crate::console::print_stdout;
 use crate::data::objects::ConnectStore;
 use crate::error::{Error, Result};
@@ -22,7 +22,7 @@ pub(in crate::commands) fn lazy_s3_connection(
     stop: &StopSignal,
 ) -> ConnectStore {
     let stop = stop.clone();
-    let mut settings = S3Settings::new(timeout, Arc::new(move || stop.is_requested()));
+    let mut settings = S3Settings::new(timeout, StopCheck::new(move || stop.is_requested()));
     settings.region = job_region();
     let client: OnceLock<Result<Arc<dyn ObjectStore>, S3Error>> = OnceLock::new();
     Arc::new(move || {

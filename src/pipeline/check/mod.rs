@@ -28,6 +28,7 @@ mod requests;
 mod tests;
 
 pub use self::jobs::UNKNOWN_ARGUMENT;
+pub(super) use self::places::find_revision_inputs;
 
 use std::collections::BTreeMap;
 
@@ -36,6 +37,26 @@ use serde_json::Value;
 use super::definition::{Definition, Step};
 use super::expression::{Reference, Values, resolve};
 use super::findings::{Findings, Place};
+
+/// Reads values of parameters that a person gave as texts. A name that is given twice is an error; a
+/// text that is no value of its parameter's type stays a text, which the check of the values tells.
+pub fn read_given(
+    definition: &Definition,
+    parameters: &[(String, String)],
+    findings: &mut Findings,
+) -> BTreeMap<String, Value> {
+    let mut given: BTreeMap<String, Value> = BTreeMap::new();
+    for (name, text) in parameters {
+        let value = match definition.parameter(name) {
+            Some(parameter) => parameter.read_value(text),
+            None => Value::String(text.clone()),
+        };
+        if given.insert(name.clone(), value).is_some() {
+            findings.error(Place::definition(format!("--parameter {name}")), "is given twice");
+        }
+    }
+    given
+}
 
 /// Values of the parameters of a run: those that are given, else the defaults.
 #[derive(Debug, Clone, Default, PartialEq)]

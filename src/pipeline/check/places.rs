@@ -1,12 +1,16 @@
 //! Places in S3: those that two jobs write, jobs that read what another has not written yet, and
 //! caches that do not see that their data changed.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
-use super::StepWithValues;
 use super::channels::{is_output_reference, normalize_uri};
+use super::{ParameterValues, StepWithValues};
 use crate::pipeline::definition::{Branch, Definition, ParameterKind, Step, StepKind};
-use crate::pipeline::expression::{ExecutionVariable, Expression, Reference, visit_expressions};
+use crate::pipeline::expression::{
+    ExecutionVariable, Expression, Reference, resolve, visit_expressions,
+};
 use crate::pipeline::findings::{Findings, Place};
 use crate::pipeline::graph::Graph;
 
@@ -292,15 +296,47 @@ fn check_caches(inputs: &[Input<'_>], definition: &Definition, findings: &mut Fi
 
 /// Returns true if a value has a text parameter whose name says that it tells the state of data.
 fn names_revision(value: &Value, definition: &Definition) -> bool {
-    let mut found = false;
+    !list_revisions(value, definition).is_empty()
+}
+
+/// Lists the text parameters in a value whose names say that they tell the state of data.
+fn list_revisions(value: &Value, definition: &Definition) -> Vec<String> {
+    let mut names = Vec::new();
     visit_expressions(value, &Place::default(), &mut |_, expression| {
         if let Ok(Expression::Get(Reference::Parameter(name))) = expression {
             let parameter = definition.parameter(&name);
             let is_text = parameter.is_some_and(|found| found.kind == ParameterKind::String);
-            found |= is_text && name.to_lowercase().contains("revision");
+            if is_text && name.to_lowercase().contains("revision") {
+                names.push(name);
+            }
         }
     });
-    found
+    names
+}
+
+/// Returns the parameters that tell the state of data, and the places of those data: what the steps
+/// that have the parameter in their environment read from outside of the pipeline.
+pub(in crate::pipeline) fn find_revision_inputs(
+    definition: &Definition,
+    values: &ParameterValues,
+) -> BTreeMap<String, Vec<String>> {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for step in &definition.steps {
+        let Some(environment) = step.arguments.get("Environment") else { continue };
+        let with_values = StepWithValues { step, arguments: resolve(&step.arguments, values) };
+        let mut inputs = Vec::new();
+        list_inputs(&with_values, &mut inputs);
+        for name in list_revisions(environment, definition) {
+            let places = places.entry(name).or_default();
+            for input in &inputs {
+                if !differs_by_run(input.original) {
+                    // As it is written: a slash at its end keeps other prefixes out.
+                    places.push(describe_uri(&resolve(input.original, values)));
+                }
+            }
+        }
+    }
+    places
 }
 
 /// Returns true if a part of a place is a digest of what is there, as Amazon's SDK names the folders

@@ -10,7 +10,7 @@ use serde_json::{Map, Number, Value};
 use crate::error::{Error, Result};
 
 /// Parses a JSON text. The error names line and column.
-pub(super) fn parse_json(bytes: &[u8]) -> Result<Value> {
+pub(in crate::pipeline) fn parse_json(bytes: &[u8]) -> Result<Value> {
     // Some editors begin a file with a byte order mark.
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use self::fields::Fields;
 pub(super) use self::fields::describe;
+pub(super) use self::json::parse_json;
 pub use self::parameter::{Parameter, ParameterKind};
 pub(super) use self::step::Branch;
 pub use self::step::{PropertyFile, Step, StepKind};

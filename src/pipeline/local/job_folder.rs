@@ -9,10 +9,11 @@ use super::job::{Job, JobInput};
 use super::outputs::PendingOutputs;
 use super::places::{PlaceFile, copy_files, unlink_folder_links};
 use super::root::read_json;
-use super::step::{ReadyStep, Run, StepNews};
+use super::step::{ReadyStep, Run};
 use crate::error::{Error, ErrorContext, Result};
 use crate::files::{PathContext, create_folder, remove_file_if_exists, write_json};
 use crate::pipeline::definition::StepKind;
+use crate::pipeline::table::StepNews;
 
 /// State of the job in a step's folder.
 #[derive(Debug, Serialize, Deserialize)]

@@ -16,7 +16,6 @@
 //! | `step` | one step from its arguments to its result, or to an earlier one |
 //! | `registration` | steps that make models known |
 //! | `schedule` | which step's turn it is |
-//! | `table` | what a person sees of it |
 //!
 //! A step whose request, inputs, program and settings are those of an earlier job gets that job's
 //! result, if its outputs are still as the job left them. So a run that was killed, stopped or
@@ -36,7 +35,6 @@ mod results;
 mod root;
 mod schedule;
 mod step;
-mod table;
 
 use std::path::PathBuf;
 
@@ -52,7 +50,6 @@ use self::places::Places;
 use self::root::{Execution, ExecutionStatus, LocalRoot, new_execution_id, now_text};
 use self::schedule::Progress;
 use self::step::Run;
-use self::table::Table;
 use super::check::ParameterValues;
 use super::definition::{Definition, StepKind};
 use super::digest::to_hex;
@@ -60,6 +57,7 @@ use super::expression::resolve;
 use super::graph::Graph;
 use super::registry::Registry;
 use super::render::check_parameter_values;
+use super::table::Table;
 use crate::console::print_stdout;
 use crate::error::{ErrorContext, Problems, Result};
 use crate::files::{PathContext, create_folder};

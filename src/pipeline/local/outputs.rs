@@ -15,10 +15,10 @@ use super::job::{Job, JobOutput};
 use super::places::{
     PlaceFile, Places, digest_files, list_written, move_files, unlink_folder_links,
 };
-use super::step::StepNews;
 use crate::error::{Error, ErrorContext, Result};
 use crate::files::{create_folder, remove_file_if_exists};
 use crate::pipeline::definition::StepKind;
+use crate::pipeline::table::StepNews;
 use crate::sagemaker::MlRoot;
 
 /// Name of a training job's model, which the service gives it.

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::results::{StepResult, job_name};
 use super::root::now_text;
-use super::step::{ReadyStep, Run, StepEnd, StepNews};
+use super::step::{ReadyStep, Run, StepEnd};
 use crate::error::Result;
 use crate::pipeline::registry::{ApprovalStatus, NewPackage};
+use crate::pipeline::table::StepNews;
 
 impl Run<'_> {
     /// Adds a model package to the local registry.

@@ -11,11 +11,11 @@ use super::conditions;
 use super::results::{Known, StepResult};
 use super::root::now_text;
 use super::step::{ReadyStep, Run, StepEnd};
-use super::table::{ShownState, Table};
 use crate::error::{Error, Result};
 use crate::pipeline::check::ParameterValues;
 use crate::pipeline::definition::{Definition, Step, StepKind};
 use crate::pipeline::graph::Graph;
+use crate::pipeline::table::{ShownState, Table};
 use crate::sagemaker::StopSignal;
 
 /// State of a step in a run.

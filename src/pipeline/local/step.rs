@@ -19,6 +19,7 @@ use crate::files::{PathContext, create_folder, write_json};
 use crate::pipeline::definition::{Step, StepKind};
 use crate::pipeline::digest::to_hex;
 use crate::pipeline::registry::Registry;
+use crate::pipeline::table::StepNews;
 use crate::sagemaker::StopSignal;
 
 /// Settings and folders that all steps of a run share.
@@ -44,15 +45,6 @@ pub(super) struct ReadyStep {
     pub arguments: Value,
     /// Arguments without what differs between executions.
     pub comparable: Value,
-}
-
-/// News of a step, for the table.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum StepNews {
-    /// A line for the log that a person should see.
-    Note(String),
-    /// A metric of the job and its value.
-    Metric(String, f64),
 }
 
 /// How a step came to its result.

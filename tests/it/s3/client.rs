@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use maskmaker::aws::{
     ErrorScope, GetRequest, ObjectInfo, ObjectStore, S3Client, S3Error, S3Settings, S3Uri,
+    StopCheck,
 };
 use maskmaker::data::objects::{DiskBudget, ObjectCache};
 
@@ -20,7 +21,8 @@ const LONG: Duration = Duration::from_mins(1);
 fn client(url: &str, timeout: Duration) -> (S3Client, Arc<AtomicBool>) {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = stop.clone();
-    let mut settings = S3Settings::new(timeout, Arc::new(move || asked.load(Ordering::Relaxed)));
+    let mut settings =
+        S3Settings::new(timeout, StopCheck::new(move || asked.load(Ordering::Relaxed)));
     settings.initial_backoff = Duration::from_millis(5);
     (S3Client::for_endpoint(url, "key", "secret", settings).unwrap(), stop)
 }

@@ -1,5 +1,5 @@
-//! What a person sees of a local run: on a terminal a line per step, which changes as the step goes
-//! on; elsewhere a plain line for each change.
+//! Table of the steps of an execution for people: on a terminal a line per step, which changes as the
+//! step goes on; elsewhere a plain line for each change.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::step::StepNews;
 use crate::console::print_stderr;
 
 /// Least time between plain lines about a step's metrics.
@@ -17,6 +16,15 @@ const PLAIN_LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Time between two drawings of the running times.
 const DRAW_INTERVAL: Duration = Duration::from_millis(200);
+
+/// News of a step, for the table.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum StepNews {
+    /// A line for the log that a person should see.
+    Note(String),
+    /// A metric of the job and its value.
+    Metric(String, f64),
+}
 
 /// State of a step as the table shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,18 +35,22 @@ pub(super) enum ShownState {
     /// The result of an earlier run stands for it.
     Cached,
     Failed,
+    /// A person stopped it.
+    Stopped,
     /// It is in the branch that was not taken, or waits for one that is.
     NotRun,
 }
 
 impl ShownState {
-    fn name(self) -> &'static str {
+    /// Returns the state as a word.
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
             Self::Running => "running",
             Self::Succeeded => "succeeded",
             Self::Cached => "cached",
             Self::Failed => "failed",
+            Self::Stopped => "stopped",
             Self::NotRun => "not run",
         }
     }
@@ -55,10 +67,19 @@ pub(super) struct Table {
 struct Line {
     state: ShownState,
     started: Option<Instant>,
+    /// Time that the step took, once it is over.
+    took: Option<Duration>,
     /// Last metric or remark.
     text: String,
     bar: Option<ProgressBar>,
     printed: Option<Instant>,
+}
+
+impl Line {
+    /// Returns the time since the step began, or the time that it took.
+    fn elapsed(&self) -> Option<Duration> {
+        self.took.or_else(|| self.started.map(|started| started.elapsed()))
+    }
 }
 
 impl Table {
@@ -80,6 +101,7 @@ impl Table {
             let line = Line {
                 state: ShownState::Waiting,
                 started: None,
+                took: None,
                 text: String::new(),
                 bar,
                 printed: None,
@@ -101,32 +123,43 @@ impl Table {
         line.state = state;
         if state == ShownState::Running {
             line.started = Some(Instant::now());
+        } else {
+            line.took = line.started.map(|started| started.elapsed());
         }
-        if !text.is_empty() || state != ShownState::Succeeded {
-            // The last metric of a job stays beside its success.
-            text.clone_into(&mut line.text);
-        }
+        text.clone_into(&mut line.text);
         self.draw(step, line);
         if self.drawing.is_none() {
             self.print(&describe(step, line));
         }
     }
 
+    /// Sets how long a step has run so far, or took, for steps that run elsewhere. The next drawing
+    /// shows it.
+    pub(super) fn set_elapsed(&self, step: &str, elapsed: Duration, is_over: bool) {
+        let mut lines = self.lock();
+        let Some(line) = lines.get_mut(step) else { return };
+        line.started = Instant::now().checked_sub(elapsed);
+        line.took = is_over.then_some(elapsed);
+    }
+
     /// Shows news of a running step.
     pub(super) fn show_news(&self, step: &str, news: &StepNews) {
         match news {
             StepNews::Note(note) => self.print(&format!("{step}: {note}")),
-            StepNews::Metric(name, value) => {
-                let mut lines = self.lock();
-                let Some(line) = lines.get_mut(step) else { return };
-                line.text = format!("{name} {value}");
-                self.draw(step, line);
-                let is_due = line.printed.is_none_or(|time| time.elapsed() >= PLAIN_LINE_INTERVAL);
-                if self.drawing.is_none() && is_due {
-                    line.printed = Some(Instant::now());
-                    self.print(&describe(step, line));
-                }
-            }
+            StepNews::Metric(name, value) => self.show_text(step, &format!("{name} {value}")),
+        }
+    }
+
+    /// Shows another remark or metric of a step.
+    pub(super) fn show_text(&self, step: &str, text: &str) {
+        let mut lines = self.lock();
+        let Some(line) = lines.get_mut(step) else { return };
+        text.clone_into(&mut line.text);
+        self.draw(step, line);
+        let is_due = line.printed.is_none_or(|time| time.elapsed() >= PLAIN_LINE_INTERVAL);
+        if self.drawing.is_none() && is_due {
+            line.printed = Some(Instant::now());
+            self.print(&describe(step, line));
         }
     }
 
@@ -157,9 +190,7 @@ impl Table {
 
     fn draw(&self, step: &str, line: &Line) {
         let Some(bar) = &line.bar else { return };
-        let time = line
-            .started
-            .map_or(String::new(), |started| format!("{} s", started.elapsed().as_secs()));
+        let time = line.elapsed().map_or(String::new(), |time| format!("{} s", time.as_secs()));
         let (state, text) = (line.state.name(), first_line(&line.text));
         let message =
             format!("{step:<width$}  {state:<9}  {time:>6}  {text}", width = self.name_width);
@@ -176,11 +207,11 @@ impl Table {
 fn describe(step: &str, line: &Line) -> String {
     let mut text = format!("{step}: {}", line.state.name());
     if line.state != ShownState::Cached
-        && let Some(started) = line.started
-        && started.elapsed() >= Duration::from_secs(1)
+        && let Some(elapsed) = line.elapsed()
+        && elapsed >= Duration::from_secs(1)
     {
         let verb = if line.state == ShownState::Running { "for" } else { "after" };
-        let _ = write!(text, " {verb} {} s", started.elapsed().as_secs());
+        let _ = write!(text, " {verb} {} s", elapsed.as_secs());
     }
     if !line.text.is_empty() {
         text.push_str(", ");

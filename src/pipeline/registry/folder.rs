@@ -17,16 +17,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::digest::{digest_file, to_hex};
+use super::ApprovalStatus;
 use crate::error::{Error, ErrorContext, Result, did_you_mean};
 use crate::files::{
     PathContext, create_folder, create_partial_folder, read_file, remove_partials, sync_filesystem,
     write_json,
 };
-use crate::named_enum::named_enum;
-
-/// Variable that names the folder of the registry.
-pub const REGISTRY_VARIABLE: &str = "MASKMAKER_REGISTRY";
+use crate::pipeline::digest::{digest_file, to_hex};
 
 /// File of a version.
 const PACKAGE_FILE: &str = "package.json";
@@ -39,15 +36,6 @@ const METRICS_FOLDER: &str = "metrics";
 
 /// Largest size of an unpacked model, in bytes.
 const MAX_MODEL_BYTES: u64 = 64 << 30;
-
-named_enum! {
-    /// Whether a person allows a model to be used. The names are the service's.
-    ApprovalStatus {
-        PendingManualApproval = "PendingManualApproval",
-        Approved = "Approved",
-        Rejected = "Rejected",
-    }
-}
 
 /// Description of a version, in the service's words.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
