@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help tools libtorch demo test lint fmt hyperparameters settings gallery fuzz check-weights bench-train-step bench-recipe \
-  bench-scaling bench-gpu bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels bench-audit bench-coverage bench-robustness bench-evaluate soak image-cpu image-gpu test-image test-image-gpu \
+  bench-scaling bench-gpu bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels bench-audit bench-coverage bench-robustness bench-evaluate bench-search soak image-cpu image-gpu test-image test-image-gpu \
   test-kills test-page test-hosts test-nccl test-editor test-aws test-pipeline test-interop test-decoders test-restarts test-gpu test-gpu-bundle test-isa test-bare push
 
 help: ## List the targets
@@ -31,9 +31,10 @@ test: libtorch ## Formatting, clippy, documentation, every test
 	cargo test --lib --bins --test it --locked $(options)
 	cargo test --doc --locked $(options)
 
-test-kills: libtorch ## Kill a local run of pipeline.json at 10 random moments (MASKMAKER_KILLS), and compare its model
-	MASKMAKER_KILLS=$${MASKMAKER_KILLS:-10} cargo test --test it --locked $(options) -- --exact \
-	  pipeline_run::a_run_that_is_killed_again_and_again_ends_with_the_same_model
+test-kills: libtorch ## Kill a local run of pipeline.json, and a search, at 10 random moments (MASKMAKER_KILLS), and compare what they end with
+	MASKMAKER_KILLS=$${MASKMAKER_KILLS:-10} cargo test --test it --locked $(options) -- --exact --test-threads 1 \
+	  pipeline_run::a_run_that_is_killed_again_and_again_ends_with_the_same_model \
+	  search::a_search_that_is_killed_again_and_again_repeats_no_finished_trial
 
 test-isa: libtorch ## What depends on the processor's instructions, with AVX2, AVX-512 and AVX-512 with bfloat16
 	tests/isa/run.sh
@@ -117,6 +118,9 @@ bench-audit: libtorch ## Measure what share of an audit's time the digests of it
 bench-coverage: libtorch ## Measure how many intervals of the bootstrap hold the true score, by size of the test set
 	cargo build --release --locked --example bootstrap_coverage $(options)
 	$${CARGO_TARGET_DIR:-target}/release/examples/bootstrap_coverage
+
+bench-search: libtorch ## Compare searches for hyperparameters with random values, with Optuna, and with the defaults
+	benches/search.sh
 
 bench-robustness: libtorch ## Train without and with noise, and score both models on disturbed images
 	benches/robustness.sh

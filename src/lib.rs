@@ -9,12 +9,13 @@
 //! | the program | [`cli`] |
 //! | one file per subcommand, which wires rooms together | [`commands`] |
 //! | the server of models; scores and comparisons of models; pipelines | [`serve`], [`evaluate`], [`pipeline`] |
-//! | artifact and image to class ids; training; annotated images to channels | [`inference`], [`train`], [`preprocess`] |
+//! | artifact and image to class ids; training; annotated images to channels; search for hyperparameters | [`inference`], [`train`], [`preprocess`], [`search`] |
 //! | files to batches; networks and weights; convolutions on the processor; regions and outlines; processes of one job | [`data`], [`model`], [`kernels`], [`annotations`], [`distributed`] |
 //! | the ground floor | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`], [`http`], [`torch`] |
 //!
 //! Every room may use [`error`], [`files`], [`labels_json`], [`colors`], [`console`], [`progress`],
-//! [`machine`], [`parent_process`], [`python_json`], [`settings`] and the macro `named_enum!`.
+//! [`machine`], [`parent_process`], [`python_json`], [`settings`], `logged_process`, `status_table` and the macro
+//! `named_enum!`.
 //! `docs/architecture.md` lists the task of each room, the decisions that hold in all of them, and
 //! the way of an image through them. `tests/it/architecture.rs` checks the imports.
 //!
@@ -40,6 +41,7 @@ pub mod imaging;
 pub mod inference;
 pub mod kernels;
 pub mod labels_json;
+mod logged_process;
 pub mod machine;
 pub mod metrics;
 pub mod model;
@@ -51,7 +53,9 @@ pub mod progress;
 pub mod python_json;
 pub mod render;
 pub mod sagemaker;
+pub mod search;
 pub mod serve;
 pub mod settings;
+mod status_table;
 pub mod torch;
 pub mod train;

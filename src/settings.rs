@@ -23,7 +23,7 @@ pub struct IntegerSetting {
 }
 
 /// Every setting with a range.
-pub const INTEGER_SETTINGS: [IntegerSetting; 24] = [
+pub const INTEGER_SETTINGS: [IntegerSetting; 28] = [
     PIPE_TIMEOUT,
     S3_CACHE_SIZE,
     S3_TIMEOUT,
@@ -48,6 +48,10 @@ pub const INTEGER_SETTINGS: [IntegerSetting; 24] = [
     EXPLAIN,
     OCCLUSION_GRID,
     STATUS_INTERVAL,
+    TRIALS,
+    PARALLEL_TRIALS,
+    REDUCTION_FACTOR,
+    MIN_EPOCHS,
 ];
 
 // All subcommands.
@@ -77,6 +81,30 @@ pub const DEFAULT_PIPELINE: &str = "pipeline";
 pub const STATUS_INTERVAL: IntegerSetting =
     IntegerSetting { name: "interval", unit: "SECONDS", min: 1, max: 3600 };
 pub const DEFAULT_STATUS_INTERVAL_S: u64 = 10;
+
+// `search`.
+
+/// Trials of a search in all.
+pub const TRIALS: IntegerSetting =
+    IntegerSetting { name: "trials", unit: "TRIALS", min: 1, max: 9999 };
+pub const DEFAULT_TRIALS: u64 = 20;
+
+/// Trials of a search side by side.
+pub const PARALLEL_TRIALS: IntegerSetting =
+    IntegerSetting { name: "parallel", unit: "TRIALS", min: 1, max: 256 };
+
+/// Metric that is the score of a search.
+pub const DEFAULT_SEARCH_METRIC: &str = "validation:mIOU";
+
+/// Inverse of the share of trials that go on at each comparison.
+pub const REDUCTION_FACTOR: IntegerSetting =
+    IntegerSetting { name: "reduction_factor", unit: "FACTOR", min: 2, max: 100 };
+pub const DEFAULT_REDUCTION_FACTOR: u64 = 3;
+
+/// Epochs before the first comparison of trials.
+pub const MIN_EPOCHS: IntegerSetting =
+    IntegerSetting { name: "min_epochs", unit: "EPOCHS", min: 1, max: 1_000_000 };
+pub const DEFAULT_MIN_EPOCHS: u64 = 1;
 
 // `train`.
 

@@ -19,7 +19,7 @@ const DRAW_INTERVAL: Duration = Duration::from_millis(200);
 
 /// News of a step, for the table.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum StepNews {
+pub(crate) enum StepNews {
     /// A line for the log that a person should see.
     Note(String),
     /// A metric of the job and its value.
@@ -28,7 +28,7 @@ pub(super) enum StepNews {
 
 /// State of a step as the table shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ShownState {
+pub(crate) enum ShownState {
     Waiting,
     Running,
     Succeeded,
@@ -43,7 +43,7 @@ pub(super) enum ShownState {
 
 impl ShownState {
     /// Returns the state as a word.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
             Self::Running => "running",
@@ -57,7 +57,7 @@ impl ShownState {
 }
 
 /// Table of the steps. Threads of several steps write to it.
-pub(super) struct Table {
+pub(crate) struct Table {
     lines: Mutex<BTreeMap<String, Line>>,
     /// The drawing on a terminal; none elsewhere.
     drawing: Option<MultiProgress>,
@@ -84,7 +84,7 @@ impl Line {
 
 impl Table {
     /// Shows steps, by name, which all wait.
-    pub(super) fn new(steps: &[&str]) -> Self {
+    pub(crate) fn new(steps: &[&str]) -> Self {
         let drawing = std::io::stderr()
             .is_terminal()
             .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
@@ -117,7 +117,7 @@ impl Table {
     }
 
     /// Shows another state of a step, and a remark such as the reason of a failure.
-    pub(super) fn set_state(&self, step: &str, state: ShownState, text: &str) {
+    pub(crate) fn set_state(&self, step: &str, state: ShownState, text: &str) {
         let mut lines = self.lock();
         let Some(line) = lines.get_mut(step) else { return };
         line.state = state;
@@ -135,7 +135,7 @@ impl Table {
 
     /// Sets how long a step has run so far, or took, for steps that run elsewhere. The next drawing
     /// shows it.
-    pub(super) fn set_elapsed(&self, step: &str, elapsed: Duration, is_over: bool) {
+    pub(crate) fn set_elapsed(&self, step: &str, elapsed: Duration, is_over: bool) {
         let mut lines = self.lock();
         let Some(line) = lines.get_mut(step) else { return };
         line.started = Instant::now().checked_sub(elapsed);
@@ -143,7 +143,7 @@ impl Table {
     }
 
     /// Shows news of a running step.
-    pub(super) fn show_news(&self, step: &str, news: &StepNews) {
+    pub(crate) fn show_news(&self, step: &str, news: &StepNews) {
         match news {
             StepNews::Note(note) => self.print(&format!("{step}: {note}")),
             StepNews::Metric(name, value) => self.show_text(step, &format!("{name} {value}")),
@@ -151,7 +151,7 @@ impl Table {
     }
 
     /// Shows another remark or metric of a step.
-    pub(super) fn show_text(&self, step: &str, text: &str) {
+    pub(crate) fn show_text(&self, step: &str, text: &str) {
         let mut lines = self.lock();
         let Some(line) = lines.get_mut(step) else { return };
         text.clone_into(&mut line.text);
@@ -164,7 +164,7 @@ impl Table {
     }
 
     /// Prints a line above the table.
-    pub(super) fn print(&self, line: &str) {
+    pub(crate) fn print(&self, line: &str) {
         match &self.drawing {
             Some(drawing) => drawing.suspend(|| print_stderr(line)),
             None => print_stderr(line),
@@ -172,7 +172,7 @@ impl Table {
     }
 
     /// Draws the running times anew.
-    pub(super) fn draw_times(&self) {
+    pub(crate) fn draw_times(&self) {
         if self.drawing.is_none() {
             return;
         }
@@ -184,7 +184,7 @@ impl Table {
     }
 
     /// Returns the time between two calls of [`Self::draw_times`].
-    pub(super) fn draw_interval() -> Duration {
+    pub(crate) fn draw_interval() -> Duration {
         DRAW_INTERVAL
     }
 

@@ -7,6 +7,7 @@ mod evaluate;
 mod pipeline;
 mod preprocess;
 mod registry;
+mod search;
 mod serve;
 mod settings_table;
 mod variables;
@@ -24,6 +25,7 @@ use self::evaluate::EvaluateArgs;
 use self::pipeline::PipelineCommand;
 use self::preprocess::PreprocessArgs;
 use self::registry::RegistryCommand;
+use self::search::SearchArgs;
 use self::serve::ServeArgs;
 pub use self::settings_table::settings_markdown;
 use self::variables::{CommandLine, parse_command_line};
@@ -78,10 +80,12 @@ enum Command {
     Preprocess(PreprocessArgs),
     /// Score a model on a test set, compare it with another, and decide if it may go live
     Evaluate(EvaluateArgs),
+    /// Search for good hyperparameters by training with many of them
+    Search(SearchArgs),
     /// Check, render, show and run definitions of pipelines
     #[command(subcommand)]
     Pipeline(PipelineCommand),
-    /// List, show, approve and reject models in a local registry
+    /// List, show, approve and reject models in a registry
     #[command(subcommand)]
     Registry(RegistryCommand),
     /// Draw what the network will see of the training images
@@ -496,6 +500,7 @@ fn run_command(command: Command, root: &MlRoot) -> Result<()> {
         }
         Command::Pipeline(command) => command.run(),
         Command::Registry(command) => command.run(),
+        Command::Search(search) => search.run(root),
         Command::AugmentPreview(preview) => {
             let AugmentPreviewArgs { output, samples, epochs, augmentations, plain } = preview;
             let options = PreviewOptions {

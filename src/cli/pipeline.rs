@@ -67,6 +67,10 @@ pub(super) struct PipelineArgs {
     /// Value of a parameter, in place of its default; the flag may be repeated
     #[arg(long = "parameter", value_name = "NAME=VALUE", value_parser = parse_parameter)]
     parameters: Vec<(String, String)>,
+    /// best-hyperparameters.json of a search, as values of the parameters from which training steps
+    /// take them; --parameter goes before
+    #[arg(long, value_name = "FILE")]
+    best_hyperparameters: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -225,7 +229,11 @@ impl RunArgs {
 
 impl PipelineArgs {
     fn into_input(self) -> PipelineInput {
-        PipelineInput { file: self.file, parameters: self.parameters }
+        PipelineInput {
+            file: self.file,
+            parameters: self.parameters,
+            best_hyperparameters: self.best_hyperparameters,
+        }
     }
 }
 

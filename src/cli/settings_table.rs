@@ -114,6 +114,7 @@ mod tests {
                 &["predict"],
                 &["preprocess"],
                 &["evaluate"],
+                &["search"],
                 &["pipeline", "status"],
             ] {
                 let mut cli = Cli::command();
@@ -136,6 +137,9 @@ mod tests {
                     words.push(format!("--{long}={value}"));
                     if subcommand == "predict" {
                         words.extend(["model".to_owned(), "image.jpg".to_owned()]);
+                    }
+                    if subcommand == "search" {
+                        words.extend(["ranges.json".to_owned(), "--output=search".to_owned()]);
                     }
                     if setting.name == "robustness_images" {
                         words.push("--robustness".to_owned());

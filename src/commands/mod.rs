@@ -11,6 +11,7 @@ pub mod preprocess;
 pub mod registry;
 pub mod remote_pipeline;
 pub mod sample_data;
+pub mod search;
 pub mod serve;
 pub mod train;
 mod training_job;

@@ -11,11 +11,12 @@ use crate::error::{Error, ErrorContext, Result, pluralize};
 use crate::files::read_file;
 use crate::pipeline::{
     ArgumentsCheck, Definition, Executor, Findings, Graph, LocalRunOptions, ParameterValues,
-    PlaceMap, Severity, check_definition, check_names, describe_graph, draw_graph, read_given,
-    render_requests, run_locally,
+    PlaceMap, Severity, check_definition, check_names, describe_graph, draw_graph,
+    find_parameter_values, read_given, render_requests, run_locally,
 };
 use crate::render::to_svg;
 use crate::sagemaker::StopSignal;
+use crate::search::BestHyperparameters;
 
 /// Largest number of findings that are printed.
 const MAX_PRINTED: usize = 500;
@@ -27,6 +28,8 @@ pub struct PipelineInput {
     pub file: PathBuf,
     /// Values of parameters, by name, as texts.
     pub parameters: Vec<(String, String)>,
+    /// File with the values that a search found; those of `parameters` go before them.
+    pub best_hyperparameters: Option<PathBuf>,
 }
 
 /// Form in which a graph is shown.
@@ -185,7 +188,18 @@ fn read_pipeline(input: &PipelineInput) -> Result<ReadPipeline> {
     let bytes = read_file(&input.file)?;
     let (definition, mut findings) =
         Definition::parse(&bytes).error_context(input.file.display())?;
-    let given = read_given(&definition, &input.parameters, &mut findings);
+    let mut parameters = input.parameters.clone();
+    if let Some(file) = &input.best_hyperparameters {
+        let best: BestHyperparameters = serde_json::from_slice(&read_file(file)?)
+            .map_err(|cause| Error::input(format!("{}: {cause}", file.display())))?;
+        let found = find_parameter_values(&definition, &best).error_context(file.display())?;
+        for (name, value) in found {
+            if !parameters.iter().any(|(given, _)| *given == name) {
+                parameters.push((name, value));
+            }
+        }
+    }
+    let given = read_given(&definition, &parameters, &mut findings);
     let values = ParameterValues::choose(&definition, &given, &mut findings);
     Ok(ReadPipeline { bytes, definition, given, values, findings })
 }

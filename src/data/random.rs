@@ -40,6 +40,11 @@ pub enum Purpose {
     DeletionImages = 34,
     /// Random order of the patches of an image that are covered in that check.
     DeletionOrder = 35,
+    /// Random values of a hyperparameter; the epoch is the trial's number, the sample the place of
+    /// the hyperparameter in its search space.
+    SearchRandom = 48,
+    /// Candidates for a hyperparameter in the tree-structured Parzen estimator, counted likewise.
+    SearchTpe = 49,
 }
 
 /// Key of all random draws for one sample in one epoch.

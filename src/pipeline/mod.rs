@@ -13,8 +13,8 @@
 //! | `show` | the graph of the steps as text and as a picture |
 //! | `local` | a run on this machine |
 //! | `remote` | pipelines, executions and the registry in SageMaker |
-//! | `table` | the steps of an execution on a terminal |
 //! | `registry` | model packages in a folder |
+//! | `best_hyperparameters` | what a search found as values of parameters |
 //! | `digest` | digests of files |
 //! | `findings` | errors and warnings with the step and field that they are about |
 //!
@@ -22,6 +22,7 @@
 //! `aws-sagemaker-mlops/sagemaker-model-building-pipeline-definition-JSON-schema`, which lacks some
 //! of what the service takes and Amazon's Python SDK writes.
 
+mod best_hyperparameters;
 mod check;
 mod definition;
 mod digest;
@@ -34,8 +35,8 @@ mod remote;
 mod render;
 mod service_model;
 mod show;
-mod table;
 
+pub use best_hyperparameters::find_parameter_values;
 pub use check::{
     ArgumentsCheck, ParameterValues, UNKNOWN_ARGUMENT, check_definition, check_names, read_given,
 };

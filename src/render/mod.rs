@@ -11,6 +11,7 @@ mod legend;
 mod line_chart;
 mod overlay;
 mod palette;
+mod parallel_coordinates;
 mod rasterize;
 mod scene;
 mod svg;
@@ -22,6 +23,9 @@ pub use contact_sheet::{ContactSheet, SheetRow, cell_side_px, draw_contact_sheet
 pub use font::FontWeight;
 pub use line_chart::{LineChart, Mark, Panel, PanelHeight, Series, XAxis, draw_line_chart};
 pub use overlay::{draw_classes, draw_classes_with_colors, draw_overlay, draw_overlay_with_colors};
+pub use parallel_coordinates::{
+    CoordinateAxis, CoordinateLine, ParallelCoordinates, draw_parallel_coordinates,
+};
 pub use rasterize::rasterize;
 #[cfg(test)]
 pub(crate) use scene::tests::assert_texts_are_apart;

@@ -10,10 +10,10 @@ const FLOORS: [&[&str]; 8] = [
     &["cli"],
     &["commands"],
     &["serve", "evaluate", "pipeline"],
-    &["inference", "train", "preprocess"],
+    &["inference", "train", "preprocess", "search"],
     &["data", "model", "kernels", "annotations", "distributed"],
     &["imaging", "render", "metrics", "sagemaker", "aws", "http", "torch"],
-    &["files", "labels_json", "parent_process", "progress"],
+    &["files", "labels_json", "logged_process", "parent_process", "progress", "status_table"],
     &["error", "colors", "console", "machine", "python_json", "settings", "named_enum"],
 ];
 

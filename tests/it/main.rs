@@ -30,6 +30,7 @@ mod preprocess;
 mod processes;
 mod restarts;
 mod s3;
+mod search;
 mod serve;
 mod settings;
 mod train;

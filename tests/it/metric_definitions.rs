@@ -21,6 +21,19 @@ fn definitions() -> Vec<(String, Regex)> {
         .collect()
 }
 
+#[test]
+fn the_program_looks_for_the_same_metrics() {
+    let own: Vec<(String, String)> = maskmaker::train::METRIC_DEFINITIONS
+        .iter()
+        .map(|(name, expression)| ((*name).to_owned(), (*expression).to_owned()))
+        .collect();
+    let file: Vec<(String, String)> = definitions()
+        .into_iter()
+        .map(|(name, expression)| (name, expression.as_str().to_owned()))
+        .collect();
+    assert_eq!(own, file);
+}
+
 /// Every value that an expression captures is a number, one per epoch, and in its range.
 fn check(log: &str, epochs: usize) {
     for (name, expression) in definitions() {

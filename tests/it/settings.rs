@@ -9,11 +9,12 @@ use maskmaker::pipeline::{Definition, Graph, draw_graph, parameters_markdown};
 use maskmaker::render::to_svg;
 
 /// Pages with tables, and the subcommands of these tables.
-const PAGES: [(&str, &[&str]); 4] = [
+const PAGES: [(&str, &[&str]); 5] = [
     ("docs/serving.md", &["serve"]),
     ("docs/preprocess.md", &["preprocess"]),
     ("docs/local.md", &["train", "predict"]),
     ("docs/evaluate.md", &["evaluate"]),
+    ("docs/search.md", &["search"]),
 ];
 
 fn page_path(page: &str) -> PathBuf {

@@ -24,14 +24,20 @@ pub(super) fn worker_command(spec_file: &Path, workers: usize) -> Result<Command
         std::os::unix::process::CommandExt::arg0(&mut command, name);
     }
     command.args(arguments).arg("--worker").arg(spec_file).stdin(Stdio::null());
+    share_cores(&mut command, workers);
+    Ok(command)
+}
+
+/// Divides the cores of this machine among processes side by side, of which the command is one.
+/// Variables that are set already count.
+pub(in crate::commands) fn share_cores(command: &mut Command, processes: usize) {
     let cores = thread::available_parallelism().map_or(1, usize::from);
-    let threads = (cores / workers).max(1).to_string();
+    let threads = (cores / processes.max(1)).max(1).to_string();
     for variable in THREAD_VARIABLES {
         if env::var_os(variable).is_none() {
             command.env(variable, &threads);
         }
     }
-    Ok(command)
 }
 
 /// Gives a worker a GPU of its own, by its position among those of this host. Each worker sees no

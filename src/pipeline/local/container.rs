@@ -4,27 +4,21 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, PipeReader, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitStatus};
 
 use super::docker::{docker_command, docker_error, find_image, pull_image, remove_container};
 use super::job::Job;
 use super::places::{digest_files, list_files};
 use crate::error::{Error, Problems, Result};
 use crate::files::PathContext;
+use crate::logged_process::{LoggedProcess, OWN_PROGRAM};
 use crate::pipeline::definition::StepKind;
 use crate::pipeline::digest::{digest_file, to_hex};
 use crate::pipeline::registry::REGISTRY_VARIABLE;
 use crate::sagemaker::StopSignal;
 use crate::settings::{DEFAULT_ML_ROOT, STOPPED_EXIT_CODE};
-
-/// This program as the system has it open, even if its file was replaced meanwhile.
-const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// Repository of Amazon's built-in algorithm, whose jobs this program takes.
 const BUILT_IN_NAME: &str = "semantic-segmentation";
@@ -38,19 +32,6 @@ const PLACE_VARIABLES: [&str; 4] =
 
 /// Beginnings of variables that change what this program computes.
 const RELEVANT_VARIABLES: [&str; 4] = ["MASKMAKER_", "ONEDNN_", "DNNL_", "CUDA_VISIBLE_DEVICES"];
-
-/// Time that a job gets to end after a request to stop; the service gives as much.
-const STOP_TIMEOUT: Duration = Duration::from_mins(2);
-
-/// Time between two looks at a job.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
-
-/// Time in which the last lines of a job that has ended must come. A process that it left behind
-/// may keep its output open.
-const LAST_LINES_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Longest part of a line that is looked at for metrics, in bytes. The log gets all.
-const MAX_LINE_BYTES: usize = 16 << 10;
 
 /// How containers are run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,29 +130,20 @@ impl Executor {
         stop: &StopSignal,
         on_line: &mut dyn FnMut(&str),
     ) -> Result<ExitStatus> {
-        let mut command = match self {
+        let command = match self {
             Self::Process => process_command(container),
             Self::Docker { .. } => docker_command(container, self.image(container.job)),
         };
         let mut log = File::options();
         let log = log.append(true).create(true).open(&container.log);
         let log = log.with_path("write", &container.log)?;
-        let (reader, writer) = io::pipe()
-            .map_err(|cause| Error::internal(format!("a pipe cannot be made: {cause}")))?;
-        let (Ok(for_stdout), for_stderr) = (writer.try_clone(), writer) else {
-            return Err(Error::internal("a pipe cannot be shared"));
-        };
-        command.stdin(Stdio::null()).stdout(for_stdout).stderr(for_stderr);
-        // A Ctrl-C of the terminal reaches this process alone, which passes it on.
-        let spawned = command.process_group(0).spawn();
-        // The writing ends in the command would keep the pipe open.
-        drop(command);
-        let mut child = spawned.map_err(|cause| match self {
+        let process = LoggedProcess::start(command, log).map_err(|cause| match self {
             Self::Process => Error::internal(format!("the program cannot be started: {cause}")),
             Self::Docker { .. } => docker_error(&cause),
         })?;
-        let lines = copy_to_log(reader, log);
-        let status = wait(&mut child, stop, &lines, on_line);
+        let status = process
+            .wait(&|| stop.is_requested(), on_line)
+            .map_err(|cause| Error::internal(format!("a job: {cause}")));
         if matches!(self, Self::Docker { .. }) && stop.is_requested() {
             remove_container(&container.name);
         }
@@ -244,74 +216,6 @@ fn with_folder(text: &str, ml: &Path) -> OsString {
     moved.push(ml);
     moved.push(below);
     moved
-}
-
-/// Starts a thread that appends what a job prints to its log, and sends on its lines.
-fn copy_to_log(mut reader: PipeReader, mut log: File) -> Receiver<String> {
-    let (sender, lines) = channel();
-    thread::spawn(move || {
-        let mut buffer = vec![0; 64 << 10];
-        let mut line = Vec::new();
-        loop {
-            let count = match reader.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => break,
-            };
-            // A full disk must not stop the job's output, which would stop the job.
-            let _ = log.write_all(&buffer[..count]);
-            for &byte in &buffer[..count] {
-                if byte == b'\n' || byte == b'\r' {
-                    let _ = sender.send(String::from_utf8_lossy(&line).into_owned());
-                    line.clear();
-                } else if line.len() < MAX_LINE_BYTES {
-                    line.push(byte);
-                }
-            }
-        }
-        if !line.is_empty() {
-            let _ = sender.send(String::from_utf8_lossy(&line).into_owned());
-        }
-    });
-    lines
-}
-
-/// Waits for the end of a job, and passes its lines on.
-fn wait(
-    child: &mut Child,
-    stop: &StopSignal,
-    lines: &Receiver<String>,
-    on_line: &mut dyn FnMut(&str),
-) -> Result<ExitStatus> {
-    let pid = rustix::process::Pid::from_child(child);
-    let mut stop_began: Option<Instant> = None;
-    let status = loop {
-        match lines.recv_timeout(POLL_INTERVAL) {
-            Ok(line) => on_line(&line),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => thread::sleep(POLL_INTERVAL),
-        }
-        let ended = child.try_wait().map_err(|cause| Error::internal(format!("a job: {cause}")))?;
-        if let Some(status) = ended {
-            break status;
-        }
-        match stop_began {
-            None if stop.is_requested() => {
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-                stop_began = Some(Instant::now());
-            }
-            Some(began) if began.elapsed() > STOP_TIMEOUT => {
-                let _ = child.kill();
-            }
-            _ => {}
-        }
-    };
-    let deadline = Instant::now() + LAST_LINES_TIMEOUT;
-    while let Ok(line) = lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-        on_line(&line);
-    }
-    Ok(status)
 }
 
 /// Returns why a job failed: what it left for the service, or how it ended. The words complete a

@@ -13,7 +13,7 @@ use super::step::{ReadyStep, Run};
 use crate::error::{Error, ErrorContext, Result};
 use crate::files::{PathContext, create_folder, remove_file_if_exists, write_json};
 use crate::pipeline::definition::StepKind;
-use crate::pipeline::table::StepNews;
+use crate::status_table::StepNews;
 
 /// State of the job in a step's folder.
 #[derive(Debug, Serialize, Deserialize)]

@@ -57,11 +57,11 @@ use super::expression::resolve;
 use super::graph::Graph;
 use super::registry::Registry;
 use super::render::check_parameter_values;
-use super::table::Table;
 use crate::console::print_stdout;
 use crate::error::{ErrorContext, Problems, Result};
 use crate::files::{PathContext, create_folder};
 use crate::sagemaker::StopSignal;
+use crate::status_table::Table;
 
 /// Kinds of steps that run on this machine.
 const LOCAL_KINDS: [StepKind; 6] = [

@@ -18,8 +18,8 @@ use super::places::{
 use crate::error::{Error, ErrorContext, Result};
 use crate::files::{create_folder, remove_file_if_exists};
 use crate::pipeline::definition::StepKind;
-use crate::pipeline::table::StepNews;
 use crate::sagemaker::MlRoot;
+use crate::status_table::StepNews;
 
 /// Name of a training job's model, which the service gives it.
 const MODEL_ARCHIVE: &str = "model.tar.gz";

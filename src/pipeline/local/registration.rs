@@ -9,7 +9,7 @@ use super::root::now_text;
 use super::step::{ReadyStep, Run, StepEnd};
 use crate::error::Result;
 use crate::pipeline::registry::{ApprovalStatus, NewPackage};
-use crate::pipeline::table::StepNews;
+use crate::status_table::StepNews;
 
 impl Run<'_> {
     /// Adds a model package to the local registry.

@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::pipeline::check::ParameterValues;
 use crate::pipeline::definition::{Definition, Step, StepKind};
 use crate::pipeline::graph::Graph;
-use crate::pipeline::table::{ShownState, Table};
 use crate::sagemaker::StopSignal;
+use crate::status_table::{ShownState, Table};
 
 /// State of a step in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

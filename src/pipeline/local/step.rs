@@ -19,8 +19,8 @@ use crate::files::{PathContext, create_folder, write_json};
 use crate::pipeline::definition::{Step, StepKind};
 use crate::pipeline::digest::to_hex;
 use crate::pipeline::registry::Registry;
-use crate::pipeline::table::StepNews;
 use crate::sagemaker::StopSignal;
+use crate::status_table::StepNews;
 
 /// Settings and folders that all steps of a run share.
 pub(super) struct Run<'a> {

@@ -14,8 +14,8 @@ use crate::aws::sagemaker_api::{
 use crate::aws::{JsonClient, ServiceError, ServiceErrorKind};
 use crate::console::{print_stderr, print_stdout};
 use crate::error::{Error, Result};
-use crate::pipeline::table::{ShownState, Table};
 use crate::sagemaker::StopSignal;
+use crate::status_table::{ShownState, Table};
 
 /// Longest time between a request to stop and the end of the command.
 const STOP_POLL_INTERVAL: Duration = Duration::from_millis(200);
