@@ -121,12 +121,12 @@ pub fn search_hyperparameters(root: &MlRoot, options: &SearchOptions) -> Result<
     let result = run_search(&mut study, size, &jobs, &on_news, &|| stop.is_requested());
     drop(table);
     write_results(&study, &plan, &options.output)?;
+    result?;
     if stop.is_requested() {
         return Err(Error::internal(
             "the search was stopped; the same command goes on where it was",
         ));
     }
-    result?;
     let Some(best) = BestHyperparameters::find(study.trials(), plan.objective, &plan.metric) else {
         return Err(Error::input(format!(
             "no trial has a score; look at the logs below {}",
