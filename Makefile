@@ -33,7 +33,7 @@ test: libtorch ## Formatting, clippy, documentation, every test
 
 test-kills: libtorch ## Kill a local run of pipeline.json, and a search, at 10 random moments (MASKMAKER_KILLS), and compare what they end with
 	MASKMAKER_KILLS=$${MASKMAKER_KILLS:-10} cargo test --test it --locked $(options) -- --exact --test-threads 1 \
-	  pipeline_run::a_run_that_is_killed_again_and_again_ends_with_the_same_model \
+	  pipeline_run::kills::a_run_that_is_killed_again_and_again_ends_with_the_same_model \
 	  search::a_search_that_is_killed_again_and_again_repeats_no_finished_trial
 
 test-isa: libtorch ## What depends on the processor's instructions, with AVX2, AVX-512 and AVX-512 with bfloat16

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::io::IsTerminal;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -24,6 +26,8 @@ pub(crate) enum StepNews {
     Note(String),
     /// A metric of the job and its value.
     Metric(String, f64),
+    /// A text on how far the step is.
+    Progress(String),
 }
 
 /// State of a step as the table shows it.
@@ -85,31 +89,57 @@ impl Line {
 impl Table {
     /// Shows steps, by name, which all wait.
     pub(crate) fn new(steps: &[&str]) -> Self {
+        let name_width = steps.iter().map(|name| name.chars().count()).max().unwrap_or_default();
+        let table = Self::empty(name_width);
+        for name in steps {
+            table.add(name);
+        }
+        table
+    }
+
+    /// Makes a table without lines. Names are padded to a width, in characters.
+    pub(crate) fn empty(name_width: usize) -> Self {
         let drawing = std::io::stderr()
             .is_terminal()
             .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
-        let name_width = steps.iter().map(|name| name.chars().count()).max().unwrap_or_default();
-        let table = Self { lines: Mutex::new(BTreeMap::new()), drawing, name_width };
-        for name in steps {
-            let bar = table.drawing.as_ref().map(|drawing| {
-                let bar = drawing.add(ProgressBar::new_spinner());
-                if let Ok(style) = ProgressStyle::with_template("{msg}") {
-                    bar.set_style(style);
-                }
-                bar
-            });
-            let line = Line {
-                state: ShownState::Waiting,
-                started: None,
-                took: None,
-                text: String::new(),
-                bar,
-                printed: None,
-            };
-            table.draw(name, &line);
-            table.lock().insert((*name).to_owned(), line);
+        Self { lines: Mutex::new(BTreeMap::new()), drawing, name_width }
+    }
+
+    /// Shows one more step, which waits, unless it has a line.
+    pub(crate) fn add(&self, name: &str) {
+        if self.lock().contains_key(name) {
+            return;
         }
-        table
+        let bar = self.drawing.as_ref().map(|drawing| {
+            let bar = drawing.add(ProgressBar::new_spinner());
+            if let Ok(style) = ProgressStyle::with_template("{msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        let line = Line {
+            state: ShownState::Waiting,
+            started: None,
+            took: None,
+            text: String::new(),
+            bar,
+            printed: None,
+        };
+        self.draw(name, &line);
+        self.lock().insert(name.to_owned(), line);
+    }
+
+    /// Shows the end of a step, and takes it out of the table: its line stays above. So a table of
+    /// thousands of steps draws those alone that run.
+    pub(crate) fn conclude(&self, step: &str, state: ShownState, text: &str) {
+        self.set_state(step, state, text);
+        let line = self.lock().remove(step);
+        if let (Some(drawing), Some(line)) = (&self.drawing, line) {
+            if let Some(bar) = &line.bar {
+                drawing.remove(bar);
+            }
+            self.print(&describe(step, &line));
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Line>> {
@@ -147,6 +177,7 @@ impl Table {
         match news {
             StepNews::Note(note) => self.print(&format!("{step}: {note}")),
             StepNews::Metric(name, value) => self.show_text(step, &format!("{name} {value}")),
+            StepNews::Progress(text) => self.show_text(step, text),
         }
     }
 
@@ -181,6 +212,25 @@ impl Table {
                 self.draw(step, line);
             }
         }
+    }
+
+    /// Draws the running times again and again until some work has ended.
+    pub(crate) fn draw_while<T>(&self, work: impl FnOnce() -> T) -> T {
+        if self.drawing.is_none() {
+            return work();
+        }
+        thread::scope(|scope| {
+            // Dropped at the end of the work, also by a panic.
+            let (is_working, end) = channel::<()>();
+            scope.spawn(move || {
+                while end.recv_timeout(DRAW_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+                    self.draw_times();
+                }
+            });
+            let result = work();
+            drop(is_working);
+            result
+        })
     }
 
     /// Returns the time between two calls of [`Self::draw_times`].

@@ -140,6 +140,16 @@ impl Findings {
         self.list.iter().any(|finding| finding.severity == Severity::Error)
     }
 
+    /// Returns true if one of the findings is an error at this place or below it.
+    pub fn have_errors_below(&self, place: &Place) -> bool {
+        self.list.iter().any(|finding| {
+            let rest = finding.place.field.strip_prefix(&place.field);
+            finding.severity == Severity::Error
+                && finding.place.step == place.step
+                && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        })
+    }
+
     /// Returns how many findings have this severity.
     pub fn count(&self, severity: Severity) -> usize {
         self.list.iter().filter(|finding| finding.severity == severity).count()

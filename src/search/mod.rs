@@ -9,11 +9,13 @@
 //! |---|---|
 //! | `parameter_ranges` | reads ranges in the form of SageMaker's `ParameterRanges` |
 //! | [`space`], [`number_range`] | the validated ranges, their scales and conditions |
+//! | `value_check` | ranges whose values the trained program refuses |
 //! | [`assignment`], [`trial`] | the values of one trial; its outcome and its scores by epoch |
 //! | [`random`], [`tpe`] | the samplers; `parzen` and `normal` are the densities of the second |
 //! | [`halving`] | asynchronous successive halving, which stops poor trials early |
 //! | [`importance`] | share of the scores' spread that each hyperparameter explains |
 //! | [`best`] | the best trial as a JSON document |
+//! | `report_lines` | lines in which a job reports its score |
 //! | `pictures` | trials on parallel coordinates, importances as bars |
 //! | [`study`] | the search in a folder, with a record of each trial |
 //! | [`schedule`] | trials side by side, from the first to the last |
@@ -32,11 +34,13 @@ mod parameter_ranges;
 mod parzen;
 mod pictures;
 pub mod random;
+mod report_lines;
 pub mod schedule;
 pub mod space;
 pub mod study;
 pub mod tpe;
 pub mod trial;
+mod value_check;
 
 #[cfg(test)]
 mod tests;
@@ -48,8 +52,10 @@ pub use importance::{Importance, estimate_importances};
 pub use parameter_ranges::read_parameter_ranges;
 pub use pictures::{draw_importances, draw_trials};
 pub use random::RandomSampler;
+pub use report_lines::ReportLines;
 pub use schedule::{SearchNews, SearchSize, TrialRunner, run_search};
 pub use space::SearchSpace;
 pub use study::{HalvingPlan, SamplerKind, SearchPlan, Study, TrialEnd};
 pub use tpe::{TpeSampler, TpeSettings};
 pub use trial::{Objective, Outcome, Trial};
+pub use value_check::{ProgramRules, ValueProblems, find_value_problems};

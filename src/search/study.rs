@@ -23,7 +23,7 @@ use super::space::SearchSpace;
 use super::tpe::{TpeSampler, TpeSettings};
 use super::trial::{Objective, Outcome, Trial};
 use crate::error::{Error, ErrorContext, Result, pluralize};
-use crate::files::{PathContext, create_folder, read_file, write_json};
+use crate::files::{PathContext, create_folder, read_file, remove_file_if_exists, write_json};
 use crate::named_enum::named_enum;
 
 /// File of the plan.
@@ -58,6 +58,28 @@ pub struct HalvingPlan {
     pub min_epochs: u64,
     /// Epochs of a trial that is not stopped.
     pub max_epochs: u64,
+}
+
+impl HalvingPlan {
+    /// Makes the rule of a search from its ranges and the settings that all trials share: the epochs of
+    /// a trial that is not stopped are the most that `epochs` may be, or `default_epochs` if nothing
+    /// says how many. `min_epochs` are those of the first rung at most.
+    pub fn for_search(
+        space: &SearchSpace,
+        shared: &BTreeMap<String, String>,
+        default_epochs: u64,
+        reduction_factor: u64,
+        min_epochs: u64,
+    ) -> Self {
+        let mut max_epochs = shared.get("epochs").and_then(|text| text.trim().parse().ok());
+        for parameter in space.parameters().iter().filter(|parameter| parameter.name == "epochs") {
+            let values = parameter.boundary_values();
+            max_epochs = values.iter().filter_map(|text| text.parse().ok()).max().or(max_epochs);
+        }
+        let max_epochs = max_epochs.unwrap_or(default_epochs);
+        // A job shorter than the first rung is never stopped.
+        Self { reduction_factor, min_epochs: min_epochs.min(max_epochs), max_epochs }
+    }
 }
 
 /// Everything on which the trials of a search depend, but their number.
@@ -150,6 +172,26 @@ impl Study {
         };
         study.read_trials()?;
         Ok(study)
+    }
+
+    /// Opens a search, or begins anew where the folder holds another one, whose records are removed; the
+    /// files of its jobs stay. Returns true in the latter case.
+    pub fn open_or_restart(folder: &Path, plan: SearchPlan) -> Result<(Self, bool)> {
+        let plan_file = folder.join(PLAN_FILE);
+        let earlier = plan_file.exists().then(|| read_file(&plan_file)).transpose()?;
+        let earlier: Option<SearchPlan> =
+            earlier.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let is_other = plan_file.exists() && earlier.as_ref() != Some(&plan);
+        if is_other {
+            // The plan last: until it is gone, the next process begins here again.
+            let trials = folder.join(TRIALS_FOLDER);
+            for entry in fs::read_dir(&trials).with_path("read the folder", &trials)? {
+                let entry = entry.with_path("read the folder", &trials)?;
+                remove_file_if_exists(&entry.path().join(RECORD_FILE))?;
+            }
+            remove_file_if_exists(&plan_file)?;
+        }
+        Ok((Self::open(folder, plan)?, is_other))
     }
 
     /// Returns the trials so far, in the order of their numbers.

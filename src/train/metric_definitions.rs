@@ -9,3 +9,7 @@ pub const METRIC_DEFINITIONS: [(&str, &str); 5] = [
     ("validation:pixel_accuracy", r"pixel_accuracy: (\S+)"),
     ("validation:throughput", r"validation throughput: (\S+)"),
 ];
+
+/// Regular expression of the beginning of a line that belongs to an epoch, whose number, from 1, is the
+/// group.
+pub const EPOCH_PATTERN: &str = r"^epoch (\d+)/";

@@ -33,7 +33,7 @@ mod validate;
 pub use device_batch::DeviceBatch;
 pub use hyperparameters::Hyperparameters;
 pub use learning_curves::{LearningCurves, describe_learning_curves, write_learning_curves};
-pub use metric_definitions::METRIC_DEFINITIONS;
+pub use metric_definitions::{EPOCH_PATTERN, METRIC_DEFINITIONS};
 pub use tensorboard::{SummaryWriter, write_scalars};
 pub use train_config::TrainConfig;
 pub use train_state::TrainState;

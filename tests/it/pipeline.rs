@@ -5,10 +5,11 @@ use std::path::Path;
 
 use crate::job::{Run, maskmaker};
 
-const OWN_DEFINITIONS: [&str; 4] = [
+const OWN_DEFINITIONS: [&str; 5] = [
     "pipeline.json",
     "pipelines/own-test-set.json",
     "pipelines/on-demand.json",
+    "pipelines/tuning.json",
     "pipelines/two-steps.json",
 ];
 

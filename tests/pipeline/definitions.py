@@ -7,17 +7,20 @@ from pathlib import Path
 import botocore.session
 
 ROOT = Path(__file__).parents[2]
-FILES = ["pipeline.json", "pipelines/on-demand.json", "pipelines/own-test-set.json", "pipelines/two-steps.json"]
+FILES = ["pipeline.json", "pipelines/on-demand.json", "pipelines/own-test-set.json", "pipelines/tuning.json", "pipelines/two-steps.json"]
 # Values that only a run has, and of a parameter without a default.
 EXECUTION = {"Execution.PipelineExecutionId": "abcdefghijkl", "Execution.PipelineName": "maskmaker"}
 REQUIRED = {"DataRevision": "9f86d081884c7d65"}
 
 service = botocore.session.get_session().get_service_model("sagemaker")
-# Type of step -> shapes of the request that it makes, of the answer that its properties follow, and the job's name.
+# Type of step -> shapes of the request that it makes, of the answers that its properties follow, and the job's name.
 REQUESTS = {
-    "Processing": ("CreateProcessingJobRequest", "DescribeProcessingJobResponse", "ProcessingJobName"),
-    "Training": ("CreateTrainingJobRequest", "DescribeTrainingJobResponse", "TrainingJobName"),
-    "RegisterModel": ("CreateModelPackageInput", "DescribeModelPackageOutput", None),
+    "Processing": ("CreateProcessingJobRequest", ["DescribeProcessingJobResponse"], "ProcessingJobName"),
+    "Training": ("CreateTrainingJobRequest", ["DescribeTrainingJobResponse"], "TrainingJobName"),
+    "Tuning": ("CreateHyperParameterTuningJobRequest",
+               ["DescribeHyperParameterTuningJobResponse", "ListTrainingJobsForHyperParameterTuningJobResponse"],
+               "HyperParameterTuningJobName"),
+    "RegisterModel": ("CreateModelPackageInput", ["DescribeModelPackageOutput"], None),
 }
 
 
@@ -96,8 +99,10 @@ class Run:
         return self.step_property(self.steps[name], path)
 
     def step_property(self, step, path):
-        """Gives a sample of a property; its path must lead through the answer of the service's Describe call."""
-        shape = service.shape_for(REQUESTS[step["Type"]][1])
+        """Gives a sample of a property; its path must lead through an answer of the service on the job."""
+        first = re.match(r"\w+", path).group()
+        answers = [service.shape_for(name) for name in REQUESTS[step["Type"]][1]]
+        shape = next(answer for answer in answers if first in answer.members)
         # A property that the request has is the same in the answer.
         value = step["Arguments"]
         for name, key in re.findall(r"\.?(\w+)(?:\['([^']+)'\])?", path):
@@ -135,7 +140,8 @@ class Run:
         shape, _, job_name = REQUESTS[step["Type"]]
         arguments = self.resolve(step["Arguments"])
         if job_name:
-            arguments[job_name] = f"pipelines-{EXECUTION['Execution.PipelineExecutionId']}-{name}"
+            # The name of a tuning job has at most 32 characters.
+            arguments[job_name] = f"pipelines-{EXECUTION['Execution.PipelineExecutionId']}-{name}"[:32]
         return arguments, service.shape_for(shape)
 
 

@@ -1,6 +1,7 @@
 """The definitions in pipeline.json and pipelines/: what SageMaker's SDK writes, what its API takes, and what the schema allows."""
 
 import copy
+import itertools
 import json
 import logging
 import re
@@ -10,7 +11,7 @@ from botocore.validate import ParamValidator
 from jsonschema import Draft7Validator, Draft202012Validator
 
 from definitions import EXECUTION, FILES, REQUESTS, Run, broken_rules, differences, read, references, steps
-from sdk_pipeline import build
+from sdk_pipeline import BUILDS
 
 # (a) The definition equals what the SDK writes, but for these: a path, what stands in pipeline.json and what the SDK
 # writes there (None: nothing; ...: anything), and the reason.
@@ -23,6 +24,7 @@ SDK_DIFFERENCES = [
     (r"/Steps/1/Arguments/ProfilerRuleConfigurations/0/RuleEvaluatorImage", {"Get": "Parameters.ProfilerRuleImageUri"},
      "915447279597.dkr.ecr.us-east-2.amazonaws.com/sagemaker-debugger-rules:latest",
      "the SDK looks the image up by its own region, a definition is for all"),
+    (r"/Steps/1/.*/ContinuousParameterRanges/0/MinValue", "0.00001", "1e-05", "a person reads it so; they are one number"),
     (r"/Steps/3/Arguments/IfSteps/0/Name", "RegisterModel", "RegisterModel-RegisterModel",
      "ModelStep appends what it does to its name"),
     (r"/Steps/3/Arguments/IfSteps/0/Arguments/SkipModelValidation", None, "None",
@@ -41,24 +43,29 @@ def allows(difference, found):
             and (theirs is ... or theirs == written))
 
 
-@pytest.fixture(scope="module")
-def sdk_differences():
+@pytest.fixture(scope="module", params=BUILDS)
+def sdk_differences(request):
+    """Gives the name of a definition, and its differences from what the SDK writes."""
     logging.disable()
     try:
-        written = json.loads(build().definition())
+        written = json.loads(BUILDS[request.param]().definition())
     finally:
         logging.disable(logging.NOTSET)
-    return list(differences(read("pipeline.json"), written))
+    return request.param, list(differences(read(request.param), written))
 
 
 def test_the_definition_equals_what_the_sdk_writes(sdk_differences):
-    unexplained = [found for found in sdk_differences if not any(allows(entry, found) for entry in SDK_DIFFERENCES)]
+    unexplained = [found for found in sdk_differences[1] if not any(allows(entry, found) for entry in SDK_DIFFERENCES)]
     assert unexplained == []
 
 
 @pytest.mark.parametrize("entry", SDK_DIFFERENCES, ids=lambda entry: entry[-1])
 def test_each_named_difference_exists(sdk_differences, entry):
-    assert any(allows(entry, found) for found in sdk_differences)
+    file, found = sdk_differences
+    # Training jobs have no ranges, and those of a tuning step have no profiler.
+    other_kind = "Profiler" if file == "pipelines/tuning.json" else "Ranges"
+    if other_kind not in entry[0]:
+        assert any(allows(entry, difference) for difference in found)
 
 
 # (b) Requests.
@@ -103,24 +110,57 @@ def test_the_message_of_the_fail_step_has_score_limit_and_reason():
     assert message == "The model is not registered: its mIoU is 0.75, the least is 0.6 (mIoU 0.7500 is at least 0.6)"
 
 
+def training_jobs(file):
+    """Yields the requests of all training jobs of a definition: that of Train, or of Tune with each end and word of its ranges."""
+    run = Run(read(file))
+    for name, step in run.steps.items():
+        request, _ = run.request(name) if step["Type"] in REQUESTS else ({}, None)
+        if step["Type"] == "Training":
+            yield request
+        if step["Type"] == "Tuning":
+            job = request["TrainingJobDefinition"]
+            ranges = request["HyperParameterTuningJobConfig"]["ParameterRanges"]
+            words = {entry["Name"]: entry["Values"] for entry in ranges["CategoricalParameterRanges"]}
+            numbers = ranges["IntegerParameterRanges"] + ranges["ContinuousParameterRanges"]
+            words |= {entry["Name"]: [entry["MinValue"], entry["MaxValue"]] for entry in numbers}
+            assert not words.keys() & job["StaticHyperParameters"].keys()
+            for searched in itertools.product(*words.values()):
+                yield job | {"HyperParameters": job["StaticHyperParameters"] | dict(zip(words, searched))}
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_hyperparameters_are_those_of_train(file):
     # train counts the classes of label_map/labels.json.
     schema = read("hyperparameters/schema.json")
     schema["required"] = [name for name in schema.get("required", []) if name != "num_classes"]
+    jobs = list(training_jobs(file))
+    assert jobs
+    for job in jobs:
+        Draft202012Validator(schema).validate(job["HyperParameters"])
+        channels = [channel["ChannelName"] for channel in job["InputDataConfig"]]
+        assert sorted(channels) == ["label_map", "train", "train_annotation", "validation", "validation_annotation"]
+        assert job["AlgorithmSpecification"]["MetricDefinitions"] == read("hyperparameters/metric-definitions.json")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_words_of_parameters_are_those_of_their_hyperparameters(file):
+    properties = read("hyperparameters/schema.json")["properties"]
     definition = read(file)
-    run = Run(definition)
-    train = next(name for name, step in run.steps.items() if step["Type"] == "Training")
-    request, _ = run.request(train)
-    Draft202012Validator(schema).validate(request["HyperParameters"])
-    channels = [channel["ChannelName"] for channel in request["InputDataConfig"]]
-    assert sorted(channels) == ["label_map", "train", "train_annotation", "validation", "validation_annotation"]
-    assert request["AlgorithmSpecification"]["MetricDefinitions"] == read("hyperparameters/metric-definitions.json")
+    given = {}
+    for step in steps(definition).values():
+        given |= step["Arguments"].get("HyperParameters", {})
+        given |= step["Arguments"].get("TrainingJobDefinition", {}).get("StaticHyperParameters", {})
     for parameter in definition["Parameters"]:
-        for name, value in run.steps[train]["Arguments"]["HyperParameters"].items():
+        for name, value in given.items():
             if value == {"Get": f"Parameters.{parameter['Name']}"} and "EnumValues" in parameter:
-                words = [word for word in schema["properties"][name]["enum"] if isinstance(word, str)]
+                words = [word for word in properties[name]["enum"] if isinstance(word, str)]
                 assert parameter["EnumValues"] == words, parameter
+
+
+def test_the_objective_of_the_search_is_a_metric_of_its_jobs():
+    config = steps(read("pipelines/tuning.json"))["Tune"]["Arguments"]["HyperParameterTuningJobConfig"]
+    names = [metric["Name"] for metric in read("hyperparameters/metric-definitions.json")]
+    assert config["HyperParameterTuningJobObjective"]["MetricName"] in names
 
 
 # (c) The schema.
@@ -187,9 +227,25 @@ def allow_customer_metadata(schema):
     arguments["properties"]["CustomerMetadataProperties"] = {"type": "object", "additionalProperties": argument("String")}
 
 
+def allow_limits_of_tuning_from_parameters(schema):
+    limits = tuning_config(schema)["ResourceLimits"]["properties"]
+    for name in ["MaxNumberOfTrainingJobs", "MaxParallelTrainingJobs"]:
+        limits[name] = argument("Integer")
+
+
+def allow_seeds_of_tuning(schema):
+    tuning_config(schema)["RandomSeed"] = argument("Integer")
+
+
+def allow_resources_of_tuning(schema):
+    job = schema["definitions"]["HyperParameterTrainingJobDefinition"]
+    job["properties"]["HyperParameterTuningResourceConfig"] = job["properties"]["ResourceConfig"]
+    job["required"].remove("ResourceConfig")
+
+
 RELAXATIONS = [allow_experiments, allow_enum_values, allow_joins_in_strings, allow_json_get_in_conditions,
                allow_lists_of_exceptions, allow_property_files, allow_the_profiler, allow_approval_status,
-               allow_customer_metadata]
+               allow_customer_metadata, allow_limits_of_tuning_from_parameters, allow_seeds_of_tuning, allow_resources_of_tuning]
 
 
 def reference(name):
@@ -198,6 +254,10 @@ def reference(name):
 
 def argument(kind):
     return reference(f"{kind}ArgumentValue")
+
+
+def tuning_config(schema):
+    return schema["definitions"]["TuningStep"]["properties"]["Arguments"]["properties"]["HyperParameterTuningJobConfig"]["properties"]
 
 
 def json_get():
@@ -222,7 +282,7 @@ def test_a_definition_is_what_the_relaxed_schema_allows(file):
 @pytest.mark.parametrize("relaxation", RELAXATIONS, ids=lambda relaxation: relaxation.__name__)
 def test_each_relaxation_is_needed(relaxation):
     others = [other for other in RELAXATIONS if other is not relaxation]
-    assert schema_errors(read("pipeline.json"), others) != []
+    assert any(schema_errors(read(file), others) for file in ["pipeline.json", "pipelines/tuning.json"])
 
 
 # Beyond single steps.
@@ -243,9 +303,10 @@ def test_parameters_are_described_and_used(file):
 def test_all_jobs_write_below_the_folder_of_execution_and_step(file):
     run = Run(read(file))
     for name, step in run.steps.items():
-        if step["Type"] not in ("Processing", "Training"):
+        if step["Type"] not in ("Processing", "Training", "Tuning"):
             continue
         request, _ = run.request(name)
+        request |= request.get("TrainingJobDefinition", {})
         root = f"{run.parameters['OutputRoot']}/{EXECUTION['Execution.PipelineExecutionId']}/{name}"
         places = [output["S3Output"]["S3Uri"] for output in request.get("ProcessingOutputConfig", {}).get("Outputs", [])]
         for setting in ["OutputDataConfig", "CheckpointConfig", "ProfilerConfig"]:
@@ -276,6 +337,36 @@ def test_on_demand_differs_by_spot_alone():
     train = steps(ours)["Train"]["Arguments"]
     del train["EnableManagedSpotTraining"], train["StoppingCondition"]["MaxWaitTimeInSeconds"]
     assert list(differences(ours, other)) == []
+
+
+def test_tuning_differs_from_on_demand_by_the_search_alone():
+    ours, other = read("pipelines/on-demand.json"), read("pipelines/tuning.json")
+    # What people read differs where it speaks of the search.
+    for definition in (ours, other):
+        for entry in definition["Parameters"] + definition["Steps"]:
+            del entry["Description"]
+    searched = ["Backbone", "Optimizer", "LearningRate", "ProfilerRuleImageUri"]
+    ours["Parameters"] = [parameter for parameter in ours["Parameters"] if parameter["Name"] not in searched]
+    limits = ["MaxTrainingJobs", "MaxParallelTrainingJobs"]
+    other["Parameters"] = [parameter for parameter in other["Parameters"] if parameter["Name"] not in limits]
+    train, tune = ours["Steps"].pop(1), other["Steps"].pop(1)
+    assert (train["Name"], tune["Name"]) == ("Train", "Tune")
+    assert train["RetryPolicies"] == tune["RetryPolicies"]
+    place = {"Std:Join": {"On": "/", "Values": [
+        {"Get": "Steps.Tune.TrainingJobDefinition.OutputDataConfig.S3OutputPath"},
+        {"Get": "Steps.Tune.BestTrainingJob.TrainingJobName"}, "output/model.tar.gz"]}}
+    found = [(path.rsplit("/", 1)[-1], ours, theirs) for path, ours, theirs in differences(ours, other)]
+    model = {"Get": "Steps.Train.ModelArtifacts.S3ModelArtifacts"}
+    assert sorted(name for name, _, _ in found) == ["Backbone", "Get", "Get", "Std:Join", "Std:Join", "TrainingJobName"]
+    assert {"Std:Join": [theirs for name, _, theirs in found if name == "Std:Join"][0]} == place
+    assert [ours for name, ours, _ in found if name == "Get"] == [model["Get"]] * 2
+    job = tune["Arguments"]["TrainingJobDefinition"]
+    assert job["StaticHyperParameters"] | {
+        name: train["Arguments"]["HyperParameters"][name] for name in ("backbone", "optimizer", "learning_rate")
+    } == train["Arguments"]["HyperParameters"]
+    assert job["HyperParameterTuningResourceConfig"] == train["Arguments"]["ResourceConfig"]
+    for key in ["AlgorithmSpecification", "InputDataConfig", "StoppingCondition", "RoleArn"]:
+        assert job[key] == train["Arguments"][key], key
 
 
 def test_own_test_set_differs_by_the_test_set_alone():

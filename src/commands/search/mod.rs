@@ -17,19 +17,15 @@ use crate::data::class_names::count_named_classes;
 use crate::error::{Error, ErrorContext, Problems, Result, did_you_mean};
 use crate::files::{read_file, remove_file_if_exists, visit_files, write_atomically, write_json};
 use crate::render::to_svg;
-use crate::sagemaker::hyperparameter_spec::AllowedValues;
 use crate::sagemaker::{LabelMapChannel, MlRoot, StopSignal, raw};
-use crate::search::number_range::NumberKind;
-use crate::search::space::{Domain, Parameter};
 use crate::search::{
-    Assignment, BestHyperparameters, HalvingPlan, Objective, Outcome, RandomSampler, SamplerKind,
-    SearchNews, SearchPlan, SearchSize, SearchSpace, Study, Trial, draw_importances, draw_trials,
-    estimate_importances, read_parameter_ranges, run_search,
+    Assignment, BestHyperparameters, HalvingPlan, Objective, Outcome, ProgramRules, ReportLines,
+    SamplerKind, SearchNews, SearchPlan, SearchSize, SearchSpace, Study, Trial, draw_importances,
+    draw_trials, estimate_importances, find_value_problems, read_parameter_ranges, run_search,
 };
 use crate::status_table::{ShownState, Table};
 use crate::torch::{DeviceChoice, gpu_count};
-use crate::train::hyperparameters::HYPERPARAMETER_SPECS;
-use crate::train::{Hyperparameters, METRIC_DEFINITIONS};
+use crate::train::{EPOCH_PATTERN, Hyperparameters, METRIC_DEFINITIONS};
 
 /// File with the values of the best trial, in the folder of a search.
 const BEST_FILE: &str = "best-hyperparameters.json";
@@ -37,15 +33,12 @@ const BEST_FILE: &str = "best-hyperparameters.json";
 /// File with the importance of each hyperparameter.
 const IMPORTANCE_FILE: &str = "importance.json";
 
+/// Longest name of a trial in the table.
+const LONGEST_NAME: &str = "trial 9998";
+
 /// Pictures in the folder of a search.
 const TRIALS_PICTURE: &str = "trials.svg";
 const IMPORTANCE_PICTURE: &str = "importance.svg";
-
-/// Sets of values with which the ends of each range are checked.
-const CHECKED_FILLINGS: u64 = 32;
-
-/// Epochs of a job without the hyperparameter.
-const DEFAULT_EPOCHS: u64 = 10;
 
 /// Settings of a search.
 #[derive(Debug)]
@@ -88,24 +81,21 @@ pub fn search_hyperparameters(root: &MlRoot, options: &SearchOptions) -> Result<
         folder: &options.output,
         hyperparameters: &plan.hyperparameters,
         metric: &options.metric,
-        metric_pattern,
+        report_lines: ReportLines::new(EPOCH_PATTERN, metric_pattern)?,
         parallel,
         gpus,
         device: options.device,
     };
-    let mut names = Vec::new();
-    for number in 0..options.trials {
-        names.push(format!("trial {number}"));
-    }
-    let table = Table::new(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let table = Table::empty(LONGEST_NAME.len());
     let keeper = ModelKeeper::new(&options.output, &study, options.objective);
     for trial in study.trials() {
         show_end(&table, trial, study.reason(trial.number), &plan.metric);
     }
     let on_news = |news: SearchNews<'_>| match news {
         SearchNews::Begun(trial) => {
-            let text = describe_values(&trial.assignment);
-            table.set_state(&name_trial(trial), ShownState::Running, &text);
+            let (name, text) = (name_trial(trial), describe_values(&trial.assignment));
+            table.add(&name);
+            table.set_state(&name, ShownState::Running, &text);
         }
         SearchNews::Report { trial, epoch, score } => {
             let values = describe_values(&trial.assignment);
@@ -118,7 +108,8 @@ pub fn search_hyperparameters(root: &MlRoot, options: &SearchOptions) -> Result<
         }
     };
     let size = SearchSize { trials: options.trials, parallel };
-    let result = run_search(&mut study, size, &jobs, &on_news, &|| stop.is_requested());
+    let result =
+        table.draw_while(|| run_search(&mut study, size, &jobs, &on_news, &|| stop.is_requested()));
     drop(table);
     write_results(&study, &plan, &options.output)?;
     result?;
@@ -154,16 +145,14 @@ fn make_plan(root: &MlRoot, options: &SearchOptions) -> Result<SearchPlan> {
         None => BTreeMap::new(),
     };
     let space = read_parameter_ranges(&parameter_ranges).error_context(options.ranges.display())?;
-    let mut most_epochs = hyperparameters.get("epochs").and_then(|text| text.trim().parse().ok());
-    for parameter in space.parameters().iter().filter(|parameter| parameter.name == "epochs") {
-        let values = parameter.boundary_values();
-        most_epochs = values.iter().filter_map(|text| text.parse().ok()).max().or(most_epochs);
-    }
-    let max_epochs = most_epochs.unwrap_or(DEFAULT_EPOCHS);
     let early_stopping = options.early_stopping.map(|(reduction_factor, min_epochs)| {
-        // A job shorter than the first rung is never stopped.
-        let min_epochs = min_epochs.min(max_epochs);
-        HalvingPlan { reduction_factor, min_epochs, max_epochs }
+        HalvingPlan::for_search(
+            &space,
+            &hyperparameters,
+            Hyperparameters::default_epochs(),
+            reduction_factor,
+            min_epochs,
+        )
     });
     Ok(SearchPlan {
         parameter_ranges,
@@ -184,8 +173,7 @@ fn read_ranges(path: &Path) -> Result<Value> {
     Ok(document.get("ParameterRanges").cloned().unwrap_or(document))
 }
 
-/// Checks that a job takes the ends of each range, with the settings that all trials share and with
-/// some values of the others: what one allows may depend on another.
+/// Checks that a job takes the ends of each range, with the settings that all trials share.
 fn check_values(
     space: &SearchSpace,
     shared: &BTreeMap<String, String>,
@@ -199,57 +187,16 @@ fn check_values(
         };
         shared.insert("num_classes".to_owned(), classes.to_string());
     }
-    let sampler = RandomSampler::new(0);
-    let mut fillings = Vec::new();
-    for number in 0..CHECKED_FILLINGS {
-        fillings.push(sampler.draw_assignment(space, number));
-    }
     let mut problems = Problems::new();
-    let mut told: Vec<String> = Vec::new();
-    for parameter in space.parameters() {
-        if let Some(problem) = find_fraction(parameter) {
-            problems.push(problem);
-            continue;
-        }
-        for value in parameter.boundary_values() {
-            // The problems of the filling that has the fewest.
-            let mut fewest: Option<Vec<String>> = None;
-            for filling in &fillings {
-                let mut values = shared.clone();
-                for (name, value) in filling.iter() {
-                    values.insert(name.to_owned(), value.to_owned());
-                }
-                values.insert(parameter.name.clone(), value.clone());
-                let found = match Hyperparameters::parse(&values) {
-                    Ok(_) => Vec::new(),
-                    Err(error) => error.problems().to_vec(),
-                };
-                if fewest.as_ref().is_none_or(|fewest| found.len() < fewest.len()) {
-                    fewest = Some(found);
-                }
-            }
-            for problem in fewest.unwrap_or_default() {
-                if !told.contains(&problem) {
-                    told.push(problem.clone());
-                    problems.push(problem);
-                }
-            }
-        }
+    let rules = ProgramRules {
+        find_problems: &Hyperparameters::find_problems,
+        is_whole_number: &Hyperparameters::is_whole_number,
+    };
+    let found = find_value_problems(space, &shared, rules);
+    for problem in found.of_shared.into_iter().chain(found.of_ranges) {
+        problems.push(problem);
     }
     problems.into_result()
-}
-
-/// Finds a range of fractions for a hyperparameter that is a whole number.
-fn find_fraction(parameter: &Parameter) -> Option<String> {
-    let is_fraction = matches!(
-        &parameter.domain,
-        Domain::Number(range) if range.kind() == NumberKind::Continuous
-    );
-    let spec = HYPERPARAMETER_SPECS.iter().find(|spec| spec.name == parameter.name)?;
-    let is_whole = matches!(spec.allowed, AllowedValues::Integer(..));
-    (is_fraction && is_whole).then(|| {
-        format!("{} is a whole number; move its range to IntegerParameterRanges", parameter.name)
-    })
 }
 
 /// Returns the regular expression of a metric.
@@ -313,7 +260,10 @@ fn show_end(table: &Table, trial: &Trial, reason: Option<&str>, metric: &str) {
             (ShownState::Failed, format!("{}, {values}", reason.unwrap_or("no reason is given")))
         }
     };
-    table.set_state(&name_trial(trial), state, &text);
+    let name = name_trial(trial);
+    // One that an earlier process ran has no line.
+    table.add(&name);
+    table.conclude(&name, state, &text);
 }
 
 /// Keeper of the models of trials that ended. It removes what no one needs of them: checkpoints, and all models but the best one.

@@ -9,7 +9,6 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus};
 
-use regex::Regex;
 use serde_json::Value;
 
 use crate::commands::train::share_cores;
@@ -18,11 +17,8 @@ use crate::files::{PathContext, create_folder, read_file, remove_file_if_exists,
 use crate::logged_process::{LoggedProcess, OWN_PROGRAM};
 use crate::model::artifact::METRICS_FILE;
 use crate::sagemaker::MlRoot;
-use crate::search::{Trial, TrialEnd, TrialRunner};
+use crate::search::{ReportLines, Trial, TrialEnd, TrialRunner};
 use crate::torch::{DeviceChoice, VISIBLE_GPUS, visible_gpu};
-
-/// Pattern of the beginning of a line that belongs to an epoch.
-const EPOCH_PATTERN: &str = r"^epoch (\d+)/";
 
 /// Training jobs of the trials of one search.
 #[derive(Debug)]
@@ -33,9 +29,10 @@ pub(super) struct TrialJobs<'a> {
     pub folder: &'a Path,
     /// Settings that all trials share.
     pub hyperparameters: &'a BTreeMap<String, String>,
-    /// Name of the metric that is the score, and its regular expression in a line.
+    /// Name of the metric that is the score.
     pub metric: &'a str,
-    pub metric_pattern: &'static str,
+    /// Patterns of the lines that report it.
+    pub report_lines: ReportLines,
     /// Trials side by side.
     pub parallel: usize,
     /// GPUs of this machine, of which each trial gets one.
@@ -110,15 +107,12 @@ impl TrialRunner for TrialJobs<'_> {
         let log_path = root.path().with_file_name("log.txt");
         let log = File::options().append(true).create(true).open(&log_path);
         let log = log.with_path("write", &log_path)?;
-        let unusable = |cause: regex::Error| Error::internal(cause.to_string());
-        let metric = Regex::new(self.metric_pattern).map_err(unusable)?;
-        let epoch = Regex::new(EPOCH_PATTERN).map_err(unusable)?;
         let process = LoggedProcess::start(self.command(&root, slot), log)
             .map_err(|cause| Error::internal(format!("the program cannot be started: {cause}")))?;
         let is_poor = Cell::new(false);
         let status = process.wait(&|| is_poor.get() || should_stop(), &mut |line| {
             if !is_poor.get()
-                && let Some((epoch, score)) = read_report(line, &epoch, &metric)
+                && let Some((epoch, score)) = self.report_lines.read(line)
             {
                 is_poor.set(!on_report(epoch, score));
             }
@@ -177,13 +171,6 @@ impl TrialJobs<'_> {
     }
 }
 
-/// Returns epoch and score of a line that has both.
-fn read_report(line: &str, epoch: &Regex, metric: &Regex) -> Option<(u64, f64)> {
-    let epoch = epoch.captures(line)?.get(1)?.as_str().parse().ok()?;
-    let score = metric.captures(line)?.get(1)?.as_str().parse().ok()?;
-    Some((epoch, score))
-}
-
 /// Returns why a job failed: the first line that it left for SageMaker, or its exit code.
 fn failure_reason(root: &MlRoot, status: ExitStatus) -> String {
     if let Ok(text) = fs::read_to_string(root.failure_file())
@@ -192,21 +179,4 @@ fn failure_reason(root: &MlRoot, status: ExitStatus) -> String {
         return line.trim().to_owned();
     }
     format!("it ended with exit code {}", status.code().unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_report_is_an_epoch_and_a_score_in_one_line() {
-        let (epoch, metric) =
-            (Regex::new(EPOCH_PATTERN).unwrap(), Regex::new(r"validation mIOU: (\S+)").unwrap());
-        let read = |line: &str| read_report(line, &epoch, &metric);
-        let line = "epoch 2/13 validation mIOU: 0.391031 validation pixel_accuracy: 0.680848";
-        assert_eq!(read(line), Some((2, 0.391_031)));
-        assert!(read("epoch 3/13 validation mIOU: nan").is_some_and(|(_, score)| score.is_nan()));
-        assert_eq!(read("best validation mIOU: 0.4"), None);
-        assert_eq!(read("epoch 2/13 train loss: 0.4"), None);
-    }
 }

@@ -56,7 +56,7 @@ pub(super) fn check_channels(
     steps: &[StepWithValues<'_>],
     findings: &mut Findings,
 ) {
-    if step.step.kind != StepKind::Training || find_program(step).is_none() {
+    if step.kind != StepKind::Training || find_program(step).is_none() {
         return;
     }
     // An expression in place of the list, or of a channel's name, hides which channels there are.

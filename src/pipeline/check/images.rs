@@ -53,7 +53,6 @@ fn list_images<'a>(step: &'a StepWithValues<'_>) -> Vec<(String, &'a str)> {
     for path in [
         &["AppSpecification", "ImageUri"][..],
         &["AlgorithmSpecification", "TrainingImage"],
-        &["TrainingJobDefinition", "AlgorithmSpecification", "TrainingImage"],
         &["PrimaryContainer", "Image"],
     ] {
         images.extend(step.text(path).map(|uri| (path.join("."), uri)));
@@ -69,7 +68,7 @@ fn list_images<'a>(step: &'a StepWithValues<'_>) -> Vec<(String, &'a str)> {
 
 /// Returns the image of a step's job or model, if it is known.
 pub(super) fn find_job_image<'a>(step: &'a StepWithValues<'_>) -> Option<ImageUri<'a>> {
-    let uri = match step.step.kind {
+    let uri = match step.kind {
         StepKind::Processing => step.text(&["AppSpecification", "ImageUri"]),
         StepKind::Training => step.text(&["AlgorithmSpecification", "TrainingImage"]),
         StepKind::Model => step.text(&["PrimaryContainer", "Image"]),

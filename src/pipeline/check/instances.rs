@@ -17,7 +17,7 @@ pub(super) fn check_instances(step: &StepWithValues<'_>, findings: &mut Findings
     for path in [
         &["ProcessingResources", "ClusterConfig", "InstanceType"][..],
         &["ResourceConfig", "InstanceType"],
-        &["TrainingJobDefinition", "ResourceConfig", "InstanceType"],
+        &["HyperParameterTuningResourceConfig", "InstanceType"],
         &["TransformResources", "InstanceType"],
     ] {
         types.extend(step.text(path).map(|name| (path.join("."), name)));
@@ -65,7 +65,7 @@ fn check_gpu(
     findings: &mut Findings,
 ) {
     let Some(image) = find_job_image(step) else { return };
-    let is_training = step.step.kind == StepKind::Training;
+    let is_training = step.kind == StepKind::Training;
     if is_training && image.repository == BUILT_IN_REPOSITORY && !has_gpu {
         findings.error(
             step.place(field),

@@ -48,7 +48,7 @@ pub(super) fn check_job(
     check_arguments: ArgumentsCheck<'_>,
     findings: &mut Findings,
 ) {
-    match step.step.kind {
+    match step.kind {
         StepKind::Processing => {
             check_alternatives(
                 step,
@@ -67,7 +67,9 @@ pub(super) fn check_job(
             check_training_members(step, findings);
             check_names(step, &["InputDataConfig"], "ChannelName", findings);
             check_spot(step, findings);
-            check_hyperparameters(step, findings);
+            if !step.is_tuned() {
+                check_hyperparameters(step, findings);
+            }
         }
         _ => {}
     }
@@ -100,7 +102,10 @@ fn check_training_members(step: &StepWithValues<'_>, findings: &mut Findings) {
             "is missing; give the image's URI",
         );
     }
-    if !has(&["ResourceConfig", "InstanceType"]) && !has(&["ResourceConfig", "InstanceGroups"]) {
+    let has_instances = has(&["ResourceConfig", "InstanceType"])
+        || has(&["ResourceConfig", "InstanceGroups"])
+        || (step.is_tuned() && has(&["HyperParameterTuningResourceConfig"]));
+    if !has_instances {
         findings.error(
             step.place("ResourceConfig.InstanceType"),
             "is missing; give a type such as ml.g5.xlarge",
@@ -251,16 +256,30 @@ fn check_spot(step: &StepWithValues<'_>, findings: &mut Findings) {
 
 /// Checks the hyperparameters of a training job.
 fn check_hyperparameters(step: &StepWithValues<'_>, findings: &mut Findings) {
-    let Some(program) = find_program(step) else { return };
+    let key = "HyperParameters";
+    let Some(values) = read_hyperparameters(step, key, findings) else { return };
+    for problem in Hyperparameters::find_problems(&values) {
+        findings.error(step.place(key), problem);
+    }
+}
+
+/// Reads the hyperparameters that a training job is given under a key, as the program would see them: a
+/// value that only a run knows is one that is allowed, and the number of classes is at least two where
+/// the job counts it. Returns nothing for other programs, or if only a run knows which there are.
+pub(super) fn read_hyperparameters(
+    step: &StepWithValues<'_>,
+    key: &str,
+    findings: &mut Findings,
+) -> Option<BTreeMap<String, String>> {
+    let program = find_program(step)?;
     // One expression in place of all of them, or of all channels, says nothing of what is in it.
     let is_unknown =
         |key: &str| step.argument(&[key]).is_some_and(|v| Expression::read(v).is_some());
-    if is_unknown("HyperParameters") || is_unknown("InputDataConfig") {
-        return;
+    if is_unknown(key) || is_unknown("InputDataConfig") {
+        return None;
     }
-    let place = step.place("HyperParameters");
     let mut values = BTreeMap::new();
-    if let Some(given) = step.argument(&["HyperParameters"]).and_then(Value::as_object) {
+    if let Some(given) = step.argument(&[key]).and_then(Value::as_object) {
         for (name, value) in given {
             // Values that are no texts are told with the request; of one that only a run knows the
             // name can be checked.
@@ -280,15 +299,11 @@ fn check_hyperparameters(step: &StepWithValues<'_>, findings: &mut Findings) {
             }
         }
         Program::BuiltIn => {
-            check_built_in(&values, &place, findings);
+            check_built_in(&values, &step.place(key), findings);
             values.entry("num_classes".to_owned()).or_insert_with(|| "2".to_owned());
         }
     }
-    if let Err(error) = Hyperparameters::parse(&values) {
-        for problem in error.problems() {
-            findings.error(place.clone(), problem.as_str());
-        }
-    }
+    Some(values)
 }
 
 /// Returns a value that a hyperparameter may have. Of an unknown name it does not matter.

@@ -10,6 +10,7 @@
 //! | `images` | image URIs that are none in ECR |
 //! | `instances` | instance types that cannot run the image |
 //! | `jobs` | paths in the container, spot, what the program of a step is called with |
+//! | `tuning` | ranges of hyperparameters, objectives that no job prints |
 //! | `channels` | masks that are images, splits that are one, channels that are missing |
 //! | `places` | S3 places that two jobs write, caches that do not see their data change |
 
@@ -26,6 +27,7 @@ mod references;
 mod requests;
 #[cfg(test)]
 mod tests;
+mod tuning;
 
 pub use self::jobs::UNKNOWN_ARGUMENT;
 pub(super) use self::places::find_revision_inputs;
@@ -34,7 +36,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::definition::{Definition, Step};
+use super::definition::{Definition, Step, StepKind};
 use super::expression::{Reference, Values, resolve};
 use super::findings::{Findings, Place};
 
@@ -95,15 +97,57 @@ impl Values for ParameterValues {
     }
 }
 
-/// Step with the values of the parameters in its arguments.
+/// Step, or one of the training jobs that a tuning step runs, with the values of the parameters in its
+/// arguments.
 #[derive(Debug)]
 struct StepWithValues<'a> {
     step: &'a Step,
+    /// Kind of the step, or Training.
+    kind: StepKind,
+    /// Field of the step's arguments that holds these, with a point at its end; empty if they are all.
+    field: String,
+    /// Arguments as the definition has them.
+    original: &'a Value,
     /// Arguments in which only what a run gives is still an expression.
     arguments: Value,
 }
 
-impl StepWithValues<'_> {
+impl<'a> StepWithValues<'a> {
+    fn new(step: &'a Step, values: &ParameterValues) -> Self {
+        Self {
+            step,
+            kind: step.kind,
+            field: String::new(),
+            original: &step.arguments,
+            arguments: resolve(&step.arguments, values),
+        }
+    }
+
+    /// Lists the jobs of a step: the training jobs of a tuning step, else the one job that the step is.
+    fn list_jobs(step: &'a Step, values: &ParameterValues) -> Vec<Self> {
+        if step.kind != StepKind::Tuning {
+            return vec![Self::new(step, values)];
+        }
+        let mut jobs = Vec::new();
+        let mut add = |original: &'a Value, field: String| {
+            let arguments = resolve(original, values);
+            jobs.push(Self { step, kind: StepKind::Training, field, original, arguments });
+        };
+        if let Some(definition) = step.arguments.get("TrainingJobDefinition") {
+            add(definition, "TrainingJobDefinition.".to_owned());
+        }
+        let definitions = step.arguments.get("TrainingJobDefinitions").and_then(Value::as_array);
+        for (index, definition) in definitions.into_iter().flatten().enumerate() {
+            add(definition, format!("TrainingJobDefinitions[{index}]."));
+        }
+        jobs
+    }
+
+    /// Returns true for a training job of a tuning step.
+    fn is_tuned(&self) -> bool {
+        self.step.kind == StepKind::Tuning
+    }
+
     /// Returns the value at a path of keys in the arguments.
     fn argument(&self, path: &[&str]) -> Option<&Value> {
         path.iter().try_fold(&self.arguments, |value, key| value.get(key))
@@ -121,7 +165,7 @@ impl StepWithValues<'_> {
 
     /// Returns the place of a field of the arguments.
     fn place(&self, field: &str) -> Place {
-        Place::step(&self.step.name, format!("Arguments.{field}"))
+        Place::step(&self.step.name, format!("Arguments.{}{field}", self.field))
     }
 }
 
@@ -144,20 +188,23 @@ pub fn check_definition(
     findings: &mut Findings,
 ) {
     check_names(definition, findings);
-    let mut steps = Vec::with_capacity(definition.steps.len());
+    let mut jobs = Vec::with_capacity(definition.steps.len());
     for step in &definition.steps {
-        steps.push(StepWithValues { step, arguments: resolve(&step.arguments, values) });
+        let whole = StepWithValues::new(step, values);
+        conditions::check_condition_step(&whole, definition, findings);
+        requests::check_request(&whole, definition, findings);
+        let own = StepWithValues::list_jobs(step, values);
+        tuning::check_tuning(&whole, &own, findings);
+        jobs.extend(own);
     }
-    for step in &steps {
-        conditions::check_condition_step(step, definition, findings);
-        requests::check_request(step, definition, findings);
-        images::check_image(step, findings);
-        instances::check_instances(step, findings);
-        jobs::check_job(step, check_arguments, findings);
+    for job in &jobs {
+        images::check_image(job, findings);
+        instances::check_instances(job, findings);
+        jobs::check_job(job, check_arguments, findings);
     }
-    for step in &steps {
-        channels::check_channels(step, &steps, findings);
+    for job in &jobs {
+        channels::check_channels(job, &jobs, findings);
     }
-    images::check_regions(&steps, findings);
-    places::check_places(&steps, definition, findings);
+    images::check_regions(&jobs, findings);
+    places::check_places(&jobs, definition, findings);
 }

@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const DEFINITIONS: [&str; 4] = [
+const DEFINITIONS: [&str; 5] = [
     include_str!("../../../pipeline.json"),
     include_str!("../../../pipelines/own-test-set.json"),
     include_str!("../../../pipelines/on-demand.json"),
+    include_str!("../../../pipelines/tuning.json"),
     include_str!("../../../pipelines/two-steps.json"),
 ];
 
@@ -76,6 +77,21 @@ const OPTIONAL_KEYS: &[(&str, &str)] = &[
     ("IfSteps", "the branch is empty"),
     ("ElseSteps", "the branch is empty"),
     ("ProcessingInputs", "a job without data"),
+    ("IntegerParameterRanges", "fewer hyperparameters are searched"),
+    ("ContinuousParameterRanges", "fewer hyperparameters are searched"),
+    ("CategoricalParameterRanges", "fewer hyperparameters are searched"),
+    ("ScalingType", "the service chooses the scale"),
+    ("RandomSeed", "each search draws other values"),
+    ("TrainingJobEarlyStoppingType", "every job trains to its end"),
+];
+
+/// Keys of maps whose keys are names of a person.
+const MAPS: [&str; 5] = [
+    "HyperParameters",
+    "StaticHyperParameters",
+    "RuleParameters",
+    "CustomerMetadataProperties",
+    "Environment",
 ];
 
 /// Path of keys and indices in a document.
@@ -190,10 +206,7 @@ fn every_slip_is_told_or_does_no_harm() {
 /// Returns true for a key without which the definition means the same or a little less. Keys of
 /// maps, such as hyperparameters, have defaults of their own.
 fn is_optional(path: &[Value], key: &str) -> bool {
-    let in_map = path.iter().rev().nth(1).is_some_and(|parent| {
-        ["HyperParameters", "RuleParameters", "CustomerMetadataProperties", "Environment"]
-            .iter()
-            .any(|map| parent == map)
-    });
+    let in_map =
+        path.iter().rev().nth(1).is_some_and(|parent| MAPS.iter().any(|map| parent == map));
     in_map || OPTIONAL_KEYS.iter().any(|(optional, _)| *optional == key)
 }

@@ -54,7 +54,7 @@ pub(super) fn check_places(
     check_shared_places(&outputs, definition, findings);
     check_prefixes(&outputs, &inputs, findings);
     check_order(&outputs, &inputs, definition, findings);
-    check_caches(&inputs, definition, findings);
+    check_caches(steps, &inputs, definition, findings);
 }
 
 /// Lists the places that the job of a step writes.
@@ -72,7 +72,7 @@ fn list_outputs<'a>(step: &'a StepWithValues<'_>, outputs: &mut Vec<Output<'a>>)
         });
     }
     // A training job makes a folder of its own name below S3OutputPath, but not for checkpoints.
-    if step.step.kind == StepKind::Training {
+    if step.kind == StepKind::Training {
         let path = ["CheckpointConfig", "S3Uri"];
         if let Some(uri) = step.argument(&path) {
             let place = step.place(&path.join("."));
@@ -83,12 +83,12 @@ fn list_outputs<'a>(step: &'a StepWithValues<'_>, outputs: &mut Vec<Output<'a>>)
 }
 
 /// Lists the places that the job of a step reads.
-fn list_inputs<'a>(step: &'a StepWithValues<'_>, inputs: &mut Vec<Input<'a>>) {
+fn list_inputs<'a>(step: &StepWithValues<'a>, inputs: &mut Vec<Input<'a>>) {
     for (list, source, name) in [
         ("ProcessingInputs", &["S3Input"][..], "InputName"),
         ("InputDataConfig", &["DataSource", "S3DataSource"], "ChannelName"),
     ] {
-        let entries = step.step.arguments.get(list).and_then(Value::as_array);
+        let entries = step.original.get(list).and_then(Value::as_array);
         for (index, entry) in entries.into_iter().flatten().enumerate() {
             let s3 = source.iter().try_fold(entry, |value, key| value.get(key));
             let Some(original) = s3.and_then(|s3| s3.get("S3Uri")) else { continue };
@@ -265,7 +265,12 @@ fn differs_by_run(uri: &Value) -> bool {
 
 /// Finds cached steps that read data from outside of the pipeline, and whose request would be the
 /// same if these data changed: the service compares the places and not what is there.
-fn check_caches(inputs: &[Input<'_>], definition: &Definition, findings: &mut Findings) {
+fn check_caches(
+    steps: &[StepWithValues<'_>],
+    inputs: &[Input<'_>],
+    definition: &Definition,
+    findings: &mut Findings,
+) {
     for step in definition.steps.iter().filter(|step| step.is_cached) {
         let mut outside = Vec::new();
         for input in inputs.iter().filter(|input| input.step.name == step.name) {
@@ -276,8 +281,11 @@ fn check_caches(inputs: &[Input<'_>], definition: &Definition, findings: &mut Fi
                 outside.push(input.name.as_str());
             }
         }
-        let environment = step.arguments.get("Environment");
-        let has_revision = environment.is_some_and(|value| names_revision(value, definition));
+        let has_revision = steps.iter().any(|job| {
+            let environment = job.original.get("Environment");
+            job.step.name == step.name
+                && environment.is_some_and(|value| names_revision(value, definition))
+        });
         if outside.is_empty() || has_revision {
             continue;
         }
@@ -321,11 +329,10 @@ pub(in crate::pipeline) fn find_revision_inputs(
     values: &ParameterValues,
 ) -> BTreeMap<String, Vec<String>> {
     let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for step in &definition.steps {
-        let Some(environment) = step.arguments.get("Environment") else { continue };
-        let with_values = StepWithValues { step, arguments: resolve(&step.arguments, values) };
+    for job in definition.steps.iter().flat_map(|step| StepWithValues::list_jobs(step, values)) {
+        let Some(environment) = job.original.get("Environment") else { continue };
         let mut inputs = Vec::new();
-        list_inputs(&with_values, &mut inputs);
+        list_inputs(&job, &mut inputs);
         for name in list_revisions(environment, definition) {
             let places = places.entry(name).or_default();
             for input in &inputs {

@@ -19,15 +19,15 @@ pub(super) fn check_request(
     findings: &mut Findings,
 ) {
     let place = Place::step(&step.step.name, "Arguments");
-    if step.step.kind == StepKind::Fail {
+    if step.kind == StepKind::Fail {
         check_fail_step(step, &place, findings);
         return;
     }
     let model = service_model();
-    let Some(operation) = model.step_operation(step.step.kind) else { return };
+    let Some(operation) = model.step_operation(step.kind) else { return };
     let checker = RequestCheck { model, definition, job_name: &operation.job_name };
     let shape = model.shape(&operation.request);
-    checker.check(&step.arguments, Some(&step.step.arguments), shape, &place, findings);
+    checker.check(&step.arguments, Some(step.original), shape, &place, findings);
 }
 
 fn check_fail_step(step: &StepWithValues<'_>, place: &Place, findings: &mut Findings) {

@@ -15,7 +15,7 @@ fn definition() -> Value {
 
 /// Returns the findings of a definition with a value for the parameter that has no default. No
 /// arguments are wrong for the program.
-fn check(document: &Value) -> Vec<String> {
+pub(super) fn check(document: &Value) -> Vec<String> {
     let (definition, mut findings) = Definition::parse(document.to_string().as_bytes()).unwrap();
     let given = match definition.parameter("DataRevision") {
         Some(_) => BTreeMap::from([("DataRevision".to_owned(), json!("r1"))]),
@@ -27,7 +27,7 @@ fn check(document: &Value) -> Vec<String> {
 }
 
 /// Returns the step of this name, which is no step of a branch.
-fn step<'a>(document: &'a mut Value, name: &str) -> &'a mut Value {
+pub(super) fn step<'a>(document: &'a mut Value, name: &str) -> &'a mut Value {
     let steps = document["Steps"].as_array_mut().unwrap();
     steps.iter_mut().find(|step| step["Name"] == name).unwrap()
 }
@@ -55,6 +55,7 @@ fn the_projects_own_definitions_have_no_error() {
         "pipeline.json",
         "pipelines/own-test-set.json",
         "pipelines/on-demand.json",
+        "pipelines/tuning.json",
         "pipelines/two-steps.json",
     ] {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);

@@ -17,6 +17,7 @@ pub(super) use self::json::parse_json;
 pub use self::parameter::{Parameter, ParameterKind};
 pub(super) use self::step::Branch;
 pub use self::step::{PropertyFile, Step, StepKind};
+use super::expression::Expression;
 use super::findings::{Findings, Place};
 use crate::error::{Error, ErrorContext, Result};
 use crate::files::read_file;
@@ -50,7 +51,8 @@ fn check_experiment_config(config: &Value, place: &Place, findings: &mut Finding
     for key in KEYS {
         match fields.get(key) {
             // Malformed expressions are told with the references.
-            Some(Value::String(_) | Value::Object(_)) => {}
+            Some(Value::String(_)) => {}
+            Some(value) if Expression::read(value).is_some() => {}
             Some(other) => {
                 fields.error(key, format!("is {}; allowed: a text", describe(other)));
             }

@@ -17,7 +17,6 @@ use crate::logged_process::{LoggedProcess, OWN_PROGRAM};
 use crate::pipeline::definition::StepKind;
 use crate::pipeline::digest::{digest_file, to_hex};
 use crate::pipeline::registry::REGISTRY_VARIABLE;
-use crate::sagemaker::StopSignal;
 use crate::settings::{DEFAULT_ML_ROOT, STOPPED_EXIT_CODE};
 
 /// Repository of Amazon's built-in algorithm, whose jobs this program takes.
@@ -122,12 +121,12 @@ impl Executor {
         problems.into_result()
     }
 
-    /// Runs a job until it ends. Each line that it prints goes to the log and to `on_line`. A
-    /// requested stop is passed on, and the job is killed if it does not end in time.
+    /// Runs a job until it ends. Each line that it prints goes to the log and to `on_line`. Once
+    /// `should_stop` returns true it is asked to end, and killed if it does not end in time.
     pub(super) fn run(
         &self,
         container: &Container<'_>,
-        stop: &StopSignal,
+        should_stop: &dyn Fn() -> bool,
         on_line: &mut dyn FnMut(&str),
     ) -> Result<ExitStatus> {
         let command = match self {
@@ -142,9 +141,9 @@ impl Executor {
             Self::Docker { .. } => docker_error(&cause),
         })?;
         let status = process
-            .wait(&|| stop.is_requested(), on_line)
+            .wait(should_stop, on_line)
             .map_err(|cause| Error::internal(format!("a job: {cause}")));
-        if matches!(self, Self::Docker { .. }) && stop.is_requested() {
+        if matches!(self, Self::Docker { .. }) && should_stop() {
             remove_container(&container.name);
         }
         status

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::job::{Job, JobInput};
+use super::job_run::ReadyJob;
 use super::outputs::PendingOutputs;
 use super::places::{PlaceFile, copy_files, unlink_folder_links};
 use super::root::read_json;
-use super::step::{ReadyStep, Run};
+use super::step::Run;
 use crate::error::{Error, ErrorContext, Result};
 use crate::files::{PathContext, create_folder, remove_file_if_exists, write_json};
 use crate::pipeline::definition::StepKind;
@@ -32,17 +33,16 @@ pub(super) struct JobState {
 impl Run<'_> {
     /// Makes the folder that is `/opt/ml` of a job. Checkpoints of an interrupted job with the same
     /// request and inputs stay; everything else is made anew. Returns the state, which is on disk.
-    #[expect(clippy::too_many_arguments, reason = "what a job is made of")]
     pub(super) fn prepare_job(
         &self,
-        ready: &ReadyStep,
+        ready: &ReadyJob,
         program: &str,
         job: &Job,
         inputs: &[(JobInput, Vec<PlaceFile>)],
-        folder: &Path,
         state: Option<JobState>,
         on_news: &dyn Fn(StepNews),
     ) -> Result<JobState> {
+        let folder = &ready.folder;
         let ml = folder.join("ml");
         create_folder(&ml)?;
         for input in &job.inputs {

@@ -13,7 +13,9 @@
 //! | `docker` | docker's client |
 //! | `outputs` | taking what a job left to its places |
 //! | `archive` | archives of a training job's results |
-//! | `step` | one step from its arguments to its result, or to an earlier one |
+//! | `job_run` | one job from its request to its result, or to an earlier one |
+//! | `tuning` | the training jobs of a tuning step, which are the trials of a search |
+//! | `step` | one step, by its kind |
 //! | `registration` | steps that make models known |
 //! | `schedule` | which step's turn it is |
 //!
@@ -28,6 +30,7 @@ mod container;
 mod docker;
 mod job;
 mod job_folder;
+mod job_run;
 mod outputs;
 mod places;
 mod registration;
@@ -35,6 +38,7 @@ mod results;
 mod root;
 mod schedule;
 mod step;
+mod tuning;
 
 use std::path::PathBuf;
 
@@ -50,6 +54,7 @@ use self::places::Places;
 use self::root::{Execution, ExecutionStatus, LocalRoot, new_execution_id, now_text};
 use self::schedule::Progress;
 use self::step::Run;
+use self::tuning::TuningRequest;
 use super::check::ParameterValues;
 use super::definition::{Definition, StepKind};
 use super::digest::to_hex;
@@ -64,9 +69,10 @@ use crate::sagemaker::StopSignal;
 use crate::status_table::Table;
 
 /// Kinds of steps that run on this machine.
-const LOCAL_KINDS: [StepKind; 6] = [
+const LOCAL_KINDS: [StepKind; 7] = [
     StepKind::Processing,
     StepKind::Training,
+    StepKind::Tuning,
     StepKind::Condition,
     StepKind::RegisterModel,
     StepKind::Model,
@@ -179,11 +185,14 @@ fn check_jobs(
 ) -> Result<()> {
     let mut problems = Problems::new();
     for step in &definition.steps {
-        if !matches!(step.kind, StepKind::Processing | StepKind::Training) {
-            continue;
-        }
         let arguments = resolve(&step.arguments, parameters);
-        let checked = Job::read(step.kind, &arguments, "")
+        let job = match step.kind {
+            StepKind::Processing | StepKind::Training => Job::read(step.kind, &arguments, ""),
+            StepKind::Tuning => TuningRequest::read(&arguments)
+                .and_then(|request| Job::read(StepKind::Training, request.training_job(), "")),
+            _ => continue,
+        };
+        let checked = job
             .and_then(|job| executor.check(&job))
             .error_context(format_args!("step {}", step.name));
         problems.record_err(checked);

@@ -227,7 +227,11 @@ pub(super) fn describe_job(
     further: Value,
 ) -> Value {
     let mut description = arguments.clone();
-    let prefix = if kind == StepKind::Training { "Training" } else { "Processing" };
+    let prefix = match kind {
+        StepKind::Training => "Training",
+        StepKind::Tuning => "HyperParameterTuning",
+        _ => "Processing",
+    };
     let name = json!(job_name);
     description[format!("{prefix}JobName")] = name;
     description[format!("{prefix}JobStatus")] = json!("Completed");

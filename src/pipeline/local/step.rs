@@ -1,23 +1,16 @@
-//! One step: its job is prepared, run and taken in, or its result is taken from an earlier run.
+//! One step: its job is run, or its result needs none.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
-use super::container::{Container, Executor, failure_reason};
-use super::job::{Job, JobInput};
-use super::job_folder::{JobState, has_checkpoints, read_state, remove_job_folder};
-use super::outputs::PendingOutputs;
-use super::places::{PlaceFile, Places, digest_files};
-use super::results::{Known, StepResult, describe_job, job_name};
-use super::root::{Execution, LocalRoot, now_text, read_json};
+use super::container::Executor;
+use super::job_run::{JobEnd, JobFollower, ReadyJob};
+use super::places::Places;
+use super::results::{Known, StepResult, job_name};
+use super::root::{Execution, LocalRoot};
 use crate::error::{Error, Result};
-use crate::files::{PathContext, create_folder, write_json};
 use crate::pipeline::definition::{Step, StepKind};
-use crate::pipeline::digest::to_hex;
 use crate::pipeline::registry::Registry;
 use crate::sagemaker::StopSignal;
 use crate::status_table::StepNews;
@@ -55,15 +48,6 @@ pub(super) struct StepEnd {
     pub is_cached: bool,
 }
 
-/// Keys of a job: digests of what its results depend on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct JobKeys {
-    /// Digest of the request and the contents of the inputs.
-    pub request: String,
-    /// Digest of those, the program, and the settings outside of the request.
-    pub whole: String,
-}
-
 impl ReadyStep {
     pub(super) fn new(step: &Step, known: Known<'_>) -> std::result::Result<Self, Vec<String>> {
         let arguments = known.arguments(step)?;
@@ -82,225 +66,35 @@ impl Run<'_> {
     pub(super) fn run_step(
         &self,
         ready: &ReadyStep,
-        on_news: &dyn Fn(StepNews),
+        on_news: &(dyn Fn(StepNews) + Sync),
     ) -> Result<StepEnd> {
         match ready.step.kind {
             StepKind::RegisterModel => self.register_model(ready, on_news),
             StepKind::Model => Ok(self.create_model(ready)),
-            _ => self.run_job(ready, on_news),
+            StepKind::Tuning => self.run_tuning(ready, on_news),
+            _ => self.run_only_job(ready, on_news),
         }
     }
 
-    fn run_job(&self, ready: &ReadyStep, on_news: &dyn Fn(StepNews)) -> Result<StepEnd> {
+    /// Runs the job of a step that has one.
+    fn run_only_job(&self, ready: &ReadyStep, on_news: &dyn Fn(StepNews)) -> Result<StepEnd> {
         let step = &ready.step;
-        let name = job_name(self.execution, step);
-        let job = Job::read(step.kind, &ready.arguments, &name)?;
-        for note in &job.notes {
-            on_news(StepNews::Note(note.clone()));
-        }
-        let program = self.executor.identity(&job, self.program_digest)?;
-        let inputs = self.list_inputs(&job, on_news)?;
-        let keys = self.job_keys(ready, &program, &inputs)?;
-        let folder = self.step_folder(&step.name);
-        let ml = folder.join("ml");
-        create_folder(&folder)?;
-        if self.uses_cache
-            && let Some(result) = self.find_cached(&keys.whole)
-        {
-            write_json(&folder.join("result.json"), &result)?;
-            remove_job_folder(&ml, on_news);
-            return Ok(StepEnd { result, is_cached: true });
-        }
-        let has_ended_well = |state: &JobState| {
-            let pending = state.pending.as_ref();
-            state.key == keys.whole
-                && pending.is_some_and(|pending| pending.is_complete(&ml, self.places))
-        };
-        let state = match read_state(&folder) {
-            Some(state) if has_ended_well(&state) => state,
-            state => {
-                let start_time = now_text();
-                let state =
-                    self.prepare_job(ready, &program, &job, &inputs, &folder, state, on_news)?;
-                self.run_container(&job, &name, state, &folder, start_time, on_news)?
-            }
-        };
-        let Some(pending) = &state.pending else {
-            return Err(Error::internal("a job has ended without a list of its outputs"));
-        };
-        let outputs = pending.take(&ml, self.places, &state.earlier, on_news)?;
-        let description = pending.description.clone();
-        let result = StepResult {
-            pipeline_execution_id: self.execution.pipeline_execution_id.clone(),
+        let job = ReadyJob {
+            kind: step.kind,
             step_name: step.name.clone(),
-            properties: describe_job(step.kind, &ready.arguments, &name, description),
-            outputs,
-            metrics: pending.metrics.clone(),
-            start_time: pending.start_time.clone(),
-            end_time: now_text(),
+            name: job_name(self.execution, step),
+            folder: self.step_folder(&step.name),
+            arguments: ready.arguments.clone(),
+            comparable: ready.comparable.clone(),
+            environment: Vec::new(),
+            uses_cache: self.uses_cache,
         };
-        write_json(&folder.join("result.json"), &result)?;
-        write_json(&self.root.cache_file(&state.key), &result)?;
-        remove_job_folder(&ml, on_news);
-        Ok(StepEnd { result, is_cached: false })
-    }
-
-    /// Runs the container of a job. Returns the state with what is to be moved, which is on disk.
-    fn run_container(
-        &self,
-        job: &Job,
-        name: &str,
-        mut state: JobState,
-        folder: &Path,
-        start_time: String,
-        on_news: &dyn Fn(StepNews),
-    ) -> Result<JobState> {
-        let ml = folder.join("ml");
-        let log = folder.join("log.txt");
-        let mut metrics =
-            if has_checkpoints(job, &ml) { read_metrics(&log, job) } else { BTreeMap::new() };
-        write_log_heading(&log, &format!("{name} begins at {start_time}"))?;
-        let container = Container {
-            job,
-            ml: ml.clone(),
-            log: log.clone(),
-            name: self.container_name(folder),
-            root: self.root.folder().to_owned(),
-            registry: self.registry_folder.clone(),
-        };
-        let status = self.executor.run(&container, self.stop, &mut |line| {
-            for (name, value) in find_metrics(job, line) {
-                metrics.insert(name.clone(), value);
-                on_news(StepNews::Metric(name, value));
-            }
-        })?;
-        if self.stop.is_requested() {
-            return Err(Error::internal("was stopped; the same command goes on here"));
-        }
-        if !status.success() {
-            let reason = failure_reason(&ml, status, self.executor);
-            let problem = format!("{reason} (its log: {})", log.display());
-            // 2 and 3 are a person's mistakes, in flags and in data, and 4 is a decision; from 125 on
-            // docker could not start the container.
-            return Err(match (self.executor, status.code()) {
-                (_, Some(2 | 3)) | (Executor::Docker { .. }, Some(125..=127)) => {
-                    Error::input(problem)
-                }
-                (_, Some(4)) => Error::rejected(problem),
-                _ => Error::internal(problem),
-            });
-        }
-        let pending = PendingOutputs::collect(job, name, &ml, metrics, start_time, on_news)?;
-        state.pending = Some(pending);
-        write_json(&folder.join("job.json"), &state)?;
-        Ok(state)
-    }
-
-    fn container_name(&self, folder: &Path) -> String {
-        let step = folder.file_name().unwrap_or_default().to_string_lossy();
-        format!("maskmaker-{}-{step}", self.execution.pipeline_execution_id)
-    }
-
-    /// Lists the files of all inputs, and says what the service would also read.
-    fn list_inputs(
-        &self,
-        job: &Job,
-        on_news: &dyn Fn(StepNews),
-    ) -> Result<Vec<(JobInput, Vec<PlaceFile>)>> {
-        let mut inputs = Vec::with_capacity(job.inputs.len());
-        for input in &job.inputs {
-            let files = self.places.list(&input.uri)?;
-            let namesakes = self.places.list_namesakes(&input.uri)?;
-            if !namesakes.is_empty() {
-                on_news(StepNews::Note(format!(
-                    "{}: the service would also read {}, whose names begin alike; end the place \
-                     with a slash",
-                    input.uri,
-                    namesakes.join(", ")
-                )));
-            }
-            inputs.push((input.clone(), files));
-        }
-        Ok(inputs)
-    }
-
-    /// Returns digests of everything that a job's results depend on.
-    pub(super) fn job_keys(
-        &self,
-        ready: &ReadyStep,
-        program: &str,
-        inputs: &[(JobInput, Vec<PlaceFile>)],
-    ) -> Result<JobKeys> {
-        let comparable = ready.comparable.to_string();
-        let mut digest = Sha256::new();
-        for part in [ready.step.kind.name(), &comparable] {
-            digest.update((part.len() as u64).to_le_bytes());
-            digest.update(part);
-        }
-        for (input, files) in inputs {
-            digest.update(input.folder.as_os_str().as_encoded_bytes());
-            digest.update(digest_files(files)?);
-        }
-        for group in registry_groups(&ready.arguments) {
-            digest.update(&group);
-            // The model with which another one is compared. A version of this execution is none.
-            let approved = self
-                .registry
-                .last_approved_before(&group, &self.execution.pipeline_execution_id)?;
-            digest.update(approved.map_or(String::new(), |package| package.content_digest));
-        }
-        let request = to_hex(&digest.clone().finalize());
-        digest.update(program);
-        Ok(JobKeys { request, whole: to_hex(&digest.finalize()) })
-    }
-
-    /// Returns the result of an earlier job with this key whose outputs are still as it left them.
-    fn find_cached(&self, key: &str) -> Option<StepResult> {
-        let result: StepResult = read_json(&self.root.cache_file(key)).ok()?;
-        result.outputs.iter().all(|output| output.is_as_written(self.places)).then_some(result)
-    }
-}
-
-/// Returns the groups of the registry that a step's arguments name, as `registry:GROUP`.
-fn registry_groups(arguments: &Value) -> Vec<String> {
-    let list =
-        arguments.get("AppSpecification").and_then(|program| program.get("ContainerArguments"));
-    let mut groups = Vec::new();
-    for argument in list.and_then(Value::as_array).into_iter().flatten() {
-        let group = argument.as_str().and_then(|text| text.split_once("registry:"));
-        groups.extend(group.map(|(_, group)| group.to_owned()));
-    }
-    groups
-}
-
-/// Writes a line between the attempts of a job.
-fn write_log_heading(log: &Path, heading: &str) -> Result<()> {
-    use std::io::Write;
-    let mut file =
-        fs::File::options().append(true).create(true).open(log).with_path("write", log)?;
-    writeln!(file, "== {heading}").with_path("write", log)
-}
-
-/// Returns the last values of a job's metrics in a log with all its attempts.
-fn read_metrics(log: &Path, job: &Job) -> BTreeMap<String, f64> {
-    let mut metrics = BTreeMap::new();
-    let text = fs::read(log).unwrap_or_default();
-    for line in String::from_utf8_lossy(&text).lines() {
-        metrics.extend(find_metrics(job, line));
-    }
-    metrics
-}
-
-/// Finds metrics in a line: what the first group of a pattern matches.
-fn find_metrics(job: &Job, line: &str) -> Vec<(String, f64)> {
-    let mut found = Vec::new();
-    for (name, regex) in &job.metrics {
-        let value = regex.captures(line).and_then(|captures| {
-            captures.get(1)?.as_str().trim_end_matches([',', ';']).parse::<f64>().ok()
-        });
-        if let Some(value) = value.filter(|value| value.is_finite()) {
-            found.push((name.clone(), value));
+        let follower =
+            JobFollower { on_news, on_line: &|_| {}, should_stop: &|| self.stop.is_requested() };
+        match self.run_job(&job, follower)? {
+            JobEnd::Succeeded(end) => Ok(end),
+            JobEnd::Failed(error) => Err(error),
+            JobEnd::Stopped => Err(Error::internal("was stopped; the same command goes on here")),
         }
     }
-    found
 }

@@ -103,6 +103,31 @@ impl Hyperparameters {
         Self::parse(&values).error_context(name)
     }
 
+    /// Returns what [`parse`](Self::parse) finds wrong with raw strings.
+    pub fn find_problems(raw: &BTreeMap<String, String>) -> Vec<String> {
+        Self::parse(raw).err().map(|error| error.problems().to_vec()).unwrap_or_default()
+    }
+
+    /// Returns true for the name of a hyperparameter that is a whole number.
+    pub fn is_whole_number(name: &str) -> bool {
+        let spec = HYPERPARAMETER_SPECS.iter().find(|spec| spec.name == name);
+        spec.is_some_and(|spec| {
+            matches!(spec.allowed, hyperparameter_spec::AllowedValues::Integer(..))
+        })
+    }
+
+    /// Returns the epochs of a job that does not say how many.
+    pub fn default_epochs() -> u64 {
+        for spec in HYPERPARAMETER_SPECS {
+            if let ("epochs", hyperparameter_spec::DefaultValue::Value(text)) =
+                (spec.name, spec.default)
+            {
+                return text.parse().unwrap_or(1);
+            }
+        }
+        1
+    }
+
     /// Checks raw strings. The error holds all problems.
     pub fn parse(raw: &BTreeMap<String, String>) -> Result<Self> {
         let (values, mut problems) = hyperparameter_spec::check_hyperparameters(
