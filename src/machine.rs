@@ -1,11 +1,31 @@
-//! The machine or container that this process runs on: its memory, and free space of its disks.
+//! The machine or container that this process runs on: its memory, its cores, and free space of its
+//! disks.
 
+use std::env;
 use std::fs::read_to_string;
 use std::path::Path;
+use std::thread;
+
+/// Variables by which libtorch and the loader are told how many threads to use.
+const THREAD_VARIABLES: [&str; 2] = ["OMP_NUM_THREADS", "RAYON_NUM_THREADS"];
 
 /// Limits of a container's memory, of both versions of control groups.
 const MEMORY_LIMIT_FILES: [&str; 2] =
     ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+
+/// Returns the variables that divide the cores of this machine among so many processes side by side.
+/// Those that are set already are left out, as they count.
+pub fn divide_cores(processes: usize) -> Vec<(String, String)> {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let threads = (cores / processes.max(1)).max(1).to_string();
+    let mut variables = Vec::new();
+    for name in THREAD_VARIABLES {
+        if env::var_os(name).is_none() {
+            variables.push((name.to_owned(), threads.clone()));
+        }
+    }
+    variables
+}
 
 /// Returns the bytes of memory that this process may use: the machine's, or fewer if its container
 /// has a limit. Returns nothing if the system reports no size.

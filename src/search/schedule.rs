@@ -119,7 +119,7 @@ fn check_first_failures(study: &Study) -> Result<()> {
         problems.push(format!("trial {number} failed: {reason} ({})", folder.display()));
     }
     problems.push(format!(
-        "the first {} trials all failed; correct the settings, and give another folder",
+        "the first {} trials all failed; correct the settings, and begin another search",
         problems.len()
     ));
     Err(Error::from_process(problems, true))

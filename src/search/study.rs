@@ -7,7 +7,6 @@
 //! FOLDER/trials/0003/...            files of its job
 //! ```
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -128,6 +127,15 @@ named_enum! {
     }
 }
 
+/// Reason why a search begins anew in a folder that holds one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestartReason {
+    /// Ranges, settings or data are others.
+    OtherPlan,
+    /// All trials failed before they reported anything.
+    AllFailed,
+}
+
 /// Search in a folder, which no other process changes meanwhile.
 #[derive(Debug)]
 pub struct Study {
@@ -174,24 +182,40 @@ impl Study {
         Ok(study)
     }
 
-    /// Opens a search, or begins anew where the folder holds another one, whose records are removed; the
-    /// files of its jobs stay. Returns true in the latter case.
-    pub fn open_or_restart(folder: &Path, plan: SearchPlan) -> Result<(Self, bool)> {
+    /// Opens a search, or begins anew where the folder holds another one or one whose trials all failed
+    /// before their first report; the records are removed, and the files of the jobs stay. Returns why it
+    /// begins anew.
+    pub fn open_or_restart(
+        folder: &Path,
+        plan: SearchPlan,
+    ) -> Result<(Self, Option<RestartReason>)> {
         let plan_file = folder.join(PLAN_FILE);
         let earlier = plan_file.exists().then(|| read_file(&plan_file)).transpose()?;
         let earlier: Option<SearchPlan> =
             earlier.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let is_other = plan_file.exists() && earlier.as_ref() != Some(&plan);
         if is_other {
-            // The plan last: until it is gone, the next process begins here again.
-            let trials = folder.join(TRIALS_FOLDER);
-            for entry in fs::read_dir(&trials).with_path("read the folder", &trials)? {
-                let entry = entry.with_path("read the folder", &trials)?;
-                remove_file_if_exists(&entry.path().join(RECORD_FILE))?;
-            }
-            remove_file_if_exists(&plan_file)?;
+            remove_records(folder)?;
+            return Ok((Self::open(folder, plan)?, Some(RestartReason::OtherPlan)));
         }
-        Ok((Self::open(folder, plan)?, is_other))
+        let study = Self::open(folder, plan.clone())?;
+        let is_failed =
+            |trial: &Trial| trial.outcome == Outcome::Failed && trial.reports.is_empty();
+        if study.trials.is_empty() || !study.trials.iter().all(is_failed) {
+            return Ok((study, None));
+        }
+        drop(study);
+        remove_records(folder)?;
+        Ok((Self::open(folder, plan)?, Some(RestartReason::AllFailed)))
+    }
+
+    /// Forgets the end of a trial and its reports, so that it runs again: what it left is lost.
+    pub fn run_again(&mut self, trial: u64) -> Result<()> {
+        let record = &mut self.trials[trial as usize];
+        record.outcome = Outcome::Running;
+        record.reports.clear();
+        self.reasons.remove(&trial);
+        self.write_record(trial)
     }
 
     /// Returns the trials so far, in the order of their numbers.
@@ -244,12 +268,12 @@ impl Study {
     }
 
     /// Records a score of a running trial with what follows from it, and returns false if the trial
-    /// shall stop. An epoch that is on record counts once: a job that goes on at a checkpoint may
-    /// repeat it.
+    /// shall stop. The last score of an epoch counts: a job that goes on at a checkpoint repeats it, and
+    /// one that begins anew may end with another.
     pub(super) fn report(&mut self, trial: u64, epoch: u64, score: f64) -> Result<bool> {
         let reports = &mut self.trials[trial as usize].reports;
-        if let Entry::Vacant(entry) = reports.entry(epoch) {
-            entry.insert(score);
+        if reports.get(&epoch) != Some(&score) {
+            reports.insert(epoch, score);
             if let Some(reason) = self.find_stop(trial) {
                 self.reasons.insert(trial, reason);
             }
@@ -289,7 +313,10 @@ impl Study {
     pub(super) fn end_trial(&mut self, trial: u64, end: TrialEnd) -> Result<()> {
         let record = &mut self.trials[trial as usize];
         record.outcome = match end {
-            TrialEnd::Completed => {
+            TrialEnd::Completed(reports) => {
+                if !reports.is_empty() {
+                    record.reports = reports;
+                }
                 if let Some(score) = best_report(record, self.plan.objective) {
                     // It may have ended before it could be stopped.
                     self.reasons.remove(&trial);
@@ -370,10 +397,11 @@ impl Study {
 }
 
 /// End of a trial's job.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum TrialEnd {
-    /// The job trained to its end.
-    Completed,
+    /// The job trained to its end. These scores by epoch are of the training that made its model; without
+    /// any, those on record count.
+    Completed(BTreeMap<u64, f64>),
     /// The job was stopped because a report was not among the best.
     StoppedEarly,
     /// The job failed for this reason.
@@ -386,6 +414,17 @@ pub enum TrialEnd {
 fn best_report(trial: &Trial, objective: Objective) -> Option<f64> {
     let scores = trial.reports.values().copied().filter(|score| score.is_finite());
     scores.min_by(|first, second| objective.loss(*first).total_cmp(&objective.loss(*second)))
+}
+
+/// Removes the records of a search and its plan. The plan last: until it is gone, the next process begins
+/// here again.
+fn remove_records(folder: &Path) -> Result<()> {
+    let trials = folder.join(TRIALS_FOLDER);
+    for entry in fs::read_dir(&trials).with_path("read the folder", &trials)? {
+        let entry = entry.with_path("read the folder", &trials)?;
+        remove_file_if_exists(&entry.path().join(RECORD_FILE))?;
+    }
+    remove_file_if_exists(&folder.join(PLAN_FILE))
 }
 
 /// Locks the folder of a search, so that two processes do not run the same trials.

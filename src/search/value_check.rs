@@ -27,6 +27,11 @@ pub struct ValueProblems {
     pub of_ranges: Vec<String>,
 }
 
+/// Returns true if a text has a name as a word of its own, and not as a part of a longer one.
+fn names_word(text: &str, name: &str) -> bool {
+    text.split(|sign: char| !sign.is_alphanumeric() && sign != '_').any(|word| word == name)
+}
+
 /// Finds what the program refuses of the ends of the ranges, and of what all trials share. The other
 /// ranges have some of their values meanwhile: what one allows may depend on another.
 pub fn find_value_problems(
@@ -46,7 +51,7 @@ pub fn find_value_problems(
     let mut problems = ValueProblems::default();
     for problem in find_common_problems(&fillings, rules) {
         let names_range =
-            space.parameters().iter().any(|parameter| problem.contains(&parameter.name));
+            space.parameters().iter().any(|parameter| names_word(&problem, &parameter.name));
         if !names_range {
             problems.of_shared.push(problem);
         }

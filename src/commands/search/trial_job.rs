@@ -11,10 +11,10 @@ use std::process::{Command, ExitStatus};
 
 use serde_json::Value;
 
-use crate::commands::train::share_cores;
 use crate::error::{Error, Result};
 use crate::files::{PathContext, create_folder, read_file, remove_file_if_exists, write_json};
 use crate::logged_process::{LoggedProcess, OWN_PROGRAM};
+use crate::machine::divide_cores;
 use crate::model::artifact::METRICS_FILE;
 use crate::sagemaker::MlRoot;
 use crate::search::{ReportLines, Trial, TrialEnd, TrialRunner};
@@ -77,7 +77,7 @@ impl TrialJobs<'_> {
         command.arg("--parent-process").arg(std::process::id().to_string());
         command.arg("--ml-root").arg(root.path()).arg("train");
         if self.parallel > 1 {
-            share_cores(&mut command, self.parallel);
+            command.envs(divide_cores(self.parallel));
         }
         if self.gpus > 0 {
             let gpu = visible_gpu(slot % self.gpus).unwrap_or_default();
@@ -119,11 +119,8 @@ impl TrialRunner for TrialJobs<'_> {
         });
         let status = status.map_err(|cause| Error::internal(format!("a trial: {cause}")))?;
         if status.success() {
-            // Lines of epochs before an interruption may be lost.
-            for (epoch, score) in self.read_history(&root)? {
-                on_report(epoch, score);
-            }
-            return Ok(TrialEnd::Completed);
+            // Lines of epochs before an interruption may be lost, or be of a training that began anew.
+            return Ok(TrialEnd::Completed(self.read_history(&root)?));
         }
         if is_poor.get() {
             return Ok(TrialEnd::StoppedEarly);
@@ -146,25 +143,25 @@ impl TrialRunner for TrialJobs<'_> {
 impl TrialJobs<'_> {
     /// Returns the scores by epoch that a job wrote beside its model, rounded as in its lines. Other
     /// metrics than these are in the lines alone.
-    fn read_history(&self, root: &MlRoot) -> Result<Vec<(u64, f64)>> {
+    fn read_history(&self, root: &MlRoot) -> Result<BTreeMap<u64, f64>> {
         let key = match self.metric {
             "validation:mIOU" => "validation_mIOU",
             "validation:pixel_accuracy" => "validation_pixel_accuracy",
             "train:loss" => "train_loss",
-            _ => return Ok(Vec::new()),
+            _ => return Ok(BTreeMap::new()),
         };
         let file = root.model_folder().join(METRICS_FILE);
         if !file.is_file() {
-            return Ok(Vec::new());
+            return Ok(BTreeMap::new());
         }
         let metrics: Value = serde_json::from_slice(&read_file(&file)?)
             .map_err(|cause| Error::internal(format!("{}: {cause}", file.display())))?;
-        let mut history = Vec::new();
+        let mut history = BTreeMap::new();
         for entry in metrics.get("epochs").and_then(Value::as_array).into_iter().flatten() {
             let epoch = entry.get("epoch").and_then(Value::as_u64);
             let score = entry.get(key).and_then(Value::as_f64);
             if let (Some(epoch), Some(score)) = (epoch, score) {
-                history.push((epoch, format!("{score:.6}").parse().unwrap_or(score)));
+                history.insert(epoch, format!("{score:.6}").parse().unwrap_or(score));
             }
         }
         Ok(history)

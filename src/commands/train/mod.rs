@@ -17,7 +17,6 @@ use std::time::Duration;
 use self::inputs::Inputs;
 use self::parent::Parent;
 use self::settings::JobSettings;
-pub(super) use self::worker_command::share_cores;
 use crate::commands::device::check_training_device;
 use crate::console::{print_stderr, print_stdout};
 use crate::distributed::WorkerDevice;

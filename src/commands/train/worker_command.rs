@@ -3,14 +3,11 @@
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
 
 use crate::distributed::NcclEnvironment;
 use crate::error::{Error, Result};
+use crate::machine::divide_cores;
 use crate::torch::{VISIBLE_GPUS, visible_gpu};
-
-/// Variables by which libtorch and the loader are told how many threads to use.
-const THREAD_VARIABLES: [&str; 2] = ["OMP_NUM_THREADS", "RAYON_NUM_THREADS"];
 
 /// Returns the command of one of `workers` workers: this program with the same arguments, and the
 /// file with the worker's place. Workers of a host share its cores.
@@ -24,20 +21,8 @@ pub(super) fn worker_command(spec_file: &Path, workers: usize) -> Result<Command
         std::os::unix::process::CommandExt::arg0(&mut command, name);
     }
     command.args(arguments).arg("--worker").arg(spec_file).stdin(Stdio::null());
-    share_cores(&mut command, workers);
+    command.envs(divide_cores(workers));
     Ok(command)
-}
-
-/// Divides the cores of this machine among processes side by side, of which the command is one.
-/// Variables that are set already count.
-pub(in crate::commands) fn share_cores(command: &mut Command, processes: usize) {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let threads = (cores / processes.max(1)).max(1).to_string();
-    for variable in THREAD_VARIABLES {
-        if env::var_os(variable).is_none() {
-            command.env(variable, &threads);
-        }
-    }
 }
 
 /// Gives a worker a GPU of its own, by its position among those of this host. Each worker sees no
@@ -67,7 +52,7 @@ mod tests {
         };
         assert_eq!(value("NCCL_SHM_DISABLE").as_deref(), Some("1"));
         assert!(value(VISIBLE_GPUS).is_some());
-        for name in THREAD_VARIABLES {
+        for name in ["OMP_NUM_THREADS", "RAYON_NUM_THREADS"] {
             assert_eq!(value(name).is_none(), env::var_os(name).is_some());
         }
         let arguments: Vec<_> = command.get_args().collect();

@@ -245,7 +245,19 @@ fn check_spot(step: &StepWithValues<'_>, findings: &mut Findings) {
         }
         _ => {}
     }
-    if spot == Some(true) && step.argument(&["CheckpointConfig"]).is_none() {
+    let has_checkpoints = step.argument(&["CheckpointConfig"]).is_some();
+    if step.kind == StepKind::Tuning {
+        if has_checkpoints {
+            findings.warning(
+                step.place("CheckpointConfig"),
+                "is one place for all training jobs of the search; no public source says that the \
+                 service keeps their checkpoints apart, and a job that finds those of another one is \
+                 refused by train; leave it out",
+            );
+        }
+        return;
+    }
+    if spot == Some(true) && !has_checkpoints {
         findings.warning(
             step.place("CheckpointConfig"),
             "is missing, so a job on spot instances begins anew after each interruption; give \

@@ -8,7 +8,7 @@ use crate::error::did_you_mean;
 use crate::pipeline::definition::StepKind;
 use crate::pipeline::expression::visit_expressions;
 use crate::pipeline::findings::{Findings, Place};
-use crate::search::{ProgramRules, find_value_problems, read_parameter_ranges};
+use crate::search::{Domain, ProgramRules, find_value_problems, read_parameter_ranges};
 use crate::train::Hyperparameters;
 
 /// Key of the settings of the search.
@@ -65,14 +65,28 @@ pub(super) fn check_tuning(
                 "is missing; give {\"Type\": ..., \"MetricName\": ...}",
             ),
         }
-        if !autotunes {
+        if !autotunes || ranges.is_some() {
             check_ranges(step, job, ranges, findings);
         }
     }
 }
 
-/// Checks that Hyperband, which stops poor jobs itself, is not given another way of doing so.
+/// Checks that Hyperband, which stops poor jobs itself, is not given another way of doing so, and that its
+/// limits are in order.
 fn check_early_stopping(step: &StepWithValues<'_>, findings: &mut Findings) {
+    let limits = ["StrategyConfig", "HyperbandStrategyConfig"];
+    let limit = |name| {
+        let value = step.argument(&[CONFIG, limits[0], limits[1], name]);
+        value.and_then(Value::as_i64)
+    };
+    if let (Some(min), Some(max)) = (limit("MinResource"), limit("MaxResource"))
+        && min > max
+    {
+        findings.error(
+            step.place(&format!("{CONFIG}.{}.MinResource", limits.join("."))),
+            format!("is {min}; allowed: MaxResource, {max}, or less"),
+        );
+    }
     let stopping = "TrainingJobEarlyStoppingType";
     if step.text(&[CONFIG, "Strategy"]) == Some("Hyperband")
         && step.text(&[CONFIG, stopping]) == Some("Auto")
@@ -102,15 +116,15 @@ fn check_end(step: &StepWithValues<'_>, findings: &mut Findings) {
     }
 }
 
-/// Checks that the training jobs print the metric that is the objective. Amazon's algorithms have
-/// their metrics without a definition of them.
+/// Checks that the training jobs print the metric that is the objective. Algorithms of Amazon and of the
+/// account have their metrics without a definition of them, so only this program is known to need one.
 fn check_objective(
     job: &StepWithValues<'_>,
     place: &Place,
     objective: &Value,
     findings: &mut Findings,
 ) {
-    if find_program(job) == Some(Program::BuiltIn) {
+    if find_program(job) != Some(Program::Maskmaker) {
         return;
     }
     let Some(name) = objective.get("MetricName").and_then(Value::as_str) else { return };
@@ -120,7 +134,9 @@ fn check_objective(
     }
     let mut known = Vec::new();
     for metric in job.list(&path) {
-        known.extend(metric.get("Name").and_then(Value::as_str));
+        // Only a run knows a name that is no text.
+        let Some(name) = metric.get("Name").and_then(Value::as_str) else { return };
+        known.push(name);
     }
     if known.contains(&name) {
         return;
@@ -146,10 +162,13 @@ fn check_ranges(
     findings: &mut Findings,
 ) {
     let Some((place, ranges)) = ranges else {
-        findings.error(
-            step.place(&format!("{CONFIG}.ParameterRanges")),
-            "is missing; give the ranges of the hyperparameters that are searched",
-        );
+        let place = if job.field.starts_with("TrainingJobDefinitions") {
+            job.place("HyperParameterRanges")
+        } else {
+            step.place(&format!("{CONFIG}.ParameterRanges"))
+        };
+        findings
+            .error(place, "is missing; give the ranges of the hyperparameters that are searched");
         return;
     };
     let mut is_known = true;
@@ -167,6 +186,20 @@ fn check_ranges(
             return;
         }
     };
+    if step.text(&[CONFIG, "Strategy"]) == Some("Grid") {
+        for parameter in space.parameters() {
+            if matches!(parameter.domain, Domain::Number(_)) {
+                findings.error(
+                    place.clone(),
+                    format!(
+                        "{} is a range of numbers, and the strategy is Grid, which the service takes \
+                         with CategoricalParameterRanges only; list the values there",
+                        parameter.name
+                    ),
+                );
+            }
+        }
+    }
     let given = job.argument(&[SHARED]).and_then(Value::as_object);
     for parameter in space.parameters() {
         if given.is_some_and(|given| given.contains_key(&parameter.name)) {
@@ -302,10 +335,30 @@ mod tests {
         );
         assert_found(
             |arguments| {
+                arguments[CONFIG]["StrategyConfig"] =
+                    json!({"HyperbandStrategyConfig": {"MinResource": 5, "MaxResource": 4}});
+            },
+            "HyperParameterTuningJobConfig.StrategyConfig.HyperbandStrategyConfig.MinResource: is 5; \
+             allowed: MaxResource, 4, or less",
+        );
+        assert_found(
+            |arguments| arguments[CONFIG]["Strategy"] = json!("Grid"),
+            "HyperParameterTuningJobConfig.ParameterRanges: learning_rate is a range of numbers, and the \
+             strategy is Grid",
+        );
+        assert_found(
+            |arguments| {
                 let job = arguments.as_object_mut().unwrap().remove("TrainingJobDefinition");
                 arguments["TrainingJobDefinitions"] = json!([job]);
             },
             "TrainingJobDefinitions[0].TuningObjective: is missing",
+        );
+        assert_found(
+            |arguments| {
+                let job = arguments.as_object_mut().unwrap().remove("TrainingJobDefinition");
+                arguments["TrainingJobDefinitions"] = json!([job]);
+            },
+            "TrainingJobDefinitions[0].HyperParameterRanges: is missing",
         );
     }
 }

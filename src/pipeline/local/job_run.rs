@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -10,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::container::{Container, Executor, failure_reason};
 use super::job::{Job, JobInput};
 use super::job_folder::{JobState, has_checkpoints, read_state, remove_job_folder};
-use super::outputs::PendingOutputs;
+use super::outputs::{PendingOutputs, has_model};
 use super::places::{PlaceFile, digest_files};
 use super::results::{StepResult, describe_job};
 use super::root::{now_text, read_json};
@@ -19,7 +20,16 @@ use crate::error::{Error, Result};
 use crate::files::{PathContext, create_folder, write_json};
 use crate::pipeline::definition::StepKind;
 use crate::pipeline::digest::to_hex;
+use crate::settings::STOPPED_EXIT_CODE;
 use crate::status_table::StepNews;
+
+/// Beginning of a line in a log that stands before an attempt.
+const HEADING_MARK: &str = "== ";
+
+/// Words of that line between the job's name and the time: of an attempt without checkpoints, and of one
+/// that goes on from them.
+const BEGINS: &str = " begins at ";
+const GOES_ON: &str = " goes on at ";
 
 /// A job that is ready: that of a step, or one of those that a tuning step runs.
 #[derive(Debug, Clone)]
@@ -36,8 +46,9 @@ pub(super) struct ReadyJob {
     pub comparable: Value,
     /// Variables of the job that are not in its request, and on which its results do not depend.
     pub environment: Vec<(String, String)>,
-    /// True if the result of an earlier run may stand for the job's.
-    pub uses_cache: bool,
+    /// True for a job of a tuning step: its failure is that of one trial, and the records of the search
+    /// know it, so that no result of an earlier run stands for it.
+    pub is_trial: bool,
 }
 
 /// What follows a job while it runs.
@@ -93,7 +104,9 @@ impl Run<'_> {
         let folder = &ready.folder;
         let ml = folder.join("ml");
         create_folder(folder)?;
-        if ready.uses_cache
+        if self.uses_cache
+            && !ready.is_trial
+            && !reads_elsewhere(&ready.arguments)
             && let Some(result) = self.find_cached(&keys.whole)
         {
             write_json(&folder.join("result.json"), &result)?;
@@ -149,9 +162,15 @@ impl Run<'_> {
         let (name, folder) = (&ready.name, &ready.folder);
         let ml = folder.join("ml");
         let log = folder.join("log.txt");
-        let mut metrics =
-            if has_checkpoints(job, &ml) { read_metrics(&log, job) } else { BTreeMap::new() };
-        write_log_heading(&log, &format!("{name} begins at {start_time}"))?;
+        let goes_on = has_checkpoints(job, &ml);
+        let mut metrics = BTreeMap::new();
+        if goes_on {
+            for line in read_counted_log(&log).lines() {
+                metrics.extend(find_metrics(job, line));
+            }
+        }
+        let verb = if goes_on { GOES_ON } else { BEGINS };
+        write_log_heading(&log, &format!("{name}{verb}{start_time}"))?;
         let container = Container {
             job,
             ml: ml.clone(),
@@ -173,6 +192,15 @@ impl Run<'_> {
         if !status.success() {
             let reason = failure_reason(&ml, status, self.executor);
             let problem = format!("{reason} (its log: {})", log.display());
+            let is_killed = status.signal().is_some() || status.code() == Some(STOPPED_EXIT_CODE);
+            let is_not_started = matches!(self.executor, Executor::Docker { .. })
+                && matches!(status.code(), Some(125..=127));
+            if ready.is_trial && (is_killed || is_not_started) {
+                // It says nothing of the trial's settings.
+                return Err(Error::internal(format!(
+                    "{problem}; the same command goes on with it"
+                )));
+            }
             // 2 and 3 are a person's mistakes, in flags and in data, and 4 is a decision; from 125 on
             // docker could not start the container.
             return Ok(ContainerEnd::Failed(match (self.executor, status.code()) {
@@ -182,6 +210,10 @@ impl Run<'_> {
                 (_, Some(4)) => Error::rejected(problem),
                 _ => Error::internal(problem),
             }));
+        }
+        if job.kind == StepKind::Training && !has_model(&ml)? {
+            let problem = "the job ended without a model in /opt/ml/model";
+            return Ok(ContainerEnd::Failed(Error::input(problem)));
         }
         let pending = PendingOutputs::collect(job, name, &ml, metrics, start_time, on_news)?;
         state.pending = Some(pending);
@@ -261,6 +293,12 @@ impl Run<'_> {
     }
 }
 
+/// Returns true if a job reads data that are no inputs of it, so that no key tells when they changed.
+fn reads_elsewhere(arguments: &Value) -> bool {
+    let subcommand = arguments.pointer("/AppSpecification/ContainerArguments/0");
+    subcommand.and_then(Value::as_str) == Some("fetch")
+}
+
 /// Returns the groups of the registry that a step's arguments name, as `registry:GROUP`.
 fn registry_groups(arguments: &Value) -> Vec<String> {
     let list =
@@ -278,17 +316,22 @@ fn write_log_heading(log: &Path, heading: &str) -> Result<()> {
     use std::io::Write;
     let mut file =
         fs::File::options().append(true).create(true).open(log).with_path("write", log)?;
-    writeln!(file, "== {heading}").with_path("write", log)
+    writeln!(file, "{HEADING_MARK}{heading}").with_path("write", log)
 }
 
-/// Returns the last values of a job's metrics in a log with all its attempts.
-fn read_metrics(log: &Path, job: &Job) -> BTreeMap<String, f64> {
-    let mut metrics = BTreeMap::new();
-    let text = fs::read(log).unwrap_or_default();
-    for line in String::from_utf8_lossy(&text).lines() {
-        metrics.extend(find_metrics(job, line));
+/// Returns the lines of the attempts that made a job's results: from the last one that began anew on.
+pub(super) fn read_counted_log(log: &Path) -> String {
+    let bytes = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
+    let mut start = 0;
+    let mut position = 0;
+    for line in text.split_inclusive('\n') {
+        if line.starts_with(HEADING_MARK) && line.contains(BEGINS) {
+            start = position;
+        }
+        position += line.len();
     }
-    metrics
+    text[start..].to_owned()
 }
 
 /// Finds metrics in a line: what the first group of a pattern matches.

@@ -15,7 +15,7 @@ use super::job::{Job, JobOutput};
 use super::places::{
     PlaceFile, Places, digest_files, list_written, move_files, unlink_folder_links,
 };
-use crate::error::{Error, ErrorContext, Result};
+use crate::error::{ErrorContext, Result};
 use crate::files::{create_folder, remove_file_if_exists};
 use crate::pipeline::definition::StepKind;
 use crate::sagemaker::MlRoot;
@@ -75,6 +75,12 @@ fn files_of(folder: &Path, names: &[String]) -> Vec<PlaceFile> {
     names.iter().map(file).collect()
 }
 
+/// Returns true if a training job left files of a model.
+pub(super) fn has_model(ml: &Path) -> Result<bool> {
+    let (files, _) = list_written(&MlRoot::new(ml).model_folder())?;
+    Ok(!files.is_empty())
+}
+
 impl PendingOutputs {
     /// Lists what a job left, and packs a training job's archives. `/opt/ml` is the folder `ml`.
     pub(super) fn collect(
@@ -106,9 +112,6 @@ impl PendingOutputs {
                 [(root.model_folder(), MODEL_ARCHIVE), (root.output_data_folder(), "output.tar.gz")]
             {
                 let (files, _) = list_written(&source)?;
-                if files.is_empty() && archive == MODEL_ARCHIVE {
-                    return Err(Error::input("the job ended without a model in /opt/ml/model"));
-                }
                 if !files.is_empty() {
                     pack_files(&files, &ml.join(ARCHIVES_FOLDER).join(archive))?;
                     names.push(archive.to_owned());

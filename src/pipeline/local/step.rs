@@ -87,7 +87,7 @@ impl Run<'_> {
             arguments: ready.arguments.clone(),
             comparable: ready.comparable.clone(),
             environment: Vec::new(),
-            uses_cache: self.uses_cache,
+            is_trial: false,
         };
         let follower =
             JobFollower { on_news, on_line: &|_| {}, should_stop: &|| self.stop.is_requested() };

@@ -1,5 +1,6 @@
 //! Searches in a folder with a runner that trains nothing.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,8 +9,8 @@ use serde_json::json;
 
 use crate::error::{Error, Result};
 use crate::search::{
-    HalvingPlan, Objective, Outcome, SamplerKind, SearchPlan, SearchSize, Study, Trial, TrialEnd,
-    TrialRunner, run_search,
+    HalvingPlan, Objective, Outcome, RestartReason, SamplerKind, SearchPlan, SearchSize, Study,
+    Trial, TrialEnd, TrialRunner, run_search,
 };
 
 /// Runner whose trials report their learning rate, grown by the epoch. It may die after a number of
@@ -56,7 +57,7 @@ impl TrialRunner for FakeRunner {
                 return Ok(TrialEnd::StoppedEarly);
             }
         }
-        Ok(TrialEnd::Completed)
+        Ok(TrialEnd::Completed(BTreeMap::new()))
     }
 }
 
@@ -166,4 +167,40 @@ fn a_trial_without_a_number_fails_and_a_damaged_record_is_named() {
     std::fs::write(&record, &text[..20]).unwrap();
     let error = Study::open(folder.path(), plan()).unwrap_err();
     assert!(error.to_string().contains("trials/0000/trial.json"), "{error}");
+}
+
+#[test]
+fn a_search_begins_anew_with_another_plan_or_after_failures_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = || plan(SamplerKind::Random, false);
+    let reopen = |plan| {
+        let (study, reason) = Study::open_or_restart(folder.path(), plan).unwrap();
+        (study.trials().len(), reason)
+    };
+    assert_eq!(reopen(plan()), (0, None));
+    search(folder.path(), plan(), (2, 1), &FakeRunner::new(3)).unwrap();
+    assert_eq!(reopen(plan()), (2, None));
+    let other = SearchPlan { data: "e".to_owned(), ..plan() };
+    assert_eq!(reopen(other.clone()), (0, Some(RestartReason::OtherPlan)));
+    let failing = FakeRunner { fails: true, ..FakeRunner::new(3) };
+    search(folder.path(), other.clone(), (2, 1), &failing).unwrap();
+    assert_eq!(reopen(other.clone()), (0, Some(RestartReason::AllFailed)));
+    // The records are gone for good.
+    assert_eq!(reopen(other), (0, None));
+}
+
+#[test]
+fn a_trial_whose_model_is_lost_runs_again_with_new_reports() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = || plan(SamplerKind::Random, false);
+    let before = search(folder.path(), plan(), (2, 1), &FakeRunner::new(3)).unwrap();
+    let (mut study, _) = Study::open_or_restart(folder.path(), plan()).unwrap();
+    study.run_again(1).unwrap();
+    drop(study);
+    let runner = FakeRunner::new(2);
+    let after = search(folder.path(), plan(), (2, 1), &runner).unwrap();
+    assert_eq!(runner.begun.into_inner().unwrap(), [1]);
+    assert_eq!(after[0], before[0]);
+    assert_eq!((before[1].reports.len(), after[1].reports.len()), (3, 2));
+    assert_ne!(after[1].outcome, before[1].outcome);
 }

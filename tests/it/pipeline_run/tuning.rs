@@ -111,7 +111,9 @@ fn a_search_that_was_killed_goes_on_and_its_best_model_is_registered() {
 fn what_only_the_service_searches_is_told_before_anything_runs() {
     let mut pipeline = tuning_pipeline();
     let arguments = &mut pipeline.step("Tune")["Arguments"];
-    arguments["HyperParameterTuningJobConfig"]["Strategy"] = json!("Grid");
+    let config = &mut arguments["HyperParameterTuningJobConfig"];
+    config["Strategy"] = json!("Grid");
+    config["ParameterRanges"]["ContinuousParameterRanges"] = json!([]);
     arguments["Autotune"] = json!({"Mode": "Enabled"});
     let run = pipeline.run();
     assert_eq!(run.code, Some(3), "{}", run.stderr);

@@ -22,7 +22,8 @@ use crate::error::{Error, Result};
 use crate::files::{create_folder, write_json};
 use crate::pipeline::definition::StepKind;
 use crate::search::{
-    Assignment, BestHyperparameters, Outcome, SearchNews, SearchSize, Study, run_search,
+    Assignment, BestHyperparameters, Outcome, RestartReason, SearchNews, SearchSize, Study,
+    run_search,
 };
 use crate::status_table::StepNews;
 use crate::torch::gpu_count;
@@ -54,12 +55,14 @@ impl Run<'_> {
             return Ok(StepEnd { result, is_cached: true });
         }
         let search_folder = folder.join(SEARCH_FOLDER);
-        let (mut study, is_other) =
+        let (mut study, restart) =
             Study::open_or_restart(&search_folder, request.plan(key.clone()))?;
-        if is_other {
-            on_news(StepNews::Note(
-                "the data or settings changed: the search begins anew".to_owned(),
-            ));
+        if let Some(reason) = restart {
+            let reason = match reason {
+                RestartReason::OtherPlan => "the data or settings changed",
+                RestartReason::AllFailed => "all training jobs failed before",
+            };
+            on_news(StepNews::Note(format!("{reason}: the search begins anew")));
         }
         let gpus = gpu_count();
         let parallel = request.max_parallel_jobs.clamp(1, gpus.max(1));
@@ -82,6 +85,7 @@ impl Run<'_> {
             metric: request.metric_regex()?,
             on_news,
         };
+        self.check_results(&mut study, &jobs)?;
         on_news(StepNews::Note(format!(
             "{} training jobs, trials 0 to {}; their logs: {}",
             request.max_jobs,
@@ -125,9 +129,34 @@ impl Run<'_> {
             arguments: ready.arguments.clone(),
             comparable: ready.comparable.clone(),
             environment: Vec::new(),
-            uses_cache: self.uses_cache,
+            is_trial: false,
         };
         Ok(self.job_keys(&whole, &program, &inputs)?.whole)
+    }
+
+    /// Lets trials run again whose models are no longer as they left them.
+    fn check_results(&self, study: &mut Study, jobs: &TrialJobs<'_>) -> Result<()> {
+        let mut changed = Vec::new();
+        for trial in study.trials() {
+            if !matches!(trial.outcome, Outcome::Complete(_)) {
+                continue;
+            }
+            let result =
+                read_json::<StepResult>(&jobs.job_folder(trial.number).join("result.json"));
+            let is_as_written = result.is_ok_and(|result| {
+                result.outputs.iter().all(|output| output.is_as_written(self.places))
+            });
+            if !is_as_written {
+                changed.push(trial.number);
+            }
+        }
+        for number in changed {
+            (jobs.on_news)(StepNews::Note(format!(
+                "trial {number}: its model is gone or was changed: it runs again"
+            )));
+            study.run_again(number)?;
+        }
+        Ok(())
     }
 
     /// Makes the result of a tuning step whose training jobs have all ended.

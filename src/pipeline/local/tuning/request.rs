@@ -6,7 +6,8 @@ use regex::Regex;
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, ErrorContext, Problems, Result};
-use crate::pipeline::expression::Expression;
+use crate::pipeline::expression::{Expression, visit_expressions};
+use crate::pipeline::findings::Place;
 use crate::search::{
     Assignment, HalvingPlan, Objective, ReportLines, SamplerKind, SearchPlan, SearchSpace,
     read_parameter_ranges,
@@ -75,8 +76,7 @@ impl TuningRequest {
         let training_job = make_training_job(arguments);
         let shared = read_texts(training_job.get("HyperParameters"));
         let ranges = in_config(&["ParameterRanges"]).cloned().unwrap_or_default();
-        let space =
-            problems.check(read_parameter_ranges(&ranges).error_context("ParameterRanges")).ok();
+        let space = read_known_ranges(&ranges, &mut problems);
         let halving = |space: &SearchSpace, min_epochs| {
             let epochs = Hyperparameters::default_epochs();
             HalvingPlan::for_search(space, &shared, epochs, REDUCTION_FACTOR, min_epochs)
@@ -108,13 +108,10 @@ impl TuningRequest {
             );
             early_stopping = space.as_ref().map(|space| halving(space, 1));
         }
-        let max_jobs = number(&["ResourceLimits", "MaxNumberOfTrainingJobs"]);
-        if max_jobs.is_none()
-            && !is_unknown(in_config(&["ResourceLimits", "MaxNumberOfTrainingJobs"]))
-        {
-            problems.push(
-                "ResourceLimits has no MaxNumberOfTrainingJobs, without which a local run would not \
-                 end",
+        let (max_jobs, max_parallel_jobs) = read_limits(config, &mut problems);
+        if in_config(&["RandomSeed"]).is_none() {
+            notes.push(
+                "without a RandomSeed the seed is 0 here, so each search draws the same".to_owned(),
             );
         }
         let objective = text(&["HyperParameterTuningJobObjective", "Type"]);
@@ -123,9 +120,8 @@ impl TuningRequest {
         Ok(Self {
             objective: objective.and_then(Objective::from_name).unwrap_or(Objective::Maximize),
             metric: metric.unwrap_or_default().to_owned(),
-            max_jobs: max_jobs.unwrap_or(1),
-            max_parallel_jobs: number(&["ResourceLimits", "MaxParallelTrainingJobs"]).unwrap_or(1)
-                as usize,
+            max_jobs,
+            max_parallel_jobs,
             notes,
             sampler,
             seed: number(&["RandomSeed"]).unwrap_or_default(),
@@ -193,8 +189,19 @@ impl TuningRequest {
 
 /// Returns the request of a training job with these values of the searched hyperparameters.
 /// `arguments` are those of the tuning step.
-pub(super) fn make_trial_request(arguments: &Value, values: &Assignment, metric: &str) -> Value {
+pub(super) fn make_trial_request(
+    arguments: &Value,
+    trial: u64,
+    values: &Assignment,
+    metric: &str,
+) -> Value {
     let mut request = make_training_job(arguments);
+    // No trial may go on from the checkpoints of another one.
+    if let Some(place) = request.pointer_mut("/CheckpointConfig/S3Uri")
+        && let Some(uri) = place.as_str()
+    {
+        *place = json!(format!("{}/{trial:04}", uri.trim_end_matches('/')));
+    }
     request["HyperParameters"][OBJECTIVE_HYPERPARAMETER] = json!(metric);
     for (name, value) in values.iter() {
         request["HyperParameters"][name] = json!(value);
@@ -215,8 +222,46 @@ fn make_training_job(arguments: &Value) -> Value {
     Value::Object(request)
 }
 
-fn is_unknown(value: Option<&Value>) -> bool {
-    value.is_some_and(|value| Expression::read(value).is_some())
+/// Reads ranges. Returns nothing if only a run knows them, or if they are wrong.
+fn read_known_ranges(ranges: &Value, problems: &mut Problems) -> Option<SearchSpace> {
+    let mut is_known = true;
+    let place = Place::definition("ParameterRanges");
+    visit_expressions(ranges, &place, &mut |_, _| is_known = false);
+    if !is_known {
+        return None;
+    }
+    problems.check(read_parameter_ranges(ranges).error_context("ParameterRanges")).ok()
+}
+
+/// Reads the numbers of training jobs in all and at one time. One that only a run knows counts as 1.
+fn read_limits(config: &Value, problems: &mut Problems) -> (u64, usize) {
+    let limits = config.get("ResourceLimits");
+    let mut counts = [1, 1];
+    for (count, name) in
+        counts.iter_mut().zip(["MaxNumberOfTrainingJobs", "MaxParallelTrainingJobs"])
+    {
+        match limits.and_then(|limits| limits.get(name)) {
+            None if name == "MaxNumberOfTrainingJobs" => problems.push(
+                "ResourceLimits has no MaxNumberOfTrainingJobs, without which a local run would not \
+                 end",
+            ),
+            Some(value) if Expression::read(value).is_none() => match read_count(value) {
+                Some(given) => *count = given,
+                None => problems.push(format!(
+                    "ResourceLimits.{name} is {value}; allowed: a whole number from 1"
+                )),
+            },
+            _ => {}
+        }
+    }
+    let [jobs, parallel_jobs] = counts;
+    (jobs, parallel_jobs as usize)
+}
+
+/// Reads a count of at least 1, which expressions make a text of at times.
+fn read_count(value: &Value) -> Option<u64> {
+    let count = value.as_u64().or_else(|| value.as_str()?.trim().parse().ok());
+    count.filter(|count| *count > 0)
 }
 
 fn read_texts(values: Option<&Value>) -> BTreeMap<String, String> {
@@ -287,12 +332,36 @@ mod tests {
     #[test]
     fn a_trial_gets_its_values_and_the_name_of_the_objective() {
         let values = Assignment::from_iter([("learning_rate", "0.01")]);
-        let request = make_trial_request(&arguments(), &values, "train:loss");
+        let mut own = arguments();
+        own["TrainingJobDefinition"]["CheckpointConfig"] =
+            json!({"S3Uri": "s3://bucket/checkpoints/"});
+        let request = make_trial_request(&own, 12, &values, "train:loss");
+        assert_eq!(request["CheckpointConfig"]["S3Uri"], "s3://bucket/checkpoints/0012");
         let expected = json!({
             "epochs": "4", "learning_rate": "0.01", "_tuning_objective_metric": "train:loss"
         });
         assert_eq!(request["HyperParameters"], expected);
         assert!(request.get("StaticHyperParameters").is_none());
+    }
+
+    #[test]
+    fn limits_are_whole_numbers_or_texts_of_them_and_only_a_run_may_know_them() {
+        let read = |limit: Value| {
+            let mut own = arguments();
+            let config = &mut own["HyperParameterTuningJobConfig"];
+            config["ResourceLimits"]["MaxNumberOfTrainingJobs"] = limit;
+            config["ParameterRanges"]["ContinuousParameterRanges"][0]["MaxValue"] =
+                json!({"Get": "Steps.Look.Value"});
+            TuningRequest::read(&own).map(|request| request.max_jobs)
+        };
+        assert_eq!(read(json!("12")), Ok(12));
+        assert_eq!(read(json!({"Get": "Steps.Look.Value"})), Ok(1));
+        for limit in [json!(0), json!("many"), json!(1.5)] {
+            let error = read(limit.clone()).unwrap_err().to_string();
+            let expected =
+                format!("MaxNumberOfTrainingJobs is {limit}; allowed: a whole number from 1");
+            assert!(error.contains(&expected), "{error}");
+        }
     }
 
     #[test]
