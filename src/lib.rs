@@ -8,10 +8,10 @@
 //! |---|---|
 //! | the program | [`cli`] |
 //! | one file per subcommand, which wires rooms together | [`commands`] |
-//! | the server of models; scores and comparisons of models; pipelines | [`serve`], [`evaluate`], [`pipeline`] |
-//! | artifact and image to class ids; training; annotated images to channels; search for hyperparameters | [`inference`], [`train`], [`preprocess`], [`search`] |
+//! | the server of models; scores and comparisons of models; pipelines; data from elsewhere | [`serve`], [`evaluate`], [`pipeline`], [`fetch`] |
+//! | artifact and image to class ids; training; annotated images to channels; search for hyperparameters; Label Studio's API | [`inference`], [`train`], [`preprocess`], [`search`], [`label_studio`] |
 //! | files to batches; networks and weights; convolutions on the processor; regions and outlines; processes of one job | [`data`], [`model`], [`kernels`], [`annotations`], [`distributed`] |
-//! | the ground floor | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`], [`http`], [`torch`] |
+//! | the ground floor | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`], [`http`], [`web_client`], [`torch`] |
 //!
 //! Every room may use [`error`], [`files`], [`labels_json`], [`colors`], [`console`], [`progress`],
 //! [`machine`], [`parent_process`], [`python_json`], [`settings`], `logged_process`, `status_table` and the macro
@@ -35,11 +35,13 @@ pub mod data;
 pub mod distributed;
 pub mod error;
 pub mod evaluate;
+pub mod fetch;
 pub mod files;
 pub mod http;
 pub mod imaging;
 pub mod inference;
 pub mod kernels;
+pub mod label_studio;
 pub mod labels_json;
 mod logged_process;
 pub mod machine;
@@ -59,3 +61,4 @@ pub mod settings;
 mod status_table;
 pub mod torch;
 pub mod train;
+pub mod web_client;

@@ -23,7 +23,7 @@ pub struct IntegerSetting {
 }
 
 /// Every setting with a range.
-pub const INTEGER_SETTINGS: [IntegerSetting; 28] = [
+pub const INTEGER_SETTINGS: [IntegerSetting; 30] = [
     PIPE_TIMEOUT,
     S3_CACHE_SIZE,
     S3_TIMEOUT,
@@ -52,6 +52,8 @@ pub const INTEGER_SETTINGS: [IntegerSetting; 28] = [
     PARALLEL_TRIALS,
     REDUCTION_FACTOR,
     MIN_EPOCHS,
+    PARALLEL_FILES,
+    MAX_FILE_MB,
 ];
 
 // All subcommands.
@@ -105,6 +107,21 @@ pub const DEFAULT_REDUCTION_FACTOR: u64 = 3;
 pub const MIN_EPOCHS: IntegerSetting =
     IntegerSetting { name: "min_epochs", unit: "EPOCHS", min: 1, max: 1_000_000 };
 pub const DEFAULT_MIN_EPOCHS: u64 = 1;
+
+// `fetch`.
+
+/// Environment variable with the user's token for Label Studio, as its own SDK names it.
+pub const LABEL_STUDIO_TOKEN_VARIABLE: &str = "LABEL_STUDIO_API_KEY";
+
+/// Files that are fetched at one time.
+pub const PARALLEL_FILES: IntegerSetting =
+    IntegerSetting { name: "parallel_files", unit: "FILES", min: 1, max: 256 };
+pub const DEFAULT_PARALLEL_FILES: usize = 16;
+
+/// Largest file that is fetched, archives included.
+pub const MAX_FILE_MB: IntegerSetting =
+    IntegerSetting { name: "max_file_mb", unit: "MB", min: 1, max: 10_000_000 };
+pub const DEFAULT_MAX_FILE_MB: u64 = 100_000;
 
 // `train`.
 

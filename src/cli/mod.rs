@@ -4,6 +4,7 @@
 #![allow(clippy::doc_markdown)]
 
 mod evaluate;
+mod fetch;
 mod pipeline;
 mod preprocess;
 mod registry;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::evaluate::EvaluateArgs;
+use self::fetch::FetchArgs;
 use self::pipeline::PipelineCommand;
 use self::preprocess::PreprocessArgs;
 use self::registry::RegistryCommand;
@@ -76,6 +78,8 @@ enum Command {
     Serve(ServeArgs),
     /// Write masks and overlays of images
     Predict(PredictArgs),
+    /// Fetch annotations and images of Label Studio, S3 and the web, for preprocess
+    Fetch(FetchArgs),
     /// Make masks of annotations, and channels to train on
     Preprocess(PreprocessArgs),
     /// Score a model on a test set, compare it with another, and decide if it may go live
@@ -489,6 +493,7 @@ fn run_command(command: Command, root: &MlRoot) -> Result<()> {
                 inference.to_options(),
             )
         }
+        Command::Fetch(fetch) => fetch.run(root),
         Command::Preprocess(preprocess) => {
             let settings = preprocess.into_settings(root);
             commands::preprocess::check_split_shares(settings.split)?;

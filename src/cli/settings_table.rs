@@ -112,6 +112,7 @@ mod tests {
                 &["train"][..],
                 &["serve"],
                 &["predict"],
+                &["fetch"],
                 &["preprocess"],
                 &["evaluate"],
                 &["search"],

@@ -5,6 +5,7 @@ mod device;
 pub mod doctor;
 pub mod evaluate;
 pub mod export;
+pub mod fetch;
 pub mod pipeline;
 pub mod predict;
 pub mod preprocess;

@@ -99,7 +99,8 @@ pub(super) fn connect(service: &'static JsonService, stop: &StopSignal) -> Resul
     Ok(JsonClient::connect(service, job_region().as_deref(), should_stop)?)
 }
 
-fn connect_s3(stop: &StopSignal) -> Result<S3Client, S3Error> {
+/// Connects to S3. Calls give up when the program is asked to stop.
+pub(super) fn connect_s3(stop: &StopSignal) -> Result<S3Client, S3Error> {
     let stop = stop.clone();
     let mut settings = S3Settings::new(S3_TIMEOUT, StopCheck::new(move || stop.is_requested()));
     settings.region = job_region();

@@ -58,6 +58,7 @@ pub use self::orientation::AnnotatedAs;
 use self::output::{LABEL_MAP_CHANNEL, LABELS_FILE, OutputFolder, OutputOptions};
 use self::plan::{Plan, plan_samples};
 use self::rasterize::RasterizeOptions;
+pub use self::reference::{FileReference, PathReading};
 pub use self::report::Report;
 pub use self::select::AnnotationPolicy;
 pub use self::sources::AnnotationFormat;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Jobs that read S3, against moto's server on loopback; commands of pipelines in SageMaker, against sagemaker_stub.py, which
-# checks every request by the service's own model. `make test-aws` calls it.
+# Jobs that read S3, and `fetch` with Secrets Manager, against moto's server on loopback; commands of pipelines in SageMaker, against
+# sagemaker_stub.py, which checks every request by the service's own model. `make test-aws` calls it.
 # Needs moto's server: `moto_server` on the PATH with what else tests/aws/requirements.txt names, or python3 with venv and PyPI for
 # the first run (into .venv/aws). What cannot be had is skipped and said; what is there and fails is a failure.
 # Last line: "aws: N passed, N failed, N skipped".
@@ -53,7 +53,7 @@ MASKMAKER_TEST_S3=$(url open) && MASKMAKER_TEST_S3_IAM=$(url guarded) || ends 0 
 export MASKMAKER_TEST_S3 MASKMAKER_TEST_S3_IAM
 
 # Each line is marked, so that who adds up results finds each once.
-cargo test --locked $(cat .tools/cargo-options 2>/dev/null) --test it -- --ignored --test-threads 2 s3::moto:: 2>&1 | tee "$work/tests.log" | sed 's/^/| /'
+cargo test --locked $(cat .tools/cargo-options 2>/dev/null) --test it -- --ignored --test-threads 2 moto:: 2>&1 | tee "$work/tests.log" | sed 's/^/| /'
 status=$?
 count() { sed -n "s/^test result: .* \([0-9]*\) $1;.*/\1/p" "$work/tests.log" | tail -1; }
 passed=$(count passed) failed=$(count failed)

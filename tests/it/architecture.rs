@@ -9,10 +9,10 @@ use std::path::Path;
 const FLOORS: [&[&str]; 8] = [
     &["cli"],
     &["commands"],
-    &["serve", "evaluate", "pipeline"],
-    &["inference", "train", "preprocess", "search"],
+    &["serve", "evaluate", "pipeline", "fetch"],
+    &["inference", "train", "preprocess", "search", "label_studio"],
     &["data", "model", "kernels", "annotations", "distributed"],
-    &["imaging", "render", "metrics", "sagemaker", "aws", "http", "torch"],
+    &["imaging", "render", "metrics", "sagemaker", "aws", "http", "web_client", "torch"],
     &["files", "labels_json", "logged_process", "parent_process", "progress", "status_table"],
     &["error", "colors", "console", "machine", "python_json", "settings", "named_enum"],
 ];

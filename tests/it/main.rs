@@ -10,6 +10,7 @@ mod device;
 mod distributed;
 mod evaluate;
 mod export;
+mod fetch;
 mod gallery;
 mod golden;
 mod gpu;

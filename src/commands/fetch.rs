@@ -1,0 +1,215 @@
+//! `maskmaker fetch`: data that lie elsewhere into the folders that `preprocess` reads.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use super::remote_pipeline::{connect, connect_s3};
+use crate::aws::secrets_api::GetSecretValue;
+use crate::aws::{S3Client, S3Uri, SECRETS_MANAGER};
+use crate::console::{print_stderr, print_stdout};
+use crate::error::{Error, Problems, Result, pluralize};
+use crate::fetch::{
+    Claims, Downloader, FetchSummary, ProjectOptions, fetch_archive, fetch_manifest, fetch_prefix,
+    fetch_project,
+};
+use crate::files::check_writable;
+use crate::http::build_runtime;
+use crate::label_studio::{LabelStudio, LabelStudioSettings, Token};
+use crate::sagemaker::StopSignal;
+use crate::settings::LABEL_STUDIO_TOKEN_VARIABLE;
+use crate::web_client::{AddressRule, Url, WebClient, WebClientSettings};
+
+/// Largest number of missing files that are told one by one.
+const MAX_TOLD: usize = 20;
+
+/// What to fetch, and how.
+#[derive(Debug, Clone)]
+pub struct FetchOptions {
+    pub project: Option<ProjectSource>,
+    /// Archives on the web, prefixes of S3 and manifests of Ground Truth.
+    pub sources: Vec<FetchSource>,
+    pub output: PathBuf,
+    /// Folder below the output for archives and prefixes.
+    pub into: PathBuf,
+    /// Files at one time.
+    pub parallel_files: usize,
+    /// Largest file, in bytes.
+    pub max_file_bytes: u64,
+    pub allow_private: bool,
+    /// True if missing files are an error.
+    pub strict: bool,
+}
+
+/// Project of Label Studio.
+#[derive(Debug, Clone)]
+pub struct ProjectSource {
+    pub server: Url,
+    pub options: ProjectOptions,
+    /// Name or ARN of the secret with the token; without it the token is in the environment.
+    pub token_secret: Option<String>,
+}
+
+/// Source of files that is no project.
+#[derive(Debug, Clone)]
+pub enum FetchSource {
+    Archive(Url),
+    Prefix(S3Uri),
+    Manifest(S3Uri),
+}
+
+/// Clients, made when they are needed first.
+struct Clients<'a> {
+    stop: &'a StopSignal,
+    s3: Option<S3Client>,
+}
+
+impl Clients<'_> {
+    fn s3(&mut self) -> Result<&S3Client> {
+        if self.s3.is_none() {
+            self.s3 = Some(connect_s3(self.stop)?);
+        }
+        self.s3.as_ref().ok_or_else(|| Error::internal("there is no connection to S3"))
+    }
+}
+
+/// Runs the command.
+pub fn run_fetch(options: &FetchOptions) -> Result<()> {
+    check_writable(&options.output)?;
+    let stop = StopSignal::listen()?;
+    let runtime = build_runtime()?;
+    let web = WebClient::new(WebClientSettings {
+        addresses: AddressRule { allow_private: options.allow_private, ..Default::default() },
+        ..Default::default()
+    })?;
+    let claims = Claims::default();
+    let mut clients = Clients { stop: &stop, s3: None };
+    let mut total = FetchSummary::default();
+    let base = Downloader {
+        output: &options.output,
+        parallel: options.parallel_files,
+        max_bytes: options.max_file_bytes,
+        web: &web,
+        label_studio: None,
+        objects: None,
+        runtime: runtime.handle(),
+        claims: &claims,
+        should_stop: &|| stop.is_requested(),
+    };
+    if let Some(project) = &options.project {
+        let token = read_token(project.token_secret.as_deref(), &stop)?;
+        let server = project.server.clone();
+        let label_studio = LabelStudio::new(LabelStudioSettings {
+            server,
+            token,
+            allow_private: options.allow_private,
+        })?;
+        let downloader = Downloader { label_studio: Some(&label_studio), ..base };
+        let (tasks, summary) = fetch_project(&label_studio, project.options, &downloader)?;
+        print_stderr(format_args!(
+            "project {}: {}",
+            project.options.project_id,
+            pluralize(tasks, "task")
+        ));
+        total.add(summary);
+    }
+    for source in &options.sources {
+        total.add(match source {
+            FetchSource::Archive(url) => fetch_archive(url, &options.into, &base)?,
+            FetchSource::Prefix(uri) => {
+                let s3 = clients.s3()?;
+                fetch_prefix(s3, uri, &options.into, &Downloader { objects: Some(s3), ..base })?
+            }
+            FetchSource::Manifest(uri) => {
+                let s3 = clients.s3()?;
+                fetch_manifest(s3, uri, &Downloader { objects: Some(s3), ..base })?
+            }
+        });
+    }
+    report(&total, &options.output, options.strict)
+}
+
+/// Tells what was fetched, and fails if files could not be fetched.
+fn report(summary: &FetchSummary, output: &Path, strict: bool) -> Result<()> {
+    for reason in summary.missing.iter().take(MAX_TOLD) {
+        print_stderr(format_args!("missing: {reason}"));
+    }
+    if summary.missing.len() > MAX_TOLD {
+        print_stderr(format_args!("missing: and {} more", summary.missing.len() - MAX_TOLD));
+    }
+    let FetchSummary { fetched, bytes, kept, .. } = summary;
+    print_stdout(format_args!(
+        "{} fetched ({:.1} MB), {kept} there already, {} missing: {}",
+        pluralize(*fetched, "file"),
+        *bytes as f64 / 1e6,
+        summary.missing.len(),
+        output.display()
+    ));
+    let mut problems = Problems::new();
+    for reason in summary.failed.iter().take(MAX_TOLD) {
+        problems.push(reason.clone());
+    }
+    if !summary.failed.is_empty() {
+        problems.push(format!(
+            "{} could not be fetched now; the same command goes on with them",
+            pluralize(summary.failed.len(), "file")
+        ));
+    }
+    if strict && !summary.missing.is_empty() {
+        problems.push(format!(
+            "{} missing, and --strict is given",
+            pluralize(summary.missing.len(), "file")
+        ));
+    }
+    problems.into_result()
+}
+
+/// Returns the user's token for Label Studio: of a secret, or of the environment.
+fn read_token(secret: Option<&str>, stop: &StopSignal) -> Result<Token> {
+    let (name, text) = if let Some(secret) = secret {
+        let client = connect(&SECRETS_MANAGER, stop)?;
+        let answer = client.send(&GetSecretValue { secret_id: secret.to_owned() });
+        let answer = answer.map_err(|error| {
+            Error::from(error).with_context(format_args!("the secret {secret}"))
+        })?;
+        let text = answer.secret_string.ok_or_else(|| {
+            Error::input(format!(
+                "the secret {secret} is binary; store the token of Label Studio as text"
+            ))
+        })?;
+        (format!("the secret {secret}"), find_token_text(&text).unwrap_or(text))
+    } else {
+        let text = env::var(LABEL_STUDIO_TOKEN_VARIABLE).unwrap_or_default();
+        if text.trim().is_empty() {
+            return Err(Error::input(format!(
+                "there is no token for Label Studio; set {LABEL_STUDIO_TOKEN_VARIABLE}, or name a secret of AWS Secrets \
+                 Manager with --token-secret"
+            )));
+        }
+        (LABEL_STUDIO_TOKEN_VARIABLE.to_owned(), text)
+    };
+    text.parse().map_err(|reason| Error::input(format!("{name} {reason}")))
+}
+
+/// Returns the token of a secret with keys and values, as the console makes them: the only text, or that of
+/// the key with the variable's name.
+fn find_token_text(secret: &str) -> Option<String> {
+    let serde_json::Value::Object(object) = serde_json::from_str(secret).ok()? else { return None };
+    let named = object.get(LABEL_STUDIO_TOKEN_VARIABLE);
+    let only = if object.len() == 1 { object.values().next() } else { None };
+    named.or(only)?.as_str().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_the_token_or_an_object_that_holds_it() {
+        assert_eq!(find_token_text("abc"), None);
+        assert_eq!(find_token_text(r#"{"token": "abc"}"#).as_deref(), Some("abc"));
+        let both = r#"{"user": "x", "LABEL_STUDIO_API_KEY": "abc"}"#;
+        assert_eq!(find_token_text(both).as_deref(), Some("abc"));
+        assert_eq!(find_token_text(r#"{"user": "x", "token": "abc"}"#), None);
+        assert_eq!(find_token_text(r#"{"token": 7}"#), None);
+    }
+}

@@ -1,0 +1,370 @@
+//! Requests to Label Studio's API.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use reqwest::header::ACCEPT;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tokio::sync::Mutex;
+
+use super::Token;
+use crate::error::{Error, Result};
+use crate::web_client::{
+    AddressRule, Authorization, Url, WebAnswer, WebClient, WebClientSettings, WebError,
+    WebErrorKind, WebRequest, show_url,
+};
+
+/// Time for which an access token is used. Label Studio's own end after 5 minutes.
+const ACCESS_LIFETIME: Duration = Duration::from_mins(4);
+
+/// Largest answer about projects and tokens, in bytes.
+const MAX_DOCUMENT_BYTES: u64 = 16 << 20;
+
+/// Largest answer with a page of tasks or their annotations, in bytes. Brush regions may have megabytes.
+const MAX_PAGE_BYTES: u64 = 1 << 30;
+
+/// Where Label Studio is, and how it knows the user.
+#[derive(Debug, Clone)]
+pub struct LabelStudioSettings {
+    /// Address of the server, such as `https://label-studio.example.com/`; with a path if it lies below one.
+    pub server: Url,
+    pub token: Token,
+    /// True if images may lie on other servers with private addresses.
+    pub allow_private: bool,
+}
+
+/// Connection to Label Studio as one user.
+#[derive(Debug)]
+pub struct LabelStudio {
+    web: WebClient,
+    server: Url,
+    token: Token,
+    /// Authorization that is in use, with the time from which on it is renewed.
+    access: Mutex<Option<(Authorization, Instant)>>,
+}
+
+/// A project.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Project {
+    pub id: i64,
+    #[serde(default)]
+    pub title: Option<String>,
+    /// Labeling configuration, in XML.
+    #[serde(default)]
+    pub label_config: Option<String>,
+    /// Version of predictions that the project shows and samples by.
+    #[serde(default)]
+    pub model_version: Option<String>,
+}
+
+/// A task without its annotations and predictions.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Task {
+    pub id: i64,
+    /// Values that the labeling configuration shows.
+    #[serde(default)]
+    pub data: Map<String, Value>,
+    #[serde(default)]
+    pub total_annotations: u64,
+    #[serde(default)]
+    pub cancelled_annotations: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct TaskPage {
+    tasks: Vec<Task>,
+    /// Number of tasks in all pages.
+    total: u64,
+}
+
+impl LabelStudio {
+    /// Makes a connection. Nothing is sent yet.
+    pub fn new(settings: LabelStudioSettings) -> Result<Self> {
+        let LabelStudioSettings { mut server, token, allow_private } = settings;
+        if !matches!(server.scheme(), "http" | "https") || server.host_str().is_none() {
+            return Err(Error::input(format!(
+                "{server} is no address of Label Studio; its form is https://label-studio.example.com"
+            )));
+        }
+        if !server.username().is_empty() || server.password().is_some() {
+            return Err(Error::input(format!(
+                "{} is given with a name or password; leave them out: the token says who asks",
+                show_url(&server)
+            )));
+        }
+        server.set_query(None);
+        server.set_fragment(None);
+        if !server.path().ends_with('/') {
+            let path = format!("{}/", server.path());
+            server.set_path(&path);
+        }
+        let addresses = AddressRule { allow_private, private_servers: vec![server.clone()] };
+        let web = WebClient::new(WebClientSettings { addresses, ..Default::default() })?;
+        Ok(Self { web, server, token, access: Mutex::new(None) })
+    }
+
+    /// Returns the address of the server, with a slash at its end.
+    pub fn server(&self) -> &Url {
+        &self.server
+    }
+
+    /// Returns a project.
+    pub async fn read_project(&self, project_id: i64) -> Result<Project> {
+        let path = format!("api/projects/{project_id}/");
+        self.get_json(&path).await
+    }
+
+    /// Returns a page of a project's tasks in the order of their ids, and the number of all tasks. `page`
+    /// counts from 1; behind the last one there is none. References to images are as the tasks have them.
+    pub async fn list_tasks(
+        &self,
+        project_id: i64,
+        page: u64,
+        page_size: u64,
+    ) -> Result<Option<(Vec<Task>, u64)>> {
+        let query = [
+            ("project", project_id.to_string()),
+            ("page", page.to_string()),
+            ("page_size", page_size.to_string()),
+            ("resolve_uri", "false".to_owned()),
+        ];
+        let url = self.address("api/tasks/", &query)?;
+        let request = WebRequest::get(&url).header(ACCEPT, "application/json");
+        let body = match self.read_authorized(&request, MAX_PAGE_BYTES).await {
+            Err(error) if page > 1 && error.kind == WebErrorKind::Status(404) => return Ok(None),
+            body => body?,
+        };
+        let page: TaskPage = self.parse(&url, &body)?;
+        Ok(Some((page.tasks, page.total)))
+    }
+
+    /// Returns the export of some tasks of a project, which is a JSON list of tasks with their annotations.
+    pub async fn export_tasks(&self, project_id: i64, task_ids: &[i64]) -> Result<Vec<u8>> {
+        let mut query =
+            vec![("exportType", "JSON".to_owned()), ("download_all_tasks", "true".to_owned())];
+        for id in task_ids {
+            query.push(("ids[]", id.to_string()));
+        }
+        let url = self.address(&format!("api/projects/{project_id}/export"), &query)?;
+        let exported = self.read_authorized(&WebRequest::get(&url), MAX_PAGE_BYTES).await;
+        Ok(exported.map_err(|error| match error.kind {
+            WebErrorKind::Status(404) => error.with_advice(
+                "Label Studio Enterprise has no such export: export a snapshot on the project's page, and give \
+                 its file to preprocess",
+            ),
+            _ => error,
+        })?)
+    }
+
+    /// Stores a prediction for a task and returns its id.
+    pub async fn create_prediction(&self, prediction: &NewPrediction<'_>) -> Result<i64> {
+        #[derive(Deserialize)]
+        struct Created {
+            id: i64,
+        }
+        let created: Created =
+            self.send_json(Method::POST, "api/predictions/", prediction, false).await?;
+        Ok(created.id)
+    }
+
+    /// Makes a version of predictions the one that a project shows and samples by.
+    pub async fn set_model_version(&self, project_id: i64, version: &str) -> Result<()> {
+        let path = format!("api/projects/{project_id}/");
+        let change = json!({ "model_version": version });
+        let _: Value = self.send_json(Method::PATCH, &path, &change, true).await?;
+        Ok(())
+    }
+
+    /// Reads a file from an address of Label Studio itself, which may redirect to a storage. `use_answer`
+    /// gets the answer, and another one if that breaks off.
+    pub async fn read_file<T>(
+        &self,
+        url: &Url,
+        use_answer: impl AsyncFnMut(WebAnswer) -> Result<T, WebError>,
+    ) -> Result<T, WebError> {
+        self.send_authorized(&WebRequest::get(url), use_answer).await
+    }
+
+    /// Returns the client for requests to other servers, which get no token.
+    pub fn web(&self) -> &WebClient {
+        &self.web
+    }
+
+    fn address(&self, path: &str, query: &[(&str, String)]) -> Result<Url> {
+        let joined = self.server.join(path);
+        let mut url =
+            joined.map_err(|cause| Error::internal(format!("{path} is no address: {cause}")))?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(url)
+    }
+
+    async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        let url = self.address(path, &[])?;
+        let request = WebRequest::get(&url).header(ACCEPT, "application/json");
+        let body = self.read_authorized(&request, MAX_DOCUMENT_BYTES).await?;
+        self.parse(&url, &body)
+    }
+
+    async fn send_json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        content: &impl Serialize,
+        is_repeatable: bool,
+    ) -> Result<T> {
+        let url = self.address(path, &[])?;
+        let body = serde_json::to_vec(content).map_err(|cause| {
+            Error::internal(format!("a request to {path} cannot be written: {cause}"))
+        })?;
+        let mut request =
+            WebRequest::with_json(method, &url, body).header(ACCEPT, "application/json");
+        if is_repeatable {
+            request = request.repeatable();
+        }
+        let body = self.read_authorized(&request, MAX_DOCUMENT_BYTES).await?;
+        self.parse(&url, &body)
+    }
+
+    fn parse<T: DeserializeOwned>(&self, url: &Url, body: &[u8]) -> Result<T> {
+        let deserializer = &mut serde_json::Deserializer::from_slice(body);
+        serde_path_to_error::deserialize(deserializer).map_err(|cause| {
+            Error::input(format!(
+                "{}{} does not answer as Label Studio does ({cause}); check that {} is its address",
+                url.origin().ascii_serialization(),
+                url.path(),
+                self.server
+            ))
+        })
+    }
+
+    /// Sends a request with the user's authorization and reads the answer, of at most `max_bytes`.
+    async fn read_authorized(
+        &self,
+        request: &WebRequest<'_>,
+        max_bytes: u64,
+    ) -> Result<Vec<u8>, WebError> {
+        let read = async |answer: WebAnswer| {
+            answer.refuse_page()?;
+            answer.read(max_bytes).await
+        };
+        self.send_authorized(request, read).await
+    }
+
+    /// Sends a request with the user's authorization. One that has ended meanwhile is renewed once.
+    async fn send_authorized<T>(
+        &self,
+        request: &WebRequest<'_>,
+        mut use_answer: impl AsyncFnMut(WebAnswer) -> Result<T, WebError>,
+    ) -> Result<T, WebError> {
+        let authorization = self.authorize(None).await?;
+        let sent =
+            self.web.attempt(&request.clone().authorized(&authorization), &mut use_answer).await;
+        let sent = match (sent, &self.token) {
+            (Err(error), Token::Personal(_))
+                if error.kind == WebErrorKind::Status(401) && !error.was_redirected =>
+            {
+                let renewed = self.authorize(Some(&authorization)).await?;
+                self.web.attempt(&request.clone().authorized(&renewed), &mut use_answer).await
+            }
+            (sent, _) => sent,
+        };
+        sent.map_err(|error| self.advise(error))
+    }
+
+    /// Returns the authorization to use. `refused` is one that the server did not take.
+    async fn authorize(&self, refused: Option<&Authorization>) -> Result<Authorization, WebError> {
+        let refresh_token = match &self.token {
+            Token::Legacy(token) => return self.make_authorization(&format!("Token {token}")),
+            Token::Personal(token) => token,
+        };
+        // The lock is kept while the token is renewed, so that many requests renew it once.
+        let mut access = self.access.lock().await;
+        if let Some((authorization, renewal)) = &*access {
+            let was_refused = refused.is_some_and(|refused| refused.is_same(authorization));
+            if !was_refused && Instant::now() < *renewal {
+                return Ok(authorization.clone());
+            }
+        }
+        let refreshed = self.refresh_access(refresh_token).await;
+        let authorization =
+            refreshed.map_err(|error| error.with_kind(WebErrorKind::Authorization))?;
+        *access = Some((authorization.clone(), Instant::now() + ACCESS_LIFETIME));
+        Ok(authorization)
+    }
+
+    /// Exchanges a personal access token for an access token.
+    async fn refresh_access(&self, refresh_token: &str) -> Result<Authorization, WebError> {
+        #[derive(Deserialize)]
+        struct Refreshed {
+            access: String,
+        }
+        let url = self.address("api/token/refresh/", &[]).unwrap_or_else(|_| self.server.clone());
+        let body = json!({ "refresh": refresh_token }).to_string().into_bytes();
+        let request = WebRequest::with_json(Method::POST, &url, body).repeatable();
+        let refreshed = self.web.attempt(&request, async |answer: WebAnswer| {
+            answer.refuse_page()?;
+            let fault = answer
+                .fault("the server does not answer with an access token, as Label Studio does");
+            let body = answer.read(MAX_DOCUMENT_BYTES).await?;
+            serde_json::from_slice::<Refreshed>(&body).map_err(|_| fault)
+        });
+        let refreshed = refreshed.await.map_err(|error| match error.kind {
+            WebErrorKind::Status(401 | 403) => error.with_advice(
+                "the personal access token has ended or was revoked: make another on Label Studio's page \
+                 \"Account & Settings\"",
+            ),
+            WebErrorKind::Status(404) => error.with_advice(
+                "this Label Studio has no personal access tokens: give the user's legacy token",
+            ),
+            _ => error,
+        })?;
+        self.make_authorization(&format!("Bearer {}", refreshed.access))
+    }
+
+    fn make_authorization(&self, value: &str) -> Result<Authorization, WebError> {
+        Authorization::new(&self.server, value).ok_or_else(|| {
+            WebError::new(
+                WebErrorKind::Answer,
+                &Method::POST,
+                &self.server,
+                "the access token is no text of a header",
+            )
+        })
+    }
+
+    /// Adds what the user can do about an error.
+    fn advise(&self, error: WebError) -> WebError {
+        if error.was_redirected {
+            return error;
+        }
+        match (error.kind, &self.token) {
+            (WebErrorKind::Status(401), Token::Legacy(_)) => error.with_advice(
+                "the legacy token is not the user's, or legacy tokens are off \
+                 (LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN, or the organization's settings): give a personal access token",
+            ),
+            (WebErrorKind::Status(403), _) => {
+                error.with_advice("the token's user may not do that in this project or organization")
+            }
+            (WebErrorKind::Unreachable, _) => {
+                error.with_advice(format_args!("check that Label Studio runs at {}", self.server))
+            }
+            _ => error,
+        }
+    }
+}
+
+/// A prediction that is to be stored.
+#[derive(Debug, Serialize)]
+pub struct NewPrediction<'a> {
+    /// Id of the task.
+    pub task: i64,
+    /// Regions.
+    pub result: &'a [Value],
+    /// Confidence, 0 to 1.
+    pub score: f64,
+    pub model_version: &'a str,
+}
