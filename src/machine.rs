@@ -14,7 +14,7 @@ const MEMORY_LIMIT_FILES: [&str; 2] =
     ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
 
 /// Returns the variables that divide the cores of this machine among so many processes side by side.
-/// Those that are set already are left out, as they count.
+/// The list lacks those that are set already, as they count.
 pub fn divide_cores(processes: usize) -> Vec<(String, String)> {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let threads = (cores / processes.max(1)).max(1).to_string();

@@ -18,7 +18,7 @@ use crate::web_client::Url;
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
 pub(super) struct FetchArgs {
-    /// What to fetch beside or instead of a project: s3://BUCKET/PREFIX/, a manifest of Ground Truth
+    /// Sources beside or instead of a project: s3://BUCKET/PREFIX/, a manifest of Ground Truth
     /// (s3://BUCKET/KEY.manifest), or the address of a zip, tar or tar.gz
     #[arg(value_name = "SOURCE", value_parser = parse_source)]
     sources: Vec<FetchSource>,

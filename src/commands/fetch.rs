@@ -10,7 +10,7 @@ use crate::console::{print_stderr, print_stdout};
 use crate::error::{Error, Problems, Result, pluralize};
 use crate::fetch::{
     Claims, Downloader, FetchSummary, ProjectOptions, fetch_archive, fetch_manifest, fetch_prefix,
-    fetch_project,
+    fetch_project, remove_partials_below,
 };
 use crate::files::check_writable;
 use crate::http::build_runtime;
@@ -22,7 +22,7 @@ use crate::web_client::{AddressRule, Url, WebClient, WebClientSettings};
 /// Largest number of missing files that are told one by one.
 const MAX_TOLD: usize = 20;
 
-/// What to fetch, and how.
+/// Sources of a fetch, its folder and its limits.
 #[derive(Debug, Clone)]
 pub struct FetchOptions {
     pub project: Option<ProjectSource>,
@@ -75,6 +75,7 @@ impl Clients<'_> {
 /// Runs the command.
 pub fn run_fetch(options: &FetchOptions) -> Result<()> {
     check_writable(&options.output)?;
+    remove_partials_below(&options.output);
     let stop = StopSignal::listen()?;
     let runtime = build_runtime()?;
     let web = WebClient::new(WebClientSettings {

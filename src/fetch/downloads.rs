@@ -44,7 +44,7 @@ pub struct Download {
     pub version: Option<String>,
 }
 
-/// What was fetched.
+/// Numbers of files that were fetched, and reasons of those that were not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FetchSummary {
     /// Files that were fetched, and their bytes.
@@ -120,7 +120,6 @@ impl Downloader<'_> {
     /// Fetches all files that do not lie there already. Files that are missing or cannot be fetched are in
     /// the summary; a failure that concerns all files is an error. The same call goes on after both.
     pub fn fetch(&self, downloads: &[Download]) -> Result<FetchSummary> {
-        remove_partials_below(self.output);
         let ledger = Ledger::open(self.output)?;
         let progress = Mutex::new(Progress::new("fetching", downloads.len()));
         let summary = Mutex::new(FetchSummary::default());
@@ -328,8 +327,8 @@ fn classify(error: &WebError, source: &DownloadSource) -> DownloadError {
     }
 }
 
-/// Removes what a killed fetch left half-written.
-fn remove_partials_below(folder: &Path) {
+/// Removes the half-written files that a killed fetch left below a folder.
+pub fn remove_partials_below(folder: &Path) {
     remove_partials(folder);
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         // Links are not followed.

@@ -27,7 +27,7 @@ const EXPORT_PAGE: usize = 100;
 /// Times that a list of tasks is read if it changes meanwhile.
 const MAX_LISTINGS: usize = 3;
 
-/// What to fetch of a project.
+/// Project, and which of its tasks are wanted.
 #[derive(Debug, Clone, Copy)]
 pub struct ProjectOptions {
     pub project_id: i64,

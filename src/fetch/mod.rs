@@ -17,6 +17,8 @@ mod objects;
 mod place;
 
 pub use self::archive::fetch_archive;
-pub use self::downloads::{Claims, Download, DownloadSource, Downloader, FetchSummary};
+pub use self::downloads::{
+    Claims, Download, DownloadSource, Downloader, FetchSummary, remove_partials_below,
+};
 pub use self::label_studio::{ProjectOptions, fetch_project};
 pub use self::objects::{fetch_manifest, fetch_prefix};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::downloads::{Download, DownloadSource, Downloader, FetchSummary};
+use super::ledger::name_source;
 use super::place::{place_image, place_names};
 use crate::aws::{GetRequest, ObjectStore, S3Client, S3Uri};
 use crate::data::manifest_lines::{IMAGE_KEY, ManifestLineError, ManifestLines};
@@ -119,7 +120,9 @@ fn add_line(
                 source: DownloadSource::Object(uri),
                 version: None,
             }),
-            (_, Err(reason)) | (Err(reason), _) => unusable.push(format!("{reference} {reason}")),
+            (_, Err(reason)) | (Err(reason), _) => {
+                unusable.push(format!("{}: {reason}", name_source(reference)));
+            }
         }
     }
 }

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use reqwest::header::ACCEPT;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::Token;
@@ -54,18 +54,12 @@ pub struct Project {
     /// Labeling configuration, in XML.
     #[serde(default)]
     pub label_config: Option<String>,
-    /// Version of predictions that the project shows and samples by.
-    #[serde(default)]
-    pub model_version: Option<String>,
 }
 
-/// A task without its annotations and predictions.
+/// A task without its data, annotations and predictions.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Task {
     pub id: i64,
-    /// Values that the labeling configuration shows.
-    #[serde(default)]
-    pub data: Map<String, Value>,
     #[serde(default)]
     pub total_annotations: u64,
     #[serde(default)]
@@ -158,25 +152,6 @@ impl LabelStudio {
         })?)
     }
 
-    /// Stores a prediction for a task and returns its id.
-    pub async fn create_prediction(&self, prediction: &NewPrediction<'_>) -> Result<i64> {
-        #[derive(Deserialize)]
-        struct Created {
-            id: i64,
-        }
-        let created: Created =
-            self.send_json(Method::POST, "api/predictions/", prediction, false).await?;
-        Ok(created.id)
-    }
-
-    /// Makes a version of predictions the one that a project shows and samples by.
-    pub async fn set_model_version(&self, project_id: i64, version: &str) -> Result<()> {
-        let path = format!("api/projects/{project_id}/");
-        let change = json!({ "model_version": version });
-        let _: Value = self.send_json(Method::PATCH, &path, &change, true).await?;
-        Ok(())
-    }
-
     /// Reads a file from an address of Label Studio itself, which may redirect to a storage. `use_answer`
     /// gets the answer, and another one if that breaks off.
     pub async fn read_file<T>(
@@ -185,11 +160,6 @@ impl LabelStudio {
         use_answer: impl AsyncFnMut(WebAnswer) -> Result<T, WebError>,
     ) -> Result<T, WebError> {
         self.send_authorized(&WebRequest::get(url), use_answer).await
-    }
-
-    /// Returns the client for requests to other servers, which get no token.
-    pub fn web(&self) -> &WebClient {
-        &self.web
     }
 
     fn address(&self, path: &str, query: &[(&str, String)]) -> Result<Url> {
@@ -205,26 +175,6 @@ impl LabelStudio {
     async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         let url = self.address(path, &[])?;
         let request = WebRequest::get(&url).header(ACCEPT, "application/json");
-        let body = self.read_authorized(&request, MAX_DOCUMENT_BYTES).await?;
-        self.parse(&url, &body)
-    }
-
-    async fn send_json<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-        content: &impl Serialize,
-        is_repeatable: bool,
-    ) -> Result<T> {
-        let url = self.address(path, &[])?;
-        let body = serde_json::to_vec(content).map_err(|cause| {
-            Error::internal(format!("a request to {path} cannot be written: {cause}"))
-        })?;
-        let mut request =
-            WebRequest::with_json(method, &url, body).header(ACCEPT, "application/json");
-        if is_repeatable {
-            request = request.repeatable();
-        }
         let body = self.read_authorized(&request, MAX_DOCUMENT_BYTES).await?;
         self.parse(&url, &body)
     }
@@ -291,7 +241,7 @@ impl LabelStudio {
         }
         let refreshed = self.refresh_access(refresh_token).await;
         let authorization =
-            refreshed.map_err(|error| error.with_kind(WebErrorKind::Authorization))?;
+            refreshed.map_err(|error| self.advise(error).with_kind(WebErrorKind::Authorization))?;
         *access = Some((authorization.clone(), Instant::now() + ACCESS_LIFETIME));
         Ok(authorization)
     }
@@ -355,16 +305,4 @@ impl LabelStudio {
             _ => error,
         }
     }
-}
-
-/// A prediction that is to be stored.
-#[derive(Debug, Serialize)]
-pub struct NewPrediction<'a> {
-    /// Id of the task.
-    pub task: i64,
-    /// Regions.
-    pub result: &'a [Value],
-    /// Confidence, 0 to 1.
-    pub score: f64,
-    pub model_version: &'a str,
 }

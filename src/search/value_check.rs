@@ -18,7 +18,7 @@ pub struct ProgramRules<'a> {
     pub is_whole_number: &'a dyn Fn(&str) -> bool,
 }
 
-/// What a program refuses, each problem once.
+/// Problems that a program finds in ranges, each once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ValueProblems {
     /// Problems of the hyperparameters that all trials share, whatever the searched ones are.

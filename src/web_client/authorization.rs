@@ -1,4 +1,4 @@
-//! What proves to one server who asks.
+//! The proof to one server of who asks.
 
 use std::fmt;
 

@@ -162,16 +162,6 @@ impl WebClient {
         })
     }
 
-    /// Sends a request, and again after passing faults. Every status but 2xx is an error.
-    pub async fn send(&self, request: &WebRequest<'_>) -> Result<WebAnswer, WebError> {
-        self.attempt(request, async |answer| Ok(answer)).await
-    }
-
-    /// Sends a request once, whatever becomes of it. Every status but 2xx is an error.
-    pub async fn send_single(&self, request: &WebRequest<'_>) -> Result<WebAnswer, WebError> {
-        self.send_once(request).await
-    }
-
     /// Sends a request and reads the answer, of at most `max_bytes`; again after passing faults.
     pub async fn read(
         &self,
@@ -212,8 +202,8 @@ impl WebClient {
         unreachable!("the loop ends by returning")
     }
 
-    /// Sends a request, follows redirects of those that read, and refuses every status but 2xx.
-    async fn send_once(&self, request: &WebRequest<'_>) -> Result<WebAnswer, WebError> {
+    /// Sends a request once, follows redirects of those that read, and refuses every status but 2xx.
+    pub async fn send_once(&self, request: &WebRequest<'_>) -> Result<WebAnswer, WebError> {
         let mut redirects = 0;
         let sent = self.follow(request, &mut redirects).await;
         sent.map_err(|error| error.redirected(redirects > 0))
@@ -279,11 +269,6 @@ impl WebAnswer {
 
     pub fn status(&self) -> u16 {
         self.response.status().as_u16()
-    }
-
-    /// Returns the address that answered, after redirects.
-    pub fn url(&self) -> &Url {
-        &self.url
     }
 
     /// Returns the length that the server states, in bytes.

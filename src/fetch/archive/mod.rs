@@ -137,12 +137,12 @@ async fn fetch_rest(url: &Url, part: &Path, downloader: &Downloader<'_>) -> Resu
             asks_for_rest = true;
         }
     }
-    // What cannot go on begins anew with the next attempt.
+    // The next attempt begins anew where this one cannot go on.
     let begin_anew = |reason: WebError| {
         let _ = fs::remove_file(&description);
         reason.with_kind(WebErrorKind::Connection)
     };
-    let sent = downloader.web.send_single(&request).await;
+    let sent = downloader.web.send_once(&request).await;
     let mut answer = sent.map_err(|error| match error.kind {
         WebErrorKind::Status(RANGE_NOT_SATISFIABLE) if asks_for_rest => begin_anew(error),
         _ => error,

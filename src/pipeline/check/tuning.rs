@@ -44,7 +44,7 @@ pub(super) fn check_tuning(
     for job in jobs {
         let is_one_of_several = job.field.starts_with("TrainingJobDefinitions");
         let (objective, ranges) = if is_one_of_several {
-            // What all have in common stands with the search.
+            // The objective and the ranges of several jobs stand with each of them.
             let own = |key: &'static str| job.argument(&[key]).map(|value| (job.place(key), value));
             (own("TuningObjective"), own("HyperParameterRanges"))
         } else {
@@ -173,7 +173,7 @@ fn check_ranges(
     };
     let mut is_known = true;
     visit_expressions(ranges, &place, &mut |_, _| is_known = false);
-    // What the shapes of the request do not allow is told there.
+    // The check of the request's shapes tells what they do not allow.
     if !is_known || findings.have_errors_below(&place) {
         return;
     }

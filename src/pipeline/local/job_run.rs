@@ -51,7 +51,7 @@ pub(super) struct ReadyJob {
     pub is_trial: bool,
 }
 
-/// What follows a job while it runs.
+/// Callbacks that follow a job while it runs.
 #[derive(Clone, Copy)]
 pub(super) struct JobFollower<'a> {
     pub on_news: &'a dyn Fn(StepNews),

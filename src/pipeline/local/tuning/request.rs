@@ -1,4 +1,4 @@
-//! What the request of a tuning step says of its search.
+//! The search that the request of a tuning step describes.
 
 use std::collections::BTreeMap;
 
