@@ -160,7 +160,6 @@ bool maskmaker_sum_over_ranks(const maskmaker_process_group *group, const at::Te
 // Replaces each tensor by that of `source_rank`.
 bool maskmaker_broadcast(const maskmaker_process_group *group, const at::Tensor *const *tensors, size_t count,
                          int source_rank, char **error_message);
-bool maskmaker_barrier(const maskmaker_process_group *group, char **error_message);
 void maskmaker_drop_group(maskmaker_process_group *group);
 
 // Makes the Reducer of DistributedDataParallel for these parameters, whose gradients become views

@@ -161,13 +161,8 @@ bool maskmaker_broadcast(const maskmaker_process_group *group, const at::Tensor 
   });
 }
 
-bool maskmaker_barrier(const maskmaker_process_group *group, char **error_message) {
-  return catch_exceptions(error_message, false, [&] {
-    group->group->barrier()->wait();
-    return true;
-  });
-}
-
+// There is no barrier: ProcessGroup::barrier writes one static tensor of the whole process without a lock
+// (pytorch/pytorch#178896), and ranks that are threads of one process, as in tests, free it twice.
 void maskmaker_drop_group(maskmaker_process_group *group) { delete group; }
 
 maskmaker_reducer *maskmaker_make_reducer(const maskmaker_process_group *group, const at::Tensor *const *parameters,

@@ -44,7 +44,6 @@ unsafe extern "C" {
         source_rank: c_int,
         error_message: *mut *mut c_char,
     ) -> bool;
-    fn maskmaker_barrier(group: *const RawProcessGroup, error_message: *mut *mut c_char) -> bool;
     fn maskmaker_drop_group(group: *mut RawProcessGroup);
 }
 
@@ -145,14 +144,6 @@ impl ProcessGroup {
         };
         check_call(is_done, error_message)
     }
-
-    /// Waits until every rank has called this.
-    pub fn barrier(&self) -> Result<()> {
-        let mut error_message = std::ptr::null_mut();
-        // SAFETY: the group lives as long as `self`.
-        let is_done = unsafe { maskmaker_barrier(self.as_ptr(), &raw mut error_message) };
-        check_call(is_done, error_message)
-    }
 }
 
 impl Drop for ProcessGroup {
@@ -238,7 +229,6 @@ mod tests {
                 group.sum_over_ranks(&[integers.shallow_clone(), map.shallow_clone()]).unwrap();
                 let own = Tensor::from_slice(&[rank, rank + 0.5]);
                 group.broadcast(std::slice::from_ref(&own), world_size - 1).unwrap();
-                group.barrier().unwrap();
                 let sums = Vec::<i64>::try_from(&integers).unwrap();
                 let map_sum = map.sum(Kind::Double).double_value(&[]);
                 (sums, map_sum, Vec::<f64>::try_from(&own).unwrap())
