@@ -108,7 +108,7 @@ fn match_images(
                 grouped.other_folder_paths.insert(found.image_name.as_str().to_owned(), path);
                 grouped.add_missing(found);
             }
-            Err(NotFound::Ambiguous(paths)) => {
+            Err(NotFound::Ambiguous { paths, .. }) => {
                 ambiguous.insert(found.image_name.into_string(), paths);
             }
         }

@@ -59,8 +59,12 @@ pub(super) enum NotFound {
     Missing,
     /// Only a file in another folder matches, which `same_folder_only` refuses; its path.
     OtherFolder(String),
-    /// Several files match equally well; their paths.
-    Ambiguous(Vec<String>),
+    /// Several files match equally well.
+    Ambiguous {
+        paths: Vec<String>,
+        /// True if all of them are in other folders than the reference's.
+        are_elsewhere: bool,
+    },
 }
 
 /// Folders before the file name of a reference.
@@ -269,7 +273,9 @@ impl FileIndex {
                 return Ok(exact_match);
             }
         }
-        Err(NotFound::Ambiguous(matches.iter().map(|found| self.key(found.file_index)).collect()))
+        let paths = matches.iter().map(|found| self.key(found.file_index)).collect();
+        let are_elsewhere = matches.iter().all(|found| found.is_other_folder);
+        Err(NotFound::Ambiguous { paths, are_elsewhere })
     }
 
     /// Compares a file's folders with those that a reference expects, from the last to the first.
@@ -365,11 +371,13 @@ impl FileIndex {
 
 impl SearchResult {
     /// Adds the result of the next search, and returns true if no later one may change the result:
-    /// a file in the right folder was found, or several.
+    /// a file in the right folder was found, or several. Those in other folders leave the question open.
     fn ends_with(&mut self, next: Result<FileMatch, NotFound>) -> bool {
         let is_final = match &next {
             Ok(found) => !found.is_other_folder,
-            Err(NotFound::Ambiguous(_)) => self.0 == Err(NotFound::Missing),
+            Err(NotFound::Ambiguous { are_elsewhere, .. }) => {
+                !are_elsewhere && self.0 == Err(NotFound::Missing)
+            }
             Err(NotFound::Missing | NotFound::OtherFolder(_)) => false,
         };
         if is_final || self.0 == Err(NotFound::Missing) {

@@ -39,9 +39,14 @@ fn the_longest_common_end_decides() {
     ] {
         assert_eq!(find_key(&images, reference).as_deref(), Ok(expected), "{reference}");
     }
-    let ambiguous = |paths: [&str; 2]| Err(NotFound::Ambiguous(paths.map(str::to_owned).to_vec()));
-    assert_eq!(find_key(&images, "s3://bucket/b.jpg"), ambiguous(["set1/b.jpg", "set2/b.jpg"]));
-    assert_eq!(find_key(&images, "z/set1/c.jpg"), ambiguous(["x/set1/c.jpg", "y/set1/c.jpg"]));
+    let ambiguous = |paths: [&str; 2], are_elsewhere| {
+        let paths = paths.map(str::to_owned).to_vec();
+        Err(NotFound::Ambiguous { paths, are_elsewhere })
+    };
+    let found = find_key(&images, "s3://bucket/b.jpg");
+    assert_eq!(found, ambiguous(["set1/b.jpg", "set2/b.jpg"], false));
+    let found = find_key(&images, "z/set1/c.jpg");
+    assert_eq!(found, ambiguous(["x/set1/c.jpg", "y/set1/c.jpg"], true));
     assert_eq!(find_key(&images, "s3://bucket/e.jpg"), Err(NotFound::Missing));
     // References cannot leave the folder.
     assert_eq!(find_key(&images, "../../../../etc/passwd"), Err(NotFound::Missing));
@@ -71,7 +76,10 @@ fn another_folder_than_the_reference_says_is_noticed_and_may_be_refused() {
     }
     let other_folder = Err(NotFound::OtherFolder("x/a.jpg".to_owned()));
     assert_eq!(find_match("s3://bucket/z/a.jpg", true), other_folder);
-    assert!(matches!(find_match("s3://bucket/z/a.jpg", false), Err(NotFound::Ambiguous(_))));
+    assert!(matches!(
+        find_match("s3://bucket/z/a.jpg", false),
+        Err(NotFound::Ambiguous { are_elsewhere: true, .. })
+    ));
     assert_eq!(
         images.find_same_path("z/b", true),
         Err(NotFound::OtherFolder("x/b.jpg".to_owned()))
@@ -127,6 +135,16 @@ fn the_right_folder_comes_before_the_literal_name() {
     ] {
         assert_eq!(find_key(&images, reference).as_deref(), Ok(expected), "{reference}");
     }
+}
+
+#[test]
+fn several_files_in_wrong_folders_do_not_hide_one_in_the_right_folder() {
+    // Label Studio writes folders of its local storages with percent signs.
+    let (_folder, images) = images(&["near yards/yard.png", "far-yards/far/yard.png"]);
+    let reference = "/data/local-files/?d=near%20yards/yard.png";
+    assert_eq!(find_key(&images, reference).as_deref(), Ok("near yards/yard.png"));
+    let elsewhere = "/data/local-files/?d=other%20yards/yard.png";
+    assert!(matches!(find_key(&images, elsewhere), Err(NotFound::Ambiguous { .. })));
 }
 
 #[test]

@@ -246,7 +246,7 @@ impl ManifestReader<'_> {
             Err(NotFound::Missing | NotFound::OtherFolder(_)) => {
                 Err(format!("has the mask {reference}, which is not in the folder of annotations"))
             }
-            Err(NotFound::Ambiguous(paths)) => {
+            Err(NotFound::Ambiguous { paths, .. }) => {
                 // Jobs that lie side by side have their own masks, each in its own folder.
                 if let Some(mask) = only_mask_of_job(&paths, manifest, self.search.folder) {
                     return Ok(self.search.folder.join(mask));
