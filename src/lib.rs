@@ -8,7 +8,7 @@
 //! |---|---|
 //! | the program | [`cli`] |
 //! | one file per subcommand, which wires rooms together | [`commands`] |
-//! | the server of models; scores and comparisons of models; pipelines; data from elsewhere | [`serve`], [`evaluate`], [`pipeline`], [`fetch`] |
+//! | the server of models; scores and comparisons of models; pipelines; data from elsewhere; predictions for annotators | [`serve`], [`evaluate`], [`pipeline`], [`fetch`], [`preannotation`] |
 //! | artifact and image to class ids; training; annotated images to channels; search for hyperparameters; Label Studio's API | [`inference`], [`train`], [`preprocess`], [`search`], [`label_studio`] |
 //! | files to batches; networks and weights; convolutions on the processor; regions and outlines; processes of one job | [`data`], [`model`], [`kernels`], [`annotations`], [`distributed`] |
 //! | the ground floor | [`imaging`], [`render`], [`metrics`], [`sagemaker`], [`aws`], [`http`], [`web_client`], [`torch`] |
@@ -50,6 +50,7 @@ pub mod model;
 mod named_enum;
 pub mod parent_process;
 pub mod pipeline;
+pub mod preannotation;
 pub mod preprocess;
 pub mod progress;
 pub mod python_json;

@@ -23,7 +23,7 @@ pub struct IntegerSetting {
 }
 
 /// Every setting with a range.
-pub const INTEGER_SETTINGS: [IntegerSetting; 30] = [
+pub const INTEGER_SETTINGS: [IntegerSetting; 37] = [
     PIPE_TIMEOUT,
     S3_CACHE_SIZE,
     S3_TIMEOUT,
@@ -54,6 +54,13 @@ pub const INTEGER_SETTINGS: [IntegerSetting; 30] = [
     MIN_EPOCHS,
     PARALLEL_FILES,
     MAX_FILE_MB,
+    MAX_REGIONS,
+    MIN_AREA,
+    MAX_IMAGE_MB,
+    BATCH_TASKS,
+    PARALLEL_IMAGES,
+    MAX_ROUND,
+    KEPT_MB,
 ];
 
 // All subcommands.
@@ -122,6 +129,57 @@ pub const DEFAULT_PARALLEL_FILES: usize = 16;
 pub const MAX_FILE_MB: IntegerSetting =
     IntegerSetting { name: "max_file_mb", unit: "MB", min: 1, max: 10_000_000 };
 pub const DEFAULT_MAX_FILE_MB: u64 = 100_000;
+
+// `label-studio`.
+
+/// Regions of a prediction.
+pub const MAX_REGIONS: IntegerSetting =
+    IntegerSetting { name: "max_regions", unit: "REGIONS", min: 1, max: 10_000 };
+pub const DEFAULT_MAX_REGIONS: usize = 100;
+
+/// Smallest region of a prediction.
+pub const MIN_AREA: IntegerSetting =
+    IntegerSetting { name: "min_area", unit: "PIXELS", min: 0, max: 1_000_000_000 };
+pub const DEFAULT_MIN_AREA_PX: u64 = 0;
+
+/// Error allowed in the outlines of polygons, in pixels.
+pub const DEFAULT_POLYGON_TOLERANCE_PX: f64 = 1.0;
+
+/// Largest image of a task.
+pub const MAX_IMAGE_MB: IntegerSetting =
+    IntegerSetting { name: "max_image_mb", unit: "MB", min: 1, max: 1024 };
+pub const DEFAULT_MAX_IMAGE_MB: u64 = 200;
+
+/// Tasks that are computed before the first of them is stored.
+pub const BATCH_TASKS: IntegerSetting =
+    IntegerSetting { name: "batch_tasks", unit: "TASKS", min: 1, max: 1_000_000 };
+pub const DEFAULT_BATCH_TASKS: usize = 500;
+
+/// Images of tasks that are read and computed at one time.
+pub const PARALLEL_IMAGES: IntegerSetting =
+    IntegerSetting { name: "parallel_images", unit: "IMAGES", min: 1, max: 256 };
+pub const DEFAULT_PARALLEL_IMAGES: usize = 8;
+
+/// Port of the ML backend, that of Label Studio's own examples.
+pub const DEFAULT_BACKEND_PORT: u16 = 9090;
+
+/// Environment variables with the name and the password that requests to the ML backend must have, as Label
+/// Studio's own library names them.
+pub const BASIC_AUTH_USER_VARIABLE: &str = "BASIC_AUTH_USER";
+pub const BASIC_AUTH_PASSWORD_VARIABLE: &str = "BASIC_AUTH_PASS";
+
+/// Longest time for a round of tasks.
+pub const MAX_ROUND: IntegerSetting =
+    IntegerSetting { name: "max_round", unit: "SECONDS", min: 1, max: 3600 };
+pub const DEFAULT_MAX_ROUND_S: u64 = 60;
+
+/// Predictions that the ML backend keeps.
+pub const KEPT_MB: IntegerSetting =
+    IntegerSetting { name: "kept_mb", unit: "MB", min: 1, max: 1_000_000 };
+pub const DEFAULT_KEPT_MB: u64 = 256;
+
+/// Largest request to the ML backend.
+pub const DEFAULT_BACKEND_BODY_MB: u64 = 256;
 
 // `train`.
 

@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::{integer_parser, megabytes_to_bytes};
 use crate::commands::fetch::{FetchOptions, FetchSource, ProjectSource, run_fetch};
+use crate::commands::label_studio::LabelStudioConnection;
 use crate::error::{Error, Result};
 use crate::fetch::ProjectOptions;
 use crate::sagemaker::MlRoot;
@@ -62,9 +63,12 @@ impl FetchArgs {
     pub(super) fn run(self, root: &MlRoot) -> Result<()> {
         let project = match (self.label_studio, self.project) {
             (Some(server), Some(project_id)) => Some(ProjectSource {
-                server,
+                connection: LabelStudioConnection {
+                    server,
+                    token_secret: self.token_secret,
+                    allow_private: self.allow_private_addresses,
+                },
                 options: ProjectOptions { project_id, all_tasks: self.all_tasks },
-                token_secret: self.token_secret,
             }),
             _ => None,
         };

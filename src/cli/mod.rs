@@ -5,6 +5,7 @@
 
 mod evaluate;
 mod fetch;
+mod label_studio;
 mod pipeline;
 mod preprocess;
 mod registry;
@@ -24,6 +25,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use self::evaluate::EvaluateArgs;
 use self::fetch::FetchArgs;
+use self::label_studio::LabelStudioCommand;
 use self::pipeline::PipelineCommand;
 use self::preprocess::PreprocessArgs;
 use self::registry::RegistryCommand;
@@ -89,6 +91,9 @@ enum Command {
     /// Check, render, show and run definitions of pipelines
     #[command(subcommand)]
     Pipeline(PipelineCommand),
+    /// Give annotators a model's predictions in Label Studio
+    #[command(subcommand)]
+    LabelStudio(LabelStudioCommand),
     /// List, show, approve and reject models in a registry
     #[command(subcommand)]
     Registry(RegistryCommand),
@@ -504,6 +509,7 @@ fn run_command(command: Command, root: &MlRoot) -> Result<()> {
             commands::evaluate::run_evaluate(root, &evaluate.into_options(root))
         }
         Command::Pipeline(command) => command.run(),
+        Command::LabelStudio(command) => command.run(root),
         Command::Registry(command) => command.run(),
         Command::Search(search) => search.run(root),
         Command::AugmentPreview(preview) => {

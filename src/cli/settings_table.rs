@@ -11,14 +11,18 @@ use crate::settings::INTEGER_SETTINGS;
 /// Begins the part of a help text that says a default which clap cannot say.
 const DEFAULT_IN_HELP: &str = "[default: ";
 
-/// Returns the flags of a subcommand as a Markdown table with a final newline. The table is empty
-/// if there is no such subcommand. A flag that only SageMaker sets, by its variable, is hidden from
+/// Returns the flags of a subcommand as a Markdown table with a final newline; one below another is named
+/// by both, such as `label-studio push`. The table is empty if there is no such subcommand. A flag that only SageMaker sets, by its variable, is hidden from
 /// the help and left out here.
 pub fn settings_markdown(subcommand: &str) -> String {
     let mut table = "| flag | variable | allowed | default | meaning |\n".to_owned();
     table.push_str("|---|---|---|---|---|\n");
     let cli = Cli::command();
-    if let Some(command) = cli.find_subcommand(subcommand) {
+    let mut command = Some(&cli);
+    for name in subcommand.split(' ') {
+        command = command.and_then(|command| command.find_subcommand(name));
+    }
+    if let Some(command) = command {
         for flag in command.get_arguments() {
             if flag.get_long().is_some() && !flag.is_hide_set() {
                 table.push_str(&render_row(flag));
@@ -113,6 +117,8 @@ mod tests {
                 &["serve"],
                 &["predict"],
                 &["fetch"],
+                &["label-studio", "push"],
+                &["label-studio", "backend"],
                 &["preprocess"],
                 &["evaluate"],
                 &["search"],
@@ -141,6 +147,12 @@ mod tests {
                     }
                     if subcommand == "search" {
                         words.extend(["ranges.json".to_owned(), "--output=search".to_owned()]);
+                    }
+                    if path[0] == "label-studio" {
+                        words.push("--label-studio=http://host".to_owned());
+                    }
+                    if subcommand == "label-studio push" {
+                        words.push("--project=1".to_owned());
                     }
                     if setting.name == "robustness_images" {
                         words.push("--robustness".to_owned());

@@ -5,9 +5,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tempfile::TempDir;
-
 use super::device::check_inference_device;
+use super::open_model::{OpenModel, make_temporary_folder};
 use super::remote_pipeline::connect as connect_service;
 use super::training_job::s3::lazy_s3_connection;
 use crate::aws::{GetRequest, SAGEMAKER};
@@ -21,7 +20,7 @@ use crate::evaluate::{
 use crate::files::{PathContext, check_writable, create_folder};
 use crate::inference::{Engine, EngineOptions};
 use crate::model::archive::{ARCHIVE_FILE, unpack_model};
-use crate::model::artifact::{CONFIG_FILE, DATA_FILE, TORCHSCRIPT_FILE};
+use crate::model::artifact::{CONFIG_FILE, DATA_FILE};
 use crate::model::precision::ComputePrecision;
 use crate::model::{Artifact, Network};
 use crate::pipeline::{ApprovedModel, Registry, RegistryPlace, SageMakerRegistry};
@@ -91,15 +90,6 @@ impl OtherModel {
         ));
         Ok(None)
     }
-}
-
-/// A model in a folder, which may be a temporary one.
-#[derive(Debug)]
-struct OpenModel {
-    /// Place that is named in the evaluation: the folder or archive, or the ARN of a version.
-    path: PathBuf,
-    folder: PathBuf,
-    _unpacked: Option<TempDir>,
 }
 
 /// Evaluates the model, and prints the scores. In a processing job the decision, or the error, also
@@ -184,44 +174,12 @@ fn evaluate_models(options: &EvaluateOptions, stop: &StopSignal) -> Result<Evalu
     evaluate(&options.settings, candidate, Some(other), connect, stop)
 }
 
-/// Makes a folder that goes away with its handle.
-fn make_temporary_folder() -> Result<TempDir> {
-    let folder = tempfile::Builder::new().prefix("maskmaker-").tempdir();
-    folder.with_path("write to", &std::env::temp_dir())
-}
-
 /// Returns true for a folder without files: the place of a model that was not trained yet.
 fn is_empty_folder(path: &Path) -> bool {
     std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 impl OpenModel {
-    /// Finds the model, and unpacks it if it is an archive.
-    fn open(path: &Path) -> Result<Self> {
-        let archive = path.join(ARCHIVE_FILE);
-        let has_model =
-            [CONFIG_FILE, TORCHSCRIPT_FILE].iter().any(|name| path.join(name).is_file());
-        let archive = match (path.is_file(), archive.is_file()) {
-            (true, _) => path,
-            (false, true) if has_model => {
-                return Err(Error::input(format!(
-                    "{} holds {ARCHIVE_FILE} and an unpacked model beside it, and they may differ; \
-                     remove one of them",
-                    path.display()
-                )));
-            }
-            (false, true) => &archive,
-            (false, false) => {
-                let (path, folder) = (path.to_owned(), path.to_owned());
-                return Ok(Self { path, folder, _unpacked: None });
-            }
-        };
-        let unpacked = make_temporary_folder()?;
-        unpack_model(archive, unpacked.path())?;
-        let folder = unpacked.path().to_owned();
-        Ok(Self { path: path.to_owned(), folder, _unpacked: Some(unpacked) })
-    }
-
     /// Fetches and unpacks the model of a version in the account's registry.
     fn fetch(model: &ApprovedModel, connect: &ConnectStore) -> Result<Self> {
         let fetched = make_temporary_folder()?;
@@ -233,8 +191,7 @@ impl OpenModel {
         drop(file);
         let unpacked = make_temporary_folder()?;
         unpack_model(&archive, unpacked.path())?;
-        let folder = unpacked.path().to_owned();
-        Ok(Self { path: PathBuf::from(&model.arn), folder, _unpacked: Some(unpacked) })
+        Ok(Self::of_unpacked(PathBuf::from(&model.arn), unpacked))
     }
 
     /// Reads the model with its layers. Returns nothing for TorchScript, whose layers are not known.

@@ -1,11 +1,10 @@
 //! `maskmaker fetch`: data that lie elsewhere into the folders that `preprocess` reads.
 
-use std::env;
 use std::path::{Path, PathBuf};
 
-use super::remote_pipeline::{connect, connect_s3};
-use crate::aws::secrets_api::GetSecretValue;
-use crate::aws::{S3Client, S3Uri, SECRETS_MANAGER};
+use super::label_studio::connection::{LabelStudioConnection, connect_label_studio};
+use super::remote_pipeline::connect_s3;
+use crate::aws::{S3Client, S3Uri};
 use crate::console::{print_stderr, print_stdout};
 use crate::error::{Error, Problems, Result, pluralize};
 use crate::fetch::{
@@ -14,9 +13,7 @@ use crate::fetch::{
 };
 use crate::files::check_writable;
 use crate::http::build_runtime;
-use crate::label_studio::{LabelStudio, LabelStudioSettings, Token};
 use crate::sagemaker::StopSignal;
-use crate::settings::LABEL_STUDIO_TOKEN_VARIABLE;
 use crate::web_client::{AddressRule, Url, WebClient, WebClientSettings};
 
 /// Largest number of missing files that are told one by one.
@@ -43,10 +40,8 @@ pub struct FetchOptions {
 /// Project of Label Studio.
 #[derive(Debug, Clone)]
 pub struct ProjectSource {
-    pub server: Url,
+    pub connection: LabelStudioConnection,
     pub options: ProjectOptions,
-    /// Name or ARN of the secret with the token; without it the token is in the environment.
-    pub token_secret: Option<String>,
 }
 
 /// Source of files that is no project.
@@ -97,13 +92,7 @@ pub fn run_fetch(options: &FetchOptions) -> Result<()> {
         should_stop: &|| stop.is_requested(),
     };
     if let Some(project) = &options.project {
-        let token = read_token(project.token_secret.as_deref(), &stop)?;
-        let server = project.server.clone();
-        let label_studio = LabelStudio::new(LabelStudioSettings {
-            server,
-            token,
-            allow_private: options.allow_private,
-        })?;
+        let label_studio = connect_label_studio(&project.connection, &stop)?;
         let downloader = Downloader { label_studio: Some(&label_studio), ..base };
         let (tasks, summary) = fetch_project(&label_studio, project.options, &downloader)?;
         print_stderr(format_args!(
@@ -162,55 +151,4 @@ fn report(summary: &FetchSummary, output: &Path, strict: bool) -> Result<()> {
         ));
     }
     problems.into_result()
-}
-
-/// Returns the user's token for Label Studio: of a secret, or of the environment.
-fn read_token(secret: Option<&str>, stop: &StopSignal) -> Result<Token> {
-    let (name, text) = if let Some(secret) = secret {
-        let client = connect(&SECRETS_MANAGER, stop)?;
-        let answer = client.send(&GetSecretValue { secret_id: secret.to_owned() });
-        let answer = answer.map_err(|error| {
-            Error::from(error).with_context(format_args!("the secret {secret}"))
-        })?;
-        let text = answer.secret_string.ok_or_else(|| {
-            Error::input(format!(
-                "the secret {secret} is binary; store the token of Label Studio as text"
-            ))
-        })?;
-        (format!("the secret {secret}"), find_token_text(&text).unwrap_or(text))
-    } else {
-        let text = env::var(LABEL_STUDIO_TOKEN_VARIABLE).unwrap_or_default();
-        if text.trim().is_empty() {
-            return Err(Error::input(format!(
-                "there is no token for Label Studio; set {LABEL_STUDIO_TOKEN_VARIABLE}, or name a secret of AWS Secrets \
-                 Manager with --token-secret"
-            )));
-        }
-        (LABEL_STUDIO_TOKEN_VARIABLE.to_owned(), text)
-    };
-    text.parse().map_err(|reason| Error::input(format!("{name} {reason}")))
-}
-
-/// Returns the token of a secret with keys and values, as the console makes them: the only text, or that of
-/// the key with the variable's name.
-fn find_token_text(secret: &str) -> Option<String> {
-    let serde_json::Value::Object(object) = serde_json::from_str(secret).ok()? else { return None };
-    let named = object.get(LABEL_STUDIO_TOKEN_VARIABLE);
-    let only = if object.len() == 1 { object.values().next() } else { None };
-    named.or(only)?.as_str().map(str::to_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_is_the_token_or_an_object_that_holds_it() {
-        assert_eq!(find_token_text("abc"), None);
-        assert_eq!(find_token_text(r#"{"token": "abc"}"#).as_deref(), Some("abc"));
-        let both = r#"{"user": "x", "LABEL_STUDIO_API_KEY": "abc"}"#;
-        assert_eq!(find_token_text(both).as_deref(), Some("abc"));
-        assert_eq!(find_token_text(r#"{"user": "x", "token": "abc"}"#), None);
-        assert_eq!(find_token_text(r#"{"token": 7}"#), None);
-    }
 }

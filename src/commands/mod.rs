@@ -6,6 +6,8 @@ pub mod doctor;
 pub mod evaluate;
 pub mod export;
 pub mod fetch;
+pub mod label_studio;
+mod open_model;
 pub mod pipeline;
 pub mod predict;
 pub mod preprocess;

@@ -39,7 +39,7 @@ pub fn run_serve(
 }
 
 /// Loads model folders as engines with these options.
-struct EngineLoader(EngineOptions);
+pub(super) struct EngineLoader(pub(super) EngineOptions);
 
 impl ModelLoader for EngineLoader {
     fn estimate_bytes(&self, folder: &Path) -> Result<u64> {

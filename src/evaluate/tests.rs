@@ -43,6 +43,7 @@ impl Segment for ImageReader {
                 confidence: Vec::new(),
                 pixel_confidence: pixels.map(|pixel| f32::from(pixel.0[1]) / 255.0).collect(),
                 probabilities: Vec::new(),
+                pixel_entropy: Vec::new(),
             });
         }
         Ok(segmentations)
@@ -537,6 +538,7 @@ impl<F: Fn(&RgbImage) -> Vec<f32> + Send> Segment for ByFunction<F> {
                 confidence: Vec::new(),
                 pixel_confidence: of_class_1.iter().map(|p| p.max(1.0 - p)).collect(),
                 probabilities: of_class_0.chain(of_class_1.iter().copied()).collect(),
+                pixel_entropy: Vec::new(),
             });
         }
         Ok(segmentations)

@@ -10,13 +10,15 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use super::ledger::{DigestingWriter, FetchedFile, Ledger, name_source};
+use super::ledger::{DigestingWriter, FetchedFile, Ledger};
 use crate::aws::{ErrorScope, GetRequest, ObjectSink, ObjectStore, S3Uri};
 use crate::error::{Error, Problems, Result};
 use crate::files::{PathContext, remove_partials, write_atomically_with};
 use crate::label_studio::LabelStudio;
 use crate::progress::Progress;
-use crate::web_client::{Url, WebAnswer, WebClient, WebError, WebErrorKind, WebRequest};
+use crate::web_client::{
+    AnswerReader, Url, WebAnswer, WebClient, WebError, WebErrorKind, WebRequest, name_reference,
+};
 
 /// Longest time between a request to stop and the moment at which a fetch gives up.
 const STOP_POLL_INTERVAL: Duration = Duration::from_millis(100);
@@ -143,12 +145,12 @@ impl Downloader<'_> {
                     Err(DownloadError::Missing(reason)) => {
                         lock(&summary)
                             .missing
-                            .push(format!("{}: {reason}", name_source(&download.reference)));
+                            .push(format!("{}: {reason}", name_reference(&download.reference)));
                     }
                     Err(DownloadError::Failed(reason)) => {
                         lock(&summary)
                             .failed
-                            .push(format!("{}: {reason}", name_source(&download.reference)));
+                            .push(format!("{}: {reason}", name_reference(&download.reference)));
                     }
                     Err(DownloadError::Fatal(error)) => {
                         lock(&problems).record_err::<()>(Err(error));
@@ -197,7 +199,7 @@ impl Downloader<'_> {
         ledger: &Ledger,
     ) -> Result<Option<u64>, DownloadError> {
         let Download { reference, place, source, version } = download;
-        let name = name_source(reference);
+        let name = name_reference(reference);
         self.claims.claim(place, &name).map_err(DownloadError::Missing)?;
         if ledger.find_current(place, &name, version.as_deref()).is_some() {
             return Ok(None);
@@ -246,16 +248,15 @@ impl Downloader<'_> {
                         "there is no connection to Label Studio",
                     )));
                 };
-                let read = label_studio
-                    .read_file(url, async |answer| copy_body(answer, writer, self).await);
+                let mut copy = DiskCopy { writer, downloader: self };
+                let read = label_studio.read_file(url, &mut copy);
                 let read = self.wait_for(read).map_err(DownloadError::Fatal)?;
                 read.map_err(|error| classify(&error, source))
             }
             DownloadSource::Web(url) => {
                 let request = WebRequest::get(url);
-                let read = self
-                    .web
-                    .attempt(&request, async |answer| copy_body(answer, writer, self).await);
+                let mut copy = DiskCopy { writer, downloader: self };
+                let read = self.web.attempt(&request, &mut copy);
                 let read = self.wait_for(read).map_err(DownloadError::Fatal)?;
                 read.map_err(|error| classify(&error, source))
             }
@@ -284,26 +285,32 @@ impl ObjectSink for DigestingWriter {
     }
 }
 
-/// Copies the body of an answer, from its first byte.
-async fn copy_body(
-    mut answer: WebAnswer,
-    writer: &mut DigestingWriter,
-    downloader: &Downloader<'_>,
-) -> Result<Option<String>, WebError> {
-    // It would pass for the image for good.
-    answer.refuse_page()?;
-    answer.check_length(answer.content_length().unwrap_or(0), downloader.max_bytes)?;
-    writer.restart().map_err(|cause| disk_error(&answer, &cause))?;
-    while let Some(chunk) = answer.chunk().await? {
-        let bytes: &[u8] = chunk.as_ref();
-        answer.check_length(writer.bytes() + bytes.len() as u64, downloader.max_bytes)?;
-        writer.write_all(bytes).map_err(|cause| disk_error(&answer, &cause))?;
+/// Copies the body of an answer to disk, and returns its version if the server states it.
+struct DiskCopy<'a, 'b> {
+    writer: &'a mut DigestingWriter,
+    downloader: &'a Downloader<'b>,
+}
+
+impl AnswerReader for DiskCopy<'_, '_> {
+    type Output = Option<String>;
+
+    async fn read(&mut self, mut answer: WebAnswer) -> Result<Option<String>, WebError> {
+        let Self { writer, downloader } = self;
+        // It would pass for the image for good.
+        answer.refuse_page()?;
+        answer.check_length(answer.content_length().unwrap_or(0), downloader.max_bytes)?;
+        writer.restart().map_err(|cause| disk_error(&answer, &cause))?;
+        while let Some(chunk) = answer.chunk().await? {
+            let bytes: &[u8] = chunk.as_ref();
+            answer.check_length(writer.bytes() + bytes.len() as u64, downloader.max_bytes)?;
+            writer.write_all(bytes).map_err(|cause| disk_error(&answer, &cause))?;
+        }
+        if writer.bytes() == 0 {
+            return Err(answer.fault("the answer is empty"));
+        }
+        let etag = answer.header(reqwest::header::ETAG).map(str::to_owned);
+        Ok(etag)
     }
-    if writer.bytes() == 0 {
-        return Err(answer.fault("the answer is empty"));
-    }
-    let etag = answer.header(reqwest::header::ETAG).map(str::to_owned);
-    Ok(etag)
 }
 
 /// Makes the error of a disk that takes no more.

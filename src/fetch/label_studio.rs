@@ -9,23 +9,17 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::downloads::{Download, DownloadSource, Downloader, FetchSummary};
-use super::ledger::name_source;
 use super::place::place_image;
 use crate::annotations::label_config::{ImageTag, parse_label_config};
 use crate::annotations::label_studio::read_task_summary;
 use crate::error::{Error, ErrorContext, Result};
 use crate::files::{PathContext, write_atomically, write_atomically_with};
-use crate::label_studio::{ImageSource, LabelStudio, Project};
-
-/// Tasks per page of the list of a project's tasks.
-const LIST_PAGE: u64 = 500;
+use crate::label_studio::{ImageSource, LabelStudio};
+use crate::web_client::name_reference;
 
 /// Tasks per request for their annotations: few enough that a server answers within the minute after which
 /// those that stand before it give up.
 const EXPORT_PAGE: usize = 100;
-
-/// Times that a list of tasks is read if it changes meanwhile.
-const MAX_LISTINGS: usize = 3;
 
 /// Project, and which of its tasks are wanted.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +42,7 @@ pub fn fetch_project(
     let project = downloader.wait_for(label_studio.read_project(options.project_id))??;
     let xml = project.label_config.clone().unwrap_or_default();
     let config = parse_label_config(xml.as_bytes()).map_err(|cause| {
-        Error::input(format!("the labeling configuration of {} {cause}", describe(&project)))
+        Error::input(format!("the labeling configuration of {} {cause}", project.describe()))
     })?;
     write_atomically(&downloader.output.join("label_config/label_config.xml"), xml.as_bytes())?;
     let task_ids = list_task_ids(label_studio, options, downloader)?;
@@ -59,7 +53,7 @@ pub fn fetch_project(
             "annotate some, or give --all-tasks for the images"
         };
         let what = if options.all_tasks { "no tasks" } else { "no task with an annotation" };
-        return Err(Error::input(format!("{} has {what}; {fix}", describe(&project))));
+        return Err(Error::input(format!("{} has {what}; {fix}", project.describe())));
     }
     let mut images = ProjectImages::new(label_studio, &config.image_tags);
     let file = downloader.output.join(format!("annotations/project-{}.json", project.id));
@@ -72,60 +66,20 @@ pub fn fetch_project(
     Ok((task_ids.len(), summary))
 }
 
-/// Names a project for people.
-fn describe(project: &Project) -> String {
-    match &project.title {
-        Some(title) => format!("project {} ({title:?})", project.id),
-        None => format!("project {}", project.id),
-    }
-}
-
-/// Lists the tasks whose annotations are wanted. A task that is added or deleted meanwhile moves the others
-/// between the pages, so that the list is read again if the number of tasks changed.
+/// Lists the tasks whose annotations are wanted.
 fn list_task_ids(
     label_studio: &LabelStudio,
     options: ProjectOptions,
     downloader: &Downloader<'_>,
 ) -> Result<Vec<i64>> {
     let mut ids = BTreeSet::new();
-    for _ in 0..MAX_LISTINGS {
-        if !list_pages(label_studio, options, downloader, &mut ids)? {
-            break;
+    let listing = label_studio.for_each_task(options.project_id, None, |task| {
+        if options.all_tasks || task.is_annotated() {
+            ids.insert(task.id);
         }
-    }
+    });
+    downloader.wait_for(listing)??;
     Ok(ids.into_iter().collect())
-}
-
-/// Adds the tasks of all pages. Returns true if the number of tasks changed from one page to another.
-fn list_pages(
-    label_studio: &LabelStudio,
-    options: ProjectOptions,
-    downloader: &Downloader<'_>,
-    ids: &mut BTreeSet<i64>,
-) -> Result<bool> {
-    let mut seen = BTreeSet::new();
-    let mut first_total = None;
-    for page in 1.. {
-        downloader.check_stop()?;
-        let listed = label_studio.list_tasks(options.project_id, page, LIST_PAGE);
-        let Some((tasks, total)) = downloader.wait_for(listed)?? else { break };
-        let known = seen.len() as u64;
-        for task in tasks {
-            seen.insert(task.id);
-            if options.all_tasks || task.total_annotations > 0 || task.cancelled_annotations > 0 {
-                ids.insert(task.id);
-            }
-        }
-        if *first_total.get_or_insert(total) != total {
-            return Ok(true);
-        }
-        // A server may allow fewer tasks per page than were asked for.
-        let count = seen.len() as u64;
-        if count >= total || count == known {
-            break;
-        }
-    }
-    Ok(false)
 }
 
 /// Writes the tasks with their annotations as one JSON list, a line per task, and notes their images.
@@ -211,7 +165,7 @@ impl<'a> ProjectImages<'a> {
                         self.downloads.insert(image.reference, download);
                     }
                     Err(reason) => {
-                        let name = name_source(&image.reference);
+                        let name = name_reference(&image.reference);
                         self.unusable.insert(format!("{name}: {reason}"));
                     }
                 }

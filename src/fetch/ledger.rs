@@ -12,7 +12,6 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Result;
 use crate::files::{PathContext, create_folder, read_file};
-use crate::web_client::{Url, show_url};
 
 /// Folder below the output with what `fetch` keeps for itself. No file of a source may lie there.
 pub(super) const STATE_FOLDER: &str = ".maskmaker-fetch";
@@ -20,15 +19,12 @@ pub(super) const STATE_FOLDER: &str = ".maskmaker-fetch";
 /// Name of the list in that folder.
 const LEDGER_FILE: &str = "fetched.jsonl";
 
-/// Longest name of a source, in characters.
-const MAX_SOURCE_CHARS: usize = 300;
-
 /// A file that was fetched, a line of the list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FetchedFile {
     /// Place below the output folder.
     pub file: PathBuf,
-    /// Reference of the file, as [`name_source`] writes it.
+    /// Reference of the file, as [`name_reference`](crate::web_client::name_reference) writes it.
     pub source: String,
     /// Version of the content that the source states, such as the `ETag` of an object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -170,30 +166,6 @@ pub(super) fn digest_file(path: &Path) -> io::Result<String> {
     }
 }
 
-/// Names a source for people and for the list: a reference without what may be secret, such as the
-/// signature in an address, and with a part of the whole reference's SHA-256 in its place.
-pub(super) fn name_source(reference: &str) -> String {
-    let mut name = reference.to_owned();
-    if let Ok(url) = reference.parse::<Url>()
-        && matches!(url.scheme(), "http" | "https")
-    {
-        name = show_url(&url);
-        if url.query().is_some() || !url.username().is_empty() || url.password().is_some() {
-            name = format!("{name}?{}", short_digest(reference));
-        }
-    }
-    if name.chars().count() > MAX_SOURCE_CHARS || name.chars().any(char::is_control) {
-        let start: String = name.chars().filter(|sign| !sign.is_control()).take(100).collect();
-        name = format!("{start}...{}", short_digest(reference));
-    }
-    name
-}
-
-/// Returns the first 16 digits of a text's SHA-256.
-pub(super) fn short_digest(text: &str) -> String {
-    to_hex(&Sha256::digest(text.as_bytes())[..8])
-}
-
 fn to_hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::new(), |mut text, byte| {
@@ -201,27 +173,4 @@ fn to_hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sources_are_named_without_secrets_and_stay_apart() {
-        assert_eq!(name_source("/data/local-files/?d=a b.jpg"), "/data/local-files/?d=a b.jpg");
-        assert_eq!(name_source("s3://bucket/a?b.jpg"), "s3://bucket/a?b.jpg");
-        let (first, second) = (
-            name_source("https://host/a.jpg?signature=x"),
-            name_source("https://user:pw@host/a.jpg?signature=y"),
-        );
-        assert!(
-            first.starts_with("https://host/a.jpg?") && !first.contains("signature"),
-            "{first}"
-        );
-        assert!(second.starts_with("https://host/a.jpg?") && !second.contains("pw"), "{second}");
-        assert_ne!(first, second);
-        assert!(!name_source("/data/\u{1b}[2J.jpg").contains('\u{1b}'));
-        assert!(name_source(&"n".repeat(5000)).len() < 200);
-    }
 }

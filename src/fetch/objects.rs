@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::downloads::{Download, DownloadSource, Downloader, FetchSummary};
-use super::ledger::name_source;
 use super::place::{place_image, place_names};
 use crate::aws::{GetRequest, ObjectStore, S3Client, S3Uri};
 use crate::data::manifest_lines::{IMAGE_KEY, ManifestLineError, ManifestLines};
 use crate::error::{Error, Problems, Result};
 use crate::files::write_atomically;
+use crate::web_client::name_reference;
 
 /// Largest manifest, in bytes.
 const MAX_MANIFEST_BYTES: u64 = 1 << 30;
@@ -121,7 +121,7 @@ fn add_line(
                 version: None,
             }),
             (_, Err(reason)) | (Err(reason), _) => {
-                unusable.push(format!("{}: {reason}", name_source(reference)));
+                unusable.push(format!("{}: {reason}", name_reference(reference)));
             }
         }
     }

@@ -59,6 +59,11 @@ impl<K: ErrorKind> ApiError<K> {
         self.error_type
     }
 
+    /// Returns the text for people.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// Returns the JSON of the body.
     pub fn to_json(&self) -> serde_json::Value {
         serde_json::json!({ "error": self.message, "error_type": self.error_type.to_string() })

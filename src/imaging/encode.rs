@@ -29,6 +29,30 @@ pub fn encode_mask_with_colors(ids: &GrayImage, color: impl Fn(u8) -> [u8; 3]) -
     })
 }
 
+/// Encodes covered pixels, those other than 0, as a PNG that is black on a transparent ground: one bit per
+/// pixel, with a palette of two colors. A mask without pixels gives no bytes.
+pub fn encode_coverage(mask: &GrayImage) -> Vec<u8> {
+    let width = mask.width() as usize;
+    let mut rows = Vec::with_capacity(width.div_ceil(8) * mask.height() as usize);
+    for row in mask.as_raw().chunks_exact(width.max(1)) {
+        for pixels in row.chunks(8) {
+            let mut byte = 0;
+            for (bit, pixel) in pixels.iter().enumerate() {
+                byte |= u8::from(*pixel != 0) << (7 - bit);
+            }
+            rows.push(byte);
+        }
+    }
+    encode_png_samples(mask.width(), mask.height(), &rows, |encoder| {
+        encoder.set_depth(BitDepth::One);
+        encoder.set_color(ColorType::Indexed);
+        encoder.set_palette(vec![0; 6]);
+        encoder.set_trns(vec![0, u8::MAX]);
+        encoder.set_compression(Compression::Fast);
+        encoder.set_filter(Filter::Up);
+    })
+}
+
 /// Encodes a picture as an 8-bit RGB PNG. A picture without pixels gives no bytes.
 pub fn encode_png(image: &RgbImage) -> Vec<u8> {
     encode_png_samples(image.width(), image.height(), image.as_raw(), |encoder| {

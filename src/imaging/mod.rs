@@ -29,7 +29,7 @@ mod webp_file;
 
 pub use color_mask::{ColorMask, ColorPixels, decode_color_mask};
 pub use decode::{DecodeLimits, MAX_SIDE_PX, decode_upright};
-pub use encode::{encode_jpeg, encode_mask, encode_mask_with_colors, encode_png};
+pub use encode::{encode_coverage, encode_jpeg, encode_mask, encode_mask_with_colors, encode_png};
 pub use error::{DecodeError, MaskError};
 pub use lazy_image::LazyImage;
 pub use mask::{ShownMask, check_mask_orientation, decode_mask, decode_shown_mask};

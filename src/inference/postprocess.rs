@@ -4,7 +4,7 @@ use image::GrayImage;
 use tch::{Kind, Tensor};
 
 use super::argmax::{self, LogitsSlice};
-use super::segment::{OutputDetail, Segmentation};
+use super::segment::{OutputDetail, SegmentOptions, Segmentation};
 use crate::error::{Error, Result};
 use crate::torch::float_slice;
 
@@ -29,8 +29,9 @@ pub(super) fn postprocess_logits(
     logits: &Tensor,
     alignment: GridAlignment,
     (width, height): (u32, u32),
-    detail: OutputDetail,
+    options: &SegmentOptions,
 ) -> Result<Segmentation> {
+    let detail = options.detail;
     let size = logits.size();
     let (classes, rows, columns) = (size[0], size[1], size[2]);
     let (width, height) = (i64::from(width), i64::from(height));
@@ -40,22 +41,31 @@ pub(super) fn postprocess_logits(
     };
     let ids = find_classes(logits, full_size, (width, height))?;
     let mut builder = SegmentationBuilder::new(classes as usize, ids, detail);
+    if options.pixel_entropy {
+        builder.pixel_entropy.reserve_exact((width * height) as usize);
+    }
     let rows_at_once = (MAX_RESIZED_LOGITS / (classes * width).max(1)).clamp(1, height.max(1));
-    let mut first_row = if detail == OutputDetail::Classes { height } else { 0 };
+    let needs_logits = detail > OutputDetail::Classes || options.pixel_entropy;
+    let mut first_row = if needs_logits { 0 } else { height };
     while first_row < height {
         let rows = rows_at_once.min(height - first_row);
         let strip = upsample_rows(logits, full_size, (width, height), (first_row, rows))?;
-        builder.add_strip(&strip, (first_row * width) as usize, detail)?;
+        if detail > OutputDetail::Classes {
+            builder.add_strip(&strip, (first_row * width) as usize, detail)?;
+        }
+        if options.pixel_entropy {
+            builder.pixel_entropy.extend_from_slice(float_slice(&entropy_share(&strip)?)?);
+        }
         first_row += rows;
     }
     let mut confidence = Vec::with_capacity(builder.probability_sums.len());
     for (&sum, &count) in builder.probability_sums.iter().zip(&builder.pixel_counts) {
         confidence.push(if count == 0 { 0.0 } else { (sum / count as f64) as f32 });
     }
-    let SegmentationBuilder { ids, pixel_confidence, probabilities, .. } = builder;
+    let SegmentationBuilder { ids, pixel_confidence, probabilities, pixel_entropy, .. } = builder;
     let ids = GrayImage::from_raw(width as u32, height as u32, ids);
     let ids = ids.ok_or_else(|| Error::internal("a mask has another size than its image"))?;
-    Ok(Segmentation { ids, confidence, pixel_confidence, probabilities })
+    Ok(Segmentation { ids, confidence, pixel_confidence, probabilities, pixel_entropy })
 }
 
 /// Returns the class of every pixel, row by row, from logits `[classes, rows, columns]` that cover
@@ -133,6 +143,22 @@ struct SegmentationBuilder {
     pixel_counts: Vec<u64>,
     pixel_confidence: Vec<f32>,
     probabilities: Vec<f32>,
+    /// Entropies of the strips so far.
+    pixel_entropy: Vec<f32>,
+}
+
+/// Returns the entropy of each pixel's probabilities `[rows, width]` from logits `[classes, rows, width]`,
+/// divided by the logarithm of the number of classes, which is the largest one. A single class leaves no
+/// doubt.
+fn entropy_share(logits: &Tensor) -> Result<Tensor> {
+    let classes = logits.size()[0];
+    let log_probabilities = logits.f_log_softmax(0, Kind::Float)?;
+    // The logarithms are finite, as logits are, so that no product is infinity times 0.
+    let mut products = log_probabilities.f_exp()?;
+    let products = products.f_mul_(&log_probabilities)?;
+    let entropy = products.f_sum_dim_intlist([0i64].as_slice(), false, Kind::Float)?.f_neg()?;
+    let largest = (classes.max(2) as f64).ln();
+    Ok(entropy.f_div_scalar(largest)?.f_clamp(0.0, 1.0)?.f_contiguous()?)
 }
 
 impl SegmentationBuilder {
@@ -147,6 +173,7 @@ impl SegmentationBuilder {
             pixel_counts: vec![0; confidence_classes],
             pixel_confidence: vec![0.0; confidence_pixels],
             probabilities: vec![0.0; probability_classes * pixels],
+            pixel_entropy: Vec::new(),
         }
     }
 
@@ -195,6 +222,43 @@ mod tests {
         ((numbers * 12.9898).sin() * 3.0).reshape([classes, rows, columns])
     }
 
+    fn with_detail(detail: OutputDetail) -> SegmentOptions {
+        SegmentOptions { detail, ..SegmentOptions::default() }
+    }
+
+    #[test]
+    fn entropy_is_that_of_the_formula_in_strips_and_at_its_ends() {
+        let answer = |logits: &Tensor, size| {
+            let options = SegmentOptions { pixel_entropy: true, ..SegmentOptions::default() };
+            postprocess_logits(logits, GridAlignment::FitsImage, size, &options).unwrap()
+        };
+        let logits = logits(5, 6, 7);
+        let found = answer(&logits, (50, 41));
+        assert!(found.confidence.is_empty() && found.pixel_entropy.len() == 50 * 41);
+        let detail = with_detail(OutputDetail::Probabilities);
+        let full =
+            postprocess_logits(&logits, GridAlignment::FitsImage, (50, 41), &detail).unwrap();
+        for (pixel, &entropy) in found.pixel_entropy.iter().enumerate() {
+            let mut expected = 0.0;
+            for class in 0..5 {
+                let probability = f64::from(full.probabilities[class * 50 * 41 + pixel]);
+                expected -= probability * probability.ln() / 5f64.ln();
+            }
+            assert!((f64::from(entropy) - expected).abs() < 1e-5, "{entropy} {expected}");
+        }
+        let cpu = (Kind::Float, Device::Cpu);
+        assert!(
+            answer(&Tensor::zeros([3, 2, 2], cpu), (2, 2))
+                .pixel_entropy
+                .iter()
+                .all(|e| (e - 1.0).abs() < 1e-6)
+        );
+        // Far from each other, so that a probability is 0 in 32 bits.
+        let certain = Tensor::from_slice(&[0.0f32, 400.0]).reshape([2, 1, 1]);
+        assert_eq!(answer(&certain, (1, 1)).pixel_entropy, [0.0]);
+        assert_eq!(answer(&Tensor::zeros([1, 2, 2], cpu), (2, 2)).pixel_entropy, [0.0; 4]);
+    }
+
     #[test]
     fn classes_are_libtorchs_argmax_and_confidence_the_mean_of_their_probabilities() {
         let logits = logits(5, 6, 7);
@@ -202,7 +266,7 @@ mod tests {
             &logits,
             GridAlignment::FitsImage,
             (50, 41),
-            OutputDetail::Probabilities,
+            &with_detail(OutputDetail::Probabilities),
         )
         .unwrap();
         let full =
@@ -245,7 +309,7 @@ mod tests {
             &logits(3, 2, 2),
             GridAlignment::FitsImage,
             (4, 4),
-            OutputDetail::Classes,
+            &with_detail(OutputDetail::Classes),
         )
         .unwrap();
         assert!(answer.confidence.is_empty() && answer.probabilities.is_empty());
@@ -253,7 +317,7 @@ mod tests {
             &logits(3, 2, 2),
             GridAlignment::FitsImage,
             (4, 4),
-            OutputDetail::Confidence,
+            &with_detail(OutputDetail::Confidence),
         )
         .unwrap();
         assert!(answer.confidence.len() == 3 && answer.pixel_confidence.is_empty());
@@ -261,7 +325,7 @@ mod tests {
             &logits(3, 2, 2),
             GridAlignment::FitsImage,
             (4, 4),
-            OutputDetail::Probabilities,
+            &with_detail(OutputDetail::Probabilities),
         )
         .unwrap();
         for (pixel, (id, confidence)) in

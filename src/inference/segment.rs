@@ -43,10 +43,12 @@ pub struct SegmentOptions {
     pub tile: bool,
     pub tta: TestTimeAugmentation,
     pub detail: OutputDetail,
+    /// Computes [`Segmentation::pixel_entropy`] too, whatever the detail.
+    pub pixel_entropy: bool,
 }
 
 /// Answer about one image.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Segmentation {
     /// The class id of every pixel, at the image's own size.
     pub ids: GrayImage,
@@ -59,6 +61,10 @@ pub struct Segmentation {
     /// Probabilities `[classes, height, width]`, 0 to 1, at the image's own size. Empty below
     /// [`OutputDetail::Probabilities`].
     pub probabilities: Vec<f32>,
+    /// Entropy of the probabilities of every pixel, row by row, at the image's own size, as a share of
+    /// the largest one: 0 if the model is certain of a class, 1 if all are equally likely. Empty unless
+    /// [`SegmentOptions::pixel_entropy`] asks for it.
+    pub pixel_entropy: Vec<f32>,
 }
 
 /// Description of an engine and its model.

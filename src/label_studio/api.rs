@@ -4,16 +4,16 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use reqwest::header::ACCEPT;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::Token;
 use crate::error::{Error, Result};
 use crate::web_client::{
-    AddressRule, Authorization, Url, WebAnswer, WebClient, WebClientSettings, WebError,
-    WebErrorKind, WebRequest, show_url,
+    AddressRule, AnswerReader, Authorization, DataAnswer, Url, WebClient, WebClientSettings,
+    WebError, WebErrorKind, WebRequest, show_url,
 };
 
 /// Time for which an access token is used. Label Studio's own end after 5 minutes.
@@ -23,7 +23,7 @@ const ACCESS_LIFETIME: Duration = Duration::from_mins(4);
 const MAX_DOCUMENT_BYTES: u64 = 16 << 20;
 
 /// Largest answer with a page of tasks or their annotations, in bytes. Brush regions may have megabytes.
-const MAX_PAGE_BYTES: u64 = 1 << 30;
+pub(super) const MAX_PAGE_BYTES: u64 = 1 << 30;
 
 /// Where Label Studio is, and how it knows the user.
 #[derive(Debug, Clone)]
@@ -54,23 +54,19 @@ pub struct Project {
     /// Labeling configuration, in XML.
     #[serde(default)]
     pub label_config: Option<String>,
+    /// Version of predictions that the project shows, and by whose scores it chooses the next task.
+    #[serde(default)]
+    pub model_version: Option<String>,
 }
 
-/// A task without its data, annotations and predictions.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Task {
-    pub id: i64,
-    #[serde(default)]
-    pub total_annotations: u64,
-    #[serde(default)]
-    pub cancelled_annotations: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct TaskPage {
-    tasks: Vec<Task>,
-    /// Number of tasks in all pages.
-    total: u64,
+impl Project {
+    /// Names the project for people.
+    pub fn describe(&self) -> String {
+        match &self.title {
+            Some(title) => format!("project {} ({title:?})", self.id),
+            None => format!("project {}", self.id),
+        }
+    }
 }
 
 impl LabelStudio {
@@ -106,32 +102,18 @@ impl LabelStudio {
 
     /// Returns a project.
     pub async fn read_project(&self, project_id: i64) -> Result<Project> {
-        let path = format!("api/projects/{project_id}/");
-        self.get_json(&path).await
-    }
-
-    /// Returns a page of a project's tasks in the order of their ids, and the number of all tasks. `page`
-    /// counts from 1; behind the last one there is none. References to images are as the tasks have them.
-    pub async fn list_tasks(
-        &self,
-        project_id: i64,
-        page: u64,
-        page_size: u64,
-    ) -> Result<Option<(Vec<Task>, u64)>> {
-        let query = [
-            ("project", project_id.to_string()),
-            ("page", page.to_string()),
-            ("page_size", page_size.to_string()),
-            ("resolve_uri", "false".to_owned()),
-        ];
-        let url = self.address("api/tasks/", &query)?;
+        let url = self.join(&format!("api/projects/{project_id}/"));
         let request = WebRequest::get(&url).header(ACCEPT, "application/json");
-        let body = match self.read_authorized(&request, MAX_PAGE_BYTES).await {
-            Err(error) if page > 1 && error.kind == WebErrorKind::Status(404) => return Ok(None),
-            body => body?,
-        };
-        let page: TaskPage = self.parse(&url, &body)?;
-        Ok(Some((page.tasks, page.total)))
+        let read = self.read_authorized(&request, MAX_DOCUMENT_BYTES).await;
+        let body = read.map_err(|error| match error.kind {
+            WebErrorKind::Status(404) => error.with_advice(format_args!(
+                "check the number of the project (--project), which its address on Label Studio's pages has, that \
+                 the token's user is in its organization, and that {} is the address of Label Studio",
+                self.server
+            )),
+            _ => error,
+        })?;
+        self.parse(&url, &body)
     }
 
     /// Returns the export of some tasks of a project, which is a JSON list of tasks with their annotations.
@@ -152,17 +134,16 @@ impl LabelStudio {
         })?)
     }
 
-    /// Reads a file from an address of Label Studio itself, which may redirect to a storage. `use_answer`
-    /// gets the answer, and another one if that breaks off.
-    pub async fn read_file<T>(
+    /// Reads a file from an address of Label Studio itself, which may redirect to a storage.
+    pub async fn read_file<R: AnswerReader>(
         &self,
         url: &Url,
-        use_answer: impl AsyncFnMut(WebAnswer) -> Result<T, WebError>,
-    ) -> Result<T, WebError> {
-        self.send_authorized(&WebRequest::get(url), use_answer).await
+        reader: &mut R,
+    ) -> Result<R::Output, WebError> {
+        self.send_authorized(&WebRequest::get(url), reader).await
     }
 
-    fn address(&self, path: &str, query: &[(&str, String)]) -> Result<Url> {
+    pub(super) fn address(&self, path: &str, query: &[(&str, String)]) -> Result<Url> {
         let joined = self.server.join(path);
         let mut url =
             joined.map_err(|cause| Error::internal(format!("{path} is no address: {cause}")))?;
@@ -172,14 +153,35 @@ impl LabelStudio {
         Ok(url)
     }
 
-    async fn get_json<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
-        let url = self.address(path, &[])?;
-        let request = WebRequest::get(&url).header(ACCEPT, "application/json");
-        let body = self.read_authorized(&request, MAX_DOCUMENT_BYTES).await?;
-        self.parse(&url, &body)
+    /// Sends JSON and returns the answer. A request that does the same once and several times is sent again
+    /// after passing faults.
+    pub(super) async fn send_json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        content: &impl Serialize,
+        is_repeatable: bool,
+    ) -> Result<T, WebError> {
+        let url = self.join(path);
+        let fault = |reason: String| WebError::new(WebErrorKind::Answer, &method, &url, reason);
+        let body = serde_json::to_vec(content)
+            .map_err(|cause| fault(format!("the request cannot be written: {cause}")))?;
+        let mut request = WebRequest::with_json(method.clone(), &url, body);
+        if is_repeatable {
+            request = request.repeatable();
+        }
+        let request = request.header(ACCEPT, "application/json");
+        let answer = self.read_authorized(&request, MAX_DOCUMENT_BYTES).await?;
+        serde_json::from_slice(&answer)
+            .map_err(|cause| fault(format!("the answer is not that of Label Studio ({cause})")))
     }
 
-    fn parse<T: DeserializeOwned>(&self, url: &Url, body: &[u8]) -> Result<T> {
+    /// Returns the address of a path below the server's. Paths are this program's own, so that they join.
+    pub(super) fn join(&self, path: &str) -> Url {
+        self.server.join(path).unwrap_or_else(|_| self.server.clone())
+    }
+
+    pub(super) fn parse<T: DeserializeOwned>(&self, url: &Url, body: &[u8]) -> Result<T> {
         let deserializer = &mut serde_json::Deserializer::from_slice(body);
         serde_path_to_error::deserialize(deserializer).map_err(|cause| {
             Error::input(format!(
@@ -192,33 +194,28 @@ impl LabelStudio {
     }
 
     /// Sends a request with the user's authorization and reads the answer, of at most `max_bytes`.
-    async fn read_authorized(
+    pub(super) async fn read_authorized(
         &self,
         request: &WebRequest<'_>,
         max_bytes: u64,
     ) -> Result<Vec<u8>, WebError> {
-        let read = async |answer: WebAnswer| {
-            answer.refuse_page()?;
-            answer.read(max_bytes).await
-        };
-        self.send_authorized(request, read).await
+        self.send_authorized(request, &mut DataAnswer { max_bytes }).await
     }
 
     /// Sends a request with the user's authorization. One that has ended meanwhile is renewed once.
-    async fn send_authorized<T>(
+    async fn send_authorized<R: AnswerReader>(
         &self,
         request: &WebRequest<'_>,
-        mut use_answer: impl AsyncFnMut(WebAnswer) -> Result<T, WebError>,
-    ) -> Result<T, WebError> {
+        reader: &mut R,
+    ) -> Result<R::Output, WebError> {
         let authorization = self.authorize(None).await?;
-        let sent =
-            self.web.attempt(&request.clone().authorized(&authorization), &mut use_answer).await;
+        let sent = self.web.attempt(&request.clone().authorized(&authorization), reader).await;
         let sent = match (sent, &self.token) {
             (Err(error), Token::Personal(_))
                 if error.kind == WebErrorKind::Status(401) && !error.was_redirected =>
             {
                 let renewed = self.authorize(Some(&authorization)).await?;
-                self.web.attempt(&request.clone().authorized(&renewed), &mut use_answer).await
+                self.web.attempt(&request.clone().authorized(&renewed), reader).await
             }
             (sent, _) => sent,
         };
@@ -255,14 +252,13 @@ impl LabelStudio {
         let url = self.address("api/token/refresh/", &[]).unwrap_or_else(|_| self.server.clone());
         let body = json!({ "refresh": refresh_token }).to_string().into_bytes();
         let request = WebRequest::with_json(Method::POST, &url, body).repeatable();
-        let refreshed = self.web.attempt(&request, async |answer: WebAnswer| {
-            answer.refuse_page()?;
-            let fault = answer
-                .fault("the server does not answer with an access token, as Label Studio does");
-            let body = answer.read(MAX_DOCUMENT_BYTES).await?;
-            serde_json::from_slice::<Refreshed>(&body).map_err(|_| fault)
+        let mut reader = DataAnswer { max_bytes: MAX_DOCUMENT_BYTES };
+        let refreshed = self.web.attempt(&request, &mut reader).await.and_then(|body| {
+            let fault = "the server does not answer with an access token, as Label Studio does";
+            serde_json::from_slice::<Refreshed>(&body)
+                .map_err(|_| WebError::new(WebErrorKind::Answer, &Method::POST, &url, fault))
         });
-        let refreshed = refreshed.await.map_err(|error| match error.kind {
+        let refreshed = refreshed.map_err(|error| match error.kind {
             WebErrorKind::Status(401 | 403) => error.with_advice(
                 "the personal access token has ended or was revoked: make another on Label Studio's page \
                  \"Account & Settings\"",

@@ -5,8 +5,12 @@
 
 mod api;
 mod image_source;
+mod predictions;
+mod tasks;
 mod token;
 
-pub use self::api::{LabelStudio, LabelStudioSettings, Project, Task};
+pub use self::api::{LabelStudio, LabelStudioSettings, Project};
 pub use self::image_source::ImageSource;
+pub use self::predictions::NewPrediction;
+pub use self::tasks::Task;
 pub use self::token::Token;

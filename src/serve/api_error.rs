@@ -10,7 +10,7 @@ use crate::http::{self, ACCEPTED_ENCODINGS, BodyError, ErrorKind, MAX_CODINGS};
 use crate::serve::request::options::quote_truncated;
 
 /// An error answer of this server.
-pub(super) type ApiError = http::ApiError<ErrorType>;
+pub type ApiError = http::ApiError<ErrorType>;
 
 /// The names in `error_type` of error bodies, each with its status. Clients rely on them, so a name
 /// never changes its meaning.

@@ -34,8 +34,9 @@ mod state;
 mod timing;
 mod worker;
 
-pub use api_error::ErrorType;
+pub use api_error::{ApiError, ErrorType};
 pub use endpoint::{BatchStrategy, EndpointKind, EndpointLimits};
+pub use pipeline::SegmentedImage;
 pub use registry::model::{LoadedModel, ModelLoader};
 pub use request::{BoxFuture, ObjectFetcher};
 pub use run::{run_server, serve_until};

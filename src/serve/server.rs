@@ -1,13 +1,15 @@
 //! The parts of the server put together, before any socket.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use tokio::sync::watch;
 
+use super::api_error::ApiError;
 use super::metrics::Metrics;
-use super::pipeline::Pipeline;
+use super::pipeline::{Pipeline, SegmentedImage};
 use super::registry::ModelRegistry;
 use super::registry::model::ModelLoader;
 use super::request::ObjectFetcher;
@@ -16,6 +18,7 @@ use super::settings::ServeSettings;
 use super::state::{AppState, SINGLE_MODEL_NAME, ServerStatus};
 use super::worker::ComputeThread;
 use crate::error::{Error, Result};
+use crate::inference::{ModelInfo, SegmentOptions};
 
 /// A server without a socket.
 #[derive(Clone)]
@@ -68,6 +71,30 @@ impl Server {
             Ok(_) => Ok(()),
             Err(_) => Err(Error::internal("the thread that loads the model ended")),
         }
+    }
+
+    /// Loads the model in a folder under a name that no other loaded model has, into a server of many
+    /// models. Completes when images can be segmented by it.
+    pub async fn load_model(&self, name: &str, folder: &Path) -> Result<ModelInfo, ApiError> {
+        let model = self.state.registry.load(name, &folder.display().to_string()).await?;
+        Ok(model.info.clone())
+    }
+
+    /// Unloads a model after the images that wait for it.
+    pub async fn unload_model(&self, name: &str) -> Result<(), ApiError> {
+        self.state.registry.unload(name).await.map(drop)
+    }
+
+    /// Segments an image for a caller within this process: in the same queue and within the same bounds
+    /// as those of clients. `bytes` are those of an image file.
+    pub async fn segment(
+        &self,
+        model_name: &str,
+        bytes: Vec<u8>,
+        options: SegmentOptions,
+    ) -> Result<SegmentedImage, ApiError> {
+        let model = self.state.model(Some(model_name))?;
+        self.state.pipeline.segment(model, bytes, options).await
     }
 
     /// Drops the server and waits, at most `max_wait`, until the compute thread has ended, so that

@@ -91,6 +91,49 @@ pub struct WebAnswer {
     received: u64,
 }
 
+/// Reader of an answer's body. It is called once per attempt, so that it may see the beginning of several
+/// answers.
+pub trait AnswerReader {
+    type Output;
+
+    /// Reads an answer from its first byte.
+    fn read(
+        &mut self,
+        answer: WebAnswer,
+    ) -> impl Future<Output = Result<Self::Output, WebError>> + Send;
+}
+
+/// Reads a whole body into memory.
+#[derive(Debug, Clone, Copy)]
+struct WholeAnswer {
+    /// Largest body, in bytes.
+    max_bytes: u64,
+}
+
+impl AnswerReader for WholeAnswer {
+    type Output = Vec<u8>;
+
+    async fn read(&mut self, answer: WebAnswer) -> Result<Vec<u8>, WebError> {
+        answer.read(self.max_bytes).await
+    }
+}
+
+/// Reads a whole body into memory, and refuses a page for people in its place.
+#[derive(Debug, Clone, Copy)]
+pub struct DataAnswer {
+    /// Largest body, in bytes.
+    pub max_bytes: u64,
+}
+
+impl AnswerReader for DataAnswer {
+    type Output = Vec<u8>;
+
+    async fn read(&mut self, answer: WebAnswer) -> Result<Vec<u8>, WebError> {
+        answer.refuse_page()?;
+        answer.read(self.max_bytes).await
+    }
+}
+
 impl<'a> WebRequest<'a> {
     /// Makes a request that reads.
     pub fn get(url: &'a Url) -> Self {
@@ -168,19 +211,19 @@ impl WebClient {
         request: &WebRequest<'_>,
         max_bytes: u64,
     ) -> Result<Vec<u8>, WebError> {
-        self.attempt(request, async |answer: WebAnswer| answer.read(max_bytes).await).await
+        self.attempt(request, &mut WholeAnswer { max_bytes }).await
     }
 
-    /// Sends a request until `use_answer` has used an answer, or a fault does not pass.
-    pub async fn attempt<T>(
+    /// Sends a request until `reader` has read an answer, or a fault does not pass.
+    pub async fn attempt<R: AnswerReader>(
         &self,
         request: &WebRequest<'_>,
-        mut use_answer: impl AsyncFnMut(WebAnswer) -> Result<T, WebError>,
-    ) -> Result<T, WebError> {
+        reader: &mut R,
+    ) -> Result<R::Output, WebError> {
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
             let outcome = match self.send_once(request).await {
-                Ok(answer) => use_answer(answer).await,
+                Ok(answer) => reader.read(answer).await,
                 Err(error) => Err(error),
             };
             match outcome {

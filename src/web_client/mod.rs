@@ -13,11 +13,15 @@ mod address;
 mod authorization;
 mod client;
 mod error;
+mod reference;
 #[cfg(test)]
 mod tests;
 
 pub use self::address::AddressRule;
 pub use self::authorization::Authorization;
-pub use self::client::{WebAnswer, WebClient, WebClientSettings, WebRequest};
+pub use self::client::{
+    AnswerReader, DataAnswer, WebAnswer, WebClient, WebClientSettings, WebRequest,
+};
 pub use self::error::{WebError, WebErrorKind, show_url};
+pub use self::reference::{name_reference, short_digest};
 pub use reqwest::Url;

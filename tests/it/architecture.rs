@@ -9,7 +9,7 @@ use std::path::Path;
 const FLOORS: [&[&str]; 8] = [
     &["cli"],
     &["commands"],
-    &["serve", "evaluate", "pipeline", "fetch"],
+    &["serve", "evaluate", "pipeline", "fetch", "preannotation"],
     &["inference", "train", "preprocess", "search", "label_studio"],
     &["data", "model", "kernels", "annotations", "distributed"],
     &["imaging", "render", "metrics", "sagemaker", "aws", "http", "web_client", "torch"],

@@ -19,6 +19,8 @@ mod hyperparameters;
 mod initial_weights;
 mod job;
 mod label_map;
+mod label_studio_backend;
+mod label_studio_push;
 mod manifest;
 mod mask_orientation;
 mod matrix;

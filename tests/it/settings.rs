@@ -9,13 +9,14 @@ use maskmaker::pipeline::{Definition, Graph, draw_graph, parameters_markdown};
 use maskmaker::render::to_svg;
 
 /// Pages with tables, and the subcommands of these tables.
-const PAGES: [(&str, &[&str]); 6] = [
+const PAGES: [(&str, &[&str]); 7] = [
     ("docs/serving.md", &["serve"]),
     ("docs/preprocess.md", &["preprocess"]),
     ("docs/local.md", &["train", "predict"]),
     ("docs/evaluate.md", &["evaluate"]),
     ("docs/search.md", &["search"]),
     ("docs/fetch.md", &["fetch"]),
+    ("docs/label-studio.md", &["label-studio backend", "label-studio push"]),
 ];
 
 fn page_path(page: &str) -> PathBuf {

@@ -10,7 +10,9 @@ use percent_encoding::percent_decode_str;
 
 use super::error::{Error, Result};
 use super::runs::{Runs, checked_pixel_count};
-use crate::imaging::{ColorPixels, DecodeError, DecodeLimits, MaskError, decode_color_mask};
+use crate::imaging::{
+    ColorPixels, DecodeError, DecodeLimits, MaskError, decode_color_mask, encode_coverage,
+};
 
 /// Decodes as browsers decode data URLs: padding may be missing, and the last character may have
 /// bits to spare.
@@ -54,6 +56,12 @@ pub fn decode_bitmask(data_url: &str, width: u32, height: u32) -> Result<Runs> {
         return Err(Error::Unsupported(NO_ALPHA.to_owned()));
     };
     Ok(Runs::from_mask_where(&alphas, |alpha| alpha > 0))
+}
+
+/// Returns the data URL of a PNG that covers these pixels: black on a transparent ground, as Label Studio's
+/// editor writes it.
+pub fn encode_bitmask(runs: &Runs) -> String {
+    format!("data:image/png;base64,{}", BASE64.encode(encode_coverage(&runs.to_mask())))
 }
 
 fn bitmask_error(cause: MaskError, image_size: (u32, u32)) -> Error {

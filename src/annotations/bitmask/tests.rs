@@ -129,6 +129,13 @@ proptest! {
     }
 
     #[test]
+    fn a_bitmask_that_was_written_is_read_back(mask in any_mask()) {
+        let runs = Runs::from_class(&mask, 1);
+        let (width, height) = mask.dimensions();
+        prop_assert_eq!(decode_bitmask(&encode_bitmask(&runs), width, height).unwrap(), runs);
+    }
+
+    #[test]
     fn any_text_is_runs_or_an_error(head in "(data:[a-z/;]{0,9}(;base64)?,)?", data: String) {
         prop_assert!(!decode_bitmask(&(head + &data), 2, 2).is_err_and(|error| error.to_string().is_empty()));
     }

@@ -1,5 +1,6 @@
 //! Outlines of sets of pixels, along the edges of pixels: polygons for tools that draw them.
 
+mod cut_open;
 mod simplify;
 mod trace;
 

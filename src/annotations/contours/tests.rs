@@ -2,6 +2,7 @@ use image::GrayImage;
 use proptest::prelude::*;
 
 use super::super::runs::tests::{any_mask, rows};
+use super::super::shapes::{FillRule, rasterize_polygon};
 use super::*;
 
 /// Returns pixels from rows of `#` and `.`.
@@ -171,6 +172,25 @@ proptest! {
             sum += outline.rasterize(runs.width(), runs.height()).unwrap().area();
         }
         prop_assert_eq!(sum, runs.area());
+    }
+
+    #[test]
+    fn outlines_cut_open_cover_the_same_pixels_by_both_rules(mask in any_mask(), tolerance in 0.0..9.0_f64) {
+        let runs = Runs::from_class(&mask, 1);
+        let (width, height) = (runs.width(), runs.height());
+        for outline in trace_outlines(&runs, 0.0) {
+            let expected = rows(&outline.rasterize(width, height).unwrap());
+            for rule in [FillRule::EvenOdd, FillRule::NonZero] {
+                let found = rasterize_polygon(&outline.cut_open(), rule, width, height).unwrap();
+                prop_assert_eq!(rows(&found), expected.clone());
+            }
+        }
+        // A simplified ring may cross itself, where the rules differ.
+        for outline in trace_outlines(&runs, tolerance) {
+            let ring = outline.cut_open();
+            let found = rasterize_polygon(&ring, FillRule::EvenOdd, width, height).unwrap();
+            prop_assert_eq!(rows(&found), rows(&outline.rasterize(width, height).unwrap()));
+        }
     }
 
     #[test]

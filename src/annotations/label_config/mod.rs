@@ -43,8 +43,23 @@ pub struct LabelConfig {
     pub image_tags: Vec<ImageTag>,
     /// All objects, and the controls that draw on them.
     pub objects: TaskObjects,
+    /// Tags with labels of areas on those images, in the order of the document.
+    pub label_controls: Vec<LabelControl>,
     /// Warnings for the user, each a sentence that begins with the document's name.
     pub warnings: Vec<String>,
+}
+
+/// A tag with labels of areas, such as `<BrushLabels>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelControl {
+    /// Name of the tag in lower case, which is the type of its regions: `brushlabels`.
+    pub tag: String,
+    /// Name that regions have as `from_name`; empty if the tag has none.
+    pub name: String,
+    /// Names of the images on which it draws, which regions have as `to_name`.
+    pub image_names: Vec<String>,
+    /// Names of its labels as annotations use them, each once.
+    pub labels: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

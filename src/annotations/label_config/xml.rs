@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use roxmltree::{Document, Node, ParsingOptions};
 
-use super::{ImageTag, LabelConfig, LabelList, TaskObjects};
+use super::{ImageTag, LabelConfig, LabelControl, LabelList, TaskObjects};
 use crate::annotations::error::{Error, Result};
 use crate::error::did_you_mean;
 
@@ -110,6 +110,9 @@ pub(super) fn parse_xml(text: &str) -> Result<LabelConfig> {
         // If no <Image> has a name, labels cannot be told apart by image, so all count.
         if !has_named_image || object_names.iter().any(|name| training_images.contains(*name)) {
             add_labels(node, &mut labels, &mut config.warnings, &mut seen_labels);
+        }
+        if object_names.iter().any(|name| training_images.contains(*name)) {
+            config.label_controls.push(read_label_control(node, &object_names, &training_images));
         }
     }
     config.labels = labels.labels;
@@ -282,6 +285,42 @@ fn keep_training_images(label_tags: &[LabelTag<'_, '_>], config: &mut LabelConfi
     }
 }
 
+/// Reads a tag with labels, as far as regions name it.
+fn read_label_control(
+    tag: Node<'_, '_>,
+    object_names: &[&str],
+    training_images: &HashSet<String>,
+) -> LabelControl {
+    let mut control = LabelControl {
+        tag: tag.tag_name().name().to_ascii_lowercase(),
+        name: non_empty_attribute(tag, "name").unwrap_or_default().to_owned(),
+        image_names: Vec::new(),
+        labels: Vec::new(),
+    };
+    for name in object_names {
+        if training_images.contains(*name) {
+            control.image_names.push((*name).to_owned());
+        }
+    }
+    let mut seen = HashSet::new();
+    for label in tag.descendants() {
+        if is_tag(label, "label")
+            && let Some(name) = label_name(label)
+            && seen.insert(name)
+        {
+            control.labels.push(name.to_owned());
+        }
+    }
+    control
+}
+
+/// Returns the name of a label in results: its alias if there is one. The frontend writes it
+/// (SelectedModel.js, `selectedValues`), and the SDK reads it (`parse_config`).
+fn label_name<'a>(label: Node<'a, '_>) -> Option<&'a str> {
+    let alias = attribute(label, "alias").filter(|alias| !alias.is_empty());
+    alias.or_else(|| attribute(label, "value").filter(|value| !value.is_empty()))
+}
+
 /// Adds the labels below a tag, those within `<View>`s too.
 fn add_labels<'a>(
     tag: Node<'a, '_>,
@@ -302,11 +341,7 @@ fn add_labels<'a>(
         if !is_tag(label, "label") {
             continue;
         }
-        // The alias is the name that the frontend writes into results (SelectedModel.js,
-        // `selectedValues`) and that the SDK reads (`parse_config`).
-        let alias = attribute(label, "alias").filter(|alias| !alias.is_empty());
-        let value = attribute(label, "value").filter(|value| !value.is_empty());
-        let Some(label_name) = alias.or(value) else {
+        let Some(label_name) = label_name(label) else {
             warnings.push(format!("has a <Label> without value in <{tag_name} name={name:?}>"));
             continue;
         };

@@ -8,6 +8,7 @@
 mod document;
 mod packing;
 mod region_value;
+mod result_writer;
 mod row_element;
 mod target;
 mod task_data;
@@ -22,6 +23,7 @@ use self::packing::pack_rle_lists;
 use self::region_value::{
     Geometry, GeometryKeys, GeometryValues, RegionKind, RegionValue, ShapeError,
 };
+pub use self::result_writer::{PredictedGeometry, PredictedRegion};
 pub use self::target::{ListItem, RegionTarget, ResultPlace};
 use self::target::{PlaceCounts, Placement};
 use self::task_data::TaskData;

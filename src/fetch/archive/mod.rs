@@ -12,10 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use self::unpack::Unpacker;
 use super::downloads::{Downloader, FetchSummary, disk_error};
-use super::ledger::{FetchedFile, Ledger, STATE_FOLDER, digest_file, name_source, short_digest};
+use super::ledger::{FetchedFile, Ledger, STATE_FOLDER, digest_file};
 use crate::error::{ErrorContext, Result};
 use crate::files::{PathContext, create_folder, read_file, remove_file_if_exists, write_json};
-use crate::web_client::{Url, WebAnswer, WebError, WebErrorKind, WebRequest};
+use crate::web_client::{
+    Url, WebAnswer, WebError, WebErrorKind, WebRequest, name_reference, short_digest,
+};
 
 /// Folder of archives that are not unpacked yet, in that of the state.
 const ARCHIVES_FOLDER: &str = "archives";
@@ -46,7 +48,7 @@ pub fn fetch_archive(
     downloader: &Downloader<'_>,
 ) -> Result<FetchSummary> {
     let ledger = Ledger::open(downloader.output)?;
-    let mut source = name_source(url.as_str());
+    let mut source = name_reference(url.as_str());
     if folder != Path::new("") {
         source = format!("{source} into {}", folder.display());
     }

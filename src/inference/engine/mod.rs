@@ -139,7 +139,7 @@ impl Engine {
         options: &SegmentOptions,
     ) -> Result<Vec<Segmentation>> {
         let predicted = self.predictor.predict(images, options, &self.info)?;
-        let (size, detail) = (predicted.size, options.detail);
+        let size = predicted.size;
         // One copy for all images. The rest is done on the processor, because the grid is smaller
         // than what follows from it.
         let batch_logits = predicted.logits.f_to_device(Device::Cpu)?;
@@ -147,8 +147,9 @@ impl Engine {
         let mut segmentations = Vec::with_capacity(images.len());
         for (index, image) in images.iter().enumerate() {
             let logits = batch_logits.f_get(index as i64)?;
-            let segmentation = postprocess_logits(&logits, predicted.alignment, size, detail)?;
-            let segmentation = resize_segmentation(segmentation, size, image.dimensions(), detail)?;
+            let segmentation = postprocess_logits(&logits, predicted.alignment, size, options)?;
+            let segmentation =
+                resize_segmentation(segmentation, size, image.dimensions(), options.detail)?;
             segmentations.push(segmentation);
         }
         Ok(segmentations)
@@ -196,15 +197,24 @@ fn resize_segmentation(
     if from_size == to_size {
         return Ok(segmentation);
     }
-    let Segmentation { ids, confidence, mut pixel_confidence, mut probabilities } = segmentation;
+    let Segmentation {
+        ids,
+        confidence,
+        mut pixel_confidence,
+        mut probabilities,
+        mut pixel_entropy,
+    } = segmentation;
     if detail >= OutputDetail::PixelConfidence {
         pixel_confidence = resize_planes(&pixel_confidence, from_size, to_size)?;
     }
     if detail >= OutputDetail::Probabilities {
         probabilities = resize_planes(&probabilities, from_size, to_size)?;
     }
+    if !pixel_entropy.is_empty() {
+        pixel_entropy = resize_planes(&pixel_entropy, from_size, to_size)?;
+    }
     let ids = restore_mask_size(ids, to_size);
-    Ok(Segmentation { ids, confidence, pixel_confidence, probabilities })
+    Ok(Segmentation { ids, confidence, pixel_confidence, probabilities, pixel_entropy })
 }
 
 /// Resizes planes of `from_size` pixels to `to_size`, bilinearly.

@@ -63,6 +63,7 @@ fn masks_are_those_of_the_network_that_was_trained() {
             confidence: Vec::new(),
             pixel_confidence: Vec::new(),
             probabilities: Vec::new(),
+            pixel_entropy: Vec::new(),
         };
         assert!(differing_share(answer, &expected) < 0.001);
     }
@@ -116,7 +117,12 @@ fn every_way_of_looking_gives_a_mask_of_the_images_size_and_probabilities_that_s
             (false, false, vec![0.75]),
         ] {
             let tta = TestTimeAugmentation { flip, scales };
-            let options = SegmentOptions { tile, tta, detail: OutputDetail::Probabilities };
+            let options = SegmentOptions {
+                tile,
+                tta,
+                detail: OutputDetail::Probabilities,
+                pixel_entropy: false,
+            };
             let answer = segment_image(&mut engine, &image, &options);
             assert_eq!(answer.ids.dimensions(), size, "{options:?}");
             let pixels = (size.0 * size.1) as usize;

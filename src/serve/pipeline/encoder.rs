@@ -45,7 +45,10 @@ impl ResponseEncoder {
         let CompletedJob { image, permit, outcome, queue_time, batch_time, batch_size } = completed;
         let segmentation = match outcome {
             Ok(segmentation) => segmentation,
-            Err(error) => return Err(self.job_error(&error, image.dimensions())),
+            Err(error) => {
+                let is_multi_model = self.pipeline.settings.multi_model;
+                return Err(job_error(&error, image.dimensions(), is_multi_model));
+            }
         };
         let mut timing = self.timing;
         timing.queue += queue_time;
@@ -66,22 +69,25 @@ impl ResponseEncoder {
         timing.encode = started.elapsed();
         Ok(EncodedResponse { bytes, timing })
     }
+}
 
-    /// Words the failure of a job for the client.
-    fn job_error(&self, error: &JobError, (width, height): (u32, u32)) -> ApiError {
-        let is_multi_model = self.pipeline.settings.multi_model;
-        match error {
-            JobError::Unloaded => {
-                ApiError::new(ErrorType::ModelNotFound, "the model was unloaded meanwhile")
-            }
-            // On this error SageMaker unloads another model, and asks again.
-            JobError::Inference(error) if is_multi_model && error.is_out_of_memory() => {
-                ApiError::new(ErrorType::InsufficientMemory, error.to_string())
-            }
-            JobError::Inference(error) => ApiError::new(
-                ErrorType::InferenceFailed,
-                format!("the model failed on this image of {width}x{height} pixels: {error}"),
-            ),
+/// Words the failure of a job for the client, whose image had this width and height.
+pub(super) fn job_error(
+    error: &JobError,
+    (width, height): (u32, u32),
+    is_multi_model: bool,
+) -> ApiError {
+    match error {
+        JobError::Unloaded => {
+            ApiError::new(ErrorType::ModelNotFound, "the model was unloaded meanwhile")
         }
+        // On this error SageMaker unloads another model, and asks again.
+        JobError::Inference(error) if is_multi_model && error.is_out_of_memory() => {
+            ApiError::new(ErrorType::InsufficientMemory, error.to_string())
+        }
+        JobError::Inference(error) => ApiError::new(
+            ErrorType::InferenceFailed,
+            format!("the model failed on this image of {width}x{height} pixels: {error}"),
+        ),
     }
 }

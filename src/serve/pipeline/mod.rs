@@ -6,6 +6,7 @@
 
 mod encoder;
 mod records;
+mod segmented;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 use self::encoder::ResponseEncoder;
+pub use self::segmented::SegmentedImage;
 use crate::http::{BodyBudget, BodyPermit, ReceivedBody};
 use crate::imaging::DecodeLimits;
 use crate::inference::SegmentOptions;
@@ -127,11 +129,36 @@ impl Pipeline {
         self: &Arc<Self>,
         params: InferenceParams,
         source: ImageSource,
-        mut body_permit: BodyPermit,
+        body_permit: BodyPermit,
     ) -> ResponseResult {
-        let mut permit = self.limiter.acquire(params.model.time_estimate.average())?;
+        let params = Arc::new(params);
+        let model = Arc::clone(&params.model);
+        let priced = Arc::clone(&params);
+        self.compute_image(
+            &model,
+            source,
+            body_permit,
+            move |pipeline, image| pipeline.estimate_cost(&priced, image),
+            move |pipeline, admitted, sender| pipeline.send_job(params, admitted, sender),
+        )
+        .await
+    }
+
+    /// Decodes an image, takes room for it at the cost that `estimate` predicts, and sends it to the
+    /// compute thread by `send`, whose responder tells the result.
+    async fn compute_image<A: Send + 'static>(
+        self: &Arc<Self>,
+        model: &Arc<Model>,
+        source: ImageSource,
+        mut body_permit: BodyPermit,
+        estimate: impl FnOnce(&Self, &RgbImage) -> Result<ComputeCost, ApiError> + Send + 'static,
+        send: impl FnOnce(&Arc<Self>, AdmittedImage, oneshot::Sender<Result<A, ApiError>>)
+        + Send
+        + 'static,
+    ) -> Result<A, ApiError> {
+        let mut permit = self.limiter.acquire(model.time_estimate.average())?;
         let source = self.fetch_reference(source, &mut body_permit).await?;
-        let expected_image = params.model.expect_image();
+        let expected_image = model.expect_image();
         let queued_at = Instant::now();
         let decoder_permit = self.limiter.decoder_permit().await?;
         let mut timing = Timing { queue: queued_at.elapsed(), ..Timing::default() };
@@ -144,7 +171,7 @@ impl Pipeline {
             let admitted = pipeline.decode(source, &mut timing).and_then(|image| {
                 // The image may wait long now, but not with the bytes that it was decoded from.
                 drop((body_permit, decoder_permit));
-                let cost = pipeline.estimate_cost(&params, &image)?;
+                let cost = estimate(&pipeline, &image)?;
                 permit.admit(cost.compute_time, cost.image_bytes)?;
                 Ok((image, cost))
             });
@@ -153,7 +180,7 @@ impl Pipeline {
             match admitted {
                 Ok((image, cost)) => {
                     let admitted = AdmittedImage { image, cost, permit, timing };
-                    pipeline.send_job(Arc::new(params), admitted, result_sender);
+                    send(&pipeline, admitted, result_sender);
                 }
                 Err(refusal) => {
                     // The place is free before the client can ask again.
@@ -228,10 +255,21 @@ impl Pipeline {
         image: &RgbImage,
     ) -> Result<ComputeCost, ApiError> {
         let InferenceParams { model, response_format, options } = params;
-        let size = image.dimensions();
-        if let Some(reply_bytes) = response_format.exact_bytes(size, model.info.class_names.len()) {
+        let (size, classes) = (image.dimensions(), model.info.class_names.len());
+        if let Some(reply_bytes) = response_format.exact_bytes(size, classes) {
             self.check_response_size(reply_bytes)?;
         }
+        self.estimate_compute_cost(model, options, image)
+    }
+
+    /// Predicts the cost of one image as [`Self::estimate_cost`] does, if there is no answer to be sent.
+    fn estimate_compute_cost(
+        &self,
+        model: &Model,
+        options: &SegmentOptions,
+        image: &RgbImage,
+    ) -> Result<ComputeCost, ApiError> {
+        let size = image.dimensions();
         let work_pixels = model.info.network_pixels(size, options);
         let max_compute = self.settings.max_compute;
         if let Some(predicted) = model.time_estimate.predict_if_over(work_pixels, max_compute) {

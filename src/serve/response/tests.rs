@@ -38,6 +38,7 @@ fn test_segmentation() -> Segmentation {
         confidence: vec![0.5, 0.75, 1.0],
         pixel_confidence: vec![],
         probabilities: (0..60).map(|at| at as f32 / 64.0).collect(),
+        pixel_entropy: Vec::new(),
     }
 }
 
@@ -61,6 +62,7 @@ fn in_json(ids: &GrayImage, options: &JsonOptions) -> Value {
         confidence: vec![0.25; 3],
         pixel_confidence: vec![],
         probabilities: vec![],
+        pixel_entropy: Vec::new(),
     };
     serde_json::from_slice(&json::encode_json(&answer, &model_info(), options).unwrap()).unwrap()
 }
@@ -80,8 +82,13 @@ fn a_mask_holds_ids_and_the_colors_of_the_classes() {
 fn an_overlay_shows_image_mask_and_legend() {
     let image = RgbImage::from_pixel(60, 40, image::Rgb([100; 3]));
     let ids = GrayImage::from_fn(60, 40, |x, _| Luma([u8::from(x >= 30)]));
-    let answer =
-        Segmentation { ids, confidence: vec![], pixel_confidence: vec![], probabilities: vec![] };
+    let answer = Segmentation {
+        ids,
+        confidence: vec![],
+        pixel_confidence: vec![],
+        probabilities: vec![],
+        pixel_entropy: vec![],
+    };
     let reply = negotiated_format("image/png;overlay=true", "");
     let png = reply.encode(&image, &answer, &model_info()).unwrap();
     let shown = decode_upright(&png, DecodeLimits::default()).unwrap();
@@ -131,6 +138,7 @@ fn sizes_that_are_told_before_are_those_of_the_answer() {
                 confidence: vec![],
                 pixel_confidence: vec![],
                 probabilities: vec![0.5; pixels * classes],
+                pixel_entropy: Vec::new(),
             };
             let reply = negotiated_format(accept, "");
             let told = reply.exact_bytes((width, height), classes).unwrap();
@@ -228,6 +236,7 @@ fn what_is_no_number_is_null_and_unknown_classes_have_names() {
         confidence: vec![f32::NAN, f32::INFINITY],
         pixel_confidence: vec![],
         probabilities: vec![],
+        pixel_entropy: Vec::new(),
     };
     let bytes = json::encode_json(&answer, &model_info(), &JsonOptions::default()).unwrap();
     let told: Value = serde_json::from_slice(&bytes).unwrap();
@@ -240,8 +249,13 @@ fn what_is_no_number_is_null_and_unknown_classes_have_names() {
 #[test]
 fn noise_is_refused_before_its_outlines_are_drawn() {
     let ids = GrayImage::from_fn(2000, 1100, |x, y| Luma([((x + y) % 2) as u8]));
-    let answer =
-        Segmentation { ids, confidence: vec![], pixel_confidence: vec![], probabilities: vec![] };
+    let answer = Segmentation {
+        ids,
+        confidence: vec![],
+        pixel_confidence: vec![],
+        probabilities: vec![],
+        pixel_entropy: vec![],
+    };
     let refusal = json::encode_json(&answer, &model_info(), &JsonOptions::default()).unwrap_err();
     assert_eq!(refusal.error_type(), ErrorType::ReplyTooLarge);
     assert!(refusal.to_json().to_string().contains("torn into 109"));

@@ -109,6 +109,7 @@ fn parse_head(
     let body_kind = BodyKind::from_headers(headers)?;
     let response_format = ResponseFormat::negotiate(headers, body_kind, &options)?;
     let detail = response_format.output_detail();
-    let segment_options = SegmentOptions { tile: options.tile, tta: options.tta, detail };
+    let segment_options =
+        SegmentOptions { tile: options.tile, tta: options.tta, detail, pixel_entropy: false };
     Ok((body_kind, InferenceParams { model, response_format, options: segment_options }))
 }

@@ -37,6 +37,7 @@ impl Segment for StubEngine {
             confidence: Vec::new(),
             pixel_confidence: Vec::new(),
             probabilities: Vec::new(),
+            pixel_entropy: Vec::new(),
         };
         Ok(images.iter().map(answer).collect())
     }

@@ -1,7 +1,7 @@
 //! `maskmaker fetch` with the real program, against servers on loopback.
 
 mod archives;
-mod fake_label_studio;
+pub(crate) mod fake_label_studio;
 mod moto;
 mod projects;
 

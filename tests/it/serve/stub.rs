@@ -38,6 +38,7 @@ where
                 confidence: of(OutputDetail::Confidence, 4),
                 pixel_confidence: of(OutputDetail::PixelConfidence, pixels),
                 probabilities: of(OutputDetail::Probabilities, 4 * pixels),
+                pixel_entropy: Vec::new(),
             }
         };
         Ok((self.1)(images, ask)?.into_iter().map(answer).collect())
