@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help tools libtorch demo test lint fmt hyperparameters settings gallery fuzz check-weights bench-train-step bench-recipe \
   bench-scaling bench-gpu bench-precision bench-preprocess bench-loader bench-memory bench-serve bench-latency bench-kernels bench-audit bench-coverage bench-robustness bench-evaluate bench-search soak image-cpu image-gpu test-image test-image-gpu \
-  test-kills test-page test-hosts test-nccl test-editor test-aws test-pipeline test-interop test-decoders test-restarts test-gpu test-gpu-bundle test-isa test-bare push
+  test-kills test-page test-hosts test-nccl test-editor test-labelstudio test-aws test-pipeline test-interop test-decoders test-restarts test-gpu test-gpu-bundle test-isa test-bare push
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -146,6 +146,10 @@ test-page: libtorch ## The server's page in headless Chromium (Debian's packages
 
 test-editor: ## Polygons as Label Studio's editor fills them, in headless Chromium (Debian's packages; PyPI once)
 	tests/editor/run.sh
+
+test-labelstudio: libtorch ## fetch, label-studio push and backend with a real Label Studio (1.1 GB of packages into .venv/label-studio once)
+	cargo build --locked --bin maskmaker $(options)
+	tests/labelstudio/run.sh
 
 test-nccl: ## Build the library by which GPUs exchange gradients, against the GPU libraries of torch 2.10 and 2.11
 	tests/nccl/run.sh
